@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/backend.h"
+
+#include <assert.h>
+
+int backend_start(struct backend *b, const struct backend_events *events, void *owner) {
+        b->events = events;
+        b->owner = owner;
+        return b->ops->start(b);
+}
+
+void backend_free(struct backend *b) {
+        if (!b)
+                return;
+        assert(b->n_sandboxes == 0);
+        b->ops->free(b);
+}
+
+int sandbox_create(struct backend *b, const struct sandbox_events *events, void *owner, struct sandbox **out) {
+        struct sandbox *s;
+        int r;
+
+        r = b->ops->create(b, &s);
+        if (r < 0)
+                return r;
+        s->backend = b;
+        s->events = events;
+        s->owner = owner;
+        s->state = SANDBOX_CREATING;
+        b->n_sandboxes++;
+        *out = s;
+        return 0;
+}
+
+void sandbox_destroy(struct sandbox *s) {
+        assert(s->state != SANDBOX_ENDING);
+        assert(s->n_execs == 0);
+        s->state = SANDBOX_ENDING;
+        s->backend->ops->destroy(s);
+}
+
+int sandbox_clean(struct sandbox *s, const char *workdir) {
+        int r;
+
+        assert(s->state == SANDBOX_LIVE && !s->cleaning && s->n_execs == 0);
+        r = s->backend->ops->clean(s, workdir);
+        if (r == 0)
+                s->cleaning = true;
+        return r;
+}
+
+int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
+                 void *owner, struct exec **out) {
+        struct exec *e;
+        int r;
+
+        assert(s->state == SANDBOX_LIVE && !s->cleaning);
+        r = s->backend->ops->exec(s, spec, &e);
+        if (r < 0)
+                return r;
+        e->sandbox = s;
+        e->events = events;
+        e->owner = owner;
+        s->n_execs++;
+        *out = e;
+        return 0;
+}
+
+void exec_signal(struct exec *e, int signo) {
+        if (e->sandbox->state == SANDBOX_LIVE)
+                e->sandbox->backend->ops->exec_signal(e, signo);
+}
+
+void exec_cancel(struct exec *e) {
+        e->sandbox->n_execs--;
+        e->sandbox->backend->ops->exec_cancel(e);
+}
+
+void backend_ready(struct backend *b, const struct result *r) {
+        b->events->ready(b->owner, r);
+}
+
+void backend_notice(struct backend *b, const char *line) {
+        b->events->notice(b->owner, line);
+}
+
+void sandbox_created(struct sandbox *s, const struct result *r) {
+        assert(s->state == SANDBOX_CREATING);
+        s->state = result_ok(r) ? SANDBOX_LIVE : SANDBOX_DEAD;
+        s->events->created(s->owner, r);
+}
+
+void sandbox_died(struct sandbox *s, const struct result *why) {
+        assert(s->state == SANDBOX_LIVE);
+        s->state = SANDBOX_DEAD;
+        s->events->died(s->owner, why);
+}
+
+void sandbox_cleaned(struct sandbox *s, const struct result *r) {
+        assert(s->cleaning);
+        s->cleaning = false;
+        if (s->state == SANDBOX_LIVE)
+                s->events->cleaned(s->owner, r);
+}
+
+void sandbox_destroyed(struct sandbox *s, const struct result *r) {
+        assert(s->state == SANDBOX_ENDING);
+        s->backend->n_sandboxes--;
+        s->events->destroyed(s->owner, r);
+}
+
+void exec_started(struct exec *e) {
+        assert(!e->started);
+        e->started = true;
+        e->events->started(e->owner);
+}
+
+void exec_output(struct exec *e, enum stream stream, const void *data, size_t len) {
+        e->events->output(e->owner, stream, data, len);
+}
+
+void exec_ended(struct exec *e, const struct result *r, int code) {
+        e->sandbox->n_execs--;
+        e->events->ended(e->owner, r, code);
+}

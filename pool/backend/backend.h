@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What the pool asks of a provider of sandboxes.
+ *
+ * Nobody above this header knows a provider, and nobody calls the vtable but
+ * backend.c, which checks that both sides keep to the contract below.
+ *
+ *   backend   start → ready(result), once
+ *   sandbox   creating → live → dead        created(result) once, died(why) at most once
+ *             any of these → ending → freed  destroyed(result), once
+ *   exec      starting → running → freed    started() at most once, ended(result, code) once
+ *
+ * Everything is asynchronous: a call returns at once, and its answer comes
+ * from the loop, never from inside the call. A call that returns -errno did
+ * nothing and is never answered. Time limits of create and destroy are the
+ * backend's; those of jobs and clean-ups are the caller's.
+ *
+ * A sandbox belongs to the backend; the caller's pointer is good until
+ * destroyed() returns. Likewise an exec, until ended() returns or exec_cancel()
+ * is called. A sandbox that died ends no exec by itself: its owner cancels them. Events carry the owner pointer that the call gave.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/blob.h"
+#include "util/list.h"
+#include "util/result.h"
+
+#define SANDBOX_ID_MAX 80 /* bytes, with the final NUL */
+
+struct backend;
+struct sandbox;
+struct exec;
+
+enum stream {
+        STREAM_STDOUT,
+        STREAM_STDERR,
+};
+
+struct backend_events {
+        /* The provider is there and accepts us, or why not. */
+        void (*ready)(void *owner, const struct result *r);
+        /* A line for people about what goes on, such as an image build's log. */
+        void (*notice)(void *owner, const char *line);
+};
+
+struct sandbox_events {
+        void (*created)(void *owner, const struct result *r);
+        void (*died)(void *owner, const struct result *why);
+        /* The answer to sandbox_clean. */
+        void (*cleaned)(void *owner, const struct result *r);
+        /* Not ok: the provider could not be told, and its own time limit has to end it. */
+        void (*destroyed)(void *owner, const struct result *r);
+};
+
+struct exec_events {
+        void (*started)(void *owner);
+        void (*output)(void *owner, enum stream stream, const void *data, size_t len);
+        /*
+         * All output has been given. @code is the exit code, 128+N for signal N, when @r is ok;
+         * else the command never ran, or its end cannot be known, and @r says why. A command that
+         * ran without a usable working directory ends with 126 and @r's text saying so.
+         */
+        void (*ended)(void *owner, const struct result *r, int code);
+};
+
+/* What to run. Everything is borrowed for the time of the call only. */
+struct exec_spec {
+        const char *id;             /* unique for ever; also marks the job's processes */
+        const char *shell;          /* run as SHELL -c COMMAND; NULL: bash where there is one, else sh */
+        const struct blob *command; /* any bytes but NUL */
+        const struct blob *input;   /* standard input; NULL or empty: none */
+        const char *workdir;        /* absolute, the lease's own directory */
+        const char *cwd;            /* absolute, or relative to workdir; "": the workdir */
+        bool fresh;                 /* first make the workdir, and empty it of whatever is there */
+        const char *const *env;     /* "KEY=VALUE", a later one wins, NULL at the end */
+};
+
+/* The environment variable that marks each process of a job with its exec id. */
+#define EXEC_MARK "MODALPOOL_JOB"
+
+struct backend_ops {
+        const char *name;
+        int (*start)(struct backend *b);
+        void (*free)(struct backend *b);
+        int (*create)(struct backend *b, struct sandbox **out);
+        void (*destroy)(struct sandbox *s);
+        int (*clean)(struct sandbox *s, const char *workdir);
+        int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
+        void (*exec_signal)(struct exec *e, int signo);
+        void (*exec_cancel)(struct exec *e);
+};
+
+/* For implementations: the head of each concrete object. */
+struct backend {
+        const struct backend_ops *ops;
+        const struct backend_events *events;
+        void *owner;
+        unsigned n_sandboxes; /* not yet destroyed */
+};
+
+enum sandbox_state {
+        SANDBOX_CREATING,
+        SANDBOX_LIVE,
+        SANDBOX_DEAD, /* creation failed, or died() was given */
+        SANDBOX_ENDING,
+};
+
+struct sandbox {
+        struct backend *backend;
+        const struct sandbox_events *events;
+        void *owner;
+        enum sandbox_state state;
+        bool cleaning;
+        unsigned n_execs;
+        char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
+};
+
+struct exec {
+        struct sandbox *sandbox;
+        const struct exec_events *events;
+        void *owner;
+        bool started;
+};
+
+/* Answered by ready(). */
+int backend_start(struct backend *b, const struct backend_events *events, void *owner);
+
+/* No sandbox may be left. NULL is fine. */
+void backend_free(struct backend *b);
+
+/* Answered by created(). */
+int sandbox_create(struct backend *b, const struct sandbox_events *events, void *owner, struct sandbox **out);
+
+/* In any state but ending; execs must have been cancelled or have ended. Answered by destroyed(). */
+void sandbox_destroy(struct sandbox *s);
+
+/*
+ * Kill every process that was started in the sandbox and is still there, remove
+ * @workdir, and look whether both are gone. Answered by cleaned(): unless that is
+ * ok, the sandbox must not be lent again.
+ */
+int sandbox_clean(struct sandbox *s, const char *workdir);
+
+/* Run a command. Answered by ended(). */
+int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
+                 void *owner, struct exec **out);
+
+/* Send a signal to every process of the job, also to those that left its process group. */
+void exec_signal(struct exec *e, int signo);
+
+/* Stop listening: no event comes after this. What runs goes on until it is cleaned away. */
+void exec_cancel(struct exec *e);
+
+/* For implementations: give the events, keeping the states above. */
+void backend_ready(struct backend *b, const struct result *r);
+void backend_notice(struct backend *b, const char *line);
+void sandbox_created(struct sandbox *s, const struct result *r);
+void sandbox_died(struct sandbox *s, const struct result *why);
+void sandbox_cleaned(struct sandbox *s, const struct result *r);
+void sandbox_destroyed(struct sandbox *s, const struct result *r);
+void exec_started(struct exec *e);
+void exec_output(struct exec *e, enum stream stream, const void *data, size_t len);
+void exec_ended(struct exec *e, const struct result *r, int code);

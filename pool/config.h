@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The configuration: one table of options, and where each value came from.
+ *
+ * Command line over environment over file over default. A value is checked
+ * when it is set; a wrong one is a result that names the option, the value
+ * and what would be right. Secrets never leave through config_render().
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/buf.h"
+#include "util/result.h"
+
+enum mode {
+        MODE_POOL,   /* environments are lent again */
+        MODE_DIRECT, /* each lease has one of its own, ended with it */
+};
+
+enum isolate {
+        ISOLATE_BWRAP,
+        ISOLATE_NONE,
+};
+
+enum config_source {
+        CONFIG_DEFAULT,
+        CONFIG_FILE,
+        CONFIG_ENVIRONMENT,
+        CONFIG_COMMAND_LINE,
+        CONFIG_CTL, /* changed through .pool/ctl while mounted */
+};
+
+#define CONFIG_OPTIONS_MAX 64 /* rows of the table */
+
+struct config {
+        /* the pool */
+        char *backend;
+        unsigned mode;
+        uint64_t max, min, max_leases;
+        int64_t wait_us;
+        bool oversubscribe;
+        int64_t stop_timeout_us;
+
+        /* jobs */
+        char *base;
+        char *shell;
+        int64_t timeout_us; /* 0: none */
+        char *env;          /* lines KEY=VALUE, "" for none */
+        uint64_t output_max, history;
+
+        /* the local backend */
+        unsigned isolate;
+        bool network;
+        uint64_t size;
+
+        /* injected faults, "" for none */
+        char *fault;
+        uint64_t fault_seed;
+
+        /* the daemon */
+        char *state;
+        unsigned log_level; /* 0 error … 3 debug */
+        bool allow_other;
+
+        enum config_source source[CONFIG_OPTIONS_MAX]; /* by row of the table */
+};
+
+/* Defaults. 0 or -ENOMEM. */
+int config_init(struct config *c);
+void config_deinit(struct config *c);
+
+/*
+ * Set one option by its name; a value of lower rank than the one that stands
+ * is checked and ignored. A switch may come without a value (NULL). -EINVAL
+ * with @why filled in; -ENOENT, likewise, for a name that is no option.
+ */
+int config_set(struct config *c, const char *name, const char *value, enum config_source source,
+               struct result *why);
+
+/* Everything in the process environment that belongs to an option. */
+int config_read_environment(struct config *c, struct result *why);
+
+/* A JSON object, option name to value. */
+int config_read_file(struct config *c, const char *path, struct result *why);
+
+/* What concerns more than one option, once all are set. */
+int config_check(const struct config *c, struct result *why);
+
+/* JSON: {"max": {"value": 4, "source": "default"}, …}. 0 or -errno. */
+int config_render(const struct config *c, struct buf *out);
+
+/* One line an option, for --help. */
+int config_render_help(struct buf *out);
+
+/* lines KEY=VALUE: -EINVAL with @why for a line that is none. */
+int config_check_env(const char *lines, struct result *why);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The newest state changes, one JSON line each, behind .pool/events.
+ *
+ * A ring: line N is kept until EVENTS_MAX newer ones came. Readers hold a
+ * number, not a pointer, and learn how many lines they missed.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/list.h"
+
+struct event_ring;
+
+int event_ring_new(struct event_ring **out);
+void event_ring_free(struct event_ring *ring);
+
+/* Told of each new line. */
+struct list *event_ring_watches(struct event_ring *ring);
+
+/*
+ * Add {"time":…,"KIND":"NAME","state":"STATE","lease":…,"reason":…}; @lease and
+ * @reason may be NULL. Out of memory drops the line: events inform, nothing
+ * depends on them.
+ */
+void event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
+                const char *lease, const char *reason);
+
+/* The oldest line's number, and the number the next one will have. */
+uint64_t event_oldest(const struct event_ring *ring);
+uint64_t event_next(const struct event_ring *ring);
+
+/* Line @number, with its newline; NULL when it is not there. Good until the next event. */
+const char *event_line(const struct event_ring *ring, uint64_t number);

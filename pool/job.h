@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A job: one command, from its submission to the last reader of its output.
+ *
+ *   queued → starting → running → ended
+ *   and from each of the first three → ended, without an exit code
+ *
+ * Made by a lease and shared with readers, a reference each. The lease moves
+ * it along; a job on its own does nothing.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "spool.h"
+#include "util/blob.h"
+#include "util/list.h"
+#include "util/result.h"
+
+enum job_state {
+        JOB_QUEUED,
+        JOB_STARTING, /* handed to the backend */
+        JOB_RUNNING,
+        JOB_ENDED,
+};
+
+struct job {
+        struct list link;    /* in its lease's list of jobs, oldest first */
+        struct list running; /* in the list of jobs with deadlines, while starting or running */
+        struct list watches; /* told of each change */
+        unsigned refs;
+        uint32_t number; /* from 1, within the lease */
+        enum job_state state;
+        void *lease; /* who runs it; NULL once ended */
+
+        /* What to run: as set when it was submitted. */
+        struct blob command;
+        struct blob input;
+        char *cwd;
+        char *env;          /* lines KEY=VALUE: the pool's, then the lease's */
+        int64_t timeout_us; /* 0: none */
+
+        /* How it goes. */
+        struct exec *exec; /* while starting or running */
+        bool wanted_dead;  /* it was killed; from then on the deadline is for its end */
+        bool timed_out;    /* because its time was up */
+        bool output_refused; /* because its output was too long, or the disk full */
+        int64_t deadline_us; /* for the next thing to do about it, or USEC_NEVER */
+        int64_t submitted_us, started_us, ended_us;
+        struct spool *spool;
+
+        /* How it ended. */
+        enum result_code code; /* not RESULT_OK: it never ran, or its end is unknown */
+        int exit_code;         /* when RESULT_OK */
+        char *error;           /* one line, or NULL: nothing to say */
+};
+
+/* Takes the bytes of @command and @input. @spool_dir is borrowed. */
+int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
+            struct blob *command, struct blob *input);
+struct job *job_ref(struct job *j);
+void job_unref(struct job *j);
+
+/* The one setter of states; tells the watches. */
+void job_set_state(struct job *j, enum job_state state);
+
+/* End it with an exit code (@r is ok, its text perhaps a remark) or without one. */
+void job_end(struct job *j, const struct result *r, int exit_code, int64_t now);
+
+/* Remember a remark for `error`; the first one stays. */
+void job_remark(struct job *j, const char *text);
+
+static inline bool job_ended(const struct job *j) {
+        return j->state == JOB_ENDED;
+}
+
+const char *job_state_name(enum job_state state);

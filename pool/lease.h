@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A lease: one directory of the mount, one environment, and jobs one after another.
+ *
+ *   waiting → leased → lost
+ *   waiting → failed           renew: lost or failed → waiting
+ *   and from each of them → released, which is the end
+ *
+ * A lease stands in its table until it is released; then only readers of its
+ * jobs hold on to it, by references. Inputs come from fs/ (calls) and from the
+ * pool and the backend (events); none of them blocks.
+ *
+ * -errno is what the user gets; `error` has the sentence (lease_error).
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "job.h"
+#include "pool.h"
+
+struct lease;
+struct leases;
+
+enum lease_state {
+        LEASE_WAITING,
+        LEASE_LEASED,
+        LEASE_LOST,
+        LEASE_FAILED,
+        LEASE_RELEASED,
+};
+
+enum lease_setting {
+        SETTING_CWD,
+        SETTING_TIMEOUT,
+        SETTING_ENV,
+        SETTING_N,
+};
+
+/*
+ * The table of all leases. @pool, @config and @events are borrowed and outlive
+ * it; @spool_dir is a descriptor of an empty directory; @clock as for the pool.
+ */
+int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
+               int spool_dir, int64_t (*clock)(void));
+void leases_free(struct leases *t);
+
+unsigned leases_count(const struct leases *t);
+struct lease *leases_find(struct leases *t, const char *name);
+struct lease *leases_find_serial(struct leases *t, uint64_t serial);
+
+/* The first lease with a serial above @serial, in order of their making; NULL at the end. */
+struct lease *leases_after(struct leases *t, uint64_t serial);
+
+/* Do what is due: job timeouts. The time of the next thing due, or USEC_NEVER. */
+int64_t leases_tick(struct leases *t);
+
+/* No new leases, until undone. */
+void leases_drain(struct leases *t, bool drain);
+
+/* Release every lease, for good. */
+void leases_stop(struct leases *t);
+
+/*
+ * Make a lease and ask the pool for an environment. The table holds it; *out is
+ * borrowed. -EEXIST, -EINVAL or -ENAMETOOLONG for the name, -EAGAIN when the pool
+ * drains or is full, -ENOMEM.
+ */
+int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out);
+
+/* Take it out of the table, end its jobs, give its environment back. */
+void lease_release(struct lease *l);
+
+struct lease *lease_ref(struct lease *l);
+void lease_unref(struct lease *l);
+
+/*
+ * Whether a command may be opened now: RESULT_BUSY when the queue is full, the
+ * lease's code when it has no environment to hope for. A command that was opened
+ * in time is taken even when the queue filled up since.
+ */
+enum result_code lease_accepts(const struct lease *l);
+
+/*
+ * Run @command after all that were submitted before, with the settings and the
+ * input that were set until now. Its bytes are taken. *out is a reference. On a
+ * lost or failed lease the job ends at once, without having run. -ESTALE after
+ * release, -ENOMEM, -EAGAIN when the lease has had JOB_NUMBER_MAX jobs.
+ */
+int lease_submit(struct lease *l, struct blob *command, struct job **out);
+
+/* The words of ctl. -EINVAL for one that makes no sense now; lease_error says which. */
+int lease_command(struct lease *l, const char *line);
+
+/* Check or store a setting, the text as the user wrote it. -EINVAL with lease_error, -ENOMEM. */
+int lease_check_setting(struct lease *l, enum lease_setting setting, const char *text);
+int lease_set(struct lease *l, enum lease_setting setting, const char *text);
+
+/* The text of a setting, with its newline, into @out. */
+int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out);
+
+/* Standard input for the next job; add bytes or start over. */
+struct blob *lease_input(struct lease *l);
+
+const char *lease_name(const struct lease *l);
+uint64_t lease_serial(const struct lease *l);
+uid_t lease_uid(const struct lease *l);
+gid_t lease_gid(const struct lease *l);
+enum lease_state lease_state(const struct lease *l);
+const char *lease_state_name(enum lease_state state);
+int64_t lease_created_wall_us(const struct lease *l); /* wall time */
+
+/* Why the lease is lost or failed; RESULT_RELEASED after release; else RESULT_OK. */
+enum result_code lease_code(const struct lease *l);
+
+/* The sentence for `error`; NULL when all is well. Good until the next call. */
+const char *lease_error(const struct lease *l);
+
+/* The environment's id; NULL while there is none. */
+const char *lease_environment(const struct lease *l);
+
+/* Told when the lease changes state. */
+struct list *lease_watches(struct lease *l);
+
+/* Jobs: the newest, one by number, the first with a number above @number; borrowed, or NULL. */
+struct job *lease_newest(const struct lease *l);
+struct job *lease_job(const struct lease *l, uint32_t number);
+struct job *lease_job_after(const struct lease *l, uint32_t number);
+
+/* For people: the running job, and how many wait. */
+struct job *lease_current(const struct lease *l);
+unsigned lease_queued(const struct lease *l);

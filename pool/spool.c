@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include "spool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#define N_STREAMS 2
+
+/* Where a run of bytes of one stream begins: how much of each stream stands before it. */
+struct turn {
+        uint64_t before[N_STREAMS];
+        uint64_t stream;
+};
+
+enum {
+        FILE_ORDER = N_STREAMS,
+        N_FILES,
+};
+
+struct spool {
+        unsigned refs;
+        unsigned readers;
+        bool ended;
+        int dir;
+        char *name;
+        uint64_t max;
+        uint64_t size[N_STREAMS];
+        uint64_t n_turns;  /* in the order file; the run that goes on is `turn` too */
+        struct turn turn;  /* the newest */
+        bool exists[N_FILES];
+        int fd[N_FILES];
+};
+
+static const char *const suffix[N_FILES] = { "stdout", "stderr", "order" };
+
+int spool_new(struct spool **out, int dir, const char *name, uint64_t max) {
+        struct spool *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return -ENOMEM;
+        s->refs = 1;
+        s->dir = dir;
+        s->max = max;
+        s->name = strdup(name);
+        for (int i = 0; i < N_FILES; i++)
+                s->fd[i] = -1;
+        if (!s->name) {
+                spool_unref(s);
+                return -ENOMEM;
+        }
+        *out = s;
+        return 0;
+}
+
+struct spool *spool_ref(struct spool *s) {
+        s->refs++;
+        return s;
+}
+
+static void file_path(const struct spool *s, int file, char *path, size_t len) {
+        snprintf(path, len, "%s.%s", s->name, suffix[file]);
+}
+
+static void close_files(struct spool *s) {
+        for (int i = 0; i < N_FILES; i++)
+                close_fd(TAKE_FD(s->fd[i]));
+}
+
+void spool_unref(struct spool *s) {
+        char path[128];
+
+        if (!s || --s->refs > 0)
+                return;
+        close_files(s);
+        for (int i = 0; i < N_FILES; i++)
+                if (s->exists[i]) {
+                        file_path(s, i, path, sizeof(path));
+                        unlinkat(s->dir, path, 0);
+                }
+        free(s->name);
+        free(s);
+}
+
+static int open_file(struct spool *s, int file) {
+        char path[128];
+        int fd;
+
+        if (s->fd[file] >= 0)
+                return 0;
+        file_path(s, file, path, sizeof(path));
+        fd = openat(s->dir, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (s->exists[file] ? 0 : O_CREAT | O_EXCL), 0600);
+        if (fd < 0)
+                return -errno;
+        s->fd[file] = fd;
+        s->exists[file] = true;
+        return 0;
+}
+
+/* Note that bytes of @stream come next, before they do: a turn without bytes does no harm. */
+static int take_turn(struct spool *s, enum stream stream) {
+        struct turn turn = { .before = { s->size[0], s->size[1] }, .stream = stream };
+        struct turn first = { .stream = !stream };
+        int r;
+
+        if (s->size[0] + s->size[1] == 0 || (s->n_turns == 0 && s->size[!stream] == 0))
+                return 0; /* one stream alone needs no order */
+        if (s->n_turns > 0 && s->turn.stream == stream)
+                return 0;
+
+        r = open_file(s, FILE_ORDER);
+        if (r == 0 && s->n_turns == 0) {
+                r = write_at(s->fd[FILE_ORDER], &first, sizeof(first), 0);
+                if (r == 0)
+                        s->n_turns = 1;
+        }
+        if (r == 0)
+                r = write_at(s->fd[FILE_ORDER], &turn, sizeof(turn), s->n_turns * sizeof(turn));
+        if (r < 0)
+                return r;
+        s->n_turns++;
+        s->turn = turn;
+        return 0;
+}
+
+int spool_append(struct spool *s, enum stream stream, const void *data, size_t len) {
+        uint64_t room = s->max - s->size[0] - s->size[1];
+        size_t n = len < room ? len : room;
+        int r;
+
+        assert(!s->ended);
+        if (n > 0) {
+                r = take_turn(s, stream);
+                if (r == 0)
+                        r = open_file(s, stream);
+                if (r == 0)
+                        r = write_at(s->fd[stream], data, n, s->size[stream]);
+                if (r < 0)
+                        return r;
+                s->size[stream] += n;
+        }
+        return n < len ? -EFBIG : 0;
+}
+
+void spool_end(struct spool *s) {
+        s->ended = true;
+        if (s->readers == 0)
+                close_files(s);
+}
+
+void spool_open(struct spool *s) {
+        s->readers++;
+}
+
+void spool_close(struct spool *s) {
+        assert(s->readers > 0);
+        if (--s->readers == 0 && s->ended)
+                close_files(s);
+}
+
+uint64_t spool_size(const struct spool *s, enum view view) {
+        return view == VIEW_OUTPUT ? s->size[0] + s->size[1] : s->size[view];
+}
+
+static ssize_t read_stream(struct spool *s, int stream, uint64_t offset, void *data, size_t len) {
+        int r;
+
+        if (len > s->size[stream] - offset)
+                len = s->size[stream] - offset;
+        r = open_file(s, stream);
+        if (r < 0)
+                return r;
+        return read_at(s->fd[stream], data, len, offset);
+}
+
+static int read_turn(struct spool *s, uint64_t number, struct turn *turn) {
+        ssize_t n = read_at(s->fd[FILE_ORDER], turn, sizeof(*turn), number * sizeof(*turn));
+
+        if (n < 0)
+                return n;
+        return n == sizeof(*turn) ? 0 : -EIO;
+}
+
+/* The number of the turn that holds the byte at @offset of the output. */
+static int find_turn(struct spool *s, uint64_t offset, uint64_t *number) {
+        uint64_t low = 0, high = s->n_turns - 1;
+        struct turn turn;
+        int r;
+
+        while (low < high) {
+                uint64_t middle = low + (high - low + 1) / 2;
+
+                r = read_turn(s, middle, &turn);
+                if (r < 0)
+                        return r;
+                if (turn.before[0] + turn.before[1] <= offset)
+                        low = middle;
+                else
+                        high = middle - 1;
+        }
+        *number = low;
+        return 0;
+}
+
+static ssize_t read_in_order(struct spool *s, uint64_t offset, char *data, size_t len) {
+        uint64_t number;
+        size_t done = 0;
+        int r;
+
+        r = open_file(s, FILE_ORDER);
+        if (r == 0)
+                r = find_turn(s, offset, &number);
+        for (; r == 0 && done < len && number < s->n_turns; number++) {
+                struct turn turn, after = { .before = { s->size[0], s->size[1] } };
+                uint64_t start, end, skip;
+                size_t want;
+                ssize_t n;
+
+                r = read_turn(s, number, &turn);
+                if (r == 0 && number + 1 < s->n_turns)
+                        r = read_turn(s, number + 1, &after);
+                if (r < 0)
+                        break;
+                start = turn.before[turn.stream];
+                end = after.before[turn.stream];
+                skip = offset + done - turn.before[0] - turn.before[1];
+                want = end - start - skip < len - done ? end - start - skip : len - done;
+                if (want == 0)
+                        continue;
+                n = read_stream(s, turn.stream, start + skip, data + done, want);
+                if (n < 0)
+                        r = n;
+                else if (n == 0)
+                        r = -EIO;
+                else
+                        done += n;
+                if (r == 0 && (size_t)n < want)
+                        break;
+        }
+        return done > 0 ? (ssize_t)done : r;
+}
+
+ssize_t spool_read(struct spool *s, enum view view, uint64_t offset, void *data, size_t len) {
+        if (s->readers == 0)
+                return -EBADF;
+        if (offset >= spool_size(s, view))
+                return 0;
+        if (view != VIEW_OUTPUT)
+                return read_stream(s, (int)view, offset, data, len);
+        if (s->n_turns > 0)
+                return read_in_order(s, offset, data, len);
+        return read_stream(s, s->size[STREAM_STDOUT] ? STREAM_STDOUT : STREAM_STDERR, offset, data, len);
+}

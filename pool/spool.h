@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The output of one job, on disk, in the order in which it arrived.
+ *
+ * stdout and stderr are a file each, so that their sizes alone say from where
+ * a broken stream goes on. Only when both have bytes is there a third file,
+ * the order: one record for each change from one stream to the other.
+ * `output` is both files read through it.
+ *
+ * A spool is made by its job, and shared by readers: a reference each. Files
+ * are open while the job writes or anyone reads, and removed with the spool.
+ * Nothing is kept in memory but sizes. Writes and reads go to the page cache
+ * and return when that has the bytes.
+ */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "backend/backend.h"
+
+struct spool;
+
+enum view {
+        VIEW_STDOUT, /* = STREAM_STDOUT */
+        VIEW_STDERR, /* = STREAM_STDERR */
+        VIEW_OUTPUT,
+};
+
+/* Files are NAME.stdout … in the directory @dir, which is borrowed. No file is made yet. */
+int spool_new(struct spool **out, int dir, const char *name, uint64_t max);
+struct spool *spool_ref(struct spool *s);
+void spool_unref(struct spool *s);
+
+/*
+ * Add bytes: all of them, or as many as fit and then -EFBIG; -ENOSPC or what
+ * else the disk says.
+ */
+int spool_append(struct spool *s, enum stream stream, const void *data, size_t len);
+
+/* No more bytes will come. */
+void spool_end(struct spool *s);
+
+/* A reader comes and goes; files stay open in between. */
+void spool_open(struct spool *s);
+void spool_close(struct spool *s);
+
+/* Bytes that a view has so far. */
+uint64_t spool_size(const struct spool *s, enum view view);
+
+/*
+ * Up to @len bytes at @offset; less at the end of what there is. 0: nothing
+ * there (yet). -errno when the disk fails, -EBADF outside open and close.
+ */
+ssize_t spool_read(struct spool *s, enum view view, uint64_t offset, void *data, size_t len);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "util/blob.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+void blob_init(struct blob *b, int dir, uint64_t max) {
+        *b = (struct blob){
+                .dir = dir,
+                .fd = -1,
+                .buf = BUF_INIT(BLOB_MEMORY_MAX),
+                .max = max,
+        };
+}
+
+void blob_deinit(struct blob *b) {
+        close_fd(TAKE_FD(b->fd));
+        buf_deinit(&b->buf);
+        b->size = 0;
+}
+
+void blob_clear(struct blob *b) {
+        blob_deinit(b);
+}
+
+void blob_move(struct blob *to, struct blob *from) {
+        blob_deinit(to);
+        to->fd = TAKE_FD(from->fd);
+        to->buf = from->buf;
+        to->size = from->size;
+        from->buf = (struct buf)BUF_INIT(BLOB_MEMORY_MAX);
+        from->size = 0;
+}
+
+static int blob_to_file(struct blob *b) {
+        static unsigned number;
+        _cleanup_(cleanup_close) int fd = -1;
+        char name[32];
+        int r;
+
+        /* Not every file system knows O_TMPFILE; every one can lose a name. */
+        snprintf(name, sizeof(name), "blob.%u", number++);
+        fd = openat(b->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        unlinkat(b->dir, name, 0);
+        r = write_at(fd, b->buf.data, b->buf.len, 0);
+        if (r < 0)
+                return r;
+        buf_deinit(&b->buf);
+        b->fd = TAKE_FD(fd);
+        return 0;
+}
+
+int blob_append(struct blob *b, const void *data, size_t len) {
+        int r;
+
+        if (len > b->max - b->size)
+                return -EFBIG;
+        if (b->fd < 0 && b->size + len > BLOB_MEMORY_MAX) {
+                r = blob_to_file(b);
+                if (r < 0)
+                        return r;
+        }
+        r = b->fd < 0 ? buf_append(&b->buf, data, len) : write_at(b->fd, data, len, b->size);
+        if (r < 0)
+                return r;
+        b->size += len;
+        return 0;
+}
+
+ssize_t blob_read(const struct blob *b, uint64_t offset, void *data, size_t len) {
+        ssize_t n;
+
+        if (offset >= b->size)
+                return 0;
+        if (len > b->size - offset)
+                len = b->size - offset;
+        if (b->fd < 0) {
+                memcpy(data, b->buf.data + offset, len);
+                return len;
+        }
+        n = pread(b->fd, data, len, offset);
+        return n < 0 ? -errno : n;
+}
+
+int blob_open(const struct blob *b) {
+        char path[64];
+        int fds[2], fd;
+
+        if (b->size == 0) {
+                fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                return fd < 0 ? -errno : fd;
+        }
+        if (b->fd >= 0) {
+                snprintf(path, sizeof(path), "/proc/self/fd/%d", b->fd);
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+                return fd < 0 ? -errno : fd;
+        }
+
+        /* BLOB_MEMORY_MAX bytes always fit into a new pipe. */
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        if (write(fds[1], b->buf.data, b->buf.len) != (ssize_t)b->buf.len) {
+                close(fds[0]);
+                close(fds[1]);
+                return -EIO;
+        }
+        close(fds[1]);
+        return fds[0];
+}

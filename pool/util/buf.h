@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Bytes in memory that grow up to a maximum given at birth.
+ *
+ * Embedded in its owner. data is NULL or holds len bytes and a NUL behind
+ * them, so text can be read as a string.
+ */
+
+#include <stdarg.h>
+#include <stddef.h>
+
+struct buf {
+        char *data;
+        size_t len;
+        size_t size; /* bytes allocated */
+        size_t max;  /* len never passes this */
+};
+
+#define BUF_INIT(maximum) { .max = (maximum) }
+
+void buf_deinit(struct buf *b);
+
+/* Forget the bytes, keep the memory. */
+void buf_clear(struct buf *b);
+
+/* 0, -EFBIG past the maximum, -ENOMEM; unchanged on failure. */
+int buf_append(struct buf *b, const void *data, size_t len);
+int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The text so far; never NULL. */
+static inline const char *buf_text(const struct buf *b) {
+        return b->data ? b->data : "";
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Reading and checking text that people write. Nothing here allocates. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* True when @s is well-formed UTF-8 (RFC 3629). */
+bool text_is_utf8(const char *s, size_t len);
+
+/* Whole-string parsers: 0, or -EINVAL for anything but what they say, -ERANGE when too large. */
+int text_to_u64(const char *s, uint64_t *out);
+int text_to_usec(const char *s, int64_t *out);  /* seconds, "180" or "0.5", up to 1e9; in microseconds */
+int text_to_bytes(const char *s, uint64_t *out); /* "1048576", "64K", "20M", "1G" */
+int text_to_bool(const char *s, bool *out);      /* yes no true false on off 1 0 */
+
+/* A signal's number for "INT", "SIGINT" or "2"; -EINVAL for none. */
+int text_to_signal(const char *s);
