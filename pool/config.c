@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "config.h"
+#include "pool/config.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
-#include "util/cleanup.h"
-#include "util/text.h"
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/text.h"
 
 enum type {
         TYPE_NUMBER,

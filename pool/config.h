@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "util/buf.h"
-#include "util/result.h"
+#include "pool/util/buf.h"
+#include "pool/util/result.h"
 
 enum mode {
         MODE_POOL,   /* environments are lent again */

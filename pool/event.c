@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "event.h"
+#include "pool/event.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
-#include "util/clock.h"
-#include "util/watch.h"
+#include "pool/limits.h"
+#include "pool/util/clock.h"
+#include "pool/util/watch.h"
 
 struct event_ring {
         struct list watches;

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "util/list.h"
+#include "pool/util/list.h"
 
 struct event_ring;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "job.h"
+#include "pool/job.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
-#include "util/cleanup.h"
-#include "util/watch.h"
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/watch.h"
 
 int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
             struct blob *command, struct blob *input) {

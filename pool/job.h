@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "spool.h"
-#include "util/blob.h"
-#include "util/list.h"
-#include "util/result.h"
+#include "pool/spool.h"
+#include "pool/util/blob.h"
+#include "pool/util/list.h"
+#include "pool/util/result.h"
 
 enum job_state {
         JOB_QUEUED,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lease.h"
+#include "pool/lease.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,11 +11,11 @@
 #include <sys/random.h>
 #include <uthash.h>
 
-#include "limits.h"
-#include "util/cleanup.h"
-#include "util/log.h"
-#include "util/text.h"
-#include "util/watch.h"
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+#include "pool/util/text.h"
+#include "pool/util/watch.h"
 
 struct leases {
         struct pool *pool;
@@ -274,6 +274,7 @@ static void start_next(struct lease *l) {
                         result_set(&why, RESULT_FAILED, "job not started in environment %s: %s",
                                    lease_environment(l), strerror(-r));
                         end_job(l, j, &why, 0);
+                        trim_history(l);
                         continue;
                 }
                 l->n_queued--;
@@ -297,6 +298,7 @@ static void on_failed(struct claim *c, const struct result *why) {
         struct lease *l = container_of(c, struct lease, claim);
 
         end_jobs(l, true, why);
+        trim_history(l);
         set_state(l, LEASE_FAILED, why);
 }
 
@@ -304,6 +306,7 @@ static void on_lost(struct claim *c, const struct result *why) {
         struct lease *l = container_of(c, struct lease, claim);
 
         end_jobs(l, true, why);
+        trim_history(l);
         set_state(l, LEASE_LOST, why);
 }
 
@@ -623,9 +626,7 @@ static const struct {
         { "renew", verb_renew, "no argument, and a lease that is lost or failed" },
 };
 
-static int remark(struct lease *l, int r, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-static int remark(struct lease *l, int r, const char *format, ...) {
+void lease_remark(struct lease *l, const char *format, ...) {
         struct result line;
         char text[RESULT_TEXT_MAX];
         va_list ap;
@@ -633,9 +634,8 @@ static int remark(struct lease *l, int r, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
-        result_set(&line, RESULT_INVALID, "%s", text);
+        result_set(&line, RESULT_INVALID, "%s", text); /* makes it one printable line */
         replace(&l->remark, line.text);
-        return r;
 }
 
 int lease_command(struct lease *l, const char *line) {
@@ -647,13 +647,16 @@ int lease_command(struct lease *l, const char *line) {
         for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
                 if (strlen(verbs[i].name) != len || strncmp(verbs[i].name, line, len))
                         continue;
-                if (verbs[i].run(l, argument) < 0)
-                        return remark(l, -EINVAL, "ctl: \"%s\": %s takes %s", line, verbs[i].name,
+                if (verbs[i].run(l, argument) < 0) {
+                        lease_remark(l, "ctl: \"%s\": %s takes %s", line, verbs[i].name,
                                       verbs[i].expected);
+                        return -EINVAL;
+                }
                 replace(&l->remark, NULL);
                 return 0;
         }
-        return remark(l, -EINVAL, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, renew", line);
+        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, renew", line);
+        return -EINVAL;
 }
 
 /* settings */
@@ -674,16 +677,22 @@ int lease_check_setting(struct lease *l, enum lease_setting setting, const char 
                 return -ESTALE;
         switch (setting) {
         case SETTING_CWD:
-                if (strchr(text, '\n'))
-                        return remark(l, -EINVAL, "cwd: \"%s\": expected one line, a path", text);
+                if (strchr(text, '\n')) {
+                        lease_remark(l, "cwd: \"%s\": expected one line, a path", text);
+                        return -EINVAL;
+                }
                 return 0;
         case SETTING_TIMEOUT:
-                if (parse_timeout(l, text, &usec) < 0)
-                        return remark(l, -EINVAL, "timeout: \"%s\": expected seconds, such as 60, or 0 for none", text);
+                if (parse_timeout(l, text, &usec) < 0) {
+                        lease_remark(l, "timeout: \"%s\": expected seconds, such as 60, or 0 for none", text);
+                        return -EINVAL;
+                }
                 return 0;
         case SETTING_ENV:
-                if (config_check_env(text, &why) < 0)
-                        return remark(l, -EINVAL, "%s", why.text);
+                if (config_check_env(text, &why) < 0) {
+                        lease_remark(l, "%s", why.text);
+                        return -EINVAL;
+                }
                 return 0;
         case SETTING_N:
                 break;

@@ -19,8 +19,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "job.h"
-#include "pool.h"
+#include "pool/job.h"
+#include "pool/pool.h"
 
 struct lease;
 struct leases;
@@ -98,6 +98,9 @@ int lease_command(struct lease *l, const char *line);
 /* Check or store a setting, the text as the user wrote it. -EINVAL with lease_error, -ENOMEM. */
 int lease_check_setting(struct lease *l, enum lease_setting setting, const char *text);
 int lease_set(struct lease *l, enum lease_setting setting, const char *text);
+
+/* Note for `error` that something written to the lease was refused; until the next thing that is not. */
+void lease_remark(struct lease *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The text of a setting, with its newline, into @out. */
 int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out);

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "util/clock.h"
+#include "pool/util/clock.h"
 
 #define NAME_LEN_MAX 200                            /* bytes of a lease's name */
 #define LEASES_MAX 1000000                          /* the most that max_leases= takes */

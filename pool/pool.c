@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool.h"
+#include "pool/pool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
-#include "util/log.h"
+#include "pool/limits.h"
+#include "pool/util/log.h"
 
 struct environment {
         struct list link; /* in the pool's list of its state */
@@ -200,6 +200,8 @@ static int environment_create(struct pool *p) {
         e->state = ENVIRONMENT_CREATING;
         p->count[ENVIRONMENT_CREATING]++;
         environment_set_state(e, ENVIRONMENT_CREATING);
+        if (p->config->mode == MODE_POOL && pool_count_all(p) > p->config->max)
+                p->totals.oversubscribed++;
         return 0;
 }
 
@@ -409,10 +411,8 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         if (wanted > room)
                 wanted = room;
         overdue = overdue > count[ENVIRONMENT_CREATING] ? overdue - count[ENVIRONMENT_CREATING] : 0;
-        if (wanted < overdue) {
-                p->totals.oversubscribed += overdue - wanted;
+        if (wanted < overdue)
                 wanted = overdue;
-        }
 
         /* and to keep some warm, within max. */
         warm = count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CLEANING] +
@@ -433,12 +433,16 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         return USEC_NEVER;
 }
 
-/* Idle environments beyond max, after max was lowered or a waiter left: the oldest go first. */
+/*
+ * Idle environments beyond max, after max was lowered or a waiter left: the oldest go first.
+ * In mode direct those in use have no maximum, and only the idle ones count.
+ */
 static void tick_shrink(struct pool *p) {
-        if (p->config->mode == MODE_DIRECT)
-                return;
+        bool direct = p->config->mode == MODE_DIRECT;
+
         while (p->count[ENVIRONMENT_IDLE] > 0 &&
-               pool_count_all(p) - p->count[ENVIRONMENT_ENDING] > p->config->max)
+               (direct ? p->count[ENVIRONMENT_IDLE] : pool_count_all(p) - p->count[ENVIRONMENT_ENDING]) >
+                       p->config->max)
                 environment_end(list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link));
 }
 
@@ -450,8 +454,8 @@ int64_t pool_tick(struct pool *p) {
         if (p->stopping)
                 return next;
 
-        fail_hopeless(p);
         tick_grant(p);
+        fail_hopeless(p);
         due = USEC_NEVER;
         overdue = count_overdue(p, now, &due);
         if (due < next)
@@ -459,7 +463,7 @@ int64_t pool_tick(struct pool *p) {
         if (!p->config->oversubscribe && overdue > 0) {
                 fail_overdue(p, overdue);
                 overdue = 0;
-                due = now; /* there may be more */
+                next = now; /* there may be more */
         }
         due = tick_create(p, now, overdue);
         if (due < next)

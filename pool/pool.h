@@ -23,10 +23,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "backend/backend.h"
-#include "config.h"
-#include "event.h"
-#include "util/list.h"
+#include "pool/backend/backend.h"
+#include "pool/config.h"
+#include "pool/event.h"
+#include "pool/util/list.h"
 
 struct pool;
 struct environment;

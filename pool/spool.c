@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "spool.h"
+#include "pool/spool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "util/cleanup.h"
-#include "util/io.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/io.h"
 
 #define N_STREAMS 2
 

@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "backend/backend.h"
+#include "pool/backend/backend.h"
 
 struct spool;
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include "status.h"
+#include "pool/status.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
 
-#include "util/cleanup.h"
-#include "util/clock.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 
 static double seconds(int64_t us) {
         return (double)us / USEC_PER_SEC;

@@ -3,7 +3,7 @@
 
 /* What the books say, as text: the contents of the status files. All return 0 or -errno of the buffer. */
 
-#include "lease.h"
+#include "pool/lease.h"
 
 /* NAME/status and NAME/jobs/N/status: lines `key value`. */
 int status_lease(const struct lease *l, struct buf *out);

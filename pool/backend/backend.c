@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backend/backend.h"
+#include "pool/backend/backend.h"
 
 #include <assert.h>
 

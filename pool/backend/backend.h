@@ -26,9 +26,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "util/blob.h"
-#include "util/list.h"
-#include "util/result.h"
+#include "pool/util/blob.h"
+#include "pool/util/list.h"
+#include "pool/util/result.h"
 
 #define SANDBOX_ID_MAX 80 /* bytes, with the final NUL */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "util/blob.h"
+#include "pool/util/blob.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "util/cleanup.h"
-#include "util/io.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/io.h"
 
 void blob_init(struct blob *b, int dir, uint64_t max) {
         *b = (struct blob){

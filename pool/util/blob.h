@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "util/buf.h"
+#include "pool/util/buf.h"
 
 #define BLOB_MEMORY_MAX 4096 /* bytes; also fits a pipe without waiting */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "util/buf.h"
+#include "pool/util/buf.h"
 
 #include <errno.h>
 #include <stdio.h>

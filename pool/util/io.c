@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "util/io.h"
+#include "pool/util/io.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "util/cleanup.h"
+#include "pool/util/cleanup.h"
 
 #define REMOVE_DEPTH_MAX 500 /* a descriptor and a frame each; a deeper tree is not removed: ELOOP */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "util/log.h"
+#include "pool/util/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "util/result.h"
+#include "pool/util/result.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "util/text.h"
+#include "pool/util/text.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "util/clock.h"
+#include "pool/util/clock.h"
 
 #define SECONDS_MAX 1000000000 /* about 31 years: a timeout past it is a mistake */
 
@@ -137,4 +137,20 @@ int text_to_signal(const char *s) {
                         return i;
         }
         return -EINVAL;
+}
+
+int text_quote(const char *s, struct buf *out) {
+        int r = buf_append(out, "'", 1);
+
+        while (r == 0 && *s) {
+                size_t plain = strcspn(s, "'");
+
+                r = buf_append(out, s, plain);
+                s += plain;
+                if (r == 0 && *s == '\'') {
+                        r = buf_append(out, "'\\''", 4);
+                        s++;
+                }
+        }
+        return r < 0 ? r : buf_append(out, "'", 1);
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Reading and checking text that people write. Nothing here allocates. */
+/* Reading and checking text that people write. */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "pool/util/buf.h"
 
 /* True when @s is well-formed UTF-8 (RFC 3629). */
 bool text_is_utf8(const char *s, size_t len);
@@ -18,3 +20,6 @@ int text_to_bool(const char *s, bool *out);      /* yes no true false on off 1 0
 
 /* A signal's number for "INT", "SIGINT" or "2"; -EINVAL for none. */
 int text_to_signal(const char *s);
+
+/* Add @s to @out as one word for a shell, whatever bytes are in it. 0 or as buf_append. */
+int text_quote(const char *s, struct buf *out);

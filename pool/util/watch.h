@@ -10,7 +10,7 @@
  * not free the thing watched.
  */
 
-#include "util/list.h"
+#include "pool/util/list.h"
 
 struct watch {
         struct list link;

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * cwd, timeout, env: what is written, from open to the last close, replaces
+ * the setting as a whole; emptied, it is the default again. A value is checked
+ * at write, where the writer hears of it; what is not yet a whole line may
+ * still become one, and is checked at close.
+ *
+ * stdin: bytes for the next job, added up until one is submitted.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fs/handle.h"
+#include "pool/limits.h"
+#include "pool/util/log.h"
+
+static int setting_open(struct handle *h) {
+        h->text.max = SETTING_SIZE_MAX;
+        h->wrote = handle_can_write(h) && (h->flags & O_TRUNC);
+        return 0;
+}
+
+static ssize_t setting_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+        struct target t = handle_target(h);
+        struct buf text = BUF_INIT(TEXT_FILE_MAX);
+        ssize_t n;
+
+        n = render_setting(&t, &text);
+        if (n == 0)
+                n = read_text(&text, offset, data, len);
+        buf_deinit(&text);
+        return n;
+}
+
+/* As it counts: without the final newline. */
+static void chomp(struct buf *text) {
+        while (text->len > 0 && text->data[text->len - 1] == '\n')
+                text->data[--text->len] = '\0';
+}
+
+static int setting_refuse(struct handle *h, int r) {
+        buf_clear(&h->text);
+        h->refused = true;
+        return r;
+}
+
+static ssize_t setting_write(struct handle *h, const char *data, size_t len) {
+        struct buf so_far = BUF_INIT(SETTING_SIZE_MAX);
+        int r;
+
+        if (h->refused)
+                return -EINVAL;
+        if (memchr(data, '\0', len)) {
+                lease_remark(h->lease, "%s: refused: a NUL byte", h->file->name);
+                return setting_refuse(h, -EINVAL);
+        }
+        r = buf_append(&h->text, data, len);
+        if (r < 0)
+                return setting_refuse(h, r);
+        h->wrote = true;
+
+        if (h->file->argument == SETTING_ENV) {
+                const char *end = memrchr(h->text.data, '\n', h->text.len);
+
+                r = buf_append(&so_far, h->text.data, end ? end - h->text.data : 0);
+        } else {
+                r = buf_append(&so_far, h->text.data, h->text.len);
+        }
+        if (r == 0) {
+                chomp(&so_far);
+                r = lease_check_setting(h->lease, h->file->argument, buf_text(&so_far));
+        }
+        buf_deinit(&so_far);
+        return r < 0 ? setting_refuse(h, r) : (ssize_t)len;
+}
+
+static int setting_sync(struct handle *h) {
+        if (!h->wrote || h->refused)
+                return 0;
+        chomp(&h->text);
+        return lease_set(h->lease, h->file->argument, buf_text(&h->text));
+}
+
+static int setting_flush(struct handle *h) {
+        struct buf text = BUF_INIT(SETTING_SIZE_MAX);
+        int r;
+
+        if (!h->wrote || h->refused)
+                return 0;
+        r = buf_append(&text, h->text.data, h->text.len);
+        chomp(&text);
+        if (r == 0)
+                r = lease_check_setting(h->lease, h->file->argument, buf_text(&text));
+        buf_deinit(&text);
+        return r;
+}
+
+static void setting_release(struct handle *h) {
+        (void)setting_sync(h); /* a failure stands in the lease's `error` */
+}
+
+static int setting_truncate(const struct target *t) {
+        return lease_set(t->lease, files[t->id].argument, "");
+}
+
+int render_setting(const struct target *t, struct buf *out) {
+        return lease_get(t->lease, files[t->id].argument, out);
+}
+
+const struct file_ops setting_ops = {
+        .open = setting_open,
+        .read = setting_read,
+        .write = setting_write,
+        .flush = setting_flush,
+        .sync = setting_sync,
+        .release = setting_release,
+        .truncate = setting_truncate,
+};
+
+/* stdin */
+
+static int stdin_truncate(const struct target *t) {
+        blob_clear(lease_input(t->lease));
+        return 0;
+}
+
+static int stdin_open(struct handle *h) {
+        struct target t = handle_target(h);
+
+        return handle_can_write(h) && (h->flags & O_TRUNC) ? stdin_truncate(&t) : 0;
+}
+
+static ssize_t stdin_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+        return blob_read(lease_input(h->lease), offset, data, len);
+}
+
+static ssize_t stdin_write(struct handle *h, const char *data, size_t len) {
+        int r;
+
+        if (lease_state(h->lease) == LEASE_RELEASED)
+                return -ESTALE;
+        r = blob_append(lease_input(h->lease), data, len);
+        if (r == -EFBIG)
+                lease_remark(h->lease, "stdin: refused: more than %u MiB", (unsigned)(INPUT_SIZE_MAX >> 20));
+        return r < 0 ? r : (ssize_t)len;
+}
+
+uint64_t stdin_size(const struct target *t) {
+        return lease_input(t->lease)->size;
+}
+
+const struct file_ops stdin_ops = {
+        .open = stdin_open,
+        .read = stdin_read,
+        .write = stdin_write,
+        .truncate = stdin_truncate,
+};

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * output, stdout, stderr: the bytes of the job that was newest at open, by
+ * offset. A read waits for bytes and gives what there is; 0 at the job's end,
+ * or at once where no job was ever submitted. Where no true end can come, the
+ * bytes that there are come first and then an error.
+ */
+
+#include <errno.h>
+
+#include "fs/handle.h"
+
+static ssize_t stream_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+        struct job *j = h->job;
+
+        if (!j)
+                return 0;
+        if (offset < spool_size(j->spool, h->file->argument))
+                return len == 0 ? 0 : spool_read(j->spool, h->file->argument, offset, data, len);
+        if (!job_ended(j))
+                return -EAGAIN;
+        if (j->code == RESULT_OK)
+                return 0;
+        return j->code == RESULT_RELEASED ? -ESTALE : -EIO;
+}
+
+struct list *stream_watches(struct handle *h) {
+        return &h->job->watches;
+}
+
+uint64_t stream_size(const struct target *t) {
+        return t->job ? spool_size(t->job->spool, files[t->id].argument) : 0;
+}
+
+const struct file_ops stream_ops = {
+        .read = stream_read,
+        .watches = stream_watches,
+};

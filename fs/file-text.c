@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Files that are text made from the books: rendered anew by each read from the start. */
+
+#include <errno.h>
+
+#include "fs/handle.h"
+
+static ssize_t text_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+        struct target t = handle_target(h);
+        int r;
+
+        if (offset == 0) {
+                buf_clear(&h->text);
+                r = h->file->render(&t, &h->text);
+                if (r < 0)
+                        return r;
+        }
+        return read_text(&h->text, offset, data, len);
+}
+
+const struct file_ops text_ops = {
+        .read = text_read,
+};

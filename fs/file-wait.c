@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * exit_code and environment: one line, once it is known. A read waits for it;
+ * where it can never be known, it fails, and `error` says why.
+ */
+
+#include <errno.h>
+
+#include "fs/errno.h"
+#include "fs/handle.h"
+
+int render_exit_code(const struct target *t, struct buf *out) {
+        const struct job *j = t->job;
+
+        if (!j)
+                return 0; /* no job was ever submitted: nothing to wait for */
+        if (!job_ended(j))
+                return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;
+        if (j->code == RESULT_RELEASED)
+                return -ESTALE;
+        return j->code == RESULT_OK ? buf_printf(out, "%d\n", j->exit_code) : -EIO;
+}
+
+int render_environment(const struct target *t, struct buf *out) {
+        const char *id = lease_environment(t->lease);
+
+        if (id)
+                return buf_printf(out, "%s\n", id);
+        return lease_state(t->lease) == LEASE_WAITING ? -EAGAIN : -errno_of_result(lease_code(t->lease));
+}
+
+static ssize_t wait_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+        struct target t = handle_target(h);
+        int r;
+
+        if (h->text.len == 0) {
+                r = h->file->render(&t, &h->text);
+                if (r < 0)
+                        return r;
+        }
+        return read_text(&h->text, offset, data, len);
+}
+
+static struct list *wait_watches(struct handle *h) {
+        if (h->id == FILE_ENVIRONMENT)
+                return lease_watches(h->lease);
+        return &h->job->watches;
+}
+
+const struct file_ops wait_ops = {
+        .read = wait_read,
+        .watches = wait_watches,
+};

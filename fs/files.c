@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/files.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/node.h"
+#include "pool/limits.h"
+#include "pool/status.h"
+#include "pool/util/text.h"
+
+static int render_pool_status(const struct target *t, struct buf *out) {
+        return status_pool(t->fs->pool, t->fs->leases, t->fs->config, out);
+}
+
+static int render_pool_stats(const struct target *t, struct buf *out) {
+        return status_stats(t->fs->pool, t->fs->leases, t->fs->config, out);
+}
+
+static int render_pool_metrics(const struct target *t, struct buf *out) {
+        return status_metrics(t->fs->pool, t->fs->leases, t->fs->config, out);
+}
+
+static int render_pool_config(const struct target *t, struct buf *out) {
+        return config_render(t->fs->config, out);
+}
+
+static int render_lease_status(const struct target *t, struct buf *out) {
+        return status_lease(t->lease, out);
+}
+
+static int render_lease_error(const struct target *t, struct buf *out) {
+        const char *error = lease_error(t->lease);
+
+        return buf_printf(out, "%s\n", error ? error : "ok");
+}
+
+static int render_job_status(const struct target *t, struct buf *out) {
+        return status_job(t->job, out);
+}
+
+static int render_job_error(const struct target *t, struct buf *out) {
+        return buf_printf(out, "%s\n", t->job->error ? t->job->error : "ok");
+}
+
+static int render_latest(const struct target *t, struct buf *out) {
+        return t->job ? buf_printf(out, "%" PRIu32, t->job->number) : -ENOENT;
+}
+
+#define DIRECTORY S_IFDIR | 0700
+#define READ S_IFREG | 0400
+#define WRITE S_IFREG | 0600
+
+const struct file files[FILE_N] = {
+        [FILE_ROOT] = { NULL, FILE_ROOT, DIRECTORY },
+
+        [FILE_POOL] = { ".pool", FILE_ROOT, S_IFDIR | 0755 },
+        [FILE_POOL_STATUS] = { "status", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_status },
+        [FILE_POOL_STATS] = { "stats", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_stats },
+        [FILE_POOL_METRICS] = { "metrics", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_metrics },
+        [FILE_POOL_CONFIG] = { "config", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_config },
+        [FILE_POOL_EVENTS] = { "events", FILE_POOL, READ, &events_ops },
+        [FILE_POOL_CTL] = { "ctl", FILE_POOL, WRITE, &pool_ctl_ops, render_pool_ctl },
+
+        [FILE_LEASE] = { NULL, FILE_ROOT, DIRECTORY },
+        [FILE_CMD] = { "cmd", FILE_LEASE, WRITE, &cmd_ops, .size = command_size },
+        [FILE_OUTPUT] = { "output", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_OUTPUT },
+        [FILE_STDOUT] = { "stdout", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDOUT },
+        [FILE_STDERR] = { "stderr", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDERR },
+        [FILE_EXIT_CODE] = { "exit_code", FILE_LEASE, READ, &wait_ops, render_exit_code },
+        [FILE_STATUS] = { "status", FILE_LEASE, READ, &text_ops, render_lease_status },
+        [FILE_ERROR] = { "error", FILE_LEASE, READ, &text_ops, render_lease_error },
+        [FILE_ENVIRONMENT] = { "environment", FILE_LEASE, READ, &wait_ops, render_environment },
+        [FILE_STDIN] = { "stdin", FILE_LEASE, WRITE, &stdin_ops, .size = stdin_size },
+        [FILE_CWD] = { "cwd", FILE_LEASE, WRITE, &setting_ops, render_setting, .argument = SETTING_CWD },
+        [FILE_TIMEOUT] = { "timeout", FILE_LEASE, WRITE, &setting_ops, render_setting, .argument = SETTING_TIMEOUT },
+        [FILE_ENV] = { "env", FILE_LEASE, WRITE, &setting_ops, render_setting, .argument = SETTING_ENV },
+        [FILE_CTL] = { "ctl", FILE_LEASE, WRITE, &ctl_ops, render_ctl },
+        [FILE_JOBS] = { "jobs", FILE_LEASE, DIRECTORY },
+        [FILE_LATEST] = { "latest", FILE_JOBS, S_IFLNK | 0777, NULL, render_latest },
+
+        [FILE_JOB] = { NULL, FILE_JOBS, DIRECTORY },
+        [FILE_JOB_CMD] = { "cmd", FILE_JOB, READ, &command_ops, .size = command_size },
+        [FILE_JOB_OUTPUT] = { "output", FILE_JOB, READ, &stream_ops, .size = stream_size, .argument = VIEW_OUTPUT },
+        [FILE_JOB_STDOUT] = { "stdout", FILE_JOB, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDOUT },
+        [FILE_JOB_STDERR] = { "stderr", FILE_JOB, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDERR },
+        [FILE_JOB_EXIT_CODE] = { "exit_code", FILE_JOB, READ, &wait_ops, render_exit_code },
+        [FILE_JOB_STATUS] = { "status", FILE_JOB, READ, &text_ops, render_job_status },
+        [FILE_JOB_ERROR] = { "error", FILE_JOB, READ, &text_ops, render_job_error },
+};
+
+_Static_assert(FILE_N <= 1 << NODE_FILE_BITS, "node numbers hold a row of the table");
+
+static bool in_lease(enum file_id id) {
+        return id >= FILE_LEASE && id < FILE_N;
+}
+
+static bool in_job(enum file_id id) {
+        return id >= FILE_JOB && id < FILE_N;
+}
+
+int target_find(struct fs *fs, uint64_t number, struct target *out) {
+        struct node node = node_of_number(number);
+        struct target t = { .fs = fs, .id = node.file };
+
+        if (t.id <= FILE_NONE || t.id >= FILE_N)
+                return -ESTALE;
+        if (in_lease(t.id)) {
+                t.lease = leases_find_serial(fs->leases, node.lease);
+                if (!t.lease)
+                        return -ESTALE;
+                t.job = in_job(t.id) ? lease_job(t.lease, node.job) : lease_newest(t.lease);
+                if (in_job(t.id) && !t.job)
+                        return -ESTALE;
+        }
+        *out = t;
+        return 0;
+}
+
+uint64_t target_node(const struct target *t) {
+        return node_number((struct node){
+                .lease = t->lease ? lease_serial(t->lease) : 0,
+                .job = in_job(t->id) ? t->job->number : 0,
+                .file = t->id,
+        });
+}
+
+int target_lookup(const struct target *dir, const char *name, struct target *out) {
+        struct target t = *dir;
+        uint64_t number;
+
+        for (t.id = FILE_NONE + 1; t.id < FILE_N; t.id++)
+                if (files[t.id].name && files[t.id].parent == dir->id && !strcmp(files[t.id].name, name)) {
+                        if (t.id == FILE_LATEST && !t.job)
+                                return -ENOENT;
+                        *out = t;
+                        return 0;
+                }
+
+        if (dir->id == FILE_ROOT) {
+                t.id = FILE_LEASE;
+                t.lease = leases_find(t.fs->leases, name);
+                if (!t.lease)
+                        return -ENOENT;
+                t.job = lease_newest(t.lease);
+        } else if (dir->id == FILE_JOBS) {
+                t.id = FILE_JOB;
+                /* "1", but not "01": each job has one name. */
+                if (name[0] == '0' || text_to_u64(name, &number) < 0 || number > JOB_NUMBER_MAX)
+                        return -ENOENT;
+                t.job = lease_job(t.lease, number);
+                if (!t.job)
+                        return -ENOENT;
+        } else {
+                return -ENOENT;
+        }
+        *out = t;
+        return 0;
+}
+
+static uint64_t target_size(const struct target *t) {
+        const struct file *f = &files[t->id];
+        struct buf text = BUF_INIT(TEXT_FILE_MAX);
+        uint64_t size;
+
+        if (f->size)
+                return f->size(t);
+        if (!f->render)
+                return 0;
+        size = f->render(t, &text) < 0 ? 0 : text.len;
+        buf_deinit(&text);
+        return size;
+}
+
+static void set_time(struct timespec *ts, int64_t wall_us) {
+        ts->tv_sec = wall_us / USEC_PER_SEC;
+        ts->tv_nsec = wall_us % USEC_PER_SEC * 1000;
+}
+
+void target_stat(const struct target *t, struct stat *st) {
+        const struct file *f = &files[t->id];
+        int64_t made = t->lease ? lease_created_wall_us(t->lease) : t->fs->started_wall_us;
+
+        *st = (struct stat){
+                .st_ino = target_node(t),
+                .st_mode = f->mode,
+                .st_nlink = S_ISDIR(f->mode) ? 2 : 1,
+                .st_uid = t->lease ? lease_uid(t->lease) : t->fs->uid,
+                .st_gid = t->lease ? lease_gid(t->lease) : t->fs->gid,
+                .st_blksize = 128 << 10,
+        };
+        /* Others may make leases here, and remove their own only. */
+        if (t->id == FILE_ROOT && t->fs->config->allow_other)
+                st->st_mode = S_IFDIR | S_ISVTX | 0777;
+        if (!S_ISDIR(f->mode))
+                st->st_size = target_size(t);
+        st->st_blocks = (st->st_size + 511) / 512;
+        set_time(&st->st_mtim, made);
+        st->st_ctim = st->st_atim = st->st_mtim;
+}
+
+/* Positions: rows of the table come first, by their number, then leases by serial or jobs by number. */
+bool target_next(const struct target *dir, uint64_t *position, const char **name, struct target *out) {
+        static char number[16];
+        struct target t = *dir;
+        uint64_t id;
+
+        for (id = *position + 1; id < FILE_N; id++)
+                if (files[id].name && files[id].parent == dir->id && (id != FILE_LATEST || t.job)) {
+                        t.id = id;
+                        *name = files[id].name;
+                        *position = id;
+                        *out = t;
+                        return true;
+                }
+
+        id = *position < FILE_N ? 0 : *position - FILE_N;
+        if (dir->id == FILE_ROOT) {
+                t.id = FILE_LEASE;
+                t.lease = leases_after(t.fs->leases, id);
+                if (!t.lease)
+                        return false;
+                *name = lease_name(t.lease);
+                *position = FILE_N + lease_serial(t.lease);
+        } else if (dir->id == FILE_JOBS) {
+                t.id = FILE_JOB;
+                t.job = lease_job_after(t.lease, id);
+                if (!t.job)
+                        return false;
+                snprintf(number, sizeof(number), "%" PRIu32, t.job->number);
+                *name = number;
+                *position = FILE_N + t.job->number;
+        } else {
+                return false;
+        }
+        *out = t;
+        return true;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What the file system stands on: made by main, borrowed by everything in fs/. */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pool/config.h"
+#include "pool/event.h"
+#include "pool/lease.h"
+#include "pool/pool.h"
+#include "pool/util/list.h"
+
+struct fs {
+        struct config *config;
+        struct pool *pool;
+        struct leases *leases;
+        struct event_ring *events;
+        int spool_dir; /* descriptor: where written bytes may go */
+        uid_t uid; /* who mounted it */
+        gid_t gid;
+        int64_t (*clock)(void);
+        int64_t started_wall_us;
+        int64_t read_limit_us;  /* the kernel aborts the mount when a read waits longer; USEC_NEVER: no limit */
+        struct list parked;     /* waiting reads, oldest first */
+        unsigned n_parked;
+        bool greeted; /* the kernel sent INIT, so the mount answers */
+        struct list handles; /* open files */
+};

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/handle.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/limits.h"
+
+#define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */
+
+/* One READ that waits. Belongs to its handle; freed when it is answered. */
+struct parked {
+        struct list link;        /* in the handle's */
+        struct list link_in_fs;  /* in the order of their coming */
+        struct handle *handle;
+        fuse_req_t req;
+        uint64_t offset;
+        size_t len;
+        int64_t since_us;
+};
+
+static char read_buffer[READ_MAX]; /* of the one read that is being answered */
+
+static void on_changed(struct watch *w);
+
+int handle_new(struct handle **out, const struct target *t, int flags) {
+        const struct file *f = &files[t->id];
+        struct handle *h;
+        int r;
+
+        /* Root passes the kernel's check of modes; what cannot be done is refused all the same. */
+        if ((flags & O_ACCMODE) != O_RDONLY && !f->ops->write)
+                return -EACCES;
+
+        h = calloc(1, sizeof(*h));
+        if (!h)
+                return -ENOMEM;
+        h->fs = t->fs;
+        h->file = f;
+        h->id = t->id;
+        h->flags = flags;
+        h->lease = t->lease ? lease_ref(t->lease) : NULL;
+        h->job = t->job ? job_ref(t->job) : NULL;
+        h->blob.fd = -1;
+        h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
+        list_init(&h->link);
+        list_init(&h->parked);
+        watch_init(&h->watch, on_changed);
+        if (h->job)
+                spool_open(h->job->spool);
+        list_add_tail(&h->fs->handles, &h->link);
+
+        r = f->ops->open ? f->ops->open(h) : 0;
+        if (r < 0) {
+                h->refused = true;
+                handle_free(h);
+                return r;
+        }
+        *out = h;
+        return 0;
+}
+
+static void parked_answer(struct parked *p, ssize_t n) {
+        struct handle *h = p->handle;
+
+        list_remove(&p->link);
+        list_remove(&p->link_in_fs);
+        h->fs->n_parked--;
+        if (list_empty(&h->parked) && !h->poll)
+                watch_remove(&h->watch);
+        /* From here on an interrupt has nothing to interrupt. */
+        fuse_req_interrupt_func(p->req, NULL, NULL);
+        if (n < 0)
+                fuse_reply_err(p->req, -n);
+        else
+                fuse_reply_buf(p->req, read_buffer, n);
+        free(p);
+}
+
+static void poll_answer(struct handle *h) {
+        struct fuse_pollhandle *ph = h->poll;
+
+        if (!ph)
+                return;
+        h->poll = NULL;
+        fuse_lowlevel_notify_poll(ph);
+        fuse_pollhandle_destroy(ph);
+}
+
+void handle_free(struct handle *h) {
+        struct parked *p;
+
+        while ((p = list_first(&h->parked, struct parked, link)))
+                parked_answer(p, -EBADF);
+        if (h->file->ops->release && !h->refused)
+                h->file->ops->release(h);
+        if (h->poll)
+                fuse_pollhandle_destroy(h->poll);
+        watch_remove(&h->watch);
+        blob_deinit(&h->blob);
+        buf_deinit(&h->text);
+        if (h->job)
+                spool_close(h->job->spool);
+        job_unref(h->job);
+        lease_unref(h->lease);
+        list_remove(&h->link);
+        free(h);
+}
+
+struct target handle_target(const struct handle *h) {
+        return (struct target){ .fs = h->fs, .id = h->id, .lease = h->lease, .job = h->job };
+}
+
+static ssize_t try_read(struct handle *h, uint64_t offset, size_t len) {
+        ssize_t n = h->file->ops->read(h, offset, read_buffer, len < READ_MAX ? len : READ_MAX);
+
+        if (n > 0)
+                h->position = h->file->ops->stream ? h->position + n : offset + n;
+        return n;
+}
+
+/* Give every waiting read another chance. */
+static void on_changed(struct watch *w) {
+        struct handle *h = container_of(w, struct handle, watch);
+        struct parked *p, *tmp;
+
+        poll_answer(h);
+        if (list_empty(&h->parked)) {
+                watch_remove(&h->watch);
+                return;
+        }
+        list_for_each_safe (p, tmp, &h->parked, link) {
+                ssize_t n = try_read(h, p->offset, p->len);
+
+                if (n != -EAGAIN)
+                        parked_answer(p, n);
+        }
+}
+
+static void on_interrupt(fuse_req_t req, void *data) {
+        parked_answer(data, -EINTR);
+}
+
+static int park(struct handle *h, fuse_req_t req, uint64_t offset, size_t len) {
+        struct parked *p = calloc(1, sizeof(*p));
+
+        if (!p)
+                return -ENOMEM;
+        p->handle = h;
+        p->req = req;
+        p->offset = offset;
+        p->len = len;
+        p->since_us = h->fs->clock();
+        list_init(&p->link);
+        list_init(&p->link_in_fs);
+        list_add_tail(&h->parked, &p->link);
+        list_add_tail(&h->fs->parked, &p->link_in_fs);
+        h->fs->n_parked++;
+        watch_add(h->file->ops->watches(h), &h->watch);
+        /* Last: it may have been interrupted already, and then this answers it. */
+        fuse_req_interrupt_func(req, on_interrupt, p);
+        return 0;
+}
+
+void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking) {
+        ssize_t n = h->file->ops->read ? try_read(h, offset, len) : -EINVAL;
+
+        if (n == -EAGAIN && !nonblocking) {
+                n = park(h, req, offset, len);
+                if (n == 0)
+                        return;
+        }
+        if (n < 0)
+                fuse_reply_err(req, -n);
+        else
+                fuse_reply_buf(req, read_buffer, n);
+}
+
+unsigned handle_poll(struct handle *h, struct fuse_pollhandle *ph) {
+        unsigned events = h->file->ops->write ? POLLOUT : 0;
+        char probe;
+
+        if (h->poll)
+                fuse_pollhandle_destroy(h->poll);
+        h->poll = ph;
+        if (!h->file->ops->watches || h->file->ops->read(h, h->position, &probe, 0) != -EAGAIN)
+                events |= POLLIN;
+        if (ph && h->file->ops->watches)
+                watch_add(h->file->ops->watches(h), &h->watch);
+        return events;
+}
+
+void handles_free_all(struct fs *fs) {
+        struct handle *h;
+
+        while ((h = list_first(&fs->handles, struct handle, link))) {
+                h->refused = true;
+                handle_free(h);
+        }
+}
+
+int64_t handles_tick(struct fs *fs) {
+        struct parked *p;
+
+        if (fs->read_limit_us == USEC_NEVER)
+                return USEC_NEVER;
+        while ((p = list_first(&fs->parked, struct parked, link_in_fs))) {
+                int64_t due = clock_after(p->since_us, fs->read_limit_us);
+
+                if (due > fs->clock())
+                        return due;
+                parked_answer(p, -EINTR);
+        }
+        return USEC_NEVER;
+}
+
+ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len) {
+        if (offset >= text->len)
+                return 0;
+        if (len > text->len - offset)
+                len = text->len - offset;
+        memcpy(data, text->data + offset, len);
+        return len;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * An open file, and the reads that wait in it.
+ *
+ * Made at OPEN, freed at RELEASE. It holds references, so that what it shows
+ * outlives the lease. A read is answered at once, or parked: then by the first
+ * change that gives it something, by an interrupt, or by the handle's end;
+ * exactly once in any case.
+ */
+
+#define FUSE_USE_VERSION 310
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+
+#include "fs/files.h"
+#include "pool/util/blob.h"
+#include "pool/util/watch.h"
+
+struct handle {
+        struct fs *fs;
+        const struct file *file;
+        enum file_id id;
+        struct lease *lease; /* a reference, or NULL */
+        struct job *job;     /* a reference, or NULL: bound at open, or by the first read of cmd */
+        int flags;           /* of open */
+        struct list link;    /* in fs->handles */
+
+        /* For the behaviours' own use. */
+        struct blob blob;  /* what was written */
+        struct buf text;   /* what is read */
+        uint64_t position; /* behind the last byte given */
+        size_t text_at;    /* of a stream: how much of text was given */
+        uint64_t next_event;
+        bool wrote;
+        bool refused;      /* a write was refused: nothing of it counts */
+
+        struct list parked; /* reads that wait here, oldest first */
+        struct watch watch; /* in use while a read waits or someone polls */
+        struct fuse_pollhandle *poll;
+};
+
+/* -errno when the file refuses to be opened like that. */
+int handle_new(struct handle **out, const struct target *t, int flags);
+
+/* RELEASE. Answers what still waits. */
+void handle_free(struct handle *h);
+
+static inline bool handle_can_read(const struct handle *h) {
+        return (h->flags & O_ACCMODE) != O_WRONLY;
+}
+
+static inline bool handle_can_write(const struct handle *h) {
+        return (h->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* The handle's file, as a target: for stat, and for rendering. */
+struct target handle_target(const struct handle *h);
+
+/* READ: answers @req now or later. @nonblocking: with EAGAIN rather than later. */
+void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking);
+
+/* POLL: the events that hold now; @ph, when given, is told of the next change and is ours. */
+unsigned handle_poll(struct handle *h, struct fuse_pollhandle *ph);
+
+/* Free every handle, as if none had ever been written to: the mount is gone. */
+void handles_free_all(struct fs *fs);
+
+/* Answer reads that came near the kernel's own limit. The time of the next, or USEC_NEVER. */
+int64_t handles_tick(struct fs *fs);
+
+/* The list to watch for the handle's job. */
+struct list *stream_watches(struct handle *h);
+
+/* Serve @text by offsets, as if it were the file. */
+ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len);

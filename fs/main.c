@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * modalpool: puts the layers together, runs the loop, and takes them apart.
+ *
+ *   starting   the backend is asked whether it can be used
+ *   mounting   it can; the kernel has not greeted us yet
+ *   running    the mount answers; from here on in the background
+ *   stopping   leases are released, environments end
+ *   stopped
+ *
+ * Each turn of the loop ends with a tick (uv_prepare), in which the books do
+ * what is due and say when something is due next.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "pool/backend/fault.h"
+#include "pool/backend/local.h"
+#include "fs/handle.h"
+#include "fs/ops.h"
+#include "fs/options.h"
+#include "fs/session.h"
+#include "fs/state.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/log.h"
+
+enum phase {
+        PHASE_STARTING,
+        PHASE_MOUNTING,
+        PHASE_RUNNING,
+        PHASE_STOPPING,
+        PHASE_STOPPED,
+};
+
+struct daemon {
+        struct config config;
+        struct options options;
+        struct state state;
+        struct backend *backend;
+        struct pool *pool;
+        struct leases *leases;
+        struct event_ring *events;
+        struct fs fs;
+        struct session *session;
+
+        uv_loop_t loop;
+        uv_prepare_t turn;
+        uv_timer_t timer; /* for the next thing due */
+        uv_signal_t signals[2];
+        bool loop_is_open;
+
+        enum phase phase;
+        int64_t stop_by_us;
+        int parent; /* pipe to the process that the user waits for, or -1 */
+        int exit_status;
+};
+
+static void fail(struct daemon *d, const struct result *why) {
+        log_error("%s", why->text);
+        d->exit_status = EXIT_FAILURE;
+}
+
+/* Release all, end all; on_turn() sees when that is done. */
+static void stop(struct daemon *d, const char *reason) {
+        if (d->phase >= PHASE_STOPPING) {
+                d->stop_by_us = 0; /* asked twice: no more patience */
+                return;
+        }
+        log_info("stopping: %s", reason);
+        d->phase = PHASE_STOPPING;
+        d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
+        leases_stop(d->leases);
+        pool_stop(d->pool);
+}
+
+static void on_signal(uv_signal_t *handle, int signo) {
+        stop(handle->data, strsignal(signo));
+}
+
+static void on_unmounted(void *data) {
+        stop(data, "unmounted");
+}
+
+static void on_ready(void *owner, const struct result *r) {
+        struct daemon *d = owner;
+        struct result why;
+
+        if (d->phase != PHASE_STARTING)
+                return;
+        if (!result_ok(r)) {
+                fail(d, r);
+                stop(d, "the backend cannot be used");
+                return;
+        }
+        if (session_new(&d->session, &d->loop, &d->fs, d->options.mountpoint, d->options.debug, on_unmounted, d,
+                        &why) < 0) {
+                fail(d, &why);
+                stop(d, "not mounted");
+                return;
+        }
+        d->phase = PHASE_MOUNTING;
+}
+
+static void on_notice(void *owner, const char *line) {
+        struct daemon *d = owner;
+
+        log_info("%s: %s", d->backend->ops->name, line);
+        event_emit(d->events, "backend", d->backend->ops->name, "notice", NULL, line);
+}
+
+static const struct backend_events backend_events = {
+        .ready = on_ready,
+        .notice = on_notice,
+};
+
+/* The mount answers: let the user go on, and leave the terminal. */
+static void announce(struct daemon *d) {
+        d->phase = PHASE_RUNNING;
+        log_info("mounted at %s, backend %s", d->options.mountpoint, d->backend->ops->name);
+        if (d->parent < 0)
+                return;
+        log_open(d->config.log_level + LOG_ERR, true);
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        for (int fd = 0; fd < 3; fd++)
+                dup2(null, fd);
+        close(null);
+        (void)!write(d->parent, "", 1);
+        close_fd(TAKE_FD(d->parent));
+}
+
+static void close_handle(uv_handle_t *handle, void *data) {
+        struct daemon *d = data;
+
+        if (!uv_is_closing(handle) &&
+            (handle == (uv_handle_t *)&d->turn || handle == (uv_handle_t *)&d->timer ||
+             handle == (uv_handle_t *)&d->signals[0] || handle == (uv_handle_t *)&d->signals[1]))
+                uv_close(handle, NULL);
+}
+
+static void name_leftover(void *data, const struct environment_info *info) {
+        log_error("environment=%s: did not end in time", info->id);
+}
+
+/* Everything has ended, or had its time. */
+static void finish(struct daemon *d) {
+        d->phase = PHASE_STOPPED;
+        pool_each_environment(d->pool, name_leftover, NULL);
+        session_free(TAKE_PTR(d->session));
+        uv_walk(&d->loop, close_handle, d);
+}
+
+static void on_timer(uv_timer_t *timer) {
+        /* It only had to end the wait: the turn does the rest. */
+}
+
+static int64_t earlier(int64_t a, int64_t b) {
+        return a < b ? a : b;
+}
+
+static void on_turn(uv_prepare_t *prepare) {
+        struct daemon *d = prepare->data;
+        int64_t next, now;
+
+        if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
+                announce(d);
+        next = leases_tick(d->leases);
+        next = earlier(next, pool_tick(d->pool));
+        next = earlier(next, handles_tick(&d->fs));
+
+        now = clock_now();
+        if (d->phase == PHASE_STOPPING) {
+                if (d->backend->n_sandboxes == 0 || d->stop_by_us <= now) {
+                        finish(d);
+                        return;
+                }
+                next = earlier(next, d->stop_by_us);
+        }
+        if (next == USEC_NEVER) {
+                uv_timer_stop(&d->timer);
+                return;
+        }
+        uv_update_time(&d->loop);
+        uv_timer_start(&d->timer, on_timer, next > now ? (next - now + 999) / 1000 : 0, 0);
+}
+
+static int open_backend(struct daemon *d, struct result *why) {
+        const struct config *c = &d->config;
+        int r;
+
+        if (strcmp(c->backend, "local")) {
+                result_set(why, RESULT_INVALID, "backend %s: unknown; there is local", c->backend);
+                return -EINVAL;
+        }
+        r = local_new(&d->backend, &d->loop,
+                      &(struct local_options){
+                              .isolate = c->isolate == ISOLATE_BWRAP,
+                              .network = c->network,
+                              .size = c->size,
+                              .base = c->base,
+                              .dir = d->state.environments,
+                      });
+        if (r == 0 && *c->fault)
+                r = fault_new(&d->backend, &d->loop, c->fault, c->fault_seed, why);
+        return r;
+}
+
+static int set_up(struct daemon *d, struct result *why) {
+        static const int signals[2] = { SIGTERM, SIGINT };
+        int r;
+
+        result_set(why, RESULT_FAILED, "out of memory");
+        r = state_open(&d->state, &d->config, d->options.mountpoint, why);
+        if (r < 0)
+                return r;
+        r = uv_loop_init(&d->loop);
+        if (r < 0)
+                return r;
+        d->loop_is_open = true;
+        uv_prepare_init(&d->loop, &d->turn);
+        uv_timer_init(&d->loop, &d->timer);
+        for (int i = 0; i < 2; i++) {
+                uv_signal_init(&d->loop, &d->signals[i]);
+                d->signals[i].data = d;
+                uv_signal_start(&d->signals[i], on_signal, signals[i]);
+        }
+        d->turn.data = d;
+        uv_prepare_start(&d->turn, on_turn);
+
+        r = event_ring_new(&d->events);
+        if (r == 0)
+                r = open_backend(d, why);
+        if (r == 0)
+                r = pool_new(&d->pool, d->backend, &d->config, d->events, clock_now);
+        if (r == 0)
+                r = leases_new(&d->leases, d->pool, &d->config, d->events, d->state.spool, clock_now);
+        if (r < 0)
+                return r;
+
+        d->fs = (struct fs){
+                .config = &d->config,
+                .pool = d->pool,
+                .leases = d->leases,
+                .events = d->events,
+                .spool_dir = d->state.spool,
+                .uid = geteuid(),
+                .gid = getegid(),
+                .clock = clock_now,
+                .started_wall_us = clock_read_us(CLOCK_REALTIME),
+                .read_limit_us = fs_read_limit(),
+        };
+        list_init(&d->fs.parked);
+        list_init(&d->fs.handles);
+        if (d->fs.read_limit_us != USEC_NEVER)
+                log_warning("fs.fuse request timeouts are set: reads that wait end with EINTR after %" PRId64 " s",
+                            d->fs.read_limit_us / USEC_PER_SEC);
+
+        result_set(why, RESULT_FAILED, "the backend did not start");
+        return backend_start(d->backend, &backend_events, d);
+}
+
+static void take_down(struct daemon *d) {
+        if (d->loop_is_open) {
+                uv_walk(&d->loop, close_handle, d);
+                uv_run(&d->loop, UV_RUN_NOWAIT);
+                uv_loop_close(&d->loop);
+        }
+        /* What did not end in time is still in the books: the process ends with it. */
+        if (!d->backend || d->backend->n_sandboxes == 0) {
+                leases_free(d->leases);
+                pool_free(d->pool);
+                backend_free(d->backend);
+        }
+        event_ring_free(d->events);
+        state_close(&d->state);
+}
+
+static int run(struct daemon *d) {
+        struct result why;
+
+        if (set_up(d, &why) < 0)
+                fail(d, &why);
+        else
+                uv_run(&d->loop, UV_RUN_DEFAULT);
+        take_down(d);
+        return d->exit_status;
+}
+
+/* The child goes on; the parent waits until the mount answers, and ends with the right status. */
+static int go_to_background(struct daemon *d) {
+        int fds[2];
+        char byte;
+        pid_t pid;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid > 0) {
+                close(fds[1]);
+                _exit(read(fds[0], &byte, 1) == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        close(fds[0]);
+        d->parent = fds[1];
+        setsid();
+        return chdir("/") < 0 ? -errno : 0;
+}
+
+static void raise_limits(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                limit.rlim_cur = limit.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &limit);
+        }
+        /* Memory that is freed goes back: a daemon's size should follow its load. */
+        mallopt(M_TRIM_THRESHOLD, 256 << 10);
+        mallopt(M_MMAP_THRESHOLD, 128 << 10);
+}
+
+int main(int argc, char **argv) {
+        struct daemon d = { .parent = -1, .state = { .lock = -1, .spool = -1 } };
+        struct result why = {};
+        int r;
+
+        log_open(LOG_INFO, false);
+        umask(0077);
+        signal(SIGPIPE, SIG_IGN);
+
+        r = config_init(&d.config);
+        if (r == 0)
+                r = options_read(&d.options, &d.config, argc, argv, &why);
+        if (r == 0 && !d.options.fake) {
+                log_open(d.options.debug ? LOG_DEBUG : LOG_ERR + (int)d.config.log_level, false);
+                raise_limits();
+                if (!d.options.foreground)
+                        r = go_to_background(&d);
+                if (r == 0)
+                        d.exit_status = run(&d);
+        }
+        if (r < 0) {
+                if (!*why.text)
+                        result_set(&why, RESULT_FAILED, "%s", strerror(-r));
+                fail(&d, &why);
+        }
+        options_deinit(&d.options);
+        config_deinit(&d.config);
+        return d.exit_status;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Node numbers: what the kernel calls a file by.
+ *
+ * A number says what it names: which lease, which of its jobs, which row of
+ * the tree's table. Lease serials and job numbers are never used twice in one
+ * mount, so a number never comes to mean something else. So there is no table
+ * of nodes to keep, no generation to count up, and nothing to forget: a number
+ * whose lease is gone is simply not found (ESTALE).
+ *
+ *   bits 63-30  lease serial, 0: none     (LEASE_SERIAL_MAX)
+ *   bits 29-6   job number, 0: none       (JOB_NUMBER_MAX)
+ *   bits 5-0    row of the table, enum file_id
+ */
+
+#include <stdint.h>
+
+#define NODE_FILE_BITS 6
+#define NODE_JOB_BITS 24
+
+struct node {
+        uint64_t lease;
+        uint32_t job;
+        unsigned file;
+};
+
+static inline uint64_t node_number(struct node n) {
+        return n.lease << (NODE_JOB_BITS + NODE_FILE_BITS) | (uint64_t)n.job << NODE_FILE_BITS | n.file;
+}
+
+static inline struct node node_of_number(uint64_t number) {
+        return (struct node){
+                .lease = number >> (NODE_JOB_BITS + NODE_FILE_BITS),
+                .job = number >> NODE_FILE_BITS & ((1u << NODE_JOB_BITS) - 1),
+                .file = number & ((1u << NODE_FILE_BITS) - 1),
+        };
+}

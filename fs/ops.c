@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+
+/*
+ * How long the kernel may keep what it was told. Names of leases and files only
+ * go by ways that the kernel itself takes part in; jobs come and go without it,
+ * and so do sizes.
+ */
+#define LASTING_S 60.0
+#define FLEETING_S 0.0
+
+static struct fs *fs_of(fuse_req_t req) {
+        return fuse_req_userdata(req);
+}
+
+static struct handle *handle_of(const struct fuse_file_info *fi) {
+        return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn) {
+        struct fs *fs = userdata;
+
+        fs->greeted = true;
+        /* Our answers are made in memory: to splice them would cost a pipe each. */
+        conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+        /* What is in a directory is said once, by READDIR; LOOKUP tells the rest. */
+        conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+}
+
+static bool lasts(const struct target *t) {
+        return S_ISDIR(files[t->id].mode) && t->id != FILE_JOB;
+}
+
+static double attr_timeout(const struct target *t) {
+        return lasts(t) ? LASTING_S : FLEETING_S;
+}
+
+static void reply_entry(fuse_req_t req, const struct target *t) {
+        struct fuse_entry_param e = { .generation = 1 };
+
+        e.ino = target_node(t);
+        e.attr_timeout = attr_timeout(t);
+        e.entry_timeout = t->id >= FILE_LATEST ? FLEETING_S : LASTING_S;
+        target_stat(t, &e.attr);
+        fuse_reply_entry(req, &e);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
+        struct target dir, t;
+        int r;
+
+        if (strlen(name) > NAME_LEN_MAX) {
+                fuse_reply_err(req, ENAMETOOLONG);
+                return;
+        }
+        r = target_find(fs_of(req), parent, &dir);
+        if (r == 0)
+                r = target_lookup(&dir, name, &t);
+        if (r < 0)
+                fuse_reply_err(req, -r);
+        else
+                reply_entry(req, &t);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct target t;
+        struct stat st;
+        int r;
+
+        /* An open file shows what it was bound to, also when its lease is gone. */
+        if (fi) {
+                t = handle_target(handle_of(fi));
+        } else {
+                r = target_find(fs_of(req), ino, &t);
+                if (r < 0) {
+                        fuse_reply_err(req, -r);
+                        return;
+                }
+        }
+        target_stat(&t, &st);
+        fuse_reply_attr(req, &st, attr_timeout(&t));
+}
+
+static int set_attributes(const struct target *t, const struct stat *want, int which) {
+        const struct file_ops *ops = files[t->id].ops;
+        struct stat st;
+
+        target_stat(t, &st);
+        if ((which & FUSE_SET_ATTR_UID && want->st_uid != st.st_uid) ||
+            (which & FUSE_SET_ATTR_GID && want->st_gid != st.st_gid) ||
+            (which & FUSE_SET_ATTR_MODE && (want->st_mode & 07777) != (st.st_mode & 07777)))
+                return -EPERM;
+        if (which & FUSE_SET_ATTR_SIZE) {
+                if (!ops || !ops->truncate)
+                        return -EPERM;
+                return want->st_size == 0 ? ops->truncate(t) : -EINVAL;
+        }
+        return 0; /* times are ours; to touch a file does no harm */
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int which, struct fuse_file_info *fi) {
+        struct target t;
+        struct stat st;
+        int r;
+
+        r = target_find(fs_of(req), ino, &t);
+        if (r == 0)
+                r = set_attributes(&t, want, which);
+        if (r < 0) {
+                fuse_reply_err(req, -r);
+                return;
+        }
+        target_stat(&t, &st);
+        fuse_reply_attr(req, &st, attr_timeout(&t));
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino) {
+        struct buf text = BUF_INIT(TEXT_FILE_MAX);
+        struct target t;
+        int r;
+
+        r = target_find(fs_of(req), ino, &t);
+        if (r == 0)
+                r = t.id == FILE_LATEST ? files[t.id].render(&t, &text) : -EINVAL;
+        if (r < 0)
+                fuse_reply_err(req, -r);
+        else
+                fuse_reply_readlink(req, buf_text(&text));
+        buf_deinit(&text);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
+        const struct fuse_ctx *caller = fuse_req_ctx(req);
+        struct fs *fs = fs_of(req);
+        struct target t = { .fs = fs, .id = FILE_LEASE };
+        int r;
+
+        r = parent == FUSE_ROOT_ID ? lease_create(fs->leases, name, caller->uid, caller->gid, &t.lease) : -EPERM;
+        if (r < 0)
+                fuse_reply_err(req, -r);
+        else
+                reply_entry(req, &t);
+}
+
+/* Tools that remove a tree remove what is in it first. In a lease that does nothing, so that they get to the end. */
+static int remove_inside(const struct target *dir, const char *name, bool directory) {
+        struct target t;
+        int r;
+
+        r = target_lookup(dir, name, &t);
+        if (r < 0)
+                return r;
+        if (S_ISDIR(files[t.id].mode) != directory)
+                return directory ? -ENOTDIR : -EISDIR;
+        return t.lease ? 0 : -EPERM;
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
+        struct target dir;
+        int r;
+
+        r = target_find(fs_of(req), parent, &dir);
+        if (r == 0)
+                r = remove_inside(&dir, name, false);
+        fuse_reply_err(req, -r);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
+        struct target dir, t;
+        int r;
+
+        r = target_find(fs_of(req), parent, &dir);
+        if (r == 0 && dir.id == FILE_ROOT && target_lookup(&dir, name, &t) == 0 && t.id == FILE_LEASE)
+                lease_release(t.lease);
+        else if (r == 0)
+                r = remove_inside(&dir, name, true);
+        fuse_reply_err(req, -r);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct handle *h;
+        struct target t;
+        int r;
+
+        r = target_find(fs_of(req), ino, &t);
+        if (r == 0)
+                r = files[t.id].ops ? handle_new(&h, &t, fi->flags) : -EINVAL;
+        if (r < 0) {
+                fuse_reply_err(req, -r);
+                return;
+        }
+        fi->fh = (uintptr_t)h;
+        fi->direct_io = 1;
+        /* Where reads do not go by offset, the kernel need not keep one. */
+        fi->nonseekable = h->file->ops->stream || (t.id == FILE_CMD && handle_can_read(h) && handle_can_write(h));
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 11)
+        fi->noflush = !h->file->ops->flush;
+#endif
+        if (fuse_reply_open(req, fi) == -ENOENT) {
+                /* The open was interrupted: no RELEASE will come. */
+                h->refused = true;
+                handle_free(h);
+        }
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        handle_read(handle_of(fi), req, offset, size, fi->flags & O_NONBLOCK);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+                     struct fuse_file_info *fi) {
+        struct handle *h = handle_of(fi);
+        ssize_t n = h->file->ops->write ? h->file->ops->write(h, data, size) : -EBADF;
+
+        if (n < 0)
+                fuse_reply_err(req, -n);
+        else
+                fuse_reply_write(req, n);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct handle *h = handle_of(fi);
+
+        fuse_reply_err(req, h->file->ops->flush ? -h->file->ops->flush(h) : 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi) {
+        struct handle *h = handle_of(fi);
+
+        fuse_reply_err(req, h->file->ops->sync ? -h->file->ops->sync(h) : 0);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        handle_free(handle_of(fi));
+        fuse_reply_err(req, 0);
+}
+
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *ph) {
+        fuse_reply_poll(req, handle_poll(handle_of(fi), ph));
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct target t;
+        int r;
+
+        r = target_find(fs_of(req), ino, &t);
+        if (r < 0)
+                fuse_reply_err(req, -r);
+        else
+                fuse_reply_open(req, fi);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        /* Positions 1 and 2 are the dots; behind them come target_next()'s, by 2 more. */
+        static const char *const dots[] = { ".", ".." };
+        static char buffer[64 << 10];
+        struct target dir, t;
+        uint64_t position;
+        const char *name;
+        size_t used = 0;
+        int r;
+
+        if (size > sizeof(buffer))
+                size = sizeof(buffer);
+        r = target_find(fs_of(req), ino, &dir);
+        if (r < 0) {
+                fuse_reply_err(req, -r);
+                return;
+        }
+        for (;;) {
+                struct stat st;
+                size_t n;
+
+                if (offset < 2) {
+                        position = offset + 1;
+                        name = dots[offset];
+                        st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR };
+                } else {
+                        position = offset - 2;
+                        if (!target_next(&dir, &position, &name, &t))
+                                break;
+                        position += 2;
+                        st = (struct stat){ .st_ino = target_node(&t), .st_mode = files[t.id].mode };
+                }
+                n = fuse_add_direntry(req, buffer + used, size - used, name, &st, position);
+                if (n > size - used)
+                        break;
+                used += n;
+                offset = position;
+        }
+        fuse_reply_buf(req, buffer, used);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
+        struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX };
+
+        st.f_files = leases_count(fs_of(req)->leases);
+        fuse_reply_statfs(req, &st);
+}
+
+/* What would make a file that is not in the tree. ENOSYS would read "Function not implemented". */
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi) {
+        fuse_reply_err(req, EPERM);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device) {
+        fuse_reply_err(req, EPERM);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
+        fuse_reply_err(req, EPERM);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                      const char *new_name, unsigned flags) {
+        fuse_reply_err(req, EPERM);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name) {
+        fuse_reply_err(req, EPERM);
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+        .init = op_init,
+        .lookup = op_lookup,
+        .getattr = op_getattr,
+        .setattr = op_setattr,
+        .readlink = op_readlink,
+        .mkdir = op_mkdir,
+        .unlink = op_unlink,
+        .rmdir = op_rmdir,
+        .open = op_open,
+        .read = op_read,
+        .write = op_write,
+        .flush = op_flush,
+        .fsync = op_fsync,
+        .release = op_release,
+        .poll = op_poll,
+        .opendir = op_opendir,
+        .readdir = op_readdir,
+        .statfs = op_statfs,
+        .create = op_create,
+        .mknod = op_mknod,
+        .symlink = op_symlink,
+        .rename = op_rename,
+        .link = op_link,
+};
+
+int64_t fs_read_limit(void) {
+        static const char *const sysctls[] = {
+                "/proc/sys/fs/fuse/default_request_timeout",
+                "/proc/sys/fs/fuse/max_request_timeout",
+        };
+        int64_t limit = USEC_NEVER;
+
+        for (size_t i = 0; i < sizeof(sysctls) / sizeof(sysctls[0]); i++) {
+                _cleanup_(cleanup_fclose) FILE *f = fopen(sysctls[i], "re");
+                long seconds;
+
+                if (f && fscanf(f, "%ld", &seconds) == 1 && seconds > 0 && seconds * USEC_PER_SEC / 2 < limit)
+                        limit = seconds * USEC_PER_SEC / 2;
+        }
+        return limit;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The kernel's requests: each is decoded here, finds its file, and is answered
+ * exactly once: in the same turn, but for reads, which may wait (handle.h).
+ */
+
+#include "fs/fs.h"
+#include "fs/handle.h"
+
+/* The user data of the session is struct fs. */
+extern const struct fuse_lowlevel_ops fs_ops;
+
+/* The kernel's sysctls for the longest that a request may wait, in µs with a margin; USEC_NEVER: none. */
+int64_t fs_read_limit(void);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/util/cleanup.h"
+
+/* What mount(8) and fstab lines say to everyone; it means nothing here. */
+static bool is_generic(const char *name) {
+        static const char *const words[] = {
+                "rw", "auto", "noauto", "user", "nouser", "users", "group", "owner", "defaults", "nofail", "_netdev",
+                "exec", "noexec", "suid", "nosuid", "dev", "nodev", "async", "atime", "noatime", "relatime",
+                "default_permissions", "fsname", "subtype",
+        };
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+                if (!strcmp(words[i], name))
+                        return true;
+        return !strncmp(name, "x-", 2) || !strncmp(name, "comment", 7);
+}
+
+static int set_option(struct config *config, const char *name, const char *value, char **file, struct result *why) {
+        if (is_generic(name))
+                return 0;
+        if (!strcmp(name, "config")) {
+                if (!value || !*value) {
+                        result_set(why, RESULT_INVALID, "option config: expected a file");
+                        return -EINVAL;
+                }
+                free(*file);
+                *file = strdup(value);
+                return *file ? 0 : -ENOMEM;
+        }
+        return config_set(config, name, value, CONFIG_COMMAND_LINE, why);
+}
+
+/* "a,b=c,d=e\,f": commas part options, a backslash keeps the next character. */
+static int set_options(struct config *config, const char *list, char **file, struct result *why) {
+        _cleanup_(cleanup_free) char *one = malloc(strlen(list) + 1);
+        int r = 0;
+
+        if (!one)
+                return -ENOMEM;
+        while (r == 0 && *list) {
+                size_t n = 0;
+                char *value;
+
+                for (; *list && *list != ','; list++) {
+                        if (*list == '\\' && list[1])
+                                list++;
+                        one[n++] = *list;
+                }
+                one[n] = '\0';
+                list += *list == ',';
+                if (n == 0)
+                        continue;
+                value = strchr(one, '=');
+                if (value)
+                        *value++ = '\0';
+                r = set_option(config, one, value, file, why);
+        }
+        return r;
+}
+
+static void print_help(const char *program) {
+        struct buf options = BUF_INIT(64 << 10);
+
+        config_render_help(&options);
+        printf("usage: %s [-o OPTION,…] [-f] [-d] [BACKEND] MOUNTPOINT\n\n"
+               "A pool of Linux sandboxes as a file system: mkdir leases one, a command\n"
+               "written to cmd runs in it, output and exit_code give the result, rmdir\n"
+               "gives it back. BACKEND is local (the default).\n\n"
+               "  -o OPTION,…    options, see below; a backslash keeps a comma\n"
+               "  -f             stay in the foreground, log to stderr\n"
+               "  -d             as -f, and show every request of the kernel\n"
+               "  -h, -V         this help, the version\n\n"
+               "options, NAME=VALUE (with their defaults):\n"
+               "  config         file with options, as a JSON object\n%s\n"
+               "See modalpool(1) for the daemon and modalpool(5) for the files.\n",
+               program, buf_text(&options));
+        buf_deinit(&options);
+}
+
+static int take_positionals(struct options *o, struct config *config, int n, char **argv, struct result *why) {
+        char path[PATH_MAX];
+        int r;
+
+        if (n < 1 || n > 2) {
+                result_set(why, RESULT_INVALID, n < 1 ? "no mountpoint given; modalpool -h shows how"
+                                                      : "more than a backend and a mountpoint given");
+                return -EINVAL;
+        }
+        if (n == 2 && strcmp(argv[0], "none")) {
+                r = config_set(config, "backend", argv[0], CONFIG_COMMAND_LINE, why);
+                if (r < 0)
+                        return r;
+        }
+        /* Not realpath(): the directory may be a dead mount. The daemon changes to /, so it must be absolute. */
+        if (argv[n - 1][0] == '/') {
+                o->mountpoint = strdup(argv[n - 1]);
+        } else {
+                if (!getcwd(path, sizeof(path)))
+                        return -errno;
+                if (asprintf(&o->mountpoint, "%s/%s", path, argv[n - 1]) < 0)
+                        o->mountpoint = NULL;
+        }
+        if (!o->mountpoint)
+                return -ENOMEM;
+        for (size_t len = strlen(o->mountpoint); len > 1 && o->mountpoint[len - 1] == '/'; len--)
+                o->mountpoint[len - 1] = '\0';
+        return 0;
+}
+
+int options_read(struct options *o, struct config *config, int argc, char **argv, struct result *why) {
+        const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
+        bool helper = !strncmp(program, "mount.", 6); /* mount(8) calls: SOURCE DIR -o …, with flags of its own */
+        _cleanup_(cleanup_free) char *file = NULL;
+        int c, r;
+
+        *o = (struct options){};
+        opterr = 0;
+        while ((c = getopt(argc, argv, helper ? ":o:fsnvN:t:hV" : ":o:fdhV")) >= 0)
+                switch (c) {
+                case 'o':
+                        r = set_options(config, optarg, &file, why);
+                        if (r < 0)
+                                return r;
+                        break;
+                case 'f':
+                        if (helper)
+                                o->fake = true;
+                        else
+                                o->foreground = true;
+                        break;
+                case 'd':
+                        o->foreground = o->debug = true;
+                        break;
+                case 'h':
+                        print_help(program);
+                        return 1;
+                case 'V':
+                        printf("modalpool %s\n", MODALPOOL_VERSION);
+                        return 1;
+                case 's':
+                case 'n':
+                case 'v':
+                case 'N':
+                case 't':
+                        break;
+                case ':':
+                        result_set(why, RESULT_INVALID, "-%c: expected a value", optopt);
+                        return -EINVAL;
+                default:
+                        result_set(why, RESULT_INVALID, "-%c: unknown; modalpool -h shows what there is", optopt);
+                        return -EINVAL;
+                }
+
+        r = take_positionals(o, config, argc - optind, argv + optind, why);
+        if (r == 0)
+                r = config_read_environment(config, why);
+        if (r == 0 && file)
+                r = config_read_file(config, file, why);
+        return r < 0 ? r : config_check(config, why);
+}
+
+void options_deinit(struct options *o) {
+        free(o->mountpoint);
+        *o = (struct options){};
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The command line, for people and for mount(8). */
+
+#include <stdbool.h>
+
+#include "pool/config.h"
+
+struct options {
+        char *mountpoint; /* absolute */
+        bool foreground;
+        bool debug;
+        bool fake; /* mount -f: do everything but mount */
+};
+
+/*
+ * Read the command line, the environment and the configuration file into
+ * @config, which was initialised. 0: go on. 1: done (help, version). -errno
+ * with @why filled in.
+ */
+int options_read(struct options *o, struct config *config, int argc, char **argv, struct result *why);
+void options_deinit(struct options *o);

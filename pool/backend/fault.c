@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/fault.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+
+#define DELAY_MAX_MS 50
+
+enum kind {
+        FAULT_CREATE,
+        FAULT_CLEAN,
+        FAULT_IDLE,
+        FAULT_DEATH,
+        FAULT_DELAY,
+        N_KINDS,
+};
+
+static const char *const kind_names[N_KINDS] = { "create", "clean", "idle", "death", "delay" };
+
+struct fault {
+        struct backend backend;
+        struct backend *inner; /* owned */
+        uv_loop_t *loop;
+        uint64_t random; /* the generator's state */
+        double rate[N_KINDS];
+};
+
+/* An answer that is given later: at once or after a delay, but never from inside the call. */
+struct fault_sandbox {
+        struct sandbox sandbox;
+        struct sandbox *inner; /* NULL: its creation was made to fail, or it has ended */
+        uv_timer_t timer;
+        void (*later)(struct fault_sandbox *s);
+        struct result result;
+};
+
+struct fault_exec {
+        struct exec exec;
+        struct exec *inner; /* NULL: the sandbox was made to die first, or it has ended */
+        uv_timer_t timer;
+        struct result result;
+        int code;
+};
+
+static struct fault *fault_of(struct backend *b) {
+        return container_of(b, struct fault, backend);
+}
+
+/* splitmix64: small, and the same everywhere. */
+static uint64_t draw(struct fault *f) {
+        uint64_t z = f->random += UINT64_C(0x9e3779b97f4a7c15);
+
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        return z ^ z >> 31;
+}
+
+static bool strikes(struct fault *f, enum kind kind) {
+        /* Drawn in any case, so that one rate does not move the others' faults. */
+        return (double)(draw(f) >> 11) * 0x1.0p-53 < f->rate[kind];
+}
+
+static uint64_t delay_ms(struct fault *f) {
+        uint64_t ms = draw(f) % DELAY_MAX_MS;
+
+        return strikes(f, FAULT_DELAY) ? ms : 0;
+}
+
+/* sandboxes */
+
+static void on_sandbox_timer(uv_timer_t *timer) {
+        struct fault_sandbox *s = timer->data;
+
+        s->later(s);
+}
+
+static void answer_later(struct fault_sandbox *s, void (*later)(struct fault_sandbox *s), uint64_t ms) {
+        s->later = later;
+        uv_timer_start(&s->timer, on_sandbox_timer, ms, 0);
+}
+
+static void give_created(struct fault_sandbox *s) {
+        sandbox_created(&s->sandbox, &s->result);
+}
+
+static void give_cleaned(struct fault_sandbox *s) {
+        if (s->sandbox.cleaning)
+                sandbox_cleaned(&s->sandbox, &s->result);
+}
+
+static void give_died(struct fault_sandbox *s) {
+        if (s->sandbox.state == SANDBOX_LIVE)
+                sandbox_died(&s->sandbox, &s->result);
+}
+
+static void on_sandbox_closed(uv_handle_t *h) {
+        struct fault_sandbox *s = h->data;
+
+        free(s);
+}
+
+static void give_destroyed(struct fault_sandbox *s) {
+        uv_timer_stop(&s->timer);
+        sandbox_destroyed(&s->sandbox, &s->result);
+        uv_close((uv_handle_t *)&s->timer, on_sandbox_closed);
+}
+
+static void on_created(void *owner, const struct result *r) {
+        struct fault_sandbox *s = owner;
+
+        if (s->sandbox.state != SANDBOX_CREATING)
+                return;
+        s->result = *r;
+        answer_later(s, give_created, delay_ms(fault_of(s->sandbox.backend)));
+}
+
+static void on_died(void *owner, const struct result *why) {
+        struct fault_sandbox *s = owner;
+
+        s->result = *why;
+        if (s->sandbox.state == SANDBOX_CREATING) /* its birth is still being delayed */
+                answer_later(s, give_created, 0);
+        else
+                give_died(s);
+}
+
+static void on_cleaned(void *owner, const struct result *r) {
+        struct fault_sandbox *s = owner;
+
+        s->result = *r;
+        answer_later(s, give_cleaned, delay_ms(fault_of(s->sandbox.backend)));
+}
+
+static void on_destroyed(void *owner, const struct result *r) {
+        struct fault_sandbox *s = owner;
+
+        s->inner = NULL;
+        s->result = *r;
+        give_destroyed(s);
+}
+
+static const struct sandbox_events inner_sandbox_events = {
+        .created = on_created,
+        .died = on_died,
+        .cleaned = on_cleaned,
+        .destroyed = on_destroyed,
+};
+
+static int fault_create(struct backend *b, struct sandbox **out) {
+        struct fault *f = fault_of(b);
+        struct fault_sandbox *s = calloc(1, sizeof(*s));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        if (strikes(f, FAULT_CREATE)) {
+                snprintf(s->sandbox.id, sizeof(s->sandbox.id), "fault");
+                result_set(&s->result, RESULT_FAILED, "injected fault: create failed");
+        } else {
+                r = sandbox_create(f->inner, &inner_sandbox_events, s, &s->inner);
+                if (r < 0) {
+                        free(s);
+                        return r;
+                }
+                memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
+        }
+        uv_timer_init(f->loop, &s->timer);
+        s->timer.data = s;
+        if (!s->inner)
+                answer_later(s, give_created, delay_ms(f));
+        *out = &s->sandbox;
+        return 0;
+}
+
+static void fault_destroy(struct sandbox *sandbox) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+
+        uv_timer_stop(&s->timer);
+        if (s->inner) {
+                sandbox_destroy(s->inner);
+                return;
+        }
+        s->result = (struct result){};
+        answer_later(s, give_destroyed, 0);
+}
+
+static int fault_clean(struct sandbox *sandbox, const char *workdir) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+        struct fault *f = fault_of(sandbox->backend);
+
+        if (strikes(f, FAULT_IDLE)) {
+                result_set(&s->result, RESULT_LOST, "injected fault: environment %s died", sandbox->id);
+                answer_later(s, give_died, delay_ms(f));
+                return 0;
+        }
+        if (strikes(f, FAULT_CLEAN)) {
+                result_set(&s->result, RESULT_FAILED, "injected fault: clean-up failed");
+                answer_later(s, give_cleaned, delay_ms(f));
+                return 0;
+        }
+        return sandbox_clean(s->inner, workdir);
+}
+
+/* execs */
+
+static void on_exec_closed(uv_handle_t *h) {
+        struct fault_exec *e = h->data;
+
+        free(e);
+}
+
+static void on_exec_timer(uv_timer_t *timer) {
+        struct fault_exec *e = timer->data;
+
+        exec_ended(&e->exec, &e->result, e->code);
+        uv_close((uv_handle_t *)&e->timer, on_exec_closed);
+}
+
+static void on_exec_started(void *owner) {
+        struct fault_exec *e = owner;
+
+        exec_started(&e->exec);
+}
+
+static void on_exec_output(void *owner, enum stream stream, const void *data, size_t len) {
+        struct fault_exec *e = owner;
+
+        exec_output(&e->exec, stream, data, len);
+}
+
+static void on_exec_ended(void *owner, const struct result *r, int code) {
+        struct fault_exec *e = owner;
+
+        e->inner = NULL;
+        e->result = *r;
+        e->code = code;
+        uv_timer_start(&e->timer, on_exec_timer, delay_ms(fault_of(e->exec.sandbox->backend)), 0);
+}
+
+static const struct exec_events inner_exec_events = {
+        .started = on_exec_started,
+        .output = on_exec_output,
+        .ended = on_exec_ended,
+};
+
+static int fault_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+        struct fault *f = fault_of(sandbox->backend);
+        struct fault_exec *e = calloc(1, sizeof(*e));
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        e->exec.sandbox = sandbox;
+        if (strikes(f, FAULT_DEATH)) {
+                result_set(&s->result, RESULT_LOST, "injected fault: environment %s died", sandbox->id);
+                answer_later(s, give_died, delay_ms(f));
+        } else {
+                r = sandbox_exec(s->inner, spec, &inner_exec_events, e, &e->inner);
+                if (r < 0) {
+                        free(e);
+                        return r;
+                }
+        }
+        uv_timer_init(f->loop, &e->timer);
+        e->timer.data = e;
+        *out = &e->exec;
+        return 0;
+}
+
+static void fault_exec_signal(struct exec *exec, int signo) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_signal(e->inner, signo);
+}
+
+static void fault_exec_cancel(struct exec *exec) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_cancel(e->inner);
+        uv_close((uv_handle_t *)&e->timer, on_exec_closed);
+}
+
+/* the backend */
+
+static void on_inner_ready(void *owner, const struct result *r) {
+        struct fault *f = owner;
+
+        backend_ready(&f->backend, r);
+}
+
+static void on_inner_notice(void *owner, const char *line) {
+        struct fault *f = owner;
+
+        backend_notice(&f->backend, line);
+}
+
+static const struct backend_events inner_backend_events = {
+        .ready = on_inner_ready,
+        .notice = on_inner_notice,
+};
+
+static int fault_start(struct backend *b) {
+        struct fault *f = fault_of(b);
+
+        return backend_start(f->inner, &inner_backend_events, f);
+}
+
+static void fault_free(struct backend *b) {
+        struct fault *f = fault_of(b);
+
+        backend_free(f->inner);
+        free(f);
+}
+
+static const struct backend_ops fault_ops = {
+        .name = "fault",
+        .start = fault_start,
+        .free = fault_free,
+        .create = fault_create,
+        .destroy = fault_destroy,
+        .clean = fault_clean,
+        .exec = fault_exec,
+        .exec_signal = fault_exec_signal,
+        .exec_cancel = fault_exec_cancel,
+};
+
+static int parse_rates(struct fault *f, char *rates, struct result *why) {
+        for (char *one; (one = strsep(&rates, "+"));) {
+                char *colon = strchr(one, ':'), *end;
+                int kind = N_KINDS;
+                double rate = -1;
+
+                if (colon) {
+                        *colon++ = '\0';
+                        rate = strtod(colon, &end);
+                        if (end == colon || *end)
+                                rate = -1;
+                        for (kind = 0; kind < N_KINDS && strcmp(one, kind_names[kind]); kind++)
+                                ;
+                }
+                if (kind == N_KINDS || !(rate >= 0 && rate <= 1)) {
+                        result_set(why, RESULT_INVALID,
+                                   "option fault: \"%s\": expected KIND:RATE, joined by +, with KIND one of create, "
+                                   "clean, idle, death, delay, and RATE from 0 to 1",
+                                   one);
+                        return -EINVAL;
+                }
+                f->rate[kind] = rate;
+        }
+        return 0;
+}
+
+int fault_new(struct backend **backend, uv_loop_t *loop, const char *rates, uint64_t seed, struct result *why) {
+        _cleanup_(cleanup_free) char *copy = strdup(rates);
+        _cleanup_(cleanup_free) struct fault *f = calloc(1, sizeof(*f));
+        int r;
+
+        if (!f || !copy)
+                return -ENOMEM;
+        f->backend.ops = &fault_ops;
+        f->loop = loop;
+        f->random = seed;
+        r = parse_rates(f, copy, why);
+        if (r < 0)
+                return r;
+        log_warning("faults are injected: %s, seed %llu", rates, (unsigned long long)seed);
+        f->inner = *backend;
+        *backend = &TAKE_PTR(f)->backend;
+        return 0;
+}
