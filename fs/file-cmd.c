@@ -45,6 +45,8 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
 
         if (h->refused)
                 return -EINVAL;
+        if (lease_state(h->lease) == LEASE_RELEASED)
+                return -ESTALE;
         if (h->blob.size == 0 && h->wrote) {
                 /* The next command of a descriptor that is kept open. */
                 code = lease_accepts(h->lease);

@@ -182,16 +182,16 @@ void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, 
 
 unsigned handle_poll(struct handle *h, struct fuse_pollhandle *ph) {
         unsigned events = h->file->ops->write ? POLLOUT : 0;
-        char probe;
+        bool waits = h->file->ops->watches && h->file->ops->read(h, h->position, read_buffer, 0) == -EAGAIN;
 
-        if (h->poll)
-                fuse_pollhandle_destroy(h->poll);
-        h->poll = ph;
-        if (!h->file->ops->watches || h->file->ops->read(h, h->position, &probe, 0) != -EAGAIN)
-                events |= POLLIN;
-        if (ph && h->file->ops->watches)
-                watch_add(h->file->ops->watches(h), &h->watch);
-        return events;
+        if (ph) {
+                if (h->poll)
+                        fuse_pollhandle_destroy(h->poll);
+                h->poll = ph;
+                if (waits)
+                        watch_add(h->file->ops->watches(h), &h->watch);
+        }
+        return waits ? events : events | POLLIN;
 }
 
 void handles_free_all(struct fs *fs) {

@@ -61,6 +61,7 @@ struct daemon {
         uv_timer_t timer; /* for the next thing due */
         uv_signal_t signals[2];
         bool loop_is_open;
+        bool backend_answered; /* its start is over, one way or the other */
 
         enum phase phase;
         int64_t stop_by_us;
@@ -73,13 +74,14 @@ static void fail(struct daemon *d, const struct result *why) {
         d->exit_status = EXIT_FAILURE;
 }
 
-/* Release all, end all; on_turn() sees when that is done. */
+/* Release all, end all; on_turn() sees when that is done. @reason is NULL where one was given already. */
 static void stop(struct daemon *d, const char *reason) {
         if (d->phase >= PHASE_STOPPING) {
                 d->stop_by_us = 0; /* asked twice: no more patience */
                 return;
         }
-        log_info("stopping: %s", reason);
+        if (reason)
+                log_info("stopping: %s", reason);
         d->phase = PHASE_STOPPING;
         d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
         leases_stop(d->leases);
@@ -98,17 +100,18 @@ static void on_ready(void *owner, const struct result *r) {
         struct daemon *d = owner;
         struct result why;
 
+        d->backend_answered = true;
         if (d->phase != PHASE_STARTING)
                 return;
         if (!result_ok(r)) {
                 fail(d, r);
-                stop(d, "the backend cannot be used");
+                stop(d, NULL);
                 return;
         }
         if (session_new(&d->session, &d->loop, &d->fs, d->options.mountpoint, d->options.debug, on_unmounted, d,
                         &why) < 0) {
                 fail(d, &why);
-                stop(d, "not mounted");
+                stop(d, NULL);
                 return;
         }
         d->phase = PHASE_MOUNTING;
@@ -126,13 +129,19 @@ static const struct backend_events backend_events = {
         .notice = on_notice,
 };
 
+static int priority_of_log_level(unsigned level) {
+        static const int priorities[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+        return priorities[level];
+}
+
 /* The mount answers: let the user go on, and leave the terminal. */
 static void announce(struct daemon *d) {
         d->phase = PHASE_RUNNING;
         log_info("mounted at %s, backend %s", d->options.mountpoint, d->backend->ops->name);
         if (d->parent < 0)
                 return;
-        log_open(d->config.log_level + LOG_ERR, true);
+        log_open(priority_of_log_level(d->config.log_level), true);
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         for (int fd = 0; fd < 3; fd++)
                 dup2(null, fd);
@@ -154,12 +163,18 @@ static void name_leftover(void *data, const struct environment_info *info) {
         log_error("environment=%s: did not end in time", info->id);
 }
 
-/* Everything has ended, or had its time. */
+static bool all_has_ended(const struct daemon *d) {
+        return d->backend->n_sandboxes == 0 && d->backend_answered;
+}
+
+/* Everything has ended, or had its time: what is left of the environments ends with the process. */
 static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
         pool_each_environment(d->pool, name_leftover, NULL);
         session_free(TAKE_PTR(d->session));
         uv_walk(&d->loop, close_handle, d);
+        if (!all_has_ended(d))
+                uv_stop(&d->loop);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -182,7 +197,7 @@ static void on_turn(uv_prepare_t *prepare) {
 
         now = clock_now();
         if (d->phase == PHASE_STOPPING) {
-                if (d->backend->n_sandboxes == 0 || d->stop_by_us <= now) {
+                if (all_has_ended(d) || d->stop_by_us <= now) {
                         finish(d);
                         return;
                 }
@@ -211,7 +226,8 @@ static int open_backend(struct daemon *d, struct result *why) {
                               .size = c->size,
                               .base = c->base,
                               .dir = d->state.environments,
-                      });
+                      },
+                      why);
         if (r == 0 && *c->fault)
                 r = fault_new(&d->backend, &d->loop, c->fault, c->fault_seed, why);
         return r;
@@ -277,8 +293,8 @@ static void take_down(struct daemon *d) {
                 uv_run(&d->loop, UV_RUN_NOWAIT);
                 uv_loop_close(&d->loop);
         }
-        /* What did not end in time is still in the books: the process ends with it. */
-        if (!d->backend || d->backend->n_sandboxes == 0) {
+        /* What did not end in time is still in the books. */
+        if (d->phase != PHASE_STOPPED || all_has_ended(d)) {
                 leases_free(d->leases);
                 pool_free(d->pool);
                 backend_free(d->backend);
@@ -344,7 +360,7 @@ int main(int argc, char **argv) {
         if (r == 0)
                 r = options_read(&d.options, &d.config, argc, argv, &why);
         if (r == 0 && !d.options.fake) {
-                log_open(d.options.debug ? LOG_DEBUG : LOG_ERR + (int)d.config.log_level, false);
+                log_open(d.options.debug ? LOG_DEBUG : priority_of_log_level(d.config.log_level), false);
                 raise_limits();
                 if (!d.options.foreground)
                         r = go_to_background(&d);

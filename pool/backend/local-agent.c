@@ -510,6 +510,7 @@ int main(int argc, char **argv) {
                 return 2;
         }
         run_dir = argv[1];
+        umask(022); /* the daemon's own is tighter, and none of the jobs' business */
         default_shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
 
         sigemptyset(&mask);

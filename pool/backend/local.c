@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/backend/local.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,354 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "pool/backend/local-protocol.h"
+#include "pool/backend/local-internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
 
 #define CREATE_TIMEOUT_MS 30000
 #define DESTROY_TIMEOUT_MS 5000 /* then bwrap is killed, and its namespace with it */
-#define OUTPUT_GRACE_MS 100     /* for output still on its way when the shell has ended */
-#define READ_SIZE (64 << 10)
-#define READS_AT_ONCE 16        /* then others have their turn; together not less than the largest pipe holds */
-#define LEFT_OPEN_MAX 64        /* streams of ended jobs that background processes still hold */
-
-struct local {
-        struct backend backend;
-        uv_loop_t *loop;
-        struct local_options options;
-        char *base, *dir;
-        char *agent; /* path of the program */
-        unsigned last_number;
-        struct sandbox *trial; /* of start */
-        struct result trial_result;
-};
-
-enum { N_STREAMS = 2 };
-
-/* The reading end of a job's stdout or stderr. */
-struct stream_end {
-        uv_poll_t poll;
-        int fd;
-        struct local_exec *exec;     /* NULL once the job ended: then bytes are read and dropped */
-        struct local_sandbox *owner; /* while left open */
-        struct list link;            /* in the sandbox's left_open */
-        enum stream stream;
-};
-
-struct local_exec {
-        struct exec exec;
-        struct list link; /* in the sandbox's execs */
-        uint32_t number;
-        struct stream_end *ends[N_STREAMS]; /* NULL after the end of the stream */
-        uv_timer_t grace;
-        bool finished; /* the agent has said how it ended */
-        struct result result;
-        int code;
-};
-
-struct local_sandbox {
-        struct sandbox sandbox;
-        uv_process_t process;
-        uv_poll_t socket;
-        uv_poll_t errors; /* bwrap's stderr, until the agent says hello */
-        uv_timer_t timer; /* of create, later of destroy */
-        int socket_fd, errors_fd;
-        bool running;     /* the process has not been reaped */
-        unsigned n_handles; /* libuv still holds */
-        char error_text[384];
-        size_t error_len;
-        unsigned last_exec;
-        struct list execs;
-        struct list left_open;
-        unsigned n_left_open;
-        char dir[]; /* of isolate=none, or "" */
-};
-
-static struct local_sandbox *local_sandbox(struct sandbox *s) {
-        return container_of(s, struct local_sandbox, sandbox);
-}
-
-static struct local *sandbox_local(struct local_sandbox *s) {
-        return container_of(s->sandbox.backend, struct local, backend);
-}
-
-/* streams */
-
-static void on_end_closed(uv_handle_t *h) {
-        struct stream_end *end = h->data;
-
-        close(end->fd);
-        free(end);
-}
-
-static void end_close(struct stream_end *end) {
-        if (end->owner) {
-                list_remove(&end->link);
-                end->owner->n_left_open--;
-        }
-        uv_close((uv_handle_t *)&end->poll, on_end_closed);
-}
-
-/* Read what is there. False at the end of the stream. */
-static bool end_read(struct stream_end *end, int most) {
-        static char chunk[READ_SIZE];
-
-        for (int i = 0; i < most; i++) {
-                ssize_t n = read(end->fd, chunk, sizeof(chunk));
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return errno == EAGAIN;
-                if (n == 0)
-                        return false;
-                if (end->exec)
-                        exec_output(&end->exec->exec, end->stream, chunk, n);
-        }
-        return true;
-}
-
-static void exec_maybe_finish(struct local_exec *e);
-
-static void on_readable(uv_poll_t *poll, int status, int events) {
-        struct stream_end *end = poll->data;
-        struct local_exec *e = end->exec;
-
-        if (end_read(end, READS_AT_ONCE))
-                return;
-        if (e)
-                e->ends[end->stream] = NULL;
-        end_close(end);
-        if (e)
-                exec_maybe_finish(e);
-}
-
-static int end_new(struct stream_end **out, struct local *l, struct local_exec *e, enum stream stream, int fd) {
-        struct stream_end *end = calloc(1, sizeof(*end));
-        int r;
-
-        if (!end)
-                return -ENOMEM;
-        r = uv_poll_init(l->loop, &end->poll, fd); /* makes it non-blocking */
-        if (r < 0) {
-                free(end);
-                return r;
-        }
-        end->poll.data = end;
-        end->fd = fd;
-        end->exec = e;
-        end->stream = stream;
-        list_init(&end->link);
-        uv_poll_start(&end->poll, UV_READABLE, on_readable);
-        *out = end;
-        return 0;
-}
-
-/* A background process may hold the stream: it must neither block nor get SIGPIPE, so someone goes on reading. */
-static void end_leave_open(struct local_sandbox *s, struct stream_end *end) {
-        end->exec = NULL;
-        end->owner = s;
-        list_add_tail(&s->left_open, &end->link);
-        if (++s->n_left_open > LEFT_OPEN_MAX)
-                end_close(list_first(&s->left_open, struct stream_end, link));
-}
-
-/* execs */
-
-static void on_exec_closed(uv_handle_t *h) {
-        struct local_exec *e = h->data;
-
-        free(e);
-}
-
-/* Let go of the exec; its streams are drained as long as something writes to them. */
-static void exec_drop(struct local_exec *e) {
-        struct local_sandbox *s = local_sandbox(e->exec.sandbox);
-
-        list_remove(&e->link);
-        for (int i = 0; i < N_STREAMS; i++)
-                if (e->ends[i])
-                        end_leave_open(s, TAKE_PTR(e->ends[i]));
-        uv_close((uv_handle_t *)&e->grace, on_exec_closed);
-}
-
-static void exec_finish(struct local_exec *e) {
-        exec_ended(&e->exec, &e->result, e->code);
-        exec_drop(e);
-}
-
-static void exec_maybe_finish(struct local_exec *e) {
-        if (e->finished && !e->ends[0] && !e->ends[1])
-                exec_finish(e);
-}
-
-static void on_grace_over(uv_timer_t *timer) {
-        exec_finish(timer->data);
-}
-
-/* The agent has said how it ended: take what output is there, and wait a moment for the rest. */
-static void exec_on_end(struct local_exec *e, enum result_code code, const char *text, int exit_code) {
-        result_set(&e->result, code, "%s", text);
-        e->code = exit_code;
-        e->finished = true;
-        for (int i = 0; i < N_STREAMS; i++)
-                if (e->ends[i] && !end_read(e->ends[i], READS_AT_ONCE))
-                        end_close(TAKE_PTR(e->ends[i]));
-        if (e->ends[0] || e->ends[1])
-                uv_timer_start(&e->grace, on_grace_over, OUTPUT_GRACE_MS, 0);
-        else
-                exec_finish(e);
-}
-
-static struct local_exec *find_exec(struct local_sandbox *s, uint32_t number) {
-        struct local_exec *e;
-
-        list_for_each (e, &s->execs, link)
-                if (e->number == number)
-                        return e;
-        return NULL;
-}
-
-static int send_request(struct local_sandbox *s, const struct agent_request *q, size_t text_len, const int *fds,
-                        size_t n_fds) {
-        union {
-                struct cmsghdr align;
-                char space[CMSG_SPACE(4 * sizeof(int))];
-        } control = {};
-        struct iovec iov = { (void *)q, offsetof(struct agent_request, text) + text_len };
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-        if (n_fds > 0) {
-                struct cmsghdr *c;
-
-                m.msg_control = &control;
-                m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                c = CMSG_FIRSTHDR(&m);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-        }
-        return sendmsg(s->socket_fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-}
-
-static int append_string(struct buf *b, const char *prefix, const char *string) {
-        int r = buf_append(b, prefix, strlen(prefix));
-
-        return r < 0 ? r : buf_append(b, string, strlen(string) + 1);
-}
-
-/* The strings of an exec request, as a file: there is no other way for 16 MiB in one message. */
-static int make_strings(struct local_sandbox *s, const struct exec_spec *spec, uint32_t *n_env, int *out) {
-        struct buf head = BUF_INIT(4 << 20);
-        _cleanup_(cleanup_close) int fd = -1;
-        char chunk[READ_SIZE];
-        uint64_t at, done = 0;
-        ssize_t n = 0;
-        int r;
-
-        r = append_string(&head, "", spec->shell ? spec->shell : "");
-        if (r == 0)
-                r = append_string(&head, s->dir, spec->workdir);
-        if (r == 0)
-                r = append_string(&head, "", spec->cwd);
-        for (*n_env = 0; r == 0 && spec->env[*n_env]; (*n_env)++)
-                r = append_string(&head, "", spec->env[*n_env]);
-        if (r == 0) {
-                fd = memfd_create("modalpool-exec", MFD_CLOEXEC);
-                r = fd < 0 ? -errno : write_at(fd, head.data, head.len, 0);
-        }
-        at = head.len;
-        buf_deinit(&head);
-        for (; r == 0 && (n = blob_read(spec->command, done, chunk, sizeof(chunk))) > 0; done += n)
-                r = write_at(fd, chunk, n, at + done);
-        if (r == 0 && n < 0)
-                r = n;
-        if (r == 0)
-                r = write_at(fd, "", 1, at + done);
-        if (r < 0)
-                return r;
-        *out = TAKE_FD(fd);
-        return 0;
-}
-
-static int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
-        struct local_sandbox *s = local_sandbox(sandbox);
-        struct local *l = sandbox_local(s);
-        struct agent_request q = { .type = AGENT_EXEC, .fresh = spec->fresh };
-        _cleanup_(cleanup_close) int strings = -1, input = -1;
-        int pipes[N_STREAMS][2] = { { -1, -1 }, { -1, -1 } };
-        struct local_exec *e;
-        int r;
-
-        e = calloc(1, sizeof(*e));
-        if (!e)
-                return -ENOMEM;
-        e->number = q.job = ++s->last_exec;
-        list_init(&e->link);
-        e->exec.sandbox = sandbox;
-        uv_timer_init(l->loop, &e->grace);
-        e->grace.data = e;
-
-        r = make_strings(s, spec, &q.n_env, &strings);
-        if (r == 0) {
-                input = spec->input ? blob_open(spec->input) : open("/dev/null", O_RDONLY | O_CLOEXEC);
-                r = input < 0 ? -errno : 0;
-        }
-        for (int i = 0; r == 0 && i < N_STREAMS; i++) {
-                if (pipe2(pipes[i], O_CLOEXEC) < 0)
-                        r = -errno;
-                else
-                        r = end_new(&e->ends[i], l, e, i, pipes[i][0]);
-                if (r == 0)
-                        pipes[i][0] = -1; /* the end's now */
-        }
-        if (r == 0)
-                r = send_request(s, &q, 0, (int[]){ strings, input, pipes[0][1], pipes[1][1] }, 4);
-
-        for (int i = 0; i < N_STREAMS; i++) {
-                close_fd(pipes[i][0]);
-                close_fd(pipes[i][1]);
-                if (r < 0 && e->ends[i])
-                        end_close(TAKE_PTR(e->ends[i]));
-        }
-        if (r < 0) {
-                uv_close((uv_handle_t *)&e->grace, on_exec_closed);
-                return r;
-        }
-        list_add_tail(&s->execs, &e->link);
-        *out = &e->exec;
-        return 0;
-}
-
-static void local_exec_signal(struct exec *exec, int signo) {
-        struct local_exec *e = container_of(exec, struct local_exec, exec);
-        struct agent_request q = { .type = AGENT_SIGNAL, .job = e->number, .signo = signo };
-        struct local_sandbox *s = local_sandbox(exec->sandbox);
-        int r = send_request(s, &q, 0, NULL, 0);
-
-        if (r < 0)
-                log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
-}
-
-static void local_exec_cancel(struct exec *exec) {
-        exec_drop(container_of(exec, struct local_exec, exec));
-}
-
-static int local_clean(struct sandbox *sandbox, const char *workdir) {
-        struct local_sandbox *s = local_sandbox(sandbox);
-        struct agent_request q = { .type = AGENT_CLEAN };
-        int n = snprintf(q.text, sizeof(q.text), "%s%s", s->dir, workdir);
-
-        if ((size_t)n >= sizeof(q.text))
-                return -ENAMETOOLONG;
-        return send_request(s, &q, n + 1, NULL, 0);
-}
 
 /* a sandbox's life */
 
@@ -385,10 +46,8 @@ static void close_errors(struct local_sandbox *s) {
 /* The end: the process is gone, so everything in its namespace is. */
 static void sandbox_finish(struct local_sandbox *s) {
         struct result ok = {};
-        struct stream_end *end, *tmp;
 
-        list_for_each_safe (end, tmp, &s->left_open, link)
-                end_close(end);
+        local_close_left_open(s);
         sandbox_destroyed(&s->sandbox, &ok);
         close_errors(s);
         uv_close((uv_handle_t *)&s->socket, on_poll_closed);
@@ -468,7 +127,6 @@ static void local_destroy(struct sandbox *sandbox) {
 }
 
 static void on_reply(struct local_sandbox *s, const struct agent_reply *reply) {
-        struct local_exec *e;
         struct result r = {};
 
         switch (reply->type) {
@@ -479,16 +137,9 @@ static void on_reply(struct local_sandbox *s, const struct agent_reply *reply) {
                         sandbox_created(&s->sandbox, &r);
                 break;
         case AGENT_STARTED:
-                if ((e = find_exec(s, reply->job)))
-                        exec_started(&e->exec);
-                break;
         case AGENT_ENDED:
-                if ((e = find_exec(s, reply->job)))
-                        exec_on_end(e, RESULT_OK, reply->text, reply->code);
-                break;
         case AGENT_FAILED:
-                if ((e = find_exec(s, reply->job)))
-                        exec_on_end(e, RESULT_FAILED, reply->text, 0);
+                local_exec_reply(s, reply);
                 break;
         case AGENT_CLEANED:
                 if (reply->text[0])
@@ -526,86 +177,6 @@ static void on_errors(uv_poll_t *poll, int status, int events) {
         uv_poll_stop(poll);
 }
 
-/* the command line */
-
-struct arguments {
-        const char *list[160];
-        size_t n;
-};
-
-static void add(struct arguments *a, const char *argument) {
-        assert(a->n + 1 < sizeof(a->list) / sizeof(a->list[0]));
-        a->list[a->n++] = argument;
-        a->list[a->n] = NULL;
-}
-
-#define ADD(a, ...)                                                                            \
-        do {                                                                                   \
-                const char *const _more[] = { __VA_ARGS__ };                                   \
-                for (size_t _i = 0; _i < sizeof(_more) / sizeof(_more[0]); _i++)               \
-                        add((a), _more[_i]);                                                   \
-        } while (0)
-
-#define NEED_BWRAP "; install bubblewrap (apt-get install bubblewrap), or use -o isolate=none to do without"
-#define INNER_AGENT "/run/modalpool/agent"
-#define INNER_RUN "/run/modalpool/jobs"
-
-/*
- * The host's programs and the parts of /etc that they need, read-only; all else is a fresh tmpfs.
- * User 0 of its own user namespace may do there what root may with files and processes of its own.
- */
-static void bwrap_arguments(struct local *l, struct arguments *a, char *size, size_t len) {
-        static const char *const etc[] = {
-                "alternatives", "ca-certificates", "debian_version", "group", "hosts", "inputrc", "ld.so.cache",
-                "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "passwd",
-                "pki", "profile", "profile.d", "protocols", "python3", "services", "ssl", "terminfo", "timezone",
-        };
-        static const char *const capabilities[] = {
-                "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-                "CAP_SETUID", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
-        };
-        static const char *const links[] = { "bin", "sbin", "lib", "lib32", "lib64", "libx32" };
-        static char etc_paths[sizeof(etc) / sizeof(etc[0])][40], link_targets[6][16], link_paths[6][16];
-
-        snprintf(size, len, "%" PRIu64, l->options.size);
-        ADD(a, "bwrap", "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc",
-            "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--die-with-parent", "--as-pid-1");
-        if (!l->options.network)
-                ADD(a, "--unshare-net");
-        for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++)
-                ADD(a, "--cap-add", capabilities[i]);
-        ADD(a, "--size", size, "--tmpfs", "/", "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/opt", "/opt");
-        for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
-                snprintf(link_paths[i], sizeof(link_paths[i]), "/%s", links[i]);
-                snprintf(link_targets[i], sizeof(link_targets[i]), "usr/%s", links[i]);
-                if (access(link_paths[i], F_OK) == 0)
-                        ADD(a, "--symlink", link_targets[i], link_paths[i]);
-        }
-        for (size_t i = 0; i < sizeof(etc) / sizeof(etc[0]); i++) {
-                snprintf(etc_paths[i], sizeof(etc_paths[i]), "/etc/%s", etc[i]);
-                ADD(a, "--ro-bind-try", etc_paths[i], etc_paths[i]);
-        }
-        if (l->options.network)
-                ADD(a, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf");
-        ADD(a, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp", "--perms", "0700", "--dir",
-            "/root", "--dir", "/var", "--perms", "1777", "--dir", "/var/tmp", "--dir", l->base, "--dir", INNER_RUN,
-            "--ro-bind", l->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN);
-}
-
-/* What jobs see; nothing of the daemon's own environment goes in. */
-static void inner_environment(struct local *l, struct local_sandbox *s, char text[3][4600], const char *env[8]) {
-        snprintf(text[0], sizeof(text[0]), "HOME=%s%s", s->dir, *s->dir ? "/home" : "/root");
-        snprintf(text[1], sizeof(text[1]), "TMPDIR=%s/tmp", s->dir);
-        env[0] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        env[1] = "LANG=C.UTF-8";
-        env[2] = text[0];
-        env[3] = text[1];
-        env[4] = "USER=root";
-        env[5] = "LOGNAME=root";
-        /* Under isolate=none, nobody is root who was not before. */
-        env[l->options.isolate ? 6 : 4] = NULL;
-}
-
 static int make_dir(struct local_sandbox *s) {
         static const char *const inner[] = { "home", "tmp", "run" };
         char path[4600];
@@ -625,24 +196,16 @@ static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int
                 { .flags = UV_INHERIT_FD, .data.fd = errors },
                 { .flags = UV_INHERIT_FD, .data.fd = socket },
         };
-        char size[32], env_text[3][4600], run[4600];
-        const char *env[8];
-        struct arguments a = {};
+        struct local_command command;
 
-        inner_environment(l, s, env_text, env);
-        if (l->options.isolate) {
-                bwrap_arguments(l, &a, size, sizeof(size));
-        } else {
-                snprintf(run, sizeof(run), "%s/run", s->dir);
-                ADD(&a, l->agent, run, s->dir);
-        }
-        *program = a.list[0];
+        local_command_init(&command, l, s);
+        *program = command.argv[0];
         return uv_spawn(l->loop, &s->process,
                         &(uv_process_options_t){
                                 .exit_cb = on_process_exit,
-                                .file = a.list[0],
-                                .args = (char **)a.list,
-                                .env = (char **)env,
+                                .file = command.argv[0],
+                                .args = (char **)command.argv,
+                                .env = (char **)command.env,
                                 .cwd = "/",
                                 .flags = UV_PROCESS_DETACHED, /* a terminal's ^C is the daemon's, not theirs */
                                 .stdio_count = 4,
@@ -689,8 +252,7 @@ static int local_create(struct backend *b, struct sandbox **out) {
         s->running = r == 0;
         if (r < 0) {
                 /* As libuv has the handle now, it goes the way of one that broke. */
-                snprintf(s->error_text, sizeof(s->error_text), "%s: %s%s", program, strerror(-r),
-                         l->options.isolate && r == -ENOENT ? NEED_BWRAP : "");
+                snprintf(s->error_text, sizeof(s->error_text), "%s: %s", program, strerror(-r));
                 s->error_len = strlen(s->error_text);
         }
         uv_poll_init(l->loop, &s->socket, s->socket_fd);
@@ -747,6 +309,7 @@ static void local_free(struct backend *b) {
         struct local *l = container_of(b, struct local, backend);
 
         free(l->agent);
+        free(l->bwrap);
         free(l->base);
         free(l->dir);
         free(l);
@@ -781,7 +344,25 @@ static char *find_agent(void) {
         return strdup(MODALPOOL_LIBEXECDIR "/modalpool-agent");
 }
 
-int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options) {
+/* As a shell would find it. NULL when it is not there. */
+static char *find_bwrap(void) {
+        const char *path = getenv("PATH");
+        char *program = NULL;
+
+        for (const char *dir = path ? path : "/usr/bin:/bin"; *dir;) {
+                size_t len = strcspn(dir, ":");
+
+                if (asprintf(&program, "%.*s/bwrap", (int)len, dir) < 0)
+                        return NULL;
+                if (*program == '/' && access(program, X_OK) == 0)
+                        return program;
+                free(program);
+                dir += len + (dir[len] == ':');
+        }
+        return NULL;
+}
+
+int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options, struct result *why) {
         struct local *l = calloc(1, sizeof(*l));
 
         if (!l)
@@ -790,11 +371,19 @@ int local_new(struct backend **out, uv_loop_t *loop, const struct local_options 
         l->loop = loop;
         l->options = *options;
         l->agent = find_agent();
+        l->bwrap = find_bwrap();
         l->base = strdup(options->base);
         l->dir = strdup(options->dir);
         if (!l->agent || !l->base || !l->dir) {
                 local_free(&l->backend);
                 return -ENOMEM;
+        }
+        if (options->isolate && !l->bwrap) {
+                result_set(why, RESULT_INVALID,
+                           "backend local: bwrap is not in PATH; install bubblewrap (apt-get install bubblewrap), "
+                           "or use -o isolate=none to do without");
+                local_free(&l->backend);
+                return -ENOENT;
         }
         *out = &l->backend;
         return 0;

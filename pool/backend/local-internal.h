@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Shared by the parts of the local backend, and by nobody else:
+ *
+ *   local.c          the backend, and a sandbox's life
+ *   local-exec.c     jobs: requests to the agent, streams of output
+ *   local-command.c  the command line and environment of a sandbox
+ *   local-agent.c    the program inside, which knows local-protocol.h only
+ */
+
+#include "pool/backend/local-protocol.h"
+#include "pool/backend/local.h"
+
+struct local {
+        struct backend backend;
+        uv_loop_t *loop;
+        struct local_options options;
+        char *base, *dir;
+        char *agent; /* paths of the programs */
+        char *bwrap;
+        unsigned last_number;
+        struct sandbox *trial; /* of start */
+        struct result trial_result;
+};
+
+enum { N_STREAMS = 2 };
+
+/* The reading end of a job's stdout or stderr. */
+struct stream_end {
+        uv_poll_t poll;
+        int fd;
+        struct local_exec *exec;     /* NULL once the job ended: then bytes are read and dropped */
+        struct local_sandbox *owner; /* while left open */
+        struct list link;            /* in the sandbox's left_open */
+        enum stream stream;
+};
+
+struct local_exec {
+        struct exec exec;
+        struct list link; /* in the sandbox's execs */
+        uint32_t number;
+        struct stream_end *ends[N_STREAMS]; /* NULL after the end of the stream */
+        uv_timer_t grace;
+        bool finished; /* the agent has said how it ended */
+        struct result result;
+        int code;
+};
+
+struct local_sandbox {
+        struct sandbox sandbox;
+        uv_process_t process;
+        uv_poll_t socket;
+        uv_poll_t errors; /* bwrap's stderr, until the agent says hello */
+        uv_timer_t timer; /* of create, later of destroy */
+        int socket_fd, errors_fd;
+        bool running;     /* the process has not been reaped */
+        unsigned n_handles; /* libuv still holds */
+        char error_text[384];
+        size_t error_len;
+        unsigned last_exec;
+        struct list execs;
+        struct list left_open;
+        unsigned n_left_open;
+        char dir[]; /* of isolate=none, or "" */
+};
+
+static inline struct local_sandbox *local_sandbox(struct sandbox *s) {
+        return container_of(s, struct local_sandbox, sandbox);
+}
+
+static inline struct local *sandbox_local(struct local_sandbox *s) {
+        return container_of(s->sandbox.backend, struct local, backend);
+}
+
+/* local-exec.c: the exec part of the vtable, */
+int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
+void local_exec_signal(struct exec *exec, int signo);
+void local_exec_cancel(struct exec *exec);
+int local_clean(struct sandbox *sandbox, const char *workdir);
+
+/* what the agent says of an exec, */
+void local_exec_reply(struct local_sandbox *s, const struct agent_reply *reply);
+
+/* and the end of the streams that are still held by nobody's job. */
+void local_close_left_open(struct local_sandbox *s);
+
+/* local-command.c: what to run for a sandbox. Strings are good as long as @c is. */
+struct local_command {
+        const char *argv[160];
+        size_t n;
+        const char *env[8];
+        char text[6][4600];
+};
+
+void local_command_init(struct local_command *c, const struct local *l, const struct local_sandbox *s);
