@@ -25,6 +25,7 @@
 static int cmd_open(struct handle *h) {
         if (!handle_can_write(h))
                 return 0;
+        h->stream = handle_can_read(h); /* else the offsets of writes would count for reads */
         blob_init(&h->blob, h->fs->spool_dir, COMMAND_SIZE_MAX);
         return -errno_of_result(lease_accepts(h->lease));
 }

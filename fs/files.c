@@ -66,7 +66,7 @@ const struct file files[FILE_N] = {
         [FILE_POOL_CTL] = { "ctl", FILE_POOL, WRITE, &pool_ctl_ops, render_pool_ctl },
 
         [FILE_LEASE] = { NULL, FILE_ROOT, DIRECTORY },
-        [FILE_CMD] = { "cmd", FILE_LEASE, WRITE, &cmd_ops, .size = command_size },
+        [FILE_CMD] = { "cmd", FILE_LEASE, WRITE, &cmd_ops, .size = command_size, .argument = VIEW_OUTPUT },
         [FILE_OUTPUT] = { "output", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_OUTPUT },
         [FILE_STDOUT] = { "stdout", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDOUT },
         [FILE_STDERR] = { "stderr", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDERR },

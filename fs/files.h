@@ -82,7 +82,7 @@ struct file_ops {
         void (*release)(struct handle *h); /* the last descriptor was closed */
         int (*truncate)(const struct target *t); /* to nothing, outside of open */
         struct list *(*watches)(struct handle *h); /* what tells that a read may go on */
-        bool stream; /* has no offsets: reads take what comes next */
+        bool stream; /* no open of it has offsets, see handle.h */
 };
 
 struct file {

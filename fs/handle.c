@@ -46,6 +46,7 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->lease = t->lease ? lease_ref(t->lease) : NULL;
         h->job = t->job ? job_ref(t->job) : NULL;
         h->blob.fd = -1;
+        h->stream = f->ops->stream;
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
         list_init(&h->link);
         list_init(&h->parked);
@@ -72,8 +73,6 @@ static void parked_answer(struct parked *p, ssize_t n) {
         h->fs->n_parked--;
         if (list_empty(&h->parked) && !h->poll)
                 watch_remove(&h->watch);
-        /* From here on an interrupt has nothing to interrupt. */
-        fuse_req_interrupt_func(p->req, NULL, NULL);
         if (n < 0)
                 fuse_reply_err(p->req, -n);
         else
@@ -119,7 +118,7 @@ static ssize_t try_read(struct handle *h, uint64_t offset, size_t len) {
         ssize_t n = h->file->ops->read(h, offset, read_buffer, len < READ_MAX ? len : READ_MAX);
 
         if (n > 0)
-                h->position = h->file->ops->stream ? h->position + n : offset + n;
+                h->position = h->stream ? h->position + n : offset + n;
         return n;
 }
 
@@ -141,13 +140,18 @@ static void on_changed(struct watch *w) {
         }
 }
 
+/* libfuse holds the request's lock here: it may be answered, and nothing else may be asked about it. */
 static void on_interrupt(fuse_req_t req, void *data) {
         parked_answer(data, -EINTR);
 }
 
 static int park(struct handle *h, fuse_req_t req, uint64_t offset, size_t len) {
-        struct parked *p = calloc(1, sizeof(*p));
+        struct parked *p;
 
+        /* The interrupt may have overtaken the request. */
+        if (fuse_req_interrupted(req))
+                return -EINTR;
+        p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
         p->handle = h;
@@ -161,7 +165,6 @@ static int park(struct handle *h, fuse_req_t req, uint64_t offset, size_t len) {
         list_add_tail(&h->fs->parked, &p->link_in_fs);
         h->fs->n_parked++;
         watch_add(h->file->ops->watches(h), &h->watch);
-        /* Last: it may have been interrupted already, and then this answers it. */
         fuse_req_interrupt_func(req, on_interrupt, p);
         return 0;
 }

@@ -36,6 +36,7 @@ struct handle {
         uint64_t next_event;
         bool wrote;
         bool refused;      /* a write was refused: nothing of it counts */
+        bool stream;       /* has no offsets: reads take what comes next */
 
         struct list parked; /* reads that wait here, oldest first */
         struct watch watch; /* in use while a read waits or someone polls */

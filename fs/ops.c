@@ -202,7 +202,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         fi->fh = (uintptr_t)h;
         fi->direct_io = 1;
         /* Where reads do not go by offset, the kernel need not keep one. */
-        fi->nonseekable = h->file->ops->stream || (t.id == FILE_CMD && handle_can_read(h) && handle_can_write(h));
+        fi->nonseekable = h->stream;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 11)
         fi->noflush = !h->file->ops->flush;
 #endif

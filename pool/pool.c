@@ -299,7 +299,7 @@ void pool_condemn(struct pool *p, struct claim *c, const struct result *why) {
 }
 
 void pool_prewarm(struct pool *p, unsigned n) {
-        p->prewarm = n;
+        p->prewarm = n < p->config->max ? n : p->config->max;
 }
 
 void pool_recycle(struct pool *p) {

@@ -119,8 +119,10 @@ static int take_turn(struct spool *s, enum stream stream) {
         r = open_file(s, FILE_ORDER);
         if (r == 0 && s->n_turns == 0) {
                 r = write_at(s->fd[FILE_ORDER], &first, sizeof(first), 0);
-                if (r == 0)
+                if (r == 0) {
                         s->n_turns = 1;
+                        s->turn = first;
+                }
         }
         if (r == 0)
                 r = write_at(s->fd[FILE_ORDER], &turn, sizeof(turn), s->n_turns * sizeof(turn));

@@ -10,7 +10,8 @@
  *   backend   start → ready(result), once
  *   sandbox   creating → live → dead        created(result) once, died(why) at most once
  *             any of these → ending → freed  destroyed(result), once
- *   exec      starting → running → freed    started() at most once, ended(result, code) once
+ *   exec      starting → running → freed    started() at most once, ended(result, code) once;
+ *                                           ended with an ok result only after started()
  *
  * Everything is asynchronous: a call returns at once, and its answer comes
  * from the loop, never from inside the call. A call that returns -errno did

@@ -120,17 +120,20 @@ int remove_tree(int dir, const char *name) {
 
 int make_path(int dir, const char *path, mode_t mode) {
         _cleanup_(cleanup_free) char *copy = strdup(path);
+        struct stat st;
 
         if (!copy)
                 return -ENOMEM;
-        for (char *slash = copy + 1; *copy && slash; ) {
-                slash = strchr(slash, '/');
+        for (char *slash = copy; slash;) {
+                slash = strchr(slash + 1, '/');
                 if (slash)
                         *slash = '\0';
                 if (mkdirat(dir, copy, mode) < 0 && errno != EEXIST)
                         return -errno;
                 if (slash)
-                        *slash++ = '/';
+                        *slash = '/';
         }
-        return 0;
+        if (fstatat(dir, path, &st, 0) < 0)
+                return -errno;
+        return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }

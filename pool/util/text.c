@@ -102,7 +102,7 @@ int text_to_bytes(const char *s, uint64_t *out) {
                 return r;
         if (*s) {
                 unit = strchr(units, *s & ~0x20);
-                if (!unit || s[1])
+                if (!unit || !*unit || s[1]) /* a space would find the NUL */
                         return -EINVAL;
                 for (int i = unit - units; i >= 0; i--)
                         if (__builtin_mul_overflow(value, UINT64_C(1024), &value))

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal-codec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/modal.pb-c.h"
+#include "pool/util/cleanup.h"
+
+#define CREATE_IF_MISSING 1 /* ObjectCreationType */
+#define NETWORK_OPEN 1      /* NetworkAccessType */
+#define NETWORK_BLOCKED 2
+#define NETWORK_ALLOWLIST 3
+
+/* protobuf-c takes char * for what it only reads. */
+#define TEXT(s) ((char *)(s))
+
+const char *modal_result_name(int status) {
+        static const char *const names[] = {
+                "running", "success", "failure", "terminated", "its lifetime is over", "it could not be started",
+                "an internal failure of Modal", "its idle timeout", "evicted for lack of memory",
+        };
+
+        return status >= 0 && (size_t)status < sizeof(names) / sizeof(names[0]) ? names[status] : "an unknown reason";
+}
+
+struct sink {
+        ProtobufCBuffer base;
+        struct buf *out;
+        int error;
+};
+
+static void sink_append(ProtobufCBuffer *base, size_t len, const uint8_t *data) {
+        struct sink *s = (struct sink *)base;
+
+        if (s->error == 0)
+                s->error = buf_append(s->out, data, len);
+}
+
+static int pack(struct buf *out, const ProtobufCMessage *m) {
+        struct sink s = { .base.append = sink_append, .out = out };
+
+        protobuf_c_message_pack_to_buffer(m, &s.base);
+        return s.error;
+}
+
+/* The reply as type @name in @m, freed at the scope's end. */
+#define UNPACK(m, type, data, len)                                                                              \
+        _cleanup_(free_message) ProtobufCMessage *m##_base =                                                    \
+                protobuf_c_message_unpack(&modal_wire__##type##__descriptor, NULL, (len), (const uint8_t *)(data))
+
+static void free_message(ProtobufCMessage **m) {
+        if (*m)
+                protobuf_c_message_free_unpacked(*m, NULL);
+}
+
+static int copy(char **out, const char *s) {
+        char *text = strdup(s ? s : "");
+
+        if (!text)
+                return -ENOMEM;
+        *out = text;
+        return 0;
+}
+
+static void copy_result(struct modal_result *out, const ModalWire__GenericResult *r) {
+        *out = (struct modal_result){};
+        if (!r)
+                return;
+        out->status = r->status;
+        out->exit_code = r->exitcode;
+        snprintf(out->text, sizeof(out->text), "%s", r->exception ? r->exception : "");
+}
+
+/* start */
+
+int modal_pack_environment(struct buf *out, const char *name) {
+        ModalWire__EnvironmentRequest m = MODAL_WIRE__ENVIRONMENT_REQUEST__INIT;
+
+        m.name = TEXT(name);
+        return pack(out, &m.base);
+}
+
+int modal_read_environment(const void *data, size_t len, char **builder_version) {
+        UNPACK(m, environment_reply, data, len);
+        ModalWire__EnvironmentReply *m = (void *)m_base;
+
+        if (!m)
+                return -EBADMSG;
+        return copy(builder_version,
+                    m->metadata && m->metadata->settings ? m->metadata->settings->image_builder_version : NULL);
+}
+
+int modal_pack_app(struct buf *out, const char *app, const char *environment) {
+        ModalWire__AppRequest m = MODAL_WIRE__APP_REQUEST__INIT;
+
+        m.app_name = TEXT(app);
+        m.environment_name = TEXT(environment);
+        m.has_creation = true;
+        m.creation = CREATE_IF_MISSING;
+        return pack(out, &m.base);
+}
+
+int modal_pack_secret(struct buf *out, const char *name, const char *environment) {
+        ModalWire__SecretRequest m = MODAL_WIRE__SECRET_REQUEST__INIT;
+
+        m.name = TEXT(name);
+        m.environment_name = TEXT(environment);
+        return pack(out, &m.base);
+}
+
+int modal_pack_volume(struct buf *out, const char *name, const char *environment) {
+        ModalWire__VolumeRequest m = MODAL_WIRE__VOLUME_REQUEST__INIT;
+
+        m.name = TEXT(name);
+        m.environment_name = TEXT(environment);
+        return pack(out, &m.base);
+}
+
+int modal_read_id(const void *data, size_t len, char **id) {
+        UNPACK(m, app_reply, data, len);
+        ModalWire__AppReply *m = (void *)m_base;
+
+        if (!m || !m->app_id || !*m->app_id)
+                return -EBADMSG;
+        return copy(id, m->app_id);
+}
+
+int modal_pack_image(struct buf *out, const char *app_id, const char *builder_version, char *const *commands,
+                     size_t n_commands) {
+        ModalWire__ImageRequest m = MODAL_WIRE__IMAGE_REQUEST__INIT;
+        ModalWire__Image image = MODAL_WIRE__IMAGE__INIT;
+
+        image.n_dockerfile_commands = n_commands;
+        image.dockerfile_commands = (char **)commands;
+        m.image = &image;
+        m.app_id = TEXT(app_id);
+        m.builder_version = TEXT(builder_version);
+        return pack(out, &m.base);
+}
+
+int modal_read_image(const void *data, size_t len, char **image_id, struct modal_result *result) {
+        UNPACK(m, image_reply, data, len);
+        ModalWire__ImageReply *m = (void *)m_base;
+
+        if (!m || !m->image_id || !*m->image_id)
+                return -EBADMSG;
+        copy_result(result, m->result);
+        return copy(image_id, m->image_id);
+}
+
+int modal_pack_image_join(struct buf *out, const char *image_id, const char *last_entry_id, float timeout) {
+        ModalWire__ImageJoinRequest m = MODAL_WIRE__IMAGE_JOIN_REQUEST__INIT;
+
+        m.image_id = TEXT(image_id);
+        m.has_timeout = true;
+        m.timeout = timeout;
+        m.last_entry_id = TEXT(last_entry_id);
+        return pack(out, &m.base);
+}
+
+int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
+                          char **entry_id, struct modal_result *result) {
+        UNPACK(m, image_join_reply, data, len);
+        ModalWire__ImageJoinReply *m = (void *)m_base;
+        char *id;
+
+        if (!m)
+                return -EBADMSG;
+        copy_result(result, m->result);
+        if (m->entry_id && *m->entry_id) {
+                if (copy(&id, m->entry_id) < 0)
+                        return -ENOMEM;
+                free(*entry_id);
+                *entry_id = id;
+        }
+        for (size_t i = 0; i < m->n_task_logs; i++)
+                if (m->task_logs[i]->data && *m->task_logs[i]->data)
+                        line(owner, m->task_logs[i]->data);
+        return 0;
+}
+
+/* sandboxes */
+
+static ModalWire__SandboxTag *make_tags(const struct modal_tag *tags, size_t n, ModalWire__SandboxTag ***list) {
+        ModalWire__SandboxTag *t = calloc(n + 1, sizeof(*t));
+
+        *list = calloc(n + 1, sizeof(**list));
+        if (!t || !*list) {
+                free(t);
+                return NULL;
+        }
+        for (size_t i = 0; i < n; i++) {
+                modal_wire__sandbox_tag__init(&t[i]);
+                t[i].name = TEXT(tags[i].name);
+                t[i].value = TEXT(tags[i].value);
+                (*list)[i] = &t[i];
+        }
+        return t;
+}
+
+static ModalWire__VolumeMount *make_mounts(const struct modal_volume *volumes, size_t n,
+                                           ModalWire__VolumeMount ***list) {
+        ModalWire__VolumeMount *v = calloc(n + 1, sizeof(*v));
+
+        *list = calloc(n + 1, sizeof(**list));
+        if (!v || !*list) {
+                free(v);
+                return NULL;
+        }
+        for (size_t i = 0; i < n; i++) {
+                modal_wire__volume_mount__init(&v[i]);
+                v[i].volume_id = volumes[i].id;
+                v[i].mount_path = volumes[i].path;
+                v[i].has_allow_background_commits = v[i].allow_background_commits = true;
+                v[i].has_read_only = true;
+                v[i].read_only = volumes[i].read_only;
+                (*list)[i] = &v[i];
+        }
+        return v;
+}
+
+int modal_pack_create(struct buf *out, const struct modal_definition *d) {
+        static char *entrypoint[] = { "/bin/sh", "-c", "while :; do sleep 86400; done" };
+        ModalWire__SandboxCreateRequest m = MODAL_WIRE__SANDBOX_CREATE_REQUEST__INIT;
+        ModalWire__Sandbox s = MODAL_WIRE__SANDBOX__INIT;
+        ModalWire__Resources resources = MODAL_WIRE__RESOURCES__INIT;
+        ModalWire__GpuConfig gpu = MODAL_WIRE__GPU_CONFIG__INIT;
+        ModalWire__SchedulerPlacement placement = MODAL_WIRE__SCHEDULER_PLACEMENT__INIT;
+        ModalWire__NetworkAccess network = MODAL_WIRE__NETWORK_ACCESS__INIT;
+        _cleanup_(cleanup_free) ModalWire__SandboxTag **tags = NULL;
+        _cleanup_(cleanup_free) ModalWire__VolumeMount **mounts = NULL;
+        _cleanup_(cleanup_free) ModalWire__SandboxTag *tag_space = make_tags(d->tags, d->n_tags, &tags);
+        _cleanup_(cleanup_free) ModalWire__VolumeMount *mount_space = make_mounts(d->volumes, d->n_volumes, &mounts);
+
+        if (!tag_space || !mount_space)
+                return -ENOMEM;
+        resources.memory_mb = d->memory_mb;
+        resources.has_memory_mb = d->memory_mb > 0;
+        resources.has_milli_cpu = d->milli_cpu > 0;
+        resources.milli_cpu = d->milli_cpu;
+        if (d->gpu_type && *d->gpu_type) {
+                gpu.has_count = true;
+                gpu.count = d->gpu_count;
+                gpu.gpu_type = TEXT(d->gpu_type);
+                resources.gpu = &gpu;
+        }
+        network.has_type = true;
+        network.type = d->block_network ? NETWORK_BLOCKED : d->n_cidrs ? NETWORK_ALLOWLIST : NETWORK_OPEN;
+        network.n_allowed_cidrs = d->n_cidrs;
+        network.allowed_cidrs = (char **)d->cidrs;
+        placement.n_regions = d->n_regions;
+        placement.regions = (char **)d->regions;
+
+        s.n_entrypoint_args = sizeof(entrypoint) / sizeof(entrypoint[0]);
+        s.entrypoint_args = entrypoint;
+        s.image_id = TEXT(d->image_id);
+        s.n_secret_ids = d->n_secrets;
+        s.secret_ids = (char **)d->secret_ids;
+        s.resources = &resources;
+        s.has_timeout_secs = true;
+        s.timeout_secs = d->lifetime_secs;
+        s.n_volume_mounts = d->n_volumes;
+        s.volume_mounts = mounts;
+        s.placement = d->n_regions ? &placement : NULL;
+        s.network_access = &network;
+        s.cloud = d->cloud && *d->cloud ? TEXT(d->cloud) : NULL;
+        s.has_idle_timeout_secs = d->idle_secs > 0;
+        s.idle_timeout_secs = d->idle_secs;
+
+        m.app_id = TEXT(d->app_id);
+        m.definition = &s;
+        m.n_tags = d->n_tags;
+        m.tags = tags;
+        return pack(out, &m.base);
+}
+
+int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout) {
+        ModalWire__SandboxTaskRequest m = MODAL_WIRE__SANDBOX_TASK_REQUEST__INIT;
+
+        m.sandbox_id = TEXT(sandbox_id);
+        m.has_timeout = true;
+        m.timeout = timeout;
+        return pack(out, &m.base);
+}
+
+int modal_read_task(const void *data, size_t len, char **task_id, struct modal_result *result) {
+        UNPACK(m, sandbox_task_reply, data, len);
+        ModalWire__SandboxTaskReply *m = (void *)m_base;
+
+        if (!m)
+                return -EBADMSG;
+        copy_result(result, m->task_result);
+        return copy(task_id, m->task_id);
+}
+
+int modal_pack_access(struct buf *out, const char *task_id) {
+        ModalWire__AccessRequest m = MODAL_WIRE__ACCESS_REQUEST__INIT;
+
+        m.task_id = TEXT(task_id);
+        return pack(out, &m.base);
+}
+
+int modal_read_access(const void *data, size_t len, char **url, char **jwt) {
+        UNPACK(m, access_reply, data, len);
+        ModalWire__AccessReply *m = (void *)m_base;
+        char *u, *j;
+
+        if (!m || !m->url || !*m->url || !m->jwt)
+                return -EBADMSG;
+        u = strdup(m->url);
+        j = strdup(m->jwt);
+        if (!u || !j) {
+                free(u);
+                free(j);
+                return -ENOMEM;
+        }
+        *url = u;
+        *jwt = j;
+        return 0;
+}
+
+int modal_pack_wait(struct buf *out, const char *sandbox_id, float timeout) {
+        ModalWire__SandboxWaitRequest m = MODAL_WIRE__SANDBOX_WAIT_REQUEST__INIT;
+
+        m.sandbox_id = TEXT(sandbox_id);
+        m.has_timeout = true;
+        m.timeout = timeout;
+        return pack(out, &m.base);
+}
+
+int modal_read_wait(const void *data, size_t len, struct modal_result *result) {
+        UNPACK(m, sandbox_wait_reply, data, len);
+        ModalWire__SandboxWaitReply *m = (void *)m_base;
+
+        if (!m)
+                return -EBADMSG;
+        copy_result(result, m->result);
+        return 0;
+}
+
+int modal_pack_terminate(struct buf *out, const char *sandbox_id) {
+        ModalWire__SandboxTerminateRequest m = MODAL_WIRE__SANDBOX_TERMINATE_REQUEST__INIT;
+
+        m.sandbox_id = TEXT(sandbox_id);
+        return pack(out, &m.base);
+}
+
+int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tags, size_t n_tags) {
+        ModalWire__SandboxListRequest m = MODAL_WIRE__SANDBOX_LIST_REQUEST__INIT;
+        _cleanup_(cleanup_free) ModalWire__SandboxTag **list = NULL;
+        _cleanup_(cleanup_free) ModalWire__SandboxTag *space = make_tags(tags, n_tags, &list);
+
+        if (!space)
+                return -ENOMEM;
+        m.app_id = TEXT(app_id);
+        m.n_tags = n_tags;
+        m.tags = list;
+        return pack(out, &m.base);
+}
+
+int modal_read_list(const void *data, size_t len, int (*take)(void *owner, const char *id), void *owner) {
+        UNPACK(m, sandbox_list_reply, data, len);
+        ModalWire__SandboxListReply *m = (void *)m_base;
+        int r = 0;
+
+        if (!m)
+                return -EBADMSG;
+        for (size_t i = 0; r == 0 && i < m->n_sandboxes; i++)
+                if (m->sandboxes[i]->id && *m->sandboxes[i]->id)
+                        r = take(owner, m->sandboxes[i]->id);
+        return r;
+}
+
+/* execs */
+
+/* The entries of @env in *@list, whose space is the return value; keys are cut off in place in a copy. */
+static ModalWire__EnvEntry *make_env(const char *const *env, ModalWire__EnvEntry ***list, size_t *n, char **text) {
+        ModalWire__EnvEntry *e;
+        size_t count = 0, bytes = 0, used = 0;
+        char *at;
+
+        for (; env[count]; count++)
+                bytes += strlen(env[count]) + 1;
+        e = calloc(count + 1, sizeof(*e));
+        *list = calloc(count + 1, sizeof(**list));
+        *text = at = malloc(bytes + 1);
+        if (!e || !*list || !at) {
+                free(e);
+                return NULL;
+        }
+        for (size_t i = 0; i < count; i++) {
+                char *entry = strcpy(at, env[i]), *value = strchr(entry, '=');
+                size_t k;
+
+                at += strlen(entry) + 1;
+                if (!value || value == entry)
+                        continue;
+                *value++ = '\0';
+                for (k = 0; k < used && strcmp(e[k].key, entry); k++)
+                        ;
+                if (k == used) {
+                        modal_wire__env_entry__init(&e[k]);
+                        e[k].key = entry;
+                        (*list)[k] = &e[k];
+                        used++;
+                }
+                e[k].value = value;
+        }
+        *n = used;
+        return e;
+}
+
+int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec_id, const char *const *args,
+                          size_t n_args, const char *const *env, enum modal_stdio stdout_, enum modal_stdio stderr_) {
+        ModalWire__ExecStartRequest m = MODAL_WIRE__EXEC_START_REQUEST__INIT;
+        _cleanup_(cleanup_free) ModalWire__EnvEntry **list = NULL;
+        _cleanup_(cleanup_free) char *text = NULL;
+        _cleanup_(cleanup_free) ModalWire__EnvEntry *space = make_env(env, &list, &m.n_env, &text);
+
+        if (!space)
+                return -ENOMEM;
+        m.task_id = TEXT(task_id);
+        m.exec_id = TEXT(exec_id);
+        m.n_args = n_args;
+        m.args = (char **)args;
+        m.has_stdout_config = m.has_stderr_config = true;
+        m.stdout_config = stdout_;
+        m.stderr_config = stderr_;
+        m.env = list;
+        return pack(out, &m.base);
+}
+
+int modal_pack_exec_read(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset, int fd) {
+        ModalWire__ExecReadRequest m = MODAL_WIRE__EXEC_READ_REQUEST__INIT;
+
+        m.task_id = TEXT(task_id);
+        m.exec_id = TEXT(exec_id);
+        m.has_offset = m.has_fd = true;
+        m.offset = offset;
+        m.fd = fd;
+        return pack(out, &m.base);
+}
+
+int modal_read_exec_read(const void *data, size_t len, void (*take)(void *owner, const void *data, size_t len),
+                         void *owner) {
+        UNPACK(m, exec_read_reply, data, len);
+        ModalWire__ExecReadReply *m = (void *)m_base;
+
+        if (!m)
+                return -EBADMSG;
+        if (m->has_data && m->data.len > 0)
+                take(owner, m->data.data, m->data.len);
+        return 0;
+}
+
+int modal_pack_exec_wait(struct buf *out, const char *task_id, const char *exec_id) {
+        ModalWire__ExecRequest m = MODAL_WIRE__EXEC_REQUEST__INIT;
+
+        m.task_id = TEXT(task_id);
+        m.exec_id = TEXT(exec_id);
+        return pack(out, &m.base);
+}
+
+int modal_read_exec_wait(const void *data, size_t len, bool *ended, int *code) {
+        UNPACK(m, exec_wait_reply, data, len);
+        ModalWire__ExecWaitReply *m = (void *)m_base;
+
+        if (!m)
+                return -EBADMSG;
+        *ended = true;
+        switch (m->end_case) {
+        case MODAL_WIRE__EXEC_WAIT_REPLY__END_CODE:
+                /* -1 is how an exec shows that Modal itself killed. */
+                *code = m->code < 0 ? 137 : m->code & 0xff;
+                break;
+        case MODAL_WIRE__EXEC_WAIT_REPLY__END_SIGNAL:
+                *code = 128 + (m->signal & 0x7f);
+                break;
+        default:
+                *ended = false;
+        }
+        return 0;
+}
+
+int modal_pack_exec_write(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset,
+                          const void *data, size_t len, bool eof) {
+        ModalWire__ExecWriteRequest m = MODAL_WIRE__EXEC_WRITE_REQUEST__INIT;
+
+        m.task_id = TEXT(task_id);
+        m.exec_id = TEXT(exec_id);
+        m.has_offset = m.has_data = m.has_eof = true;
+        m.offset = offset;
+        m.data.data = (uint8_t *)data;
+        m.data.len = len;
+        m.eof = eof;
+        return pack(out, &m.base);
+}

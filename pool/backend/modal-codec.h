@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Modal's messages: requests from plain values, plain values from replies.
+ *
+ * Only this part knows protobuf-c and modal.proto. Packers add the bytes of one
+ * message to @out: 0 or -errno. Readers take bytes from outside: 0, -EBADMSG for
+ * what is no such message, -ENOMEM; strings that a reader gives are the caller's
+ * to free, and never NULL.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/util/buf.h"
+
+enum modal_result_status {
+        MODAL_RESULT_NONE = 0, /* it has not ended */
+        MODAL_RESULT_SUCCESS = 1,
+        MODAL_RESULT_FAILURE = 2,
+        MODAL_RESULT_TERMINATED = 3,
+        MODAL_RESULT_TIMEOUT = 4,
+        MODAL_RESULT_INIT_FAILURE = 5,
+        MODAL_RESULT_INTERNAL_FAILURE = 6,
+        MODAL_RESULT_IDLE_TIMEOUT = 7,
+        MODAL_RESULT_EVICTED = 8,
+};
+
+/* How an image build or a sandbox ended. */
+struct modal_result {
+        int status;
+        int exit_code;
+        char text[256]; /* what Modal says of it, or "" */
+};
+
+const char *modal_result_name(int status);
+
+struct modal_volume {
+        char *name, *id, *path;
+        bool read_only;
+};
+
+struct modal_tag {
+        const char *name, *value;
+};
+
+/* Of a sandbox. Zero and NULL mean Modal's default. */
+struct modal_definition {
+        const char *app_id, *image_id;
+        char *const *secret_ids;
+        size_t n_secrets;
+        const struct modal_volume *volumes;
+        size_t n_volumes;
+        uint32_t milli_cpu, memory_mb;
+        const char *gpu_type;
+        uint32_t gpu_count;
+        char *const *regions;
+        size_t n_regions;
+        const char *cloud;
+        bool block_network;
+        char *const *cidrs;
+        size_t n_cidrs;
+        uint32_t lifetime_secs, idle_secs;
+        const struct modal_tag *tags;
+        size_t n_tags;
+};
+
+int modal_pack_environment(struct buf *out, const char *name);
+int modal_read_environment(const void *data, size_t len, char **builder_version);
+
+int modal_pack_app(struct buf *out, const char *app, const char *environment);
+int modal_pack_secret(struct buf *out, const char *name, const char *environment);
+int modal_pack_volume(struct buf *out, const char *name, const char *environment);
+/* App, secret and volume all answer with an id in the first field; a sandbox too. */
+int modal_read_id(const void *data, size_t len, char **id);
+
+int modal_pack_image(struct buf *out, const char *app_id, const char *builder_version, char *const *commands,
+                     size_t n_commands);
+int modal_read_image(const void *data, size_t len, char **image_id, struct modal_result *result);
+
+int modal_pack_image_join(struct buf *out, const char *image_id, const char *last_entry_id, float timeout);
+/* @line gets each piece of the log; *@entry_id is replaced when there is a new one. */
+int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
+                          char **entry_id, struct modal_result *result);
+
+int modal_pack_create(struct buf *out, const struct modal_definition *d);
+int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout);
+int modal_read_task(const void *data, size_t len, char **task_id, struct modal_result *result);
+int modal_pack_access(struct buf *out, const char *task_id);
+int modal_read_access(const void *data, size_t len, char **url, char **jwt);
+int modal_pack_wait(struct buf *out, const char *sandbox_id, float timeout);
+int modal_read_wait(const void *data, size_t len, struct modal_result *result);
+int modal_pack_terminate(struct buf *out, const char *sandbox_id);
+
+/* Sandboxes of the app with all these tags; @take gets each id. */
+int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tags, size_t n_tags);
+int modal_read_list(const void *data, size_t len, int (*take)(void *owner, const char *id), void *owner);
+
+enum modal_stdio {
+        MODAL_DEVNULL = 0,
+        MODAL_PIPE = 1,
+};
+
+/* @env: "KEY=VALUE", NULL at the end, UTF-8; a later one of the same key wins. */
+int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec_id, const char *const *args,
+                          size_t n_args, const char *const *env, enum modal_stdio stdout_, enum modal_stdio stderr_);
+int modal_pack_exec_read(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset, int fd);
+int modal_read_exec_read(const void *data, size_t len, void (*take)(void *owner, const void *data, size_t len),
+                         void *owner);
+int modal_pack_exec_wait(struct buf *out, const char *task_id, const char *exec_id);
+/* *@ended: false while it runs. @code: as a shell gives it, 128 + N for signal N. */
+int modal_read_exec_wait(const void *data, size_t len, bool *ended, int *code);
+int modal_pack_exec_write(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset,
+                          const void *data, size_t len, bool eof);

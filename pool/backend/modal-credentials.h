@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Who we are to Modal, and where Modal is.
+ *
+ * What was given (environment or config file) counts; the rest comes from a
+ * profile of ~/.modal.toml: the one named, else the one with active = true,
+ * else one called "default".
+ */
+
+#include "pool/util/result.h"
+
+struct modal_credentials {
+        char *server_url, *token_id, *token_secret;
+        char *environment; /* "" is the account's default */
+};
+
+/* NULL or "" is: not given. Borrowed for the call. */
+struct modal_given {
+        const char *file;    /* instead of ~/.modal.toml */
+        const char *profile;
+        const char *server_url, *token_id, *token_secret, *environment;
+};
+
+/* 0, or -errno with @why: a file that is no TOML, no such profile, no token. */
+int modal_credentials_init(struct modal_credentials *c, const struct modal_given *given, struct result *why);
+
+/* Also wipes the secret from memory. */
+void modal_credentials_deinit(struct modal_credentials *c);

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A job: a process behind the wrapper of modal-script.c.
+ *
+ * The wrapper says by one line of stderr, which begins with the exec's id, that
+ * it could not run the command. So the first bytes of stderr are held back as
+ * long as they may be the beginning of that line.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/backend/modal-internal.h"
+#include "pool/backend/modal-script.h"
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+#include "pool/util/text.h"
+
+#define NOT_RUN 126 /* the wrapper's exit code when it could not run the command */
+
+struct modal_exec {
+        struct exec exec;
+        struct modal_process *process;
+        char exec_id[37];
+        char *mark; /* KEY=VALUE in the environment of each of its processes */
+        int pending_signal;
+        bool over_head; /* stderr is passed on as it comes */
+        char head[COMPLAINT_MAX]; /* stderr held back */
+        size_t head_len;
+};
+
+static struct modal_exec *modal_exec_of(struct exec *e) {
+        return container_of(e, struct modal_exec, exec);
+}
+
+static void exec_free(struct modal_exec *e) {
+        free(e->mark);
+        free(e);
+}
+
+/* signals */
+
+static void on_signalled(void *owner, const struct result *r, int code) {
+        if (!result_ok(r))
+                log_warning("%s", r->text);
+}
+
+static void on_no_output(void *owner, enum stream stream, const void *data, size_t len) {
+}
+
+static const struct modal_process_events signal_events = {
+        .output = on_no_output,
+        .ended = on_signalled,
+};
+
+/* It needs nobody to wait for it: what it does shows in the job. */
+static void send_signal(struct modal_exec *e, int signo) {
+        struct modal_sandbox *s = modal_sandbox_of(e->exec.sandbox);
+        const char *args[SCRIPT_ARGUMENTS_MAX];
+        struct modal_process *p;
+        struct script script;
+        int r;
+
+        script_init(&script);
+        r = script_make_signal(&script, e->mark, signo);
+        for (size_t i = 0; i < script.n; i++)
+                args[i] = script_argument(&script, i);
+        if (r == 0)
+                r = modal_process_start(s, &(struct modal_process_spec){ .args = args, .n_args = script.n, .only_start = true },
+                                        &signal_events, NULL, &p);
+        script_deinit(&script);
+        if (r < 0)
+                log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
+}
+
+void modal_exec_signal(struct exec *exec, int signo) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        /* Before the start is answered there may be nobody to signal yet. KILL is not overruled. */
+        if (exec->started)
+                send_signal(e, signo);
+        else if (e->pending_signal != SIGKILL)
+                e->pending_signal = signo;
+}
+
+void modal_exec_cancel(struct exec *exec) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        modal_process_cancel(e->process);
+        exec_free(e);
+}
+
+/* events */
+
+static void on_started(void *owner) {
+        struct modal_exec *e = owner;
+        int signo = e->pending_signal;
+
+        if (signo) {
+                e->pending_signal = 0;
+                send_signal(e, signo);
+        }
+        exec_started(&e->exec);
+}
+
+/* The wrapper's line could begin like this. */
+static bool may_be_complaint(const struct modal_exec *e) {
+        size_t id = strlen(e->exec_id), n = e->head_len < id ? e->head_len : id;
+
+        return !memcmp(e->head, e->exec_id, n);
+}
+
+static void pass_head(struct modal_exec *e) {
+        size_t len = e->head_len;
+
+        e->over_head = true;
+        e->head_len = 0;
+        if (len > 0)
+                exec_output(&e->exec, STREAM_STDERR, e->head, len);
+}
+
+static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
+        struct modal_exec *e = owner;
+        size_t n;
+
+        if (stream == STREAM_STDOUT || e->over_head) {
+                exec_output(&e->exec, stream, data, len);
+                return;
+        }
+        n = len < sizeof(e->head) - e->head_len ? len : sizeof(e->head) - e->head_len;
+        memcpy(e->head + e->head_len, data, n);
+        e->head_len += n;
+        if (may_be_complaint(e) && (n == len || e->head_len == sizeof(e->head)))
+                return; /* a complaint may be cut, for what is behind it matters to nobody */
+        pass_head(e);
+        if (n < len)
+                exec_output(&e->exec, stream, (const char *)data + n, len - n);
+}
+
+/* "ID cwd /where", "ID fail what" */
+static void read_complaint(struct modal_exec *e, struct result *r) {
+        const char *text = e->head + strlen(e->exec_id) + 1;
+        const char *id = e->exec.sandbox->id;
+
+        e->head[e->head_len < sizeof(e->head) ? e->head_len : sizeof(e->head) - 1] = '\0';
+        if (!strncmp(text, "cwd ", 4))
+                result_set(r, RESULT_OK, "cwd: %s is not a directory there", text + 4);
+        else
+                result_set(r, RESULT_FAILED, "environment %s: %s", id, strncmp(text, "fail ", 5) ? text : text + 5);
+}
+
+static void on_ended(void *owner, const struct result *r, int code) {
+        struct modal_exec *e = owner;
+        struct result complaint;
+
+        if (result_ok(r) && code == NOT_RUN && !e->over_head && e->head_len > strlen(e->exec_id) + 1 &&
+            may_be_complaint(e)) {
+                read_complaint(e, &complaint);
+                if (!result_ok(&complaint))
+                        code = 0;
+                exec_ended(&e->exec, &complaint, code);
+        } else {
+                if (!e->over_head)
+                        pass_head(e);
+                exec_ended(&e->exec, r, code);
+        }
+        exec_free(e);
+}
+
+static const struct modal_process_events process_events = {
+        .started = on_started,
+        .output = on_output,
+        .ended = on_ended,
+};
+
+/* what to run */
+
+/* Modal takes UTF-8 only: other entries of the environment go into shell text that is run first. */
+static int split_env(const char *const *env, const char **plain, struct buf *prelude, const char **mark) {
+        size_t n = 0;
+        int r = 0;
+
+        for (; *env && r == 0; env++) {
+                if (!strncmp(*env, EXEC_MARK "=", strlen(EXEC_MARK) + 1))
+                        *mark = *env;
+                if (text_is_utf8(*env, strlen(*env)))
+                        plain[n++] = *env;
+                else
+                        r = script_export(prelude, *env);
+        }
+        plain[n] = NULL;
+        return r;
+}
+
+/* All of a blob that is small enough for an argument. */
+static int read_command(const struct blob *b, struct buf *out) {
+        char chunk[4096];
+        ssize_t n = 0;
+        int r = 0;
+
+        for (uint64_t at = 0; r == 0 && (n = blob_read(b, at, chunk, sizeof(chunk))) > 0; at += n)
+                r = buf_append(out, chunk, n);
+        return n < 0 ? (int)n : r;
+}
+
+static int open_blob(const struct blob *b, struct modal_feed *feed, int i) {
+        int fd = blob_open(b);
+
+        if (fd < 0)
+                return fd;
+        feed->fds[i] = fd;
+        feed->lens[i] = b->size;
+        return 0;
+}
+
+/* The argument vector, and what has to go by standard input; *@feeds tells whether that is anything. */
+static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct buf *prelude, struct script *script,
+                   struct modal_feed *feed, bool *feeds) {
+        bool input = spec->input && spec->input->size > 0;
+        struct buf command = BUF_INIT(ARGUMENTS_MAX);
+        struct script_job job = {
+                .exec_id = e->exec_id,
+                .workdir = spec->workdir,
+                .cwd = spec->cwd,
+                .shell = spec->shell,
+                .fresh = spec->fresh,
+                .input = input,
+                .prelude = buf_text(prelude),
+        };
+        int r = 0;
+
+        if (spec->command->size < ARGUMENTS_MAX) {
+                r = read_command(spec->command, &command);
+                job.command = buf_text(&command);
+                job.command_len = command.len;
+                if (r == 0)
+                        r = script_make_job(script, &job);
+        }
+        buf_deinit(&command);
+        if (r == 0 && (script->n == 0 || script->size > ARGUMENTS_MAX)) {
+                script_deinit(script);
+                job.on_stdin = prelude->len + spec->command->size;
+                job.command = "";
+                job.command_len = 0;
+                r = script_make_job(script, &job);
+                if (r == 0)
+                        r = open_blob(spec->command, feed, 0);
+                feed->head = *prelude;
+                *prelude = (struct buf)BUF_INIT(SCRIPT_SIZE_MAX);
+        }
+        if (r == 0 && input)
+                r = open_blob(spec->input, feed, 1);
+        feed->eof = input;
+        *feeds = input || job.on_stdin > 0;
+        return r;
+}
+
+int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
+        struct modal_sandbox *s = modal_sandbox_of(sandbox);
+        struct modal_exec *e = calloc(1, sizeof(*e));
+        struct modal_feed feed = { .head = BUF_INIT(SCRIPT_SIZE_MAX), .fds = { -1, -1 } };
+        struct buf prelude = BUF_INIT(SCRIPT_SIZE_MAX);
+        const char *args[SCRIPT_ARGUMENTS_MAX], *mark = NULL;
+        _cleanup_(cleanup_free) const char **env = NULL;
+        struct script script;
+        bool feeds = false;
+        size_t n = 0;
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        script_init(&script);
+        while (spec->env[n])
+                n++;
+        env = calloc(n + 1, sizeof(*env));
+        r = env ? grpc_make_uuid(e->exec_id) : -ENOMEM;
+        if (r == 0)
+                r = split_env(spec->env, env, &prelude, &mark);
+        if (r == 0) {
+                e->mark = strdup(mark ? mark : "");
+                r = e->mark ? prepare(e, spec, &prelude, &script, &feed, &feeds) : -ENOMEM;
+        }
+        for (size_t i = 0; i < script.n; i++)
+                args[i] = script_argument(&script, i);
+        e->exec.sandbox = sandbox;
+        if (r == 0) {
+                /* The feed is the process's from here on, also when it fails. */
+                r = modal_process_start(s,
+                                        &(struct modal_process_spec){
+                                                .args = args,
+                                                .n_args = script.n,
+                                                .env = env,
+                                                .keep_stderr = true,
+                                                .feed = feeds ? &feed : NULL,
+                                                .exec_id = e->exec_id,
+                                        },
+                                        &process_events, e, &e->process);
+        } else {
+                for (int i = 0; i < 2; i++)
+                        close_fd(feed.fds[i]);
+                buf_deinit(&feed.head);
+        }
+        script_deinit(&script);
+        buf_deinit(&prelude);
+        if (r < 0) {
+                exec_free(e);
+                return r;
+        }
+        *out = &e->exec;
+        return 0;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What the files of the Modal backend share; nobody else includes this. */
+
+#include <stdarg.h>
+#include <uv.h>
+
+#include "pool/backend/backend.h"
+#include "pool/backend/modal-codec.h"
+#include "pool/backend/modal-credentials.h"
+#include "pool/net/grpc.h"
+#include "pool/net/retry.h"
+#include "pool/util/list.h"
+
+struct modal_call;
+struct modal_process;
+
+enum { MODAL_N_TAGS = 5 };
+
+struct modal {
+        struct backend backend;
+        uv_loop_t *loop;
+        struct http *http;
+        struct modal_credentials credentials;
+
+        /* settings */
+        char *app, *image;
+        char **commands; /* of the image: "FROM …" and those of the dockerfile */
+        size_t n_commands;
+        char **secrets, **secret_ids;
+        size_t n_secrets;
+        struct modal_volume *volumes;
+        size_t n_volumes;
+        char **regions, **cidrs;
+        size_t n_regions, n_cidrs;
+        char *cloud, *gpu_type;
+        struct modal_definition definition; /* borrows all of these */
+        char pool_id[24], host[64], mount[64];
+
+        /* start */
+        struct modal_call *call;
+        size_t next; /* secret or volume to be looked up */
+        char *builder_version, *app_id, *image_id, *entry_id;
+        struct modal_result build;
+        struct buf build_line; /* of the image's log, not yet whole */
+};
+
+static inline struct modal *modal_of(struct backend *b) {
+        return container_of(b, struct modal, backend);
+}
+
+/* modal.c */
+
+/*
+ * A sentence for a failed call: "WHAT: what the other side said", with its result code and no
+ * secret in it. @r may be the caller's own.
+ */
+void modal_explain(struct modal *m, struct result *r, const struct grpc_status *status, const char *what, ...)
+        __attribute__((format(printf, 4, 5)));
+
+/* modal-router.c: the way to the router of one sandbox */
+
+struct modal_router {
+        struct modal *modal;
+        const char *task_id; /* borrowed */
+        char *url, *jwt;     /* NULL before the first access */
+        int64_t renew_wall_us; /* when the token is to be renewed, USEC_NEVER: when it is refused */
+        unsigned generation; /* how many accesses there were */
+        struct modal_call *fetching;
+        struct list waiting; /* calls that wait for access */
+        void (*gone)(struct modal_router *router, const struct grpc_status *status); /* the task is no more */
+};
+
+void modal_router_init(struct modal_router *r, struct modal *m, const char *task_id,
+                       void (*gone)(struct modal_router *, const struct grpc_status *));
+/* No call may be left. */
+void modal_router_deinit(struct modal_router *r);
+
+/* URL and token are there and hold for a while. */
+bool modal_router_is_ready(const struct modal_router *r);
+
+/* Ask for access, unless that is under way; all waiting calls go on when it is answered. 0 or -errno. */
+int modal_router_fetch(struct modal_router *r);
+
+/* modal-call.c */
+
+/* Everything but the strings is copied; those must be literals. */
+struct modal_call_spec {
+        struct modal_router *router; /* NULL: to the control plane */
+        const char *method;          /* its short name */
+        enum http_lane lane;
+        int64_t attempt_us;  /* for one try; 0: none */
+        int64_t patience_us; /* for all tries since something last went well */
+        unsigned tries;      /* 0: any number in that time */
+        bool poll;           /* the server holds its answer back: its DEADLINE_EXCEEDED only says not yet */
+        size_t message_max;
+        /* The request, anew for each try. */
+        int (*pack)(void *owner, struct buf *out);
+        /* Each message of a stream; NULL: exactly one comes, and done() gets it. */
+        int (*message)(void *owner, const void *data, size_t len);
+        void (*done)(void *owner, const struct grpc_status *status, const void *reply, size_t len);
+};
+
+/* 0 or -errno; then done() comes once, unless it is cancelled. The call is gone when done() is called. */
+int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *owner, struct modal_call **out);
+void modal_call_cancel(struct modal_call *c);
+
+/* For the router: access came, or why not. */
+void modal_call_go_on(struct modal_call *c, const struct grpc_status *status);
+struct modal_call *modal_call_first(struct list *waiting);
+
+/* modal-sandbox.c */
+
+enum modal_step {
+        MODAL_STEP_CREATE,  /* SandboxCreate */
+        MODAL_STEP_TASK,    /* SandboxGetTaskId */
+        MODAL_STEP_PROBE,   /* access, and a first process */
+        MODAL_STEP_LIVE,
+        MODAL_STEP_FAILED,  /* or dead */
+        MODAL_STEP_FIND,    /* did the create that failed make one all the same? */
+        MODAL_STEP_TERMINATE,
+        MODAL_STEP_ENDED,
+};
+
+struct modal_sandbox {
+        struct sandbox sandbox;
+        enum modal_step step;
+        struct modal_router router;
+        char *task_id;
+        char nonce[37];           /* the tag that only this create has */
+        bool unsure;              /* the create failed, and may have made one */
+        struct modal_call *call;  /* of the step */
+        struct modal_call *look;  /* whether it still runs */
+        struct modal_process *process; /* probe or clean-up */
+        struct modal_process *doubt;   /* whether anything still runs there */
+        struct buf kept;          /* what the probe said */
+        struct buf said;          /* the clean-up's output */
+        struct list processes;    /* all of them */
+        uv_timer_t timer;         /* of create, then of looking, then of destroy */
+        uv_timer_t soon;          /* to say from a clean stack that it died */
+        struct result why;        /* … and of what */
+        bool dying;
+        unsigned n_handles;
+};
+
+static inline struct modal_sandbox *modal_sandbox_of(struct sandbox *s) {
+        return container_of(s, struct modal_sandbox, sandbox);
+}
+
+static inline struct modal *modal_sandbox_modal(struct modal_sandbox *s) {
+        return modal_of(s->sandbox.backend);
+}
+
+int modal_create(struct backend *b, struct sandbox **out);
+void modal_destroy(struct sandbox *s);
+int modal_clean(struct sandbox *s, const char *workdir);
+
+/* The router does not know the process: does it know the sandbox? Either it died, or modal_process_unknown() follows. */
+void modal_sandbox_doubt(struct modal_sandbox *s);
+
+/* It is gone: say so, later. */
+void modal_sandbox_lost(struct modal_sandbox *s, const char *what);
+
+/* modal-process.c */
+
+struct modal_process_events {
+        void (*started)(void *owner); /* may be NULL */
+        void (*output)(void *owner, enum stream stream, const void *data, size_t len);
+        void (*ended)(void *owner, const struct result *r, int code);
+};
+
+/* Where standard input comes from: @head, then the two descriptors, each @len bytes. Taken over. */
+struct modal_feed {
+        struct buf head;
+        int fds[2];
+        uint64_t lens[2];
+        bool eof; /* end it after that */
+};
+
+struct modal_process_spec {
+        const char *const *args;
+        size_t n_args;
+        const char *const *env;
+        bool keep_stderr;        /* else it is thrown away */
+        bool only_start;         /* its start is all that matters: started() or ended() */
+        struct modal_feed *feed; /* NULL: nothing is written */
+        const char *exec_id;     /* NULL: a new one */
+};
+
+/* 0 or -errno; then events come, until ended() or a cancel. */
+int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
+                        const struct modal_process_events *events, void *owner, struct modal_process **out);
+void modal_process_cancel(struct modal_process *p);
+
+/* The sandbox lives, but those of its processes that asked do not exist there. */
+void modal_processes_unknown(struct modal_sandbox *s);
+
+/* modal-exec.c */
+
+int modal_exec(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
+void modal_exec_signal(struct exec *e, int signo);
+void modal_exec_cancel(struct exec *e);

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * One process in a sandbox, by the router's exec calls.
+ *
+ *   starting   TaskExecStart; the exec id is ours, so that asking twice starts once
+ *   running    TaskExecStdioRead for each stream and TaskExecWait, at once; TaskExecStdinWrite
+ *   ended      streams and wait have ended
+ *
+ * Streams are read by offset: whatever breaks, the next try goes on where the
+ * last byte was. When the process has ended and a stream is silent, that is
+ * because something else holds the pipe open, or because the stream got lost:
+ * it is asked for again a few times, then what there was is all.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/backend/modal-internal.h"
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/io.h"
+
+enum { N_STREAMS = 2 };
+
+struct output {
+        struct modal_process *process;
+        struct modal_call *call; /* NULL: ended, or not kept */
+        uint64_t offset;         /* bytes given so far */
+};
+
+struct modal_process {
+        struct modal_sandbox *sandbox;
+        const struct modal_process_events *events; /* NULL: over */
+        void *owner;
+        struct list link; /* in the sandbox's processes */
+        char exec_id[37];
+        struct buf request; /* TaskExecStart, until it is answered */
+        bool keep_stderr, only_start;
+        struct modal_call *start, *wait;
+        struct output outputs[N_STREAMS];
+        bool known; /* the exit code */
+        int code;
+        bool doubtful; /* the router does not know it */
+        uv_timer_t timer; /* of silence after the end, or before asking again for the end */
+        unsigned silences;
+
+        struct modal_feed feed;
+        bool feeding;
+        uint64_t fed;  /* bytes that have arrived */
+        uint64_t fed_of_head;
+        unsigned feed_fd;
+        uint64_t fed_of_fd;
+        struct buf chunk; /* on its way */
+        bool chunk_last;
+        struct modal_call *write;
+};
+
+static struct modal *process_modal(struct modal_process *p) {
+        return modal_sandbox_modal(p->sandbox);
+}
+
+static void feed_deinit(struct modal_feed *f) {
+        buf_deinit(&f->head);
+        for (int i = 0; i < 2; i++)
+                close_fd(TAKE_FD(f->fds[i]));
+}
+
+static void on_closed(uv_handle_t *handle) {
+        free(handle->data);
+}
+
+static void cancel_call(struct modal_call **c) {
+        if (*c)
+                modal_call_cancel(TAKE_PTR(*c));
+}
+
+/* The memory goes with the next turn of the loop, so that callers up the stack may still look at it. */
+static void release(struct modal_process *p) {
+        p->events = NULL;
+        list_remove(&p->link);
+        cancel_call(&p->start);
+        cancel_call(&p->wait);
+        cancel_call(&p->write);
+        for (int i = 0; i < N_STREAMS; i++)
+                cancel_call(&p->outputs[i].call);
+        feed_deinit(&p->feed);
+        buf_deinit(&p->chunk);
+        buf_deinit(&p->request);
+        uv_close((uv_handle_t *)&p->timer, on_closed);
+}
+
+void modal_process_cancel(struct modal_process *p) {
+        if (p->events)
+                release(p);
+}
+
+static void finish(struct modal_process *p, const struct result *r, int code) {
+        const struct modal_process_events *events = p->events;
+        void *owner = p->owner;
+
+        release(p);
+        events->ended(owner, r, code);
+}
+
+/* A call that is needed failed for good. */
+static void fail(struct modal_process *p, const struct grpc_status *status, const char *what) {
+        struct modal_sandbox *s = p->sandbox;
+        struct result r;
+
+        if (s->dying)
+                return; /* its end comes with the sandbox's */
+        if (status->code == GRPC_NOT_FOUND && !p->start) {
+                p->doubtful = true;
+                modal_sandbox_doubt(s);
+                return;
+        }
+        modal_explain(process_modal(p), &r, status, "environment %s: %s", s->sandbox.id, what);
+        finish(p, &r, 0);
+}
+
+void modal_processes_unknown(struct modal_sandbox *s) {
+        struct modal_process *p, *tmp;
+        struct result r;
+
+        result_set(&r, RESULT_FAILED, "environment %s does not know the command any more; how it ended cannot be known",
+                   s->sandbox.id);
+        list_for_each_safe (p, tmp, &s->processes, link)
+                if (p->doubtful) {
+                        finish(p, &r, 0);
+                        /* Who heard of it may have changed the list: begin anew. */
+                        tmp = container_of(s->processes.next, struct modal_process, link);
+                }
+}
+
+/* the end */
+
+static void check_end(struct modal_process *p);
+static int read_output(struct modal_process *p, int stream);
+
+static void on_silence(uv_timer_t *timer) {
+        struct modal_process *p = timer->data;
+
+        if (++p->silences > SILENCES_MAX) {
+                for (int i = 0; i < N_STREAMS; i++)
+                        cancel_call(&p->outputs[i].call);
+                check_end(p);
+                return;
+        }
+        for (int i = 0; i < N_STREAMS; i++)
+                if (p->outputs[i].call) {
+                        cancel_call(&p->outputs[i].call);
+                        if (read_output(p, i) < 0)
+                                p->silences = SILENCES_MAX;
+                }
+        uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
+}
+
+static void check_end(struct modal_process *p) {
+        struct result ok = {};
+
+        if (!p->known)
+                return;
+        if (p->outputs[0].call || p->outputs[1].call) {
+                if (!uv_is_active((uv_handle_t *)&p->timer))
+                        uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
+                return;
+        }
+        finish(p, &ok, p->code);
+}
+
+static int pack_wait(void *owner, struct buf *out) {
+        struct modal_process *p = owner;
+
+        return modal_pack_exec_wait(out, p->sandbox->task_id, p->exec_id);
+}
+
+static int wait_for_end(struct modal_process *p);
+
+static void on_ask_again(uv_timer_t *timer) {
+        struct modal_process *p = timer->data;
+        struct grpc_status status = { .code = GRPC_INTERNAL, .message = "out of memory" };
+
+        if (wait_for_end(p) < 0)
+                fail(p, &status, "waiting for the command's end");
+}
+
+static void on_wait(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_process *p = owner;
+        struct grpc_status odd = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
+        bool ended;
+
+        p->wait = NULL;
+        if (status->code == GRPC_OK && modal_read_exec_wait(reply, len, &ended, &p->code) < 0)
+                status = &odd;
+        if (status->code != GRPC_OK) {
+                fail(p, status, "waiting for the command's end");
+                return;
+        }
+        if (!ended) {
+                uv_timer_start(&p->timer, on_ask_again, ASK_AGAIN_MS, 0);
+                return;
+        }
+        p->known = true;
+        check_end(p);
+}
+
+static int wait_for_end(struct modal_process *p) {
+        return modal_call_start(process_modal(p),
+                                &(struct modal_call_spec){
+                                        .router = &p->sandbox->router,
+                                        .method = "TaskExecWait",
+                                        .lane = HTTP_STREAMS,
+                                        .attempt_us = POLL_TIMEOUT_US,
+                                        .patience_us = RUN_PATIENCE_US,
+                                        .poll = true,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack_wait,
+                                        .done = on_wait,
+                                },
+                                p, &p->wait);
+}
+
+/* output */
+
+static int pack_read(void *owner, struct buf *out) {
+        struct output *o = owner;
+        struct modal_process *p = o->process;
+
+        return modal_pack_exec_read(out, p->sandbox->task_id, p->exec_id, o->offset, o - p->outputs);
+}
+
+static void take_output(void *owner, const void *data, size_t len) {
+        struct output *o = owner;
+        struct modal_process *p = o->process;
+
+        o->offset += len;
+        p->silences = 0;
+        if (p->known)
+                uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
+        p->events->output(p->owner, o - p->outputs, data, len);
+}
+
+static int on_read(void *owner, const void *data, size_t len) {
+        return modal_read_exec_read(data, len, take_output, owner);
+}
+
+static void on_read_done(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct output *o = owner;
+
+        o->call = NULL;
+        if (status->code == GRPC_OK)
+                check_end(o->process);
+        else
+                fail(o->process, status, "reading the command's output");
+}
+
+static int read_output(struct modal_process *p, int stream) {
+        struct output *o = &p->outputs[stream];
+
+        return modal_call_start(process_modal(p),
+                                &(struct modal_call_spec){
+                                        .router = &p->sandbox->router,
+                                        .method = "TaskExecStdioRead",
+                                        .lane = HTTP_STREAMS,
+                                        .patience_us = RUN_PATIENCE_US,
+                                        .message_max = MODAL_OUTPUT_MAX,
+                                        .pack = pack_read,
+                                        .message = on_read,
+                                        .done = on_read_done,
+                                },
+                                o, &o->call);
+}
+
+/* input */
+
+static int feed_next(struct modal_process *p);
+
+/* The next bytes into the chunk, and whether they are the last. */
+static int fill_chunk(struct modal_process *p) {
+        struct modal_feed *f = &p->feed;
+        _cleanup_(cleanup_free) char *bytes = malloc(INPUT_CHUNK);
+        size_t room = INPUT_CHUNK, n = f->head.len - p->fed_of_head;
+        int r = 0;
+
+        if (!bytes)
+                return -ENOMEM;
+        buf_clear(&p->chunk);
+        if (n > room)
+                n = room;
+        if (n > 0)
+                r = buf_append(&p->chunk, f->head.data + p->fed_of_head, n);
+        p->fed_of_head += n;
+        while (r == 0 && p->chunk.len < INPUT_CHUNK && p->feed_fd < 2) {
+                uint64_t left = f->lens[p->feed_fd] - p->fed_of_fd;
+                ssize_t got;
+
+                room = INPUT_CHUNK - p->chunk.len;
+                if (left == 0) {
+                        p->feed_fd++;
+                        p->fed_of_fd = 0;
+                        continue;
+                }
+                got = read(f->fds[p->feed_fd], bytes, left < room ? left : room);
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0)
+                        return got < 0 ? -errno : -EIO;
+                r = buf_append(&p->chunk, bytes, got);
+                p->fed_of_fd += got;
+        }
+        p->chunk_last = p->fed_of_head == f->head.len && p->feed_fd == 2;
+        return r;
+}
+
+static int pack_write(void *owner, struct buf *out) {
+        struct modal_process *p = owner;
+
+        return modal_pack_exec_write(out, p->sandbox->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
+                                     p->chunk_last && p->feed.eof);
+}
+
+static void on_written(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_process *p = owner;
+        struct result r;
+        int n;
+
+        p->write = NULL;
+        if (status->code == GRPC_OK) {
+                p->fed += p->chunk.len;
+                if (!p->chunk_last) {
+                        n = feed_next(p);
+                        if (n == 0)
+                                return;
+                        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s",
+                                   p->sandbox->sandbox.id, strerror(-n));
+                        finish(p, &r, 0);
+                        return;
+                }
+        } else if (status->code != GRPC_FAILED_PRECONDITION && status->code != GRPC_NOT_FOUND) {
+                fail(p, status, "writing the command's input");
+                return;
+        }
+        /* Done; or nobody reads any more, and the wait tells why. */
+        p->feeding = false;
+        feed_deinit(&p->feed);
+        buf_deinit(&p->chunk);
+}
+
+static int feed_next(struct modal_process *p) {
+        int r = fill_chunk(p);
+
+        if (r < 0)
+                return r;
+        return modal_call_start(process_modal(p),
+                                &(struct modal_call_spec){
+                                        .router = &p->sandbox->router,
+                                        .method = "TaskExecStdinWrite",
+                                        .lane = HTTP_STREAMS,
+                                        .attempt_us = POLL_TIMEOUT_US,
+                                        .patience_us = RUN_PATIENCE_US,
+                                        .poll = true,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack_write,
+                                        .done = on_written,
+                                },
+                                p, &p->write);
+}
+
+/* the start */
+
+static int pack_start(void *owner, struct buf *out) {
+        struct modal_process *p = owner;
+
+        return buf_append(out, p->request.data, p->request.len);
+}
+
+static int follow(struct modal_process *p) {
+        int r = read_output(p, STREAM_STDOUT);
+
+        if (r == 0 && p->keep_stderr)
+                r = read_output(p, STREAM_STDERR);
+        if (r == 0)
+                r = wait_for_end(p);
+        if (r == 0 && p->feeding)
+                r = feed_next(p);
+        return r;
+}
+
+static void on_started(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_process *p = owner;
+        struct result ok = {}, why;
+        int r;
+
+        if (status->code != GRPC_OK) {
+                if (status->code == GRPC_NOT_FOUND) {
+                        p->start = NULL;
+                        modal_sandbox_lost(p->sandbox, status->message);
+                        return;
+                }
+                fail(p, status, retry_may_pass(status) ? "starting the command (it may or may not have run)"
+                                                       : "starting the command");
+                return;
+        }
+        p->start = NULL;
+        buf_deinit(&p->request);
+        if (p->only_start) {
+                finish(p, &ok, 0);
+                return;
+        }
+        r = follow(p);
+        if (r < 0) {
+                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->sandbox->sandbox.id,
+                           strerror(-r));
+                finish(p, &why, 0);
+                return;
+        }
+        if (p->events->started)
+                p->events->started(p->owner);
+}
+
+int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
+                        const struct modal_process_events *events, void *owner, struct modal_process **out) {
+        static const char *const nothing[] = { NULL };
+        struct modal_process *p = calloc(1, sizeof(*p));
+        int r = 0;
+
+        if (!p) {
+                if (spec->feed)
+                        feed_deinit(spec->feed);
+                return -ENOMEM;
+        }
+        p->sandbox = s;
+        p->events = events;
+        p->owner = owner;
+        p->keep_stderr = spec->keep_stderr;
+        p->only_start = spec->only_start;
+        p->request = (struct buf)BUF_INIT(MODAL_REQUEST_MAX);
+        p->chunk = (struct buf)BUF_INIT(INPUT_CHUNK);
+        p->feed = (struct modal_feed){ .head = BUF_INIT(0), .fds = { -1, -1 } };
+        if (spec->feed) {
+                p->feed = *spec->feed;
+                p->feeding = true;
+        }
+        for (int i = 0; i < N_STREAMS; i++)
+                p->outputs[i].process = p;
+        uv_timer_init(process_modal(p)->loop, &p->timer);
+        uv_unref((uv_handle_t *)&p->timer);
+        p->timer.data = p;
+        list_init(&p->link);
+        list_add_tail(&s->processes, &p->link);
+
+        if (spec->exec_id)
+                strcpy(p->exec_id, spec->exec_id);
+        else
+                r = grpc_make_uuid(p->exec_id);
+        if (r == 0)
+                r = modal_pack_exec_start(&p->request, s->task_id, p->exec_id, spec->args, spec->n_args,
+                                          spec->env ? spec->env : nothing, MODAL_PIPE,
+                                          spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
+        if (r == 0)
+                r = modal_call_start(process_modal(p),
+                                     &(struct modal_call_spec){
+                                             .router = &s->router,
+                                             .method = "TaskExecStart",
+                                             .lane = HTTP_CALLS,
+                                             .attempt_us = CALL_TIMEOUT_US,
+                                             .patience_us = START_PATIENCE_US,
+                                             .message_max = MODAL_MESSAGE_MAX,
+                                             .pack = pack_start,
+                                             .done = on_started,
+                                     },
+                                     p, &p->start);
+        if (r < 0) {
+                release(p);
+                return r;
+        }
+        *out = p;
+        return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The shell scripts that run inside a Modal sandbox, and their arguments.
+ *
+ * They are for any POSIX sh with the usual small tools (coreutils or busybox).
+ * Names and commands are only ever arguments, never part of a script's text.
+ * An argument that must survive any bytes begins with "=", or, when it is not
+ * UTF-8, with "%" and has its odd bytes as printf's %b reads them.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "pool/backend/backend.h"
+#include "pool/util/buf.h"
+
+#define SCRIPT_ARGUMENTS_MAX 16
+
+/* An argument vector; the strings lie in buf one after the other, each with its NUL. */
+struct script {
+        struct buf buf;
+        size_t offsets[SCRIPT_ARGUMENTS_MAX];
+        size_t n;
+        size_t size; /* bytes of all arguments, as the router counts them */
+};
+
+void script_init(struct script *s);
+void script_deinit(struct script *s);
+
+/* 0 or -errno. */
+int script_add(struct script *s, const char *argument);
+
+/* As above, for bytes that may not be UTF-8: "=…" or "%…". */
+int script_add_bytes(struct script *s, const char *data, size_t len);
+
+const char *script_argument(const struct script *s, size_t i);
+
+/*
+ * The wrapper around a job: workdir, cwd, shell, command. With @on_stdin > 0 the
+ * command is the first so many bytes of standard input, and @command is not
+ * looked at. @exec_id begins the one line of stderr by which it says that it
+ * could not run the command (see script_read_complaint).
+ */
+struct script_job {
+        const char *exec_id;
+        const char *workdir, *cwd, *shell;
+        bool fresh, input;
+        size_t on_stdin;
+        const char *prelude; /* shell text run before, "" for none */
+        const char *command;
+        size_t command_len;
+};
+int script_make_job(struct script *s, const struct script_job *job);
+
+/* Shell text that exports @entry, "KEY=VALUE" of any bytes. 0 or -errno. */
+int script_export(struct buf *out, const char *entry);
+
+/* Prints "PID:START" for each process that is there. */
+int script_make_probe(struct script *s);
+
+/* Signals every process with @mark ("KEY=VALUE") in its environment, and all that descend from one. */
+int script_make_signal(struct script *s, const char *mark, int signo);
+
+/*
+ * Kills every process that is not among @kept (what the probe printed), removes
+ * @workdir, and looks whether both are gone. Exit status 0, else a line of output says why not.
+ */
+int script_make_clean(struct script *s, const char *workdir, const char *kept);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Shared by the parts of a lease, and by nobody else:
+ *
+ *   leases.c      the table of all leases
+ *   lease.c       a lease's life, and what readers ask of it
+ *   lease-jobs.c  its jobs, from submission to end
+ *   lease-ctl.c   the words of ctl, and the settings
+ */
+
+#include <uthash.h>
+
+#include "pool/lease.h"
+#include "pool/limits.h"
+
+struct leases {
+        struct pool *pool;
+        const struct config *config;
+        struct event_ring *events;
+        int spool_dir;
+        int64_t (*clock)(void);
+        uint64_t instance;       /* random: tells this run's exec ids from all others */
+        uint64_t last_serial;
+        bool draining;
+        struct list list;        /* all, in order of making */
+        struct lease *by_name;   /* hashes over the same */
+        struct lease *by_serial;
+        struct list running;     /* jobs with a deadline to watch */
+        int64_t next_deadline_us; /* not later than the earliest of them */
+};
+
+struct lease {
+        struct leases *table; /* NULL once released */
+        struct list link;
+        UT_hash_handle hh_name, hh_serial;
+        unsigned refs;
+        char *name;
+        uint64_t serial;
+        uid_t uid;
+        gid_t gid;
+        int64_t created_wall_us;
+        enum lease_state state;
+        struct claim claim;
+        enum result_code code; /* why it is lost or failed */
+        char *error;           /* and the sentence */
+        char *remark;          /* about the newest bad word in ctl or a setting */
+        struct list watches;
+
+        char *workdir; /* BASE/hermes_tasks/NAME */
+        char *cwd;
+        char *env;
+        int64_t timeout_us;
+        struct blob input;
+
+        struct list jobs; /* oldest first; a reference each */
+        struct job *current;
+        unsigned n_queued, n_ended;
+        uint32_t last_number;
+        bool used;     /* a job was handed to this environment: the workdir may exist */
+        bool prepared; /* a job began there: the workdir was made and emptied */
+};
+
+/* The one setter of states; @why is kept for `error`. */
+void lease_set_state(struct lease *l, enum lease_state state, const struct result *why);
+
+/* Keep a copy of @text, or NULL when it is empty, in place of the string at @at. */
+void lease_replace(char **at, const char *text);
+
+/* lease-jobs.c: start the next job when the lease has an environment, and none runs; */
+void lease_start_next(struct lease *l);
+
+/* end what is queued, and with @running also what runs, without a result; */
+void lease_end_jobs(struct lease *l, bool running, const struct result *why);
+
+/* kill the job that runs; the first @why stays. */
+void lease_kill(struct lease *l, struct job *j, const char *why);

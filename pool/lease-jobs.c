@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A lease's jobs: one after another, from submission to end. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/lease-internal.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+#include "pool/util/text.h"
+#include "pool/util/watch.h"
+
+static void note_job(struct lease *l, const struct job *j, const char *state) {
+        char name[NAME_LEN_MAX + 16];
+
+        log_debug("lease=%s environment=%s job=%" PRIu32 ": %s", l->name, lease_environment(l) ?: "-", j->number,
+                  state);
+        snprintf(name, sizeof(name), "%s/%" PRIu32, l->name, j->number);
+        event_emit(l->table->events, "job", name, state, NULL, j->error);
+}
+
+/* Old finished jobs leave the lease; who reads one keeps it. */
+static void trim_history(struct lease *l) {
+        struct job *j, *tmp;
+
+        list_for_each_safe (j, tmp, &l->jobs, link) {
+                if (l->n_ended <= l->table->config->history)
+                        break;
+                if (!job_ended(j))
+                        continue;
+                list_remove(&j->link);
+                l->n_ended--;
+                job_unref(j);
+        }
+}
+
+static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
+        if (j->state == JOB_QUEUED)
+                l->n_queued--;
+        if (l->current == j)
+                l->current = NULL;
+        l->n_ended++;
+        job_end(j, r, code, l->table->clock());
+        note_job(l, j, "ended");
+}
+
+/* Everything that is queued, and with @running also what runs, ends without a result. */
+void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
+        struct job *j;
+
+        if (running && l->current) {
+                if (l->current->exec)
+                        exec_cancel(l->current->exec);
+                end_job(l, l->current, why, 0);
+        }
+        list_for_each (j, &l->jobs, link)
+                if (j->state == JOB_QUEUED)
+                        end_job(l, j, why, 0);
+        trim_history(l);
+}
+
+static void watch_deadline(struct leases *t, struct job *j, int64_t deadline_us) {
+        j->deadline_us = deadline_us;
+        if (deadline_us < t->next_deadline_us)
+                t->next_deadline_us = deadline_us;
+}
+
+/* Kill its processes; when even that does not end it, leases_tick() condemns the environment. */
+void lease_kill(struct lease *l, struct job *j, const char *why) {
+        job_remark(j, why);
+        if (j->wanted_dead)
+                return;
+        j->wanted_dead = true;
+        watch_deadline(l->table, j, clock_after(l->table->clock(), KILL_TIMEOUT_US));
+        exec_signal(j->exec, SIGKILL);
+}
+
+static void on_started(void *owner) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+
+        l->prepared = true;
+        j->started_us = l->table->clock();
+        if (!j->wanted_dead)
+                watch_deadline(l->table, j,
+                               j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
+        note_job(l, j, "running");
+        job_set_state(j, JOB_RUNNING);
+}
+
+static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+        char why[128];
+        int r;
+
+        if (j->output_refused)
+                return;
+        r = spool_append(j->spool, stream, data, len);
+        if (r == -EFBIG) {
+                snprintf(why, sizeof(why), "killed: its output passed output_max, %" PRIu64 " bytes",
+                         l->table->config->output_max);
+        } else if (r < 0) {
+                snprintf(why, sizeof(why), "killed: its output could not be stored: %s", strerror(-r));
+        }
+        if (r < 0) {
+                j->output_refused = true;
+                lease_kill(l, j, why);
+        }
+        watch_fire(&j->watches);
+}
+
+static void on_ended(void *owner, const struct result *r, int code) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+        struct result ok = {};
+
+        j->exec = NULL;
+        if (j->timed_out && result_ok(r))
+                code = 124, r = &ok;
+        end_job(l, j, r, code);
+        trim_history(l);
+        lease_start_next(l);
+}
+
+static const struct exec_events exec_events = {
+        .started = on_started,
+        .output = on_output,
+        .ended = on_ended,
+};
+
+/* The lines of @text as an array; both are the caller's to free, the array before the text. */
+static const char **split_lines(char *text, const char *first) {
+        size_t n = 2;
+        const char **lines;
+
+        for (const char *c = text; *c; c++)
+                n += *c == '\n';
+        lines = calloc(n + 1, sizeof(*lines));
+        if (!lines)
+                return NULL;
+        n = 0;
+        for (char *line, *rest = text; (line = strsep(&rest, "\n"));)
+                if (*line)
+                        lines[n++] = line;
+        lines[n] = first; /* last wins, and nobody may change the mark */
+        return lines;
+}
+
+static int start_job(struct lease *l, struct job *j) {
+        const struct config *config = l->table->config;
+        _cleanup_(cleanup_free) const char **env = NULL;
+        char id[64], mark[96];
+
+        snprintf(id, sizeof(id), "%016" PRIx64 "-%" PRIu64 ".%" PRIu32, l->table->instance, l->serial, j->number);
+        snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
+        env = split_lines(j->env, mark);
+        if (!env)
+                return -ENOMEM;
+        l->used = true;
+        return sandbox_exec(environment_sandbox(l->claim.environment),
+                            &(struct exec_spec){
+                                    .id = id,
+                                    .shell = *config->shell ? config->shell : NULL,
+                                    .command = &j->command,
+                                    .input = &j->input,
+                                    .workdir = l->workdir,
+                                    .cwd = j->cwd,
+                                    .fresh = !l->prepared,
+                                    .env = env,
+                            },
+                            &exec_events, j, &j->exec);
+}
+
+static struct job *first_queued(struct lease *l) {
+        struct job *j;
+
+        list_for_each (j, &l->jobs, link)
+                if (j->state == JOB_QUEUED)
+                        return j;
+        return NULL;
+}
+
+void lease_start_next(struct lease *l) {
+        struct result why;
+        struct job *j;
+        int r;
+
+        while (l->state == LEASE_LEASED && !l->current && l->n_queued > 0) {
+                j = first_queued(l);
+                r = start_job(l, j);
+                if (r < 0) {
+                        result_set(&why, RESULT_FAILED, "job not started in environment %s: %s",
+                                   lease_environment(l), strerror(-r));
+                        end_job(l, j, &why, 0);
+                        trim_history(l);
+                        continue;
+                }
+                l->n_queued--;
+                l->current = j;
+                list_add_tail(&l->table->running, &j->running);
+                watch_deadline(l->table, j, clock_after(l->table->clock(), START_TIMEOUT_US));
+                note_job(l, j, "starting");
+                job_set_state(j, JOB_STARTING);
+        }
+}
+
+int64_t leases_tick(struct leases *t) {
+        int64_t now = t->clock();
+        struct job *j, *tmp;
+        char why[64];
+
+        if (t->next_deadline_us > now)
+                return t->next_deadline_us;
+
+        t->next_deadline_us = USEC_NEVER;
+        list_for_each_safe (j, tmp, &t->running, running) {
+                struct lease *l = j->lease;
+
+                if (j->deadline_us > now) {
+                        watch_deadline(t, j, j->deadline_us);
+                } else if (j->state == JOB_RUNNING && !j->wanted_dead) {
+                        j->timed_out = true;
+                        snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
+                        lease_kill(l, j, why);
+                } else {
+                        struct result lost;
+
+                        result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
+                                   lease_environment(l), j->number, j->wanted_dead ? "end when killed" : "start",
+                                   (int)((j->wanted_dead ? KILL_TIMEOUT_US : START_TIMEOUT_US) / USEC_PER_SEC));
+                        pool_condemn(t->pool, &l->claim, &lost);
+                }
+        }
+        return t->next_deadline_us;
+}
+
+enum result_code lease_accepts(const struct lease *l) {
+        if (l->code != RESULT_OK)
+                return l->code;
+        return l->n_queued >= QUEUE_MAX || l->last_number >= JOB_NUMBER_MAX ? RESULT_BUSY : RESULT_OK;
+}
+
+int lease_submit(struct lease *l, struct blob *command, struct job **out) {
+        struct result why;
+        struct job *j;
+        int r;
+
+        if (l->state == LEASE_RELEASED)
+                return -ESTALE;
+        if (l->last_number >= JOB_NUMBER_MAX)
+                return -EAGAIN;
+        r = job_new(&j, l->serial, l->last_number + 1, l->table->spool_dir, l->table->config->output_max, command,
+                    &l->input);
+        if (r < 0)
+                return r;
+        j->lease = l;
+        j->cwd = strdup(l->cwd);
+        j->timeout_us = l->timeout_us;
+        j->submitted_us = l->table->clock();
+        if (asprintf(&j->env, "%s\n%s", l->table->config->env, l->env) < 0)
+                j->env = NULL;
+        if (!j->cwd || !j->env) {
+                job_unref(j);
+                return -ENOMEM;
+        }
+        l->last_number++;
+        l->n_queued++;
+        list_add_tail(&l->jobs, &j->link);
+        lease_replace(&l->remark, NULL);
+        note_job(l, j, "queued");
+        *out = job_ref(j);
+
+        /* It was opened before the lease was lost: it is not forgotten, it fails like those before it. */
+        if (l->code != RESULT_OK) {
+                result_set(&why, l->code, "%s", l->error);
+                lease_end_jobs(l, false, &why);
+        }
+        lease_start_next(l);
+        return 0;
+}

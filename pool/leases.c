@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The table of all leases. */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "pool/lease-internal.h"
+
+int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
+               int spool_dir, int64_t (*clock)(void)) {
+        struct leases *t = calloc(1, sizeof(*t));
+
+        if (!t)
+                return -ENOMEM;
+        if (getrandom(&t->instance, sizeof(t->instance), 0) != sizeof(t->instance)) {
+                free(t);
+                return -errno;
+        }
+        t->pool = pool;
+        t->config = config;
+        t->events = events;
+        t->spool_dir = spool_dir;
+        t->clock = clock;
+        t->next_deadline_us = USEC_NEVER;
+        list_init(&t->list);
+        list_init(&t->running);
+        *out = t;
+        return 0;
+}
+
+void leases_free(struct leases *t) {
+        if (!t)
+                return;
+        assert(list_empty(&t->list));
+        free(t);
+}
+
+unsigned leases_count(const struct leases *t) {
+        return HASH_CNT(hh_name, t->by_name);
+}
+
+struct lease *leases_find(struct leases *t, const char *name) {
+        struct lease *l;
+
+        HASH_FIND(hh_name, t->by_name, name, strlen(name), l);
+        return l;
+}
+
+struct lease *leases_find_serial(struct leases *t, uint64_t serial) {
+        struct lease *l;
+
+        HASH_FIND(hh_serial, t->by_serial, &serial, sizeof(serial), l);
+        return l;
+}
+
+struct lease *leases_after(struct leases *t, uint64_t serial) {
+        struct lease *l = leases_find_serial(t, serial);
+
+        if (l)
+                return l->link.next == &t->list ? NULL : list_entry(l->link.next, struct lease, link);
+        list_for_each (l, &t->list, link)
+                if (l->serial > serial)
+                        return l;
+        return NULL;
+}
+
+void leases_drain(struct leases *t, bool drain) {
+        t->draining = drain;
+}
+
+void leases_stop(struct leases *t) {
+        struct lease *l, *tmp;
+
+        t->draining = true;
+        list_for_each_safe (l, tmp, &t->list, link)
+                lease_release(l);
+}

@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/net/http.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/list.h"
+#include "pool/util/log.h"
+
+#define CURL_OLDEST 0x075500       /* 7.85.0: CURLOPT_PROTOCOLS_STR */
+#define CURL_H2C_FIXED 0x080000    /* before it, a plain HTTP/2 connection cannot be used twice */
+#define CURL_NO_TE_FIRST 0x080c00  /* 8.12.0 … */
+#define CURL_NO_TE_LAST 0x080d00   /* … to 8.13.0 strip "te: trailers", without which gRPC servers refuse */
+#define CONNECT_TIMEOUT_MS 10000L
+#define HOST_CONNECTIONS_MAX 32L   /* to one host in one lane */
+#define CONNECTIONS_MAX 1024L      /* kept open in one lane */
+#define STREAMS_MAX 1000L          /* in one connection, if the server agrees */
+#define RECEIVE_BUFFER (64L << 10)
+
+/* A connection whose peer vanished is noticed after 2 + 3 × 1 s, and after 5 s when something was sent. */
+#define KEEPALIVE_IDLE_SECS 2
+#define KEEPALIVE_INTERVAL_SECS 1
+#define KEEPALIVE_PROBES 3
+#define USER_TIMEOUT_MS 5000U
+
+struct lane {
+        struct http *http;
+        CURLM *multi;
+        uv_timer_t timer;
+        struct list sockets;
+};
+
+/* A socket that curl waits for. */
+struct socket_watch {
+        uv_poll_t poll;
+        struct list link; /* in the lane's sockets */
+        struct lane *lane;
+        curl_socket_t fd;
+};
+
+struct http {
+        uv_loop_t *loop;
+        struct lane lanes[HTTP_N_LANES];
+        char *cafile;
+        bool plain_once;       /* the workaround for CURL_H2C_FIXED */
+        unsigned depth;        /* > 0: inside curl, which must not be told of starts and ends now */
+        struct list starting;  /* requests for curl to begin, made inside it */
+        struct list running;   /* known to curl */
+        struct list dropped;   /* cancelled inside curl */
+        unsigned n_closing;    /* handles that libuv still holds, once freed */
+};
+
+struct http_request {
+        struct http *http;
+        struct lane *lane;
+        struct list link; /* in starting, running or dropped; none once finished */
+        const struct http_events *events; /* NULL: cancelled, no event comes any more */
+        void *owner;
+        CURL *easy;
+        struct curl_slist *headers;
+        char *body;
+        uv_timer_t deadline;
+        bool known; /* to curl */
+        char error[CURL_ERROR_SIZE];
+};
+
+/* the end of a request */
+
+static void on_deadline_closed(uv_handle_t *handle) {
+        free(handle->data);
+}
+
+static void request_release(struct http_request *q) {
+        list_remove(&q->link);
+        if (q->known)
+                curl_multi_remove_handle(q->lane->multi, q->easy);
+        curl_easy_cleanup(q->easy);
+        curl_slist_free_all(q->headers);
+        free(q->body);
+        uv_close((uv_handle_t *)&q->deadline, on_deadline_closed);
+}
+
+/* Once, and from outside curl. */
+static void request_finish(struct http_request *q, const struct http_outcome *outcome) {
+        const struct http_events *events = q->events;
+        void *owner = q->owner;
+
+        assert(q->http->depth == 0);
+        q->events = NULL;
+        request_release(q);
+        if (events)
+                events->done(owner, outcome);
+}
+
+static enum http_error error_of(CURLcode code) {
+        switch (code) {
+        case CURLE_OK:
+                return HTTP_OK;
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_OPERATION_TIMEDOUT: /* only that of connecting is set */
+        case CURLE_SSL_CONNECT_ERROR:
+                return HTTP_UNREACHABLE;
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+        case CURLE_SSL_CERTPROBLEM:
+                return HTTP_UNTRUSTED;
+        case CURLE_WRITE_ERROR:
+        case CURLE_URL_MALFORMAT:
+        case CURLE_UNSUPPORTED_PROTOCOL:
+                return HTTP_REFUSED;
+        default:
+                return HTTP_BROKEN;
+        }
+}
+
+static void outcome_of(struct http_request *q, CURLcode code, struct http_outcome *o) {
+        const char *text = *q->error ? q->error : curl_easy_strerror(code);
+        long number = 0;
+
+        *o = (struct http_outcome){ .error = error_of(code) };
+        if (code == CURLE_OK)
+                return;
+        if (code == CURLE_COULDNT_CONNECT)
+                curl_easy_getinfo(q->easy, CURLINFO_OS_ERRNO, &number);
+        if (number)
+                snprintf(o->text, sizeof(o->text), "%s", strerror(number));
+        else
+                snprintf(o->text, sizeof(o->text), "%s", text);
+}
+
+/* What curl has finished; always all of it, for it does not ask twice. */
+static void collect_finished(struct lane *lane) {
+        CURLMsg *m;
+        int left;
+
+        while ((m = curl_multi_info_read(lane->multi, &left))) {
+                struct http_outcome outcome;
+                struct http_request *q;
+
+                if (m->msg != CURLMSG_DONE)
+                        continue;
+                curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&q);
+                outcome_of(q, m->data.result, &outcome);
+                request_finish(q, &outcome);
+        }
+}
+
+static void request_begin(struct http_request *q);
+
+/* Back from curl: now do what was asked for inside it. */
+static void settle(struct http *h) {
+        struct http_request *q;
+
+        if (h->depth > 0)
+                return;
+        while ((q = list_first(&h->dropped, struct http_request, link)))
+                request_release(q);
+        for (int i = 0; i < HTTP_N_LANES; i++)
+                collect_finished(&h->lanes[i]);
+        while ((q = list_first(&h->starting, struct http_request, link)))
+                request_begin(q);
+}
+
+static void drive(struct lane *lane, curl_socket_t fd, int events) {
+        struct http *h = lane->http;
+        int running;
+
+        h->depth++;
+        curl_multi_socket_action(lane->multi, fd, events, &running);
+        h->depth--;
+        settle(h);
+}
+
+/* sockets and time, as curl asks for them */
+
+static void on_socket_closed(uv_handle_t *handle) {
+        free(container_of((uv_poll_t *)handle, struct socket_watch, poll));
+}
+
+static void on_socket(uv_poll_t *poll, int status, int events) {
+        struct socket_watch *w = container_of(poll, struct socket_watch, poll);
+        int flags = 0;
+
+        if (status < 0)
+                flags = CURL_CSELECT_ERR;
+        if (events & UV_READABLE)
+                flags |= CURL_CSELECT_IN;
+        if (events & UV_WRITABLE)
+                flags |= CURL_CSELECT_OUT;
+        drive(w->lane, w->fd, flags);
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known) {
+        struct lane *lane = data;
+        struct socket_watch *w = known;
+
+        if (what == CURL_POLL_REMOVE) {
+                if (!w)
+                        return 0;
+                curl_multi_assign(lane->multi, fd, NULL);
+                list_remove(&w->link);
+                uv_close((uv_handle_t *)&w->poll, on_socket_closed);
+                return 0;
+        }
+        if (!w) {
+                w = calloc(1, sizeof(*w));
+                if (!w)
+                        return -1;
+                if (uv_poll_init_socket(lane->http->loop, &w->poll, fd) < 0) {
+                        free(w);
+                        return -1;
+                }
+                uv_unref((uv_handle_t *)&w->poll);
+                w->lane = lane;
+                w->fd = fd;
+                list_add_tail(&lane->sockets, &w->link);
+                curl_multi_assign(lane->multi, fd, w);
+        }
+        uv_poll_start(&w->poll, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0),
+                      on_socket);
+        return 0;
+}
+
+static void on_timer(uv_timer_t *timer) {
+        drive(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int set_timer(CURLM *multi, long ms, void *data) {
+        struct lane *lane = data;
+
+        if (ms < 0)
+                uv_timer_stop(&lane->timer);
+        else
+                uv_timer_start(&lane->timer, on_timer, ms, 0);
+        return 0;
+}
+
+static int set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) {
+        static const struct {
+                int level, name, value;
+        } options[] = {
+                { SOL_SOCKET, SO_KEEPALIVE, 1 },
+                { IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECS },
+                { IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECS },
+                { IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
+                { IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS },
+        };
+
+        if (purpose == CURLSOCKTYPE_IPCXN)
+                for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+                        setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+        return CURL_SOCKOPT_OK;
+}
+
+/* the response */
+
+static size_t on_header(char *line, size_t size, size_t n, void *data) {
+        struct http_request *q = data;
+        size_t len = size * n;
+
+        if (!q->events)
+                return 0;
+        while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+                len--;
+        q->events->header(q->owner, line, len);
+        return q->events ? size * n : 0;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *data) {
+        struct http_request *q = data;
+
+        if (!q->events || q->events->data(q->owner, bytes, size * n) < 0 || !q->events)
+                return 0;
+        return size * n;
+}
+
+/* The port pair tells the connection that @q uses; curl lends no better handle to it. */
+static bool is_connection(curl_socket_t fd, long local, long remote) {
+        struct sockaddr_storage a;
+        socklen_t len = sizeof(a);
+        long ports[2] = { -1, -1 };
+
+        for (int i = 0; i < 2; i++) {
+                len = sizeof(a);
+                if ((i ? getpeername : getsockname)(fd, (struct sockaddr *)&a, &len) < 0)
+                        return false;
+                if (a.ss_family == AF_INET)
+                        ports[i] = ntohs(((struct sockaddr_in *)&a)->sin_port);
+                else if (a.ss_family == AF_INET6)
+                        ports[i] = ntohs(((struct sockaddr_in6 *)&a)->sin6_port);
+        }
+        return ports[0] == local && ports[1] == remote;
+}
+
+/* The peer did not answer in time: it, or the way to it, may be gone without a sign. */
+static void cut_connection(struct http_request *q) {
+        long local = 0, remote = 0;
+        struct socket_watch *w;
+
+        if (curl_easy_getinfo(q->easy, CURLINFO_LOCAL_PORT, &local) != CURLE_OK || local <= 0 ||
+            curl_easy_getinfo(q->easy, CURLINFO_PRIMARY_PORT, &remote) != CURLE_OK)
+                return;
+        list_for_each (w, &q->lane->sockets, link)
+                if (is_connection(w->fd, local, remote)) {
+                        log_debug("http: no answer in time, closing the connection from port %ld", local);
+                        shutdown(w->fd, SHUT_RDWR);
+                        return;
+                }
+}
+
+static void on_deadline(uv_timer_t *timer) {
+        struct http_request *q = timer->data;
+        struct http_outcome outcome = { .error = HTTP_TIMEOUT, .text = "no answer in time" };
+
+        cut_connection(q);
+        request_finish(q, &outcome);
+}
+
+/* starting one */
+
+static void on_begin_failed(uv_timer_t *timer) {
+        struct http_outcome outcome = { .error = HTTP_BROKEN, .text = "curl did not take the request" };
+
+        request_finish(timer->data, &outcome);
+}
+
+static void request_begin(struct http_request *q) {
+        CURLMcode code;
+
+        list_remove(&q->link);
+        list_add_tail(&q->http->running, &q->link);
+        code = curl_multi_add_handle(q->lane->multi, q->easy);
+        q->known = code == CURLM_OK;
+        if (!q->known)
+                uv_timer_start(&q->deadline, on_begin_failed, 0, 0);
+}
+
+/* The host part of an URL is this machine. */
+static bool is_loopback(const char *host) {
+        return !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "[::1]") ||
+               !strcmp(host, "::1");
+}
+
+/* What kind of URL it is: 0, or -EINVAL. */
+static int look_at_url(const char *url, bool *plain, bool *loopback) {
+        CURLU *u = curl_url();
+        char *scheme = NULL, *host = NULL;
+        int r = -EINVAL;
+
+        if (!u)
+                return -ENOMEM;
+        if (curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+            curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+            curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+                *plain = !strcmp(scheme, "http");
+                *loopback = is_loopback(host);
+                r = *plain || !strcmp(scheme, "https") ? 0 : -EINVAL;
+        }
+        curl_free(scheme);
+        curl_free(host);
+        curl_url_cleanup(u);
+        return r;
+}
+
+int http_check_url(const char *url, struct result *why) {
+        bool plain, loopback;
+        int r = look_at_url(url, &plain, &loopback);
+
+        if (r < 0) {
+                result_set(why, RESULT_INVALID, "%s: expected a URL such as https://api.modal.com", url);
+                return -EINVAL;
+        }
+        if (plain && !loopback) {
+                result_set(why, RESULT_INVALID, "%s: plain http is for this machine only; use https", url);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static int set_options(struct http_request *q, const struct http_spec *spec, size_t body_len) {
+        struct http *h = q->http;
+        CURL *e = q->easy;
+        bool plain, loopback;
+        int r = look_at_url(spec->url, &plain, &loopback);
+
+        if (r < 0)
+                return r;
+        if (plain && !loopback)
+                return -EPERM;
+        curl_easy_setopt(e, CURLOPT_PRIVATE, q);
+        curl_easy_setopt(e, CURLOPT_ERRORBUFFER, q->error);
+        curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(e, CURLOPT_URL, spec->url);
+        curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+                         plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_2TLS);
+        if (loopback)
+                curl_easy_setopt(e, CURLOPT_PROXY, "");
+        if (plain && h->plain_once) {
+                curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+                curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
+                curl_multi_setopt(q->lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L);
+        } else {
+                curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+        }
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+        if (h->cafile)
+                curl_easy_setopt(e, CURLOPT_CAINFO, h->cafile);
+        curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+        curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, set_up_socket);
+        curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(e, CURLOPT_HEADERDATA, q);
+        curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(e, CURLOPT_WRITEDATA, q);
+        curl_easy_setopt(e, CURLOPT_HTTPHEADER, q->headers);
+        curl_easy_setopt(e, CURLOPT_POSTFIELDS, q->body);
+        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_len);
+        return 0;
+}
+
+static int copy_headers(struct http_request *q, const char *const *headers) {
+        for (; *headers; headers++) {
+                struct curl_slist *longer = curl_slist_append(q->headers, *headers);
+
+                if (!longer)
+                        return -ENOMEM;
+                q->headers = longer;
+        }
+        return 0;
+}
+
+int http_start(struct http *h, const struct http_spec *spec, const struct http_events *events, void *owner,
+               struct http_request **out) {
+        struct http_request *q = calloc(1, sizeof(*q));
+        size_t body_len = spec->body_len + spec->body2_len;
+        int r = -ENOMEM;
+
+        if (!q)
+                return -ENOMEM;
+        q->http = h;
+        q->lane = &h->lanes[spec->lane];
+        q->events = events;
+        q->owner = owner;
+        list_init(&q->link);
+        uv_timer_init(h->loop, &q->deadline);
+        uv_unref((uv_handle_t *)&q->deadline);
+        q->deadline.data = q;
+
+        q->easy = curl_easy_init();
+        q->body = malloc(body_len ? body_len : 1);
+        if (q->easy && q->body)
+                r = copy_headers(q, spec->headers);
+        if (r == 0) {
+                if (spec->body_len)
+                        memcpy(q->body, spec->body, spec->body_len);
+                if (spec->body2_len)
+                        memcpy(q->body + spec->body_len, spec->body2, spec->body2_len);
+                r = set_options(q, spec, body_len);
+        }
+        if (r < 0) {
+                request_release(q);
+                return r;
+        }
+        if (spec->timeout_us > 0)
+                uv_timer_start(&q->deadline, on_deadline, (spec->timeout_us + 999) / 1000, 0);
+        *out = q;
+        if (h->depth > 0)
+                list_add_tail(&h->starting, &q->link);
+        else
+                request_begin(q);
+        return 0;
+}
+
+void http_cancel(struct http_request *q) {
+        q->events = NULL;
+        if (q->http->depth == 0) {
+                request_release(q);
+                return;
+        }
+        uv_timer_stop(&q->deadline);
+        list_remove(&q->link);
+        list_add_tail(&q->http->dropped, &q->link);
+}
+
+/* the client */
+
+static int check_curl(struct result *why) {
+        const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
+
+        if (v->version_num < CURL_OLDEST || !(v->features & CURL_VERSION_HTTP2) ||
+            (v->version_num >= CURL_NO_TE_FIRST && v->version_num <= CURL_NO_TE_LAST)) {
+                result_set(why, RESULT_INVALID,
+                           "libcurl %s cannot carry gRPC: needed is 7.85.0 or newer with HTTP/2, "
+                           "but not 8.12.0 to 8.13.0, which drop the header \"te: trailers\"",
+                           v->version);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static void on_lane_timer_closed(uv_handle_t *handle) {
+        struct lane *lane = handle->data;
+        struct http *h = lane->http;
+
+        if (--h->n_closing > 0)
+                return;
+        free(h->cafile);
+        free(h);
+}
+
+void http_free(struct http *h) {
+        struct http_request *q;
+
+        if (!h)
+                return;
+        assert(h->depth == 0);
+        while ((q = list_first(&h->running, struct http_request, link)))
+                request_release(q);
+        h->n_closing = HTTP_N_LANES;
+        for (int i = 0; i < HTTP_N_LANES; i++) {
+                curl_multi_cleanup(h->lanes[i].multi);
+                uv_close((uv_handle_t *)&h->lanes[i].timer, on_lane_timer_closed);
+        }
+}
+
+int http_new(struct http **out, uv_loop_t *loop, const char *cafile, struct result *why) {
+        struct http *h;
+        int r = check_curl(why);
+
+        if (r < 0)
+                return r;
+        if (cafile && access(cafile, R_OK) < 0) {
+                r = -errno;
+                result_set(why, RESULT_INVALID, "certificate authorities %s: %s", cafile, strerror(-r));
+                return r;
+        }
+        if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+                return -ENOMEM;
+        h = calloc(1, sizeof(*h));
+        if (!h)
+                return -ENOMEM;
+        h->loop = loop;
+        h->plain_once = curl_version_info(CURLVERSION_NOW)->version_num < CURL_H2C_FIXED;
+        list_init(&h->starting);
+        list_init(&h->running);
+        list_init(&h->dropped);
+        for (int i = 0; i < HTTP_N_LANES; i++) {
+                struct lane *lane = &h->lanes[i];
+
+                lane->http = h;
+                list_init(&lane->sockets);
+                uv_timer_init(loop, &lane->timer);
+                uv_unref((uv_handle_t *)&lane->timer);
+                lane->timer.data = lane;
+                lane->multi = curl_multi_init();
+                if (!lane->multi) {
+                        r = -ENOMEM;
+                        continue;
+                }
+                curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+                curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
+                curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+                curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
+                curl_multi_setopt(lane->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+                curl_multi_setopt(lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS_MAX);
+                curl_multi_setopt(lane->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS_MAX);
+                curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
+        }
+        h->cafile = cafile ? strdup(cafile) : NULL;
+        if (r < 0 || (cafile && !h->cafile)) {
+                http_free(h);
+                return -ENOMEM;
+        }
+        *out = h;
+        return 0;
+}

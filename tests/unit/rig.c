@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "rig.h"
+
+#include "pool/limits.h"
+#include "pool/util/log.h"
+
+struct rig rig;
+
+void rig_start(void) {
+        struct result why;
+
+        log_open(-1, false);
+        sim_reset(1, 0);
+        CHECK_INT(config_init(&rig.config), 0);
+        CHECK_INT(config_set(&rig.config, "max", "2", CONFIG_COMMAND_LINE, &why), 0);
+        rig.dir = check_dir_make();
+        sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
+        CHECK_INT(event_ring_new(&rig.events), 0);
+        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, sim_clock), 0);
+        CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, rig.dir.fd, sim_clock), 0);
+}
+
+void rig_run(int64_t us) {
+        int64_t end = sim.now_us + us, due, pool_due;
+
+        for (;;) {
+                struct timer *t;
+
+                due = leases_tick(rig.table);
+                pool_due = pool_tick(rig.pool);
+                due = pool_due < due ? pool_due : due;
+                t = timer_next();
+                if (t && t->at_us <= end && t->at_us <= due)
+                        timer_fire(t);
+                else if (due <= end)
+                        sim.now_us = due > sim.now_us ? due : sim.now_us;
+                else
+                        break;
+        }
+        sim.now_us = end;
+}
+
+void rig_stop(void) {
+        leases_stop(rig.table);
+        pool_stop(rig.pool);
+        rig_run(60 * USEC_PER_SEC);
+        CHECK(pool_is_empty(rig.pool));
+        leases_free(rig.table);
+        pool_free(rig.pool);
+        backend_free(&rig.backend.backend);
+        event_ring_free(rig.events);
+        config_deinit(&rig.config);
+        check_dir_remove(&rig.dir);
+        sim_free();
+}
+
+struct lease *rig_lease(const char *name) {
+        struct lease *l = NULL;
+
+        CHECK_INT(lease_create(rig.table, name, 1000, 100, &l), 0);
+        return l;
+}
+
+struct job *rig_job(struct lease *l, const char *command) {
+        struct blob b;
+        struct job *j = NULL;
+
+        blob_init(&b, rig.dir.fd, COMMAND_SIZE_MAX);
+        CHECK_INT(blob_append(&b, command, strlen(command)), 0);
+        CHECK_INT(lease_submit(l, &b, &j), 0);
+        CHECK_INT(b.size, 0);
+        blob_deinit(&b);
+        return j;
+}
+
+void rig_prolong(const char *environment) {
+        struct sim_sandbox *s = sim_backend_find(&rig.backend, environment);
+
+        CHECK(s && s->exec);
+        s->exec->duration_us = 1000000 * USEC_PER_SEC;
+}
+
+void rig_hold(const char *environment, bool ignores_kill) {
+        struct sim_sandbox *s = sim_backend_find(&rig.backend, environment);
+
+        CHECK(s && s->exec);
+        timer_cancel(&s->exec->timer);
+        s->exec->ignores_kill = ignores_kill;
+}

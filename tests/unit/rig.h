@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The core over the simulated provider, for tests that say step by step what
+ * happens: nothing is random, each answer of the provider takes SIM_DELAY_US.
+ */
+
+#include "check.h"
+#include "pool/lease.h"
+#include "sim-backend.h"
+
+struct rig {
+        struct config config;
+        struct event_ring *events;
+        struct sim_backend backend;
+        struct pool *pool;
+        struct leases *table;
+        struct check_dir dir;
+};
+
+extern struct rig rig;
+
+void rig_start(void);
+
+/* Release and end everything. */
+void rig_stop(void);
+
+/* Let @us pass, with all that happens meanwhile. */
+void rig_run(int64_t us);
+
+/* These must succeed. */
+struct lease *rig_lease(const char *name);
+struct job *rig_job(struct lease *l, const char *command);
+
+/* The job that is starting in @environment will run for ever. */
+void rig_prolong(const char *environment);
+
+/* The job that runs in @environment goes on as it is until it is killed, or for ever. */
+void rig_hold(const char *environment, bool ignores_kill);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A provider of sandboxes that exists only as timers and books.
+ *
+ * It behaves as backend.h allows, at random, as badly as its rates say. And it
+ * checks on its own what may never be done to a sandbox: run two jobs, run one
+ * lease's job over another's remains, be used when dead, failed or ending.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pool/backend/backend.h"
+#include "sim.h"
+#include "pool/util/list.h"
+
+#define SIM_DELAY_US 10000
+
+/* How often, in a thousand. All zero: everything succeeds, each answer after SIM_DELAY_US. */
+struct sim_rates {
+        unsigned create_refused, create_fails, create_hopeless, create_slow;
+        unsigned dies;
+        unsigned clean_refused, clean_fails, clean_hangs;
+        unsigned destroy_slow, destroy_fails;
+        unsigned exec_refused, exec_fails, exec_lost, exec_hangs, exec_ignores_kill, exec_prints, exec_codes;
+        int64_t delay_max_us; /* of any answer that is not slow */
+        int64_t life_max_us;  /* until a sandbox that dies does */
+        int64_t job_max_us;
+        uint64_t output_max; /* bytes at a time */
+};
+
+struct sim_sandbox {
+        struct sandbox sandbox; /* first: it is the same object */
+        struct list link;
+        unsigned number;
+        struct timer created, died, cleaned, destroyed;
+        bool dead, clean_failed;
+        uint64_t tenant;   /* serial of the lease whose job ran here since it was last clean; 0: clean */
+        char workdir[300]; /* the tenant's */
+        bool workdir_made;
+        int64_t clean_since_us;
+        struct sim_exec *exec;
+        bool lent, retired; /* for hooks: a lease had it; it was there when the pool was recycled */
+};
+
+struct sim_exec {
+        struct exec exec; /* first */
+        struct sim_sandbox *sandbox;
+        struct timer timer;
+        uint64_t serial;               /* of the lease */
+        uint32_t number;               /* of the job */
+        void *job;                     /* for hooks */
+        int64_t started_us, killed_us; /* 0: not yet */
+        bool ignores_kill;
+        unsigned n_chunks; /* output still to come */
+        uint64_t wrote[2];
+        int64_t duration_us;
+        struct result result; /* how it is to end */
+        int code;
+};
+
+/* Told of what happens, before the core is; any may be NULL. */
+struct sim_hooks {
+        void (*creating)(bool refused);
+        void (*created)(const struct result *r);
+        void (*dying)(struct sim_sandbox *s);
+        void (*giving_up_clean)(struct sim_sandbox *s);
+        void (*exec)(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,
+                     struct sim_exec *x); /* @x is NULL when it is refused */
+        void (*killing)(struct sim_exec *x);
+        void (*ending)(struct sim_exec *x, const struct result *r, int code);
+        void (*cancelling)(struct sim_exec *x);
+};
+
+/* Counts since the start. */
+struct sim_totals {
+        uint64_t creates, created, create_failures, destroyed, destroy_failures, died;
+        uint64_t cleaned, clean_failures, cleans_given_up, execs;
+};
+
+struct sim_backend {
+        struct backend backend; /* first */
+        struct sim_rates rates;
+        const struct sim_hooks *hooks;
+        struct list sandboxes; /* all that are not freed, oldest first */
+        unsigned last_number;
+        struct sim_totals totals;
+};
+
+void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, const struct sim_hooks *hooks);
+
+/* The sandbox with this id, or NULL. */
+struct sim_sandbox *sim_backend_find(struct sim_backend *b, const char *id);
+
+/* Let a live sandbox die now. */
+void sim_sandbox_die(struct sim_sandbox *s);
+
+/* Byte @offset of what job @number of lease @serial prints on @stream. */
+char sim_output_byte(uint64_t serial, uint32_t number, int stream, uint64_t offset);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/limits.h"
+#include "sim-model.h"
+
+/* What has to be true after each tick, whatever happened before. */
+
+static unsigned min_of(unsigned a, unsigned b) {
+        return a < b ? a : b;
+}
+
+/* the core's list of environments is the provider's */
+
+struct listing {
+        unsigned n[ENVIRONMENT_N_STATES];
+};
+
+static void check_environment(void *data, const struct environment_info *info) {
+        static const enum sandbox_state live[ENVIRONMENT_N_STATES] = {
+                [ENVIRONMENT_CREATING] = SANDBOX_CREATING, [ENVIRONMENT_IDLE] = SANDBOX_LIVE,
+                [ENVIRONMENT_LEASED] = SANDBOX_LIVE,       [ENVIRONMENT_CLEANING] = SANDBOX_LIVE,
+                [ENVIRONMENT_ENDING] = SANDBOX_ENDING,
+        };
+        struct listing *listing = data;
+        struct sim_sandbox *s = sim_backend_find(&model.backend, info->id);
+        struct model_lease *m = info->lease ? model_find(info->lease) : NULL;
+
+        SIM_CHECK(s, "%s is listed as %s and does not exist", info->id, environment_state_name(info->state));
+        SIM_CHECK(s->sandbox.state == live[info->state] &&
+                          (info->state == ENVIRONMENT_ENDING ||
+                           s->sandbox.cleaning == (info->state == ENVIRONMENT_CLEANING)),
+                  "%s is listed as %s, and is in state %d", info->id, environment_state_name(info->state),
+                  s->sandbox.state);
+        SIM_CHECK((info->state == ENVIRONMENT_LEASED) == (info->lease != NULL), "%s is %s by %s", info->id,
+                  environment_state_name(info->state), info->lease ? info->lease : "nobody");
+        SIM_CHECK(!info->lease || (m && m->seen == LEASE_LEASED && m->sandbox == s->number),
+                  "%s is listed with lease %s, which does not have it", info->id, info->lease);
+        SIM_CHECK(info->state != ENVIRONMENT_IDLE || !s->tenant, "%s is idle and not clean", info->id);
+        SIM_CHECK(info->state == ENVIRONMENT_LEASED || !s->exec, "%s runs a job for nobody", info->id);
+        SIM_CHECK(info->state != ENVIRONMENT_CLEANING || clock_after(s->clean_since_us, CLEAN_TIMEOUT_US) > sim.now_us,
+                  "%s is cleaned for too long", info->id);
+        listing->n[info->state]++;
+}
+
+static void check_environments(void) {
+        struct listing listing = {};
+        struct sim_sandbox *s;
+        unsigned all = 0, there = 0;
+
+        pool_each_environment(model.pool, check_environment, &listing);
+        for (int i = 0; i < ENVIRONMENT_N_STATES; i++) {
+                SIM_CHECK(listing.n[i] == pool_count(model.pool, i), "%u are listed as %s, %u are counted",
+                          listing.n[i], environment_state_name(i), pool_count(model.pool, i));
+                all += listing.n[i];
+        }
+        list_for_each (s, &model.backend.sandboxes, link)
+                there++;
+        /* Each of the listed exists; as many of each: the same ones. */
+        SIM_CHECK(all == there && all == model.backend.backend.n_sandboxes && all == pool_count_all(model.pool),
+                  "%u environments are listed, %u exist", all, there);
+}
+
+/* leases and their jobs */
+
+static void check_jobs(const struct model_lease *m) {
+        const struct job *current = lease_current(m->lease), *job;
+        unsigned n_queued = 0, n_ended = 0;
+        struct model_job *j;
+        uint32_t number = 0;
+
+        list_for_each (j, &m->jobs, link) {
+                const struct sim_exec *x = j->exec;
+
+                SIM_CHECK(j->job->state == j->seen, "job %" PRIu64 ".%" PRIu32 " changed and did not tell", m->serial,
+                          j->number);
+                n_queued += j->seen == JOB_QUEUED;
+                SIM_CHECK((j->seen == JOB_STARTING || j->seen == JOB_RUNNING) == (j->exec != NULL && j->job == current),
+                          "job %" PRIu64 ".%" PRIu32 " is %s", m->serial, j->number, job_state_name(j->seen));
+                SIM_CHECK(!j->fate_known || j->seen == JOB_ENDED, "job %" PRIu64 ".%" PRIu32 " should have ended",
+                          m->serial, j->number);
+                if (!x)
+                        continue;
+                SIM_CHECK(!j->kill_wanted || x->killed_us, "job %" PRIu64 ".%" PRIu32 " should have been killed",
+                          m->serial, j->number);
+                SIM_CHECK(x->killed_us || !x->started_us || !j->timeout_us ||
+                                  clock_after(x->started_us, j->timeout_us) > sim.now_us,
+                          "job %" PRIu64 ".%" PRIu32 " runs past its time", m->serial, j->number);
+                SIM_CHECK(x->killed_us || x->started_us || clock_after(j->given_us, START_TIMEOUT_US) > sim.now_us,
+                          "job %" PRIu64 ".%" PRIu32 " does not start, and nobody gives up", m->serial, j->number);
+                SIM_CHECK(!x->killed_us || clock_after(x->killed_us, KILL_TIMEOUT_US) > sim.now_us,
+                          "job %" PRIu64 ".%" PRIu32 " survives its kill", m->serial, j->number);
+        }
+        SIM_CHECK(n_queued == lease_queued(m->lease), "lease %s has %u queued, %u are", m->name, lease_queued(m->lease),
+                  n_queued);
+        SIM_CHECK(m->seen != LEASE_LEASED || n_queued == 0 || current,
+                  "lease %s has an environment, jobs, and no hurry", m->name);
+        for (job = lease_job_after(m->lease, 0); job; job = lease_job_after(m->lease, number)) {
+                number = job->number;
+                n_ended += job->state == JOB_ENDED;
+        }
+        SIM_CHECK(n_ended <= model.config.history, "lease %s keeps %u finished jobs", m->name, n_ended);
+        SIM_CHECK(number == 0 || number == m->last_number, "lease %s: its newest job is missing", m->name);
+}
+
+static void check_leases(void) {
+        struct model_lease *m;
+        struct lease *l = NULL;
+        unsigned n_waiting = 0;
+        uint64_t serial = 0;
+
+        list_for_each (m, &model.leases, link) {
+                l = leases_after(model.table, serial);
+                SIM_CHECK(l == m->lease && leases_find(model.table, m->name) == l &&
+                                  leases_find_serial(model.table, m->serial) == l,
+                          "lease %s is not where it belongs in the table", m->name);
+                SIM_CHECK(lease_state(l) == m->seen, "lease %s changed and did not tell", m->name);
+                SIM_CHECK((lease_environment(l) != NULL) == (m->seen == LEASE_LEASED),
+                          "lease %s is %s and %s an environment", m->name, lease_state_name(m->seen),
+                          lease_environment(l) ? "has" : "lacks");
+                n_waiting += m->seen == LEASE_WAITING;
+                check_jobs(m);
+                serial = m->serial;
+        }
+        SIM_CHECK(!leases_after(model.table, serial) && leases_count(model.table) == model.n_leases,
+                  "the table has leases that nobody made");
+        SIM_CHECK(n_waiting == pool_count_waiting(model.pool), "%u leases wait, the pool knows %u", n_waiting,
+                  pool_count_waiting(model.pool));
+        list_for_each (m, &model.gone, link)
+                SIM_CHECK(!model_find(m->name) || leases_find(model.table, m->name) != m->lease,
+                          "lease %s is found after its release", m->name);
+}
+
+/* nothing is stuck, nothing is too much */
+
+static void check_progress(int64_t next_us) {
+        struct pool *p = model.pool;
+        const struct config *c = &model.config;
+        unsigned waiting = pool_count_waiting(p), idle = pool_count(p, ENVIRONMENT_IDLE);
+        unsigned creating = pool_count(p, ENVIRONMENT_CREATING), all = pool_count_all(p), overdue = 0, room, wanted;
+        unsigned alive = all - pool_count(p, ENVIRONMENT_ENDING);
+        int64_t first_due = USEC_NEVER;
+        struct model_lease *m;
+
+        SIM_CHECK(next_us > sim.now_us, "the tick says now, for ever");
+        if (model.stopping)
+                return;
+        list_for_each (m, &model.leases, link) {
+                int64_t due = clock_after(m->since_us, c->wait_us);
+
+                if (m->seen != LEASE_WAITING)
+                        continue;
+                overdue += due <= sim.now_us;
+                if (due > sim.now_us && due < first_due)
+                        first_due = due;
+        }
+        SIM_CHECK(waiting == 0 || idle == 0, "%u leases wait beside %u idle environments", waiting, idle);
+        SIM_CHECK(c->mode == MODE_DIRECT ? idle <= c->max : idle == 0 || alive <= c->max,
+                  "%u environments live, %u of them idle, max is %" PRIu64, alive, idle, c->max);
+        SIM_CHECK(overdue == 0 || c->oversubscribe, "%u leases wait longer than they may", overdue);
+        SIM_CHECK(waiting == 0 || model.outcome_turn != sim.turn ||
+                          (model.outcome != RESULT_INVALID && model.outcome != RESULT_DENIED),
+                  "%u leases wait and were not told that it is hopeless", waiting);
+        SIM_CHECK(overdue >= CREATES_AT_ONCE || next_us <= first_due,
+                  "nobody looks when the first waiting lease's time is up");
+
+        room = c->mode == MODE_DIRECT ? UINT32_MAX / 2 : all < c->max ? (unsigned)c->max - all : 0;
+        wanted = min_of(waiting, creating + room);
+        if (overdue > wanted)
+                wanted = overdue;
+        if (waiting == 0 && idle + pool_count(p, ENVIRONMENT_CLEANING) < c->min)
+                wanted = min_of(c->min - idle - pool_count(p, ENVIRONMENT_CLEANING), creating + room);
+        SIM_CHECK(creating >= min_of(wanted, CREATES_AT_ONCE) || next_us <= model.last_trouble_us + BACKOFF_MAX_US,
+                  "%u leases wait, %u overdue, room for %u, %u creating, and nothing is due", waiting, overdue, room,
+                  creating);
+
+        /* Asked for once, done once; while creates have to wait it may be done later. */
+        if (idle + creating >= model.prewarm && model.last_trouble_us + BACKOFF_MAX_US < sim.now_us)
+                model.prewarm = 0;
+}
+
+static void check_totals(void) {
+        const struct pool_totals *core = pool_totals(model.pool);
+        const struct sim_totals *own = &model.backend.totals;
+
+#define SAME(a, b) SIM_CHECK((a) == (b), "%s is %" PRIu64 ", %s is %" PRIu64, #a, (uint64_t)(a), #b, (uint64_t)(b))
+        SAME(core->created, own->created);
+        SAME(core->create_failures, own->create_failures);
+        SAME(core->destroyed, own->destroyed);
+        SAME(core->destroy_failures, own->destroy_failures);
+        SAME(core->died, own->died + model.n_condemned);
+        SAME(core->granted, model.n_granted);
+        SAME(core->cleaned, own->cleaned);
+        SAME(core->clean_failures, own->clean_failures + own->cleans_given_up);
+        SAME(core->oversubscribed, model.n_oversubscribed);
+        SAME(own->creates - own->destroyed, pool_count_all(model.pool));
+#undef SAME
+}
+
+void check_all(int64_t next_us) {
+        check_environments();
+        check_leases();
+        check_progress(next_us);
+        check_totals();
+}

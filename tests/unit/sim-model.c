@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+#include "sim-model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/limits.h"
+
+struct model model;
+
+static struct model_job *find_job(uint64_t serial, uint32_t number) {
+        struct model_lease *m;
+        struct model_job *j;
+
+        list_for_each (m, &model.leases, link)
+                if (m->serial == serial)
+                        list_for_each (j, &m->jobs, link)
+                                if (j->number == number)
+                                        return j;
+        sim_fail("no job %" PRIu64 ".%" PRIu32 " was ever submitted", serial, number);
+}
+
+/* jobs */
+
+void model_job_must_end(struct model_job *j, enum result_code code, int exit_code) {
+        if (j->fate_known || j->seen == JOB_ENDED)
+                return;
+        j->fate_known = true;
+        j->code = code;
+        j->exit_code = exit_code;
+}
+
+void model_jobs_must_end(struct model_lease *m, enum result_code code, bool queued_only) {
+        struct model_job *j;
+
+        list_for_each (j, &m->jobs, link)
+                if (!queued_only || j->seen == JOB_QUEUED)
+                        model_job_must_end(j, code, 0);
+}
+
+static bool is_hopeless_now(enum result_code code) {
+        return (code == RESULT_INVALID || code == RESULT_DENIED) && model.hopeless_turn[code] == sim.turn;
+}
+
+/* Whether a lease that waits may fail now, this way. */
+static bool may_fail(const struct model_lease *m, enum result_code code) {
+        if (code == RESULT_TIMEOUT)
+                return !model.config.oversubscribe && clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
+        return is_hopeless_now(code);
+}
+
+/* An end that no user and no provider brought about: the core has to have had a reason. */
+static void check_unasked_end(struct model_job *j) {
+        struct model_lease *m = j->lease;
+        enum result_code code = j->job->code;
+
+        if (code == RESULT_LOST && j->killed_us && j->killed_us + KILL_TIMEOUT_US <= sim.now_us) {
+                m->condemned = true;
+                return;
+        }
+        if (code == RESULT_LOST && !j->killed_us && j->given_us && !j->job->started_us &&
+            j->given_us + START_TIMEOUT_US <= sim.now_us) {
+                m->condemned = true;
+                return;
+        }
+        if (code == RESULT_LOST && m->condemned)
+                return;
+        SIM_CHECK(m->seen == LEASE_WAITING && may_fail(m, code), "job %" PRIu64 ".%" PRIu32 " ended for nothing: %s",
+                  m->serial, j->number, result_code_name(code));
+}
+
+void model_drop_job(struct model_job *j) {
+        model_read(j);
+        watch_remove(&j->watch);
+        timer_cancel(&j->drop);
+        list_remove(&j->link);
+        job_unref(j->job);
+        free(j);
+}
+
+static void on_drop_job(struct timer *t) {
+        model_drop_job(container_of(t, struct model_job, drop));
+}
+
+static void job_ended_now(struct model_job *j) {
+        const struct job *job = j->job;
+
+        if (j->fate_known) {
+                SIM_CHECK(job->code == j->code, "job %" PRIu64 ".%" PRIu32 " ended with %s, expected %s",
+                          j->lease->serial, j->number, result_code_name(job->code), result_code_name(j->code));
+                SIM_CHECK(job->code != RESULT_OK || job->exit_code == j->exit_code,
+                          "job %" PRIu64 ".%" PRIu32 " has exit code %d, expected %d", j->lease->serial, j->number,
+                          job->exit_code, j->exit_code);
+        } else {
+                check_unasked_end(j);
+        }
+        SIM_CHECK(!j->kill_wanted || job->error, "job %" PRIu64 ".%" PRIu32 " was killed and does not say so",
+                  j->lease->serial, j->number);
+        model.n_jobs_ended++;
+        timer_arm(&j->drop, prng_scaled(&sim.prng, READ_TIME_US), on_drop_job);
+}
+
+void model_look_at_job(struct model_job *j) {
+        enum job_state state = j->job->state;
+
+        if (state == j->seen)
+                return;
+        SIM_CHECK(j->seen < state && (state == JOB_ENDED || state == j->seen + 1),
+                  "job %" PRIu64 ".%" PRIu32 " went from %s to %s", j->lease->serial, j->number,
+                  job_state_name(j->seen), job_state_name(state));
+        j->seen = state;
+        if (state == JOB_ENDED)
+                job_ended_now(j);
+}
+
+void model_on_job_changed(struct watch *w) {
+        model_look_at_job(container_of(w, struct model_job, watch));
+}
+
+void model_read(struct model_job *j) {
+        const uint64_t *wrote = j->exec ? j->exec->wrote : j->wrote;
+        bool overflowed = wrote[0] + wrote[1] > model.config.output_max;
+        static char data[4096];
+        uint64_t from = 0, size;
+        ssize_t n;
+
+        for (int stream = 0; stream < 2; stream++) {
+                size = spool_size(j->job->spool, stream);
+                SIM_CHECK(size == wrote[stream] || (overflowed && size <= wrote[stream]),
+                          "job %" PRIu64 ".%" PRIu32 " shows %" PRIu64 " bytes, %" PRIu64 " were written",
+                          j->lease->serial, j->number, size, wrote[stream]);
+                if (size == 0)
+                        continue;
+                from = sim_below(size);
+                spool_open(j->job->spool);
+                n = spool_read(j->job->spool, stream, from, data, sizeof(data));
+                spool_close(j->job->spool);
+                SIM_CHECK(n == (ssize_t)(size - from < sizeof(data) ? size - from : sizeof(data)),
+                          "job %" PRIu64 ".%" PRIu32 ": read of %" PRIu64 " gave %zd", j->lease->serial, j->number,
+                          from, n);
+                for (ssize_t i = 0; i < n; i++)
+                        SIM_CHECK(data[i] == sim_output_byte(j->lease->serial, j->number, stream, from + i),
+                                  "job %" PRIu64 ".%" PRIu32 ": byte %" PRIu64 " is wrong", j->lease->serial, j->number,
+                                  from + i);
+        }
+        SIM_CHECK(!overflowed || spool_size(j->job->spool, VIEW_OUTPUT) == model.config.output_max,
+                  "job %" PRIu64 ".%" PRIu32 " was cut at the wrong place", j->lease->serial, j->number);
+}
+
+/* what the provider does */
+
+static void on_creating(bool refused) {
+        struct pool *p = model.pool;
+        unsigned creating = pool_count(p, ENVIRONMENT_CREATING), waiting = pool_count_waiting(p), overdue = 0;
+        unsigned warm = pool_count(p, ENVIRONMENT_IDLE) + pool_count(p, ENVIRONMENT_CLEANING);
+        bool over = model.config.mode == MODE_POOL && pool_count_all(p) >= model.config.max;
+        struct model_lease *m;
+
+        list_for_each (m, &model.leases, link)
+                overdue += m->seen == LEASE_WAITING && clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
+        SIM_CHECK(!model.stopping, "an environment is created after the stop");
+        SIM_CHECK(!over || (model.config.oversubscribe && creating < overdue),
+                  "an environment is created over max: %u of %" PRIu64 ", %u creating, %u overdue", pool_count_all(p),
+                  model.config.max, creating, overdue);
+        SIM_CHECK(creating < waiting || warm + creating - waiting <
+                                                (model.config.min > model.prewarm ? model.config.min : model.prewarm),
+                  "an environment is created for nobody: %u creating, %u waiting, %u warm", creating, waiting, warm);
+        SIM_CHECK(model.last_trouble_us + BACKOFF_MIN_US <= sim.now_us,
+                  "an environment is created too soon after a failure");
+        SIM_CHECK(creating < CREATES_AT_ONCE, "more than %d creates at once", CREATES_AT_ONCE);
+        if (refused)
+                model.last_trouble_us = sim.now_us;
+        else
+                model.n_oversubscribed += over;
+}
+
+static void on_created(const struct result *r) {
+        model.outcome = r->code;
+        model.outcome_turn = sim.turn;
+        model.hopeless_turn[r->code] = sim.turn;
+        if (!result_ok(r))
+                model.last_trouble_us = sim.now_us;
+}
+
+static void on_dying(struct sim_sandbox *s) {
+        struct model_lease *m;
+
+        list_for_each (m, &model.leases, link)
+                if (m->sandbox == s->number)
+                        model_jobs_must_end(m, RESULT_LOST, false);
+}
+
+static void on_giving_up_clean(struct sim_sandbox *s) {
+        if (model.stopping)
+                return;
+        SIM_CHECK(s->clean_since_us + CLEAN_TIMEOUT_US <= sim.now_us, "%s: clean-up was given up early", s->sandbox.id);
+        model.backend.totals.cleans_given_up++;
+}
+
+/* The last line that sets KEY counts. */
+static const char *last_value(const char *const *env, const char *key) {
+        const char *value = NULL;
+        size_t len = strlen(key);
+
+        for (; *env; env++)
+                if (!strncmp(*env, key, len) && (*env)[len] == '=')
+                        value = *env + len + 1;
+        return value ? value : "";
+}
+
+static void check_spec(const struct model_job *j, const struct exec_spec *spec) {
+        char command[sizeof(j->command) + 1] = "", input[sizeof(j->input) + 1] = "", workdir[300];
+        const char *x = strchr(j->env, '=');
+
+        blob_read(spec->command, 0, command, sizeof(command) - 1);
+        blob_read(spec->input, 0, input, sizeof(input) - 1);
+        snprintf(workdir, sizeof(workdir), "/root/hermes_tasks/%s", j->lease->name);
+        SIM_CHECK(!strcmp(command, j->command), "command \"%s\", expected \"%s\"", command, j->command);
+        SIM_CHECK(!strcmp(input, j->input), "input \"%s\", expected \"%s\"", input, j->input);
+        SIM_CHECK(!strcmp(spec->cwd, j->cwd), "cwd \"%s\", expected \"%s\"", spec->cwd, j->cwd);
+        SIM_CHECK(!strcmp(spec->workdir, workdir), "workdir \"%s\", expected \"%s\"", spec->workdir, workdir);
+        SIM_CHECK(!strcmp(last_value(spec->env, EXEC_MARK), spec->id), "the mark is not the id %s", spec->id);
+        SIM_CHECK(!strcmp(last_value(spec->env, "POOL"), "1"), "the pool's environment is missing");
+        SIM_CHECK(!strcmp(last_value(spec->env, "X"), x ? x + 1 : ""),
+                  "the lease's environment is \"%s\", expected \"%s\"", last_value(spec->env, "X"), j->env);
+}
+
+static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,
+                    struct sim_exec *x) {
+        struct model_job *j = find_job(serial, number), *other;
+
+        SIM_CHECK(j->lease->seen == LEASE_LEASED && j->lease->sandbox == s->number,
+                  "job %s runs in %s, its lease is %s in sb-%u", spec->id, s->sandbox.id,
+                  lease_state_name(j->lease->seen), j->lease->sandbox);
+        SIM_CHECK(j->seen == JOB_QUEUED && !j->exec, "job %s runs twice", spec->id);
+        list_for_each (other, &j->lease->jobs, link) {
+                if (other == j)
+                        break;
+                SIM_CHECK(other->seen == JOB_ENDED || other->fate_known, "job %s runs before number %" PRIu32, spec->id,
+                          other->number);
+        }
+        check_spec(j, spec);
+        if (!x) {
+                model_job_must_end(j, RESULT_FAILED, 0);
+                return;
+        }
+        j->exec = x;
+        j->given_us = sim.now_us;
+        x->job = j;
+}
+
+static void on_killing(struct sim_exec *x) {
+        struct model_job *j = x->job;
+        bool late = j->timeout_us > 0 && x->started_us && clock_after(x->started_us, j->timeout_us) <= sim.now_us;
+
+        j->killed_us = sim.now_us;
+        if (x->wrote[0] + x->wrote[1] > model.config.output_max)
+                j->kill_wanted = true;
+        SIM_CHECK(j->kill_wanted || late, "job %" PRIu64 ".%" PRIu32 " is killed for nothing", x->serial, x->number);
+        if (!j->kill_wanted)
+                model.n_timeouts++;
+}
+
+static void on_cancelling(struct sim_exec *x) {
+        struct model_job *j = x->job;
+
+        j->wrote[0] = x->wrote[0];
+        j->wrote[1] = x->wrote[1];
+        j->exec = NULL;
+}
+
+static void on_ending(struct sim_exec *x, const struct result *r, int code) {
+        struct model_job *j = x->job;
+        bool timed_out = x->killed_us && !j->kill_wanted;
+
+        on_cancelling(x);
+        model_job_must_end(j, r->code, timed_out ? 124 : code);
+}
+
+static const struct sim_hooks hooks = {
+        .creating = on_creating,
+        .created = on_created,
+        .dying = on_dying,
+        .giving_up_clean = on_giving_up_clean,
+        .exec = on_exec,
+        .killing = on_killing,
+        .ending = on_ending,
+        .cancelling = on_cancelling,
+};
+
+/* leases */
+
+static void lease_granted(struct model_lease *m) {
+        struct sim_sandbox *s = sim_backend_find(&model.backend, lease_environment(m->lease));
+        struct model_lease *other;
+
+        SIM_CHECK(s, "lease %s is granted %s, which is not there", m->name, lease_environment(m->lease));
+        SIM_CHECK(s->sandbox.state == SANDBOX_LIVE && !s->sandbox.cleaning && !s->tenant && !s->clean_failed &&
+                          !s->exec,
+                  "lease %s is granted %s, which is in state %d%s%s, tenant %" PRIu64, m->name, s->sandbox.id,
+                  s->sandbox.state, s->sandbox.cleaning ? ", cleaning" : "", s->clean_failed ? ", not clean" : "",
+                  s->tenant);
+        list_for_each (other, &model.leases, link) {
+                SIM_CHECK(other == m || other->sandbox != s->number, "lease %s is granted %s, which lease %s has",
+                          m->name, s->sandbox.id, other->name);
+                SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->claim_order > m->claim_order,
+                          "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
+        }
+        SIM_CHECK(!s->retired, "lease %s is granted %s, which was recycled", m->name, s->sandbox.id);
+        SIM_CHECK(!s->lent || model.config.mode == MODE_POOL, "lease %s is granted %s, which is not new", m->name,
+                  s->sandbox.id);
+        SIM_CHECK(!s->lent || model.max_lowered_turn == sim.turn ||
+                          pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING) <= model.config.max,
+                  "lease %s is granted %s, which is one too many", m->name, s->sandbox.id);
+        m->sandbox = s->number;
+        s->lent = true;
+        model.n_granted++;
+}
+
+static void lease_failed(struct model_lease *m) {
+        enum result_code code = lease_code(m->lease);
+
+        SIM_CHECK(may_fail(m, code), "lease %s failed for nothing: %s", m->name, result_code_name(code));
+        SIM_CHECK(lease_error(m->lease), "lease %s failed without a word", m->name);
+        SIM_CHECK(pool_count(model.pool, ENVIRONMENT_IDLE) == 0, "lease %s failed beside an idle environment", m->name);
+        model.n_failed++;
+}
+
+static void lease_lost(struct model_lease *m) {
+        char id[16];
+        struct sim_sandbox *s;
+
+        snprintf(id, sizeof(id), "sb-%u", m->sandbox);
+        s = sim_backend_find(&model.backend, id);
+        SIM_CHECK(s && (s->dead || m->condemned), "lease %s lost %s for nothing", m->name, id);
+        SIM_CHECK(lease_code(m->lease) == RESULT_LOST, "lease %s is lost with %s", m->name,
+                  result_code_name(lease_code(m->lease)));
+        if (!s->dead)
+                model.n_condemned++;
+        m->sandbox = 0;
+        m->condemned = false;
+        model.n_lost++;
+}
+
+void model_on_lease_changed(struct watch *w) {
+        struct model_lease *m = container_of(w, struct model_lease, watch);
+        enum lease_state from = m->seen, to = lease_state(m->lease);
+
+        sim_trace("lease %s %s", m->name, lease_state_name(to));
+        m->seen = to;
+        switch (to) {
+        case LEASE_LEASED:
+                SIM_CHECK(from == LEASE_WAITING, "lease %s was %s, is leased", m->name, lease_state_name(from));
+                lease_granted(m);
+                return;
+        case LEASE_FAILED:
+                SIM_CHECK(from == LEASE_WAITING, "lease %s was %s, is failed", m->name, lease_state_name(from));
+                lease_failed(m);
+                return;
+        case LEASE_LOST:
+                SIM_CHECK(from == LEASE_LEASED, "lease %s was %s, is lost", m->name, lease_state_name(from));
+                lease_lost(m);
+                return;
+        case LEASE_WAITING:
+                SIM_CHECK(from == LEASE_LOST || from == LEASE_FAILED, "lease %s was %s, waits", m->name,
+                          lease_state_name(from));
+                m->claim_order = ++model.next_claim;
+                m->since_us = sim.now_us;
+                return;
+        case LEASE_RELEASED:
+                SIM_CHECK(from != LEASE_RELEASED, "lease %s is released twice", m->name);
+                return;
+        }
+}
+
+/* the whole */
+
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir) {
+        model = (struct model){ .config = *config, .spool_dir = spool_dir };
+        list_init(&model.leases);
+        list_init(&model.gone);
+        sim_backend_init(&model.backend, rates, &hooks);
+        SIM_CHECK(event_ring_new(&model.events) == 0 &&
+                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, sim_clock) == 0 &&
+                          leases_new(&model.table, model.pool, &model.config, model.events, spool_dir, sim_clock) == 0,
+                  "no start");
+}
+
+void model_end(void) {
+        SIM_CHECK(list_empty(&model.leases) && list_empty(&model.gone), "leases are left");
+        SIM_CHECK(list_empty(&model.backend.sandboxes) && model.backend.backend.n_sandboxes == 0, "sandboxes are left");
+        SIM_CHECK(pool_is_empty(model.pool) && leases_count(model.table) == 0, "the core's books are not empty");
+        leases_free(model.table);
+        pool_free(model.pool);
+        event_ring_free(model.events);
+        backend_free(&model.backend.backend);
+}

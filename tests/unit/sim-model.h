@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The simulator's own books: what the core was asked, what the provider did,
+ * and so what has to be true. They are kept from outside, by watches, hooks
+ * and calls, and share nothing with the core's.
+ */
+
+#include "pool/lease.h"
+#include "pool/limits.h"
+#include "sim-backend.h"
+#include "pool/util/watch.h"
+
+struct model_lease {
+        struct list link; /* in leases, in order of making, or in gone */
+        struct lease *lease;
+        struct watch watch;
+        char name[NAME_LEN_MAX + 1];
+        uint64_t serial;
+        enum lease_state seen;
+        uint64_t claim_order; /* while waiting: the place in line */
+        int64_t since_us;     /* and since when */
+        unsigned sandbox;     /* number of the one it holds; 0: none */
+        bool condemned;       /* its environment was given up because of a job that would not end */
+        struct list jobs;     /* of model jobs that are not dropped, oldest first */
+        uint32_t last_number;
+        char cwd[32], env[32], input[32];
+        int64_t timeout_us;
+        struct timer drop; /* after release: when the last reader goes */
+};
+
+struct model_job {
+        struct list link;
+        struct model_lease *lease; /* stays until its jobs are dropped */
+        struct job *job;           /* a reference; NULL inside lease_submit() */
+        struct watch watch;
+        uint32_t number;
+        enum job_state seen;
+        char command[48], cwd[32], env[32], input[32]; /* as they were at submission */
+        int64_t timeout_us;
+        uint64_t wrote[2];
+        struct sim_exec *exec; /* while one is there */
+        bool kill_wanted;      /* by the user, or for its output */
+        int64_t given_us;      /* to the provider; 0: not yet */
+        int64_t killed_us;     /* 0: not yet */
+        bool fate_known;       /* it has to end, this way: */
+        enum result_code code;
+        int exit_code;
+        struct timer drop; /* once ended: when its reader goes */
+};
+
+struct model {
+        struct config config;
+        struct event_ring *events;
+        struct pool *pool;
+        struct leases *table;
+        struct sim_backend backend;
+        int spool_dir;
+
+        struct list leases; /* in the table */
+        struct list gone;   /* released, still read */
+        unsigned n_leases;
+        uint64_t next_claim;
+        bool draining, stopping;
+        unsigned prewarm;          /* as asked for, until it is done */
+        uint64_t max_lowered_turn; /* the turn in which max was lowered last */
+        uint64_t outcome_turn;     /* the turn of the newest answer to a create, */
+        enum result_code outcome;  /* and that answer */
+
+        int64_t last_trouble_us;                   /* when a create was refused or failed last */
+        uint64_t hopeless_turn[RESULT_FAILED + 1]; /* when a create failed with this code last */
+        uint64_t n_granted, n_condemned, n_oversubscribed, n_renewed, n_jobs_ended, n_lost, n_failed, n_timeouts;
+};
+
+extern struct model model;
+
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir);
+
+/* Everything has to be gone by now. */
+void model_end(void);
+
+struct model_lease *model_find(const char *name);
+
+#define READ_TIME_US (30 * USEC_PER_SEC) /* how long somebody may go on reading what has ended */
+
+/* From now on these jobs have to end, in this way, before the next tick is over. */
+void model_job_must_end(struct model_job *j, enum result_code code, int exit_code);
+void model_jobs_must_end(struct model_lease *m, enum result_code code, bool queued_only);
+
+/* Take note of a job's and a lease's changes. */
+void model_look_at_job(struct model_job *j);
+void model_on_job_changed(struct watch *w);
+void model_on_lease_changed(struct watch *w);
+
+/* The reader goes. */
+void model_drop_job(struct model_job *j);
+
+/* The calls of a user, checked against what they should answer. */
+void model_create(const char *name);
+void model_release(struct model_lease *m);
+void model_submit(struct model_lease *m);
+void model_command(struct model_lease *m, const char *line);
+void model_set(struct model_lease *m, enum lease_setting setting, const char *text);
+void model_write_input(struct model_lease *m, const char *text);
+void model_read(struct model_job *j);
+void model_set_max(unsigned max);
+void model_prewarm(unsigned n);
+void model_recycle(void);
+
+/* leases_stop(), in the books too. */
+void model_stop_leases(void);
+
+/* The invariants: after each tick, @next_us is what it returned. */
+void check_all(int64_t next_us);
+
+/* Random users, from now on, until stopped. */
+void users_start(int64_t gap_us);
+void users_stop(void);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
+#include "check.h"
+#include "pool/util/blob.h"
+
+static struct check_dir dir;
+
+static char pattern(uint64_t i) {
+        return (char)(i * 7 + i / 256);
+}
+
+/* Add @len bytes of the pattern. */
+static int grow(struct blob *b, size_t len) {
+        char *data = malloc(len + 1);
+        int r;
+
+        for (size_t i = 0; i < len; i++)
+                data[i] = pattern(b->size + i);
+        r = blob_append(b, data, len);
+        free(data);
+        return r;
+}
+
+/* How many of the bytes that read() and blob_open() give are right, from the start. */
+static uint64_t right_bytes(const struct blob *b, int fd) {
+        uint64_t at = 0;
+        char data[1000];
+        ssize_t n;
+
+        while ((n = fd >= 0 ? read(fd, data, sizeof(data)) : blob_read(b, at, data, sizeof(data))) > 0)
+                for (ssize_t i = 0; i < n; i++)
+                        if (data[i] != pattern(at++))
+                                return at - 1;
+        return n < 0 ? UINT64_MAX : at;
+}
+
+static void check_contents(const struct blob *b, uint64_t size) {
+        int fd = blob_open(b), again = blob_open(b);
+
+        CHECK(fd >= 0 && again >= 0);
+        CHECK_INT(b->size, size);
+        CHECK_INT(right_bytes(b, -1), size);
+        CHECK_INT(right_bytes(b, fd), size);
+        CHECK_INT(right_bytes(b, again), size); /* of its own position */
+        CHECK_INT(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        close(fd);
+        close(again);
+}
+
+static void empty(void) {
+        struct blob b;
+        char c;
+
+        blob_init(&b, dir.fd, 100);
+        CHECK_INT(blob_read(&b, 0, &c, 1), 0);
+        CHECK_INT(blob_append(&b, "", 0), 0);
+        check_contents(&b, 0);
+        blob_deinit(&b);
+}
+
+/* The border is at 4096 bytes: so many stay in memory. */
+static void border(void) {
+        struct blob b;
+
+        blob_init(&b, dir.fd, UINT64_C(1) << 40);
+        CHECK_INT(grow(&b, 4095), 0);
+        CHECK_INT(grow(&b, 1), 0);
+        CHECK_INT(b.fd, -1);
+        check_contents(&b, 4096);
+        CHECK_INT(grow(&b, 1), 0);
+        CHECK(b.fd >= 0);
+        CHECK(b.buf.data == NULL);
+        check_contents(&b, 4097);
+        CHECK_INT(grow(&b, 100000), 0);
+        check_contents(&b, 104097);
+        CHECK_INT(check_dir_entries(&dir), 0); /* the file has no name */
+        blob_clear(&b);
+        CHECK_INT(b.fd, -1);
+        check_contents(&b, 0);
+        CHECK_INT(grow(&b, 4097), 0); /* at once */
+        CHECK(b.fd >= 0);
+        check_contents(&b, 4097);
+        blob_deinit(&b);
+}
+
+static void read_anywhere(void) {
+        struct blob b;
+        char data[10];
+
+        for (size_t size = 100; size <= 10000; size *= 100) {
+                blob_init(&b, dir.fd, 10000);
+                CHECK_INT(grow(&b, size), 0);
+                CHECK_INT(blob_read(&b, size - 3, data, 10), 3);
+                CHECK(data[0] == pattern(size - 3) && data[2] == pattern(size - 1));
+                CHECK_INT(blob_read(&b, size, data, 10), 0);
+                CHECK_INT(blob_read(&b, UINT64_MAX, data, 10), 0);
+                CHECK_INT(blob_read(&b, 50, data, 10), 10);
+                CHECK(data[9] == pattern(59));
+                blob_deinit(&b);
+        }
+}
+
+static void maximum(void) {
+        struct blob b;
+
+        blob_init(&b, dir.fd, 5000);
+        CHECK_INT(grow(&b, 5001), -EFBIG);
+        CHECK_INT(b.fd, -1);
+        CHECK_INT(grow(&b, 5000), 0);
+        CHECK_INT(grow(&b, 1), -EFBIG);
+        CHECK_INT(blob_append(&b, "", SIZE_MAX), -EFBIG);
+        check_contents(&b, 5000);
+        blob_deinit(&b);
+}
+
+static void move(void) {
+        struct blob from, to;
+
+        for (size_t size = 10; size <= 10000; size *= 1000) {
+                blob_init(&from, dir.fd, 10000);
+                blob_init(&to, dir.fd, 10000);
+                CHECK_INT(blob_append(&to, "old", 3), 0);
+                CHECK_INT(grow(&from, size), 0);
+                blob_move(&to, &from);
+                check_contents(&to, size);
+                check_contents(&from, 0);
+                CHECK_INT(grow(&from, 20), 0); /* usable still */
+                check_contents(&from, 20);
+                blob_deinit(&from);
+                blob_deinit(&to);
+        }
+}
+
+static void no_directory(void) {
+        struct blob b;
+
+        blob_init(&b, -1, 10000);
+        CHECK_INT(grow(&b, 4096), 0);
+        CHECK_INT(grow(&b, 1), -EBADF);
+        check_contents(&b, 4096); /* unchanged on failure */
+        blob_deinit(&b);
+}
+
+int main(void) {
+        dir = check_dir_make();
+        RUN(empty);
+        RUN(border);
+        RUN(read_anywhere);
+        RUN(maximum);
+        RUN(move);
+        RUN(no_directory);
+        check_dir_remove(&dir);
+        return check_done();
+}

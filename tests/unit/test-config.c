@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <jansson.h>
+
+#include "check.h"
+#include "pool/config.h"
+#include "pool/limits.h"
+
+static struct config c;
+static struct result why;
+
+static int set(const char *name, const char *value, enum config_source source) {
+        why.text[0] = '\0';
+        return config_set(&c, name, value, source, &why);
+}
+
+static void defaults(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_STR(c.backend, "local");
+        CHECK_INT(c.mode, MODE_POOL);
+        CHECK_INT(c.max, 4);
+        CHECK_INT(c.min, 0);
+        CHECK_INT(c.max_leases, 4096);
+        CHECK_INT(c.wait_us, 300 * USEC_PER_SEC);
+        CHECK(c.oversubscribe);
+        CHECK_INT(c.stop_timeout_us, 20 * USEC_PER_SEC);
+        CHECK_STR(c.base, "/root");
+        CHECK_INT(c.timeout_us, 180 * USEC_PER_SEC);
+        CHECK_INT(c.output_max, 1 << 30);
+        CHECK_INT(c.history, 256);
+        CHECK_STR(c.env, "");
+        CHECK_INT(config_check(&c, &why), 0);
+        config_deinit(&c);
+}
+
+static void precedence(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(set("max", "7", CONFIG_FILE), 0);
+        CHECK_INT(c.max, 7);
+        CHECK_INT(set("max", "8", CONFIG_COMMAND_LINE), 0);
+        CHECK_INT(set("max", "9", CONFIG_ENVIRONMENT), 0); /* of lower rank: checked, ignored */
+        CHECK_INT(c.max, 8);
+        CHECK_INT(set("max", "9x", CONFIG_ENVIRONMENT), -EINVAL);
+        CHECK_INT(set("max", "10", CONFIG_CTL), 0);
+        CHECK_INT(set("max", "11", CONFIG_COMMAND_LINE), 0);
+        CHECK_INT(c.max, 10);
+        CHECK_INT(set("base", "/srv", CONFIG_COMMAND_LINE), 0);
+        CHECK_INT(set("base", "/tmp", CONFIG_FILE), 0);
+        CHECK_STR(c.base, "/srv");
+        CHECK_INT(set("wait", "1.5", CONFIG_FILE), 0);
+        CHECK_INT(c.wait_us, 1500000);
+        CHECK_INT(set("oversubscribe", "no", CONFIG_FILE), 0);
+        CHECK(!c.oversubscribe);
+        CHECK_INT(set("oversubscribe", NULL, CONFIG_FILE), 0); /* a bare switch */
+        CHECK(c.oversubscribe);
+        CHECK_INT(set("mode", "direct", CONFIG_FILE), 0);
+        CHECK_INT(c.mode, MODE_DIRECT);
+        CHECK_INT(set("output_max", "64M", CONFIG_FILE), 0);
+        CHECK_INT(c.output_max, 64 << 20);
+        config_deinit(&c);
+}
+
+static void env_adds_up(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(set("env", "A=1", CONFIG_FILE), 0);
+        CHECK_INT(set("env", "B=2", CONFIG_FILE), 0);
+        CHECK_STR(c.env, "A=1\nB=2");
+        CHECK_INT(set("env", "C=", CONFIG_COMMAND_LINE), 0); /* a higher rank begins anew */
+        CHECK_STR(c.env, "C=");
+        CHECK_INT(set("env", "D", CONFIG_COMMAND_LINE), -EINVAL);
+        CHECK_STR(why.text, "env: \"D\" is not KEY=VALUE");
+        CHECK_STR(c.env, "C=");
+        config_deinit(&c);
+}
+
+static void env_lines(void) {
+        CHECK_INT(config_check_env("", &why), 0);
+        CHECK_INT(config_check_env("\n\nA=1\n\n", &why), 0);
+        CHECK_INT(config_check_env("A=1=2", &why), 0);
+        CHECK_INT(config_check_env("=1", &why), -EINVAL);
+        CHECK_INT(config_check_env("A=1\nB\nC=3", &why), -EINVAL);
+        CHECK_STR(why.text, "env: \"B\" is not KEY=VALUE");
+        CHECK_INT(config_check_env("A\nB=1", &why), -EINVAL);
+        CHECK_STR(why.text, "env: \"A\" is not KEY=VALUE");
+}
+
+/* Each says which option, which value, and what would be right. */
+static void sentences(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(set("maximum", "1", CONFIG_FILE), -ENOENT);
+        CHECK_STR(why.text, "maximum is no option; modalpool -h lists them");
+        CHECK_INT(set("max", "0", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option max=0: expected a whole number from 1 to 100000");
+        CHECK_INT(set("max", "100001", CONFIG_FILE), -EINVAL);
+        CHECK_INT(set("max", "-1", CONFIG_FILE), -EINVAL);
+        CHECK_INT(set("max", "", CONFIG_FILE), -EINVAL);
+        CHECK_INT(set("max", NULL, CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option max=: expected a value");
+        CHECK_INT(set("wait", "soon", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option wait=soon: expected seconds, such as 300 or 0.5");
+        CHECK_INT(set("oversubscribe", "perhaps", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option oversubscribe=perhaps: expected yes or no");
+        CHECK_INT(set("mode", "Pool", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option mode=Pool: expected pool or direct");
+        CHECK_INT(set("base", "root", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option base=root: expected an absolute path");
+        CHECK_INT(set("output_max", "1X", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option output_max=1X: expected bytes, such as 64M or 1G, from 1 to 9223372036854775807");
+        CHECK_INT(c.max, 4);
+        CHECK_STR(c.base, "/root");
+        config_deinit(&c);
+}
+
+static void together(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(set("min", "5", CONFIG_FILE), 0);
+        CHECK_INT(config_check(&c, &why), -EINVAL);
+        CHECK_STR(why.text, "option min=5: more than max=4");
+        CHECK_INT(set("max", "5", CONFIG_FILE), 0);
+        CHECK_INT(config_check(&c, &why), 0);
+        CHECK_INT(set("base", "", CONFIG_FILE), 0);
+        CHECK_INT(config_check(&c, &why), -EINVAL);
+        CHECK_STR(why.text, "option base: expected an absolute path");
+        config_deinit(&c);
+}
+
+static void variables(void) {
+        CHECK_INT(config_init(&c), 0);
+        setenv("TERMINAL_ENV", "modal", 1);
+        setenv("TERMINAL_MODAL_MODE", "direct", 1);
+        setenv("TERMINAL_MODAL_POOL_MAX", "", 1); /* empty is not set: the other name counts */
+        setenv("TERMINAL_MODAL_POOL_SIZE", "6", 1);
+        setenv("TERMINAL_CWD", "/work", 1);
+        setenv("TERMINAL_TIMEOUT", "30", 1);
+        CHECK_INT(set("timeout", "99", CONFIG_FILE), 0);
+        CHECK_INT(config_read_environment(&c, &why), 0);
+        CHECK_STR(c.backend, "modal");
+        CHECK_INT(c.mode, MODE_DIRECT);
+        CHECK_INT(c.max, 6);
+        CHECK_STR(c.base, "/work");
+        CHECK_INT(c.timeout_us, 30 * USEC_PER_SEC);
+        setenv("TERMINAL_MODAL_POOL_MAX", "3", 1);
+        CHECK_INT(config_read_environment(&c, &why), 0);
+        CHECK_INT(c.max, 3); /* the first name wins */
+        setenv("TERMINAL_MODAL_POOL_MAX", "many", 1);
+        CHECK_INT(config_read_environment(&c, &why), -EINVAL);
+        CHECK_STR(why.text, "environment variable TERMINAL_MODAL_POOL_MAX: option max=many: expected a whole number "
+                            "from 1 to 100000");
+        config_deinit(&c);
+}
+
+static const char *write_file(const char *text) {
+        static char path[] = "/tmp/modalpool-unit-config.XXXXXX";
+        int fd;
+
+        memcpy(path + strlen(path) - 6, "XXXXXX", 6);
+        fd = mkstemp(path);
+        CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+        close(fd);
+        return path;
+}
+
+/* Read a file with this text; its path, which stands before each sentence, is cut off. */
+static int read_text(const char *text) {
+        const char *path = write_file(text);
+        size_t len = strlen(path);
+        int r;
+
+        why.text[0] = '\0';
+        r = config_read_file(&c, path, &why);
+        if (r < 0) {
+                CHECK(!strncmp(why.text, path, len) && why.text[len] == ':');
+                memmove(why.text, why.text + len, strlen(why.text) - len + 1);
+        }
+        unlink(path);
+        return r;
+}
+
+static void file(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(set("history", "5", CONFIG_COMMAND_LINE), 0);
+        CHECK_INT(read_text("{\"max\": 9, \"wait\": 0.25, \"oversubscribe\": false,\n \"base\": \"/x\", "
+                            "\"history\": 7, \"output_max\": \"1M\"}"),
+                  0);
+        CHECK_INT(c.max, 9);
+        CHECK_INT(c.wait_us, 250000);
+        CHECK(!c.oversubscribe);
+        CHECK_STR(c.base, "/x");
+        CHECK_INT(c.output_max, 1 << 20);
+        CHECK_INT(c.history, 5);
+        CHECK_INT(read_text("{}"), 0);
+        config_deinit(&c);
+}
+
+static void file_errors(void) {
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(read_text("{\"max\": 9,\n\n\"min\" 1}"), -EINVAL);
+        CHECK(!strncmp(why.text, ":3: ", 4));
+        CHECK_INT(read_text("{\"max\": 9,\n\"max\": 8}"), -EINVAL);
+        CHECK(!strncmp(why.text, ":2: duplicate", 13));
+        CHECK_INT(read_text("[1]"), -EINVAL);
+        CHECK_STR(why.text, ": expected a JSON object, option to value");
+        CHECK_INT(read_text("{\"maximum\": 9}"), -ENOENT);
+        CHECK_STR(why.text, ": maximum is no option; modalpool -h lists them");
+        CHECK_INT(read_text("{\"max\": [9]}"), -EINVAL);
+        CHECK_STR(why.text, ": max: expected a string, a number, true or false");
+        CHECK_INT(read_text("{\"max\": -9}"), -EINVAL);
+        CHECK_STR(why.text, ": option max=-9: expected a whole number from 1 to 100000");
+        CHECK_INT(read_text("{\"max\": 1.5}"), -EINVAL);
+        CHECK_INT(read_text(""), -EINVAL);
+        CHECK_INT(config_read_file(&c, "/nonexistent/file", &why), -EINVAL);
+        CHECK(strstr(why.text, "/nonexistent/file") && strstr(why.text, "No such file"));
+        CHECK_INT(c.max, 4);
+        config_deinit(&c);
+}
+
+static void render(void) {
+        struct buf out = BUF_INIT(TEXT_FILE_MAX);
+        const char *value = NULL, *source = NULL;
+        json_int_t max = 0;
+        json_t *root;
+
+        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(set("max", "5", CONFIG_COMMAND_LINE), 0);
+        CHECK_INT(set("mode", "direct", CONFIG_FILE), 0);
+        CHECK_INT(set("env", "X=\xff", CONFIG_FILE), 0); /* no text: null in JSON, and no failure */
+        CHECK_INT(config_render(&c, &out), 0);
+        root = json_loads(buf_text(&out), 0, NULL);
+        CHECK_INT(json_unpack(root, "{s:{s:I,s:s}}", "max", "value", &max, "source", &source), 0);
+        CHECK_INT(max, 5);
+        CHECK_STR(source, "command line");
+        CHECK_INT(json_unpack(root, "{s:{s:s,s:s}}", "mode", "value", &value, "source", &source), 0);
+        CHECK_STR(value, "direct");
+        CHECK_STR(source, "file");
+        CHECK_INT(json_unpack(root, "{s:{s:s}}", "wait", "source", &source), 0);
+        CHECK_STR(source, "default");
+        CHECK(json_is_null(json_object_get(json_object_get(root, "env"), "value")));
+        json_decref(root);
+        buf_clear(&out);
+        CHECK_INT(config_render_help(&out), 0);
+        CHECK(strstr(buf_text(&out), "  max            environments at most (4)\n"));
+        buf_deinit(&out);
+        config_deinit(&c);
+}
+
+int main(void) {
+        static const char *const seeds_own[] = {
+                "TERMINAL_ENV", "TERMINAL_MODAL_MODE", "TERMINAL_MODAL_POOL_MAX", "TERMINAL_MODAL_POOL_SIZE",
+                "TERMINAL_CWD", "TERMINAL_TIMEOUT"
+        };
+
+        for (size_t i = 0; i < sizeof(seeds_own) / sizeof(seeds_own[0]); i++)
+                unsetenv(seeds_own[i]);
+        RUN(defaults);
+        RUN(precedence);
+        RUN(env_adds_up);
+        RUN(env_lines);
+        RUN(sentences);
+        RUN(together);
+        RUN(variables);
+        RUN(file);
+        RUN(file_errors);
+        RUN(render);
+        return check_done();
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+#include "pool/job.h"
+#include "pool/limits.h"
+#include "pool/util/watch.h"
+
+static struct check_dir dir;
+static unsigned told;
+
+static void on_change(struct watch *w) {
+        told++;
+}
+
+static struct job *make(const char *command, const char *input) {
+        struct blob c, i;
+        struct job *j = NULL;
+
+        blob_init(&c, dir.fd, COMMAND_SIZE_MAX);
+        blob_init(&i, dir.fd, INPUT_SIZE_MAX);
+        CHECK_INT(blob_append(&c, command, strlen(command)), 0);
+        CHECK_INT(blob_append(&i, input, strlen(input)), 0);
+        CHECK_INT(job_new(&j, 3, 1, dir.fd, 100, &c, &i), 0);
+        CHECK_INT(c.size, 0); /* the bytes are the job's now */
+        CHECK_INT(i.size, 0);
+        blob_deinit(&c);
+        blob_deinit(&i);
+        return j;
+}
+
+static void life(void) {
+        struct job *j = make("true", "in");
+        struct result r = {};
+        struct watch w;
+
+        watch_init(&w, on_change);
+        watch_add(&j->watches, &w);
+        CHECK_INT(j->state, JOB_QUEUED);
+        CHECK_INT(j->number, 1);
+        CHECK_INT(j->command.size, 4);
+        CHECK_INT(j->input.size, 2);
+        job_set_state(j, JOB_STARTING);
+        job_set_state(j, JOB_RUNNING);
+        CHECK_INT(told, 2);
+        j->cwd = strdup("x");
+        j->env = strdup("A=1");
+        job_end(j, &r, 3, 77);
+        CHECK_INT(told, 3);
+        CHECK(job_ended(j) && j->code == RESULT_OK && j->exit_code == 3 && j->ended_us == 77);
+        CHECK(!j->error && !j->cwd && !j->env && !j->lease);
+        CHECK_INT(j->input.size, 0);   /* nobody needs it any more */
+        CHECK_INT(j->command.size, 4); /* this one can still be read */
+        watch_remove(&w);
+        job_unref(j);
+        job_unref(NULL);
+}
+
+static void the_first_remark_stays(void) {
+        struct job *j = make("x", "");
+        struct result r;
+
+        job_remark(j, "");
+        CHECK(!j->error);
+        job_remark(j, "killed");
+        job_remark(j, "later");
+        result_set(&r, RESULT_LOST, "gone");
+        job_end(j, &r, 0, 1);
+        CHECK_STR(j->error, "killed");
+        CHECK_INT(j->code, RESULT_LOST);
+        job_unref(j);
+}
+
+static void references(void) {
+        struct job *j = make("x", ""), *reader = job_ref(j);
+        struct result r = {};
+
+        CHECK_INT(spool_append(j->spool, STREAM_STDOUT, "out", 3), 0);
+        job_end(j, &r, 0, 1);
+        job_unref(j);
+        CHECK_INT(spool_size(reader->spool, VIEW_OUTPUT), 3);
+        CHECK_INT(check_dir_entries(&dir), 1);
+        job_unref(reader);
+        CHECK_INT(check_dir_entries(&dir), 0);
+}
+
+static void names(void) {
+        CHECK_STR(job_state_name(JOB_QUEUED), "queued");
+        CHECK_STR(job_state_name(JOB_STARTING), "starting");
+        CHECK_STR(job_state_name(JOB_RUNNING), "running");
+        CHECK_STR(job_state_name(JOB_ENDED), "ended");
+}
+
+int main(void) {
+        dir = check_dir_make();
+        RUN(life);
+        RUN(the_first_remark_stays);
+        RUN(references);
+        RUN(names);
+        check_dir_remove(&dir);
+        return check_done();
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
+#include "pool/limits.h"
+#include "rig.h"
+
+#define SECOND USEC_PER_SEC
+
+static int try_name(const char *name) {
+        struct lease *l;
+        int r = lease_create(rig.table, name, 0, 0, &l);
+
+        if (r == 0)
+                lease_release(l);
+        return r;
+}
+
+static void names(void) {
+        char longest[202];
+
+        rig_start();
+        CHECK_INT(try_name("t1"), 0);
+        CHECK_INT(try_name("a"), 0);
+        CHECK_INT(try_name("a b'\"$(x)`;&|*?\\-"), 0); /* a name is bytes, no shell sees it bare */
+        CHECK_INT(try_name("gr\xc3\xbc\xc3\x9f"), 0);
+        CHECK_INT(try_name("x..y."), 0);
+        CHECK_INT(try_name("-rf"), 0);
+        CHECK_INT(try_name(""), -EINVAL);
+        CHECK_INT(try_name("."), -EINVAL);
+        CHECK_INT(try_name(".."), -EINVAL);
+        CHECK_INT(try_name(".pool"), -EINVAL);
+        CHECK_INT(try_name("a/b"), -EINVAL);
+        CHECK_INT(try_name("a\nb"), -EINVAL);
+        CHECK_INT(try_name("a\x01"), -EINVAL);
+        CHECK_INT(try_name("a\x7f"), -EINVAL);
+        CHECK_INT(try_name("\xff"), -EINVAL);
+        CHECK_INT(try_name("a\xc3"), -EINVAL);
+        CHECK_INT(try_name("\xed\xa0\x80"), -EINVAL);
+        memset(longest, 'x', 201);
+        longest[201] = '\0';
+        CHECK_INT(try_name(longest), -ENAMETOOLONG);
+        longest[200] = '\0';
+        CHECK_INT(try_name(longest), 0);
+        CHECK_INT(leases_count(rig.table), 0);
+        rig_stop();
+}
+
+static void table(void) {
+        struct lease *a, *b, *c;
+
+        rig_start();
+        rig.config.max_leases = 3;
+        a = rig_lease("a");
+        b = rig_lease("b");
+        CHECK_INT(try_name("a"), -EEXIST);
+        leases_drain(rig.table, true);
+        CHECK_INT(try_name("c"), -EAGAIN);
+        CHECK_INT(try_name("a"), -EEXIST);
+        leases_drain(rig.table, false);
+        c = rig_lease("c");
+        CHECK_INT(try_name("d"), -EAGAIN);
+        CHECK_INT(leases_count(rig.table), 3);
+        CHECK(leases_find(rig.table, "b") == b && !leases_find(rig.table, "B"));
+        CHECK(leases_find_serial(rig.table, lease_serial(c)) == c);
+        CHECK(leases_after(rig.table, 0) == a && leases_after(rig.table, lease_serial(a)) == b);
+        lease_release(b);
+        CHECK(leases_after(rig.table, lease_serial(a)) == c);
+        CHECK(leases_after(rig.table, lease_serial(a) + 1) == c); /* b's serial, which is gone */
+        CHECK(!leases_after(rig.table, lease_serial(c)));
+        CHECK(!leases_find(rig.table, "b"));
+        CHECK_STR(lease_name(c), "c");
+        CHECK_INT(lease_uid(c), 1000);
+        CHECK_INT(lease_gid(c), 100);
+        CHECK(lease_serial(rig_lease("b")) > lease_serial(c)); /* the name is free, the serial new */
+        rig_stop();
+}
+
+static void first_come_first_served(void) {
+        struct lease *a, *b, *c, *d;
+
+        rig_start();
+        a = rig_lease("a");
+        b = rig_lease("b");
+        c = rig_lease("c");
+        d = rig_lease("d");
+        CHECK_INT(lease_state(a), LEASE_WAITING);
+        CHECK(!lease_environment(a));
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(a), "sb-1");
+        CHECK_STR(lease_environment(b), "sb-2");
+        CHECK_INT(lease_state(c), LEASE_WAITING);
+        lease_release(a);
+        rig_run(0); /* never used: no clean-up, no round trip */
+        CHECK_STR(lease_environment(c), "sb-1");
+        lease_release(c);
+        lease_release(d);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig_stop();
+}
+
+static void jobs_in_order(void) {
+        struct lease *l;
+        struct job *one, *two;
+
+        rig_start();
+        l = rig_lease("t1");
+        one = rig_job(l, "one");
+        two = rig_job(l, "two");
+        CHECK_INT(one->state, JOB_QUEUED);
+        CHECK_INT(lease_queued(l), 2);
+        rig_run(SIM_DELAY_US); /* created */
+        CHECK_INT(one->state, JOB_STARTING);
+        rig_run(SIM_DELAY_US);
+        CHECK(one->state == JOB_ENDED && one->code == RESULT_OK && one->exit_code == 0 && !one->error);
+        CHECK_INT(two->state, JOB_STARTING);
+        CHECK(lease_current(l) == two && lease_newest(l) == two);
+        CHECK(lease_job(l, 1) == one && lease_job(l, 2) == two && !lease_job(l, 3) && !lease_job(l, 0));
+        rig_run(SECOND);
+        CHECK_INT(two->state, JOB_ENDED);
+        CHECK_INT(rig.backend.totals.execs, 2);
+        job_unref(one);
+        job_unref(two);
+        rig_stop();
+}
+
+static void timeout_and_kill(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t1");
+        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "1.5"), 0);
+        j = rig_job(l, "sleep");
+        rig_run(SIM_DELAY_US * 3 / 2);
+        rig_hold("sb-1", false);
+        rig_run(3 * SECOND);
+        CHECK_INT(j->state, JOB_STARTING); /* it is held before its start: no timeout yet */
+        CHECK_INT(lease_command(l, "kill"), 0);
+        rig_run(SECOND);
+        CHECK(j->state == JOB_ENDED && j->code == RESULT_OK && j->exit_code == 137);
+        CHECK_STR(j->error, "killed through ctl");
+        job_unref(j);
+
+        j = rig_job(l, "sleep");
+        rig_prolong("sb-1");
+        rig_run(SECOND);
+        CHECK_INT(j->state, JOB_RUNNING);
+        rig_run(SECOND);
+        CHECK(j->state == JOB_ENDED && j->code == RESULT_OK && j->exit_code == 124);
+        CHECK_STR(j->error, "timed out after 1.5 s");
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        job_unref(j);
+        rig_stop();
+}
+
+static void kill_ignored(void) {
+        struct lease *l;
+        struct job *j, *next;
+
+        rig_start();
+        l = rig_lease("t1");
+        j = rig_job(l, "stuck");
+        next = rig_job(l, "never");
+        rig_run(SIM_DELAY_US);
+        rig_hold("sb-1", true);
+        CHECK_INT(lease_command(l, "kill"), 0);
+        rig_run(10 * SECOND - 1);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        rig_run(1);
+        CHECK_INT(lease_state(l), LEASE_LOST);
+        CHECK(j->state == JOB_ENDED && j->code == RESULT_LOST && next->code == RESULT_LOST);
+        CHECK_STR(lease_error(l), "environment sb-1 given up: job 1 did not end when killed within 10 s");
+        CHECK_INT(lease_accepts(l), RESULT_LOST);
+        job_unref(j);
+        job_unref(next);
+        CHECK_INT(lease_command(l, "renew"), 0);
+        CHECK_INT(lease_state(l), LEASE_WAITING);
+        CHECK_INT(lease_code(l), RESULT_OK);
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(l), "sb-2");
+        CHECK_INT(lease_command(l, "renew"), -EINVAL);
+        rig_stop();
+}
+
+static void environment_dies(void) {
+        struct lease *l;
+        struct job *running, *late;
+
+        rig_start();
+        l = rig_lease("t1");
+        rig_run(SECOND);
+        running = rig_job(l, "x");
+        sim_sandbox_die(sim_backend_find(&rig.backend, "sb-1"));
+        CHECK_INT(lease_state(l), LEASE_LOST);
+        CHECK_STR(running->error, "environment sb-1: died");
+        CHECK(running->code == RESULT_LOST && !lease_current(l));
+        late = rig_job(l, "y"); /* opened before: it fails like those before it */
+        CHECK(late->state == JOB_ENDED && late->code == RESULT_LOST);
+        CHECK_STR(late->error, "environment sb-1: died");
+        CHECK_INT(lease_queued(l), 0);
+        job_unref(running);
+        job_unref(late);
+        rig_stop();
+}
+
+static void waits_too_long(void) {
+        struct lease *a, *b, *c;
+
+        rig_start();
+        rig.config.max = 1;
+        rig.config.oversubscribe = false;
+        rig.config.wait_us = 5 * SECOND;
+        a = rig_lease("a");
+        rig_run(SECOND);
+        b = rig_lease("b");
+        rig_run(5 * SECOND);
+        CHECK_INT(lease_state(b), LEASE_FAILED);
+        CHECK_INT(lease_code(b), RESULT_TIMEOUT);
+        CHECK_STR(lease_error(b),
+                  "waited 5 s for an environment; all 1 are in use; release a lease, or raise max or wait");
+
+        rig.config.oversubscribe = true;
+        c = rig_lease("c");
+        rig_run(5 * SECOND + SIM_DELAY_US);
+        CHECK_INT(lease_state(c), LEASE_LEASED);
+        CHECK_INT(pool_totals(rig.pool)->oversubscribed, 1);
+        CHECK_INT(pool_count_all(rig.pool), 2);
+        lease_release(a);
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 1);
+        CHECK_STR(lease_environment(c), "sb-2");
+        rig_stop();
+}
+
+static void cannot_create(void) {
+        struct lease *l;
+
+        rig_start();
+        rig.backend.rates.create_fails = 1000;
+        l = rig_lease("a");
+        rig_run(100 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_WAITING);
+        CHECK_STR(lease_error(l), "create: did not work"); /* while it waits it says for what */
+        CHECK(rig.backend.totals.creates >= 6 && rig.backend.totals.creates <= 10); /* 0.5 1 2 4 8 16 30 30 s */
+        rig.backend.rates.create_hopeless = 1000;
+        rig_run(31 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_FAILED);
+        CHECK(lease_code(l) == RESULT_INVALID || lease_code(l) == RESULT_DENIED);
+        CHECK_STR(lease_error(l), "create: refused");
+        rig_stop();
+}
+
+static void queue_and_history(void) {
+        struct lease *l;
+        struct job *jobs[65];
+
+        rig_start();
+        rig.config.history = 3;
+        l = rig_lease("t1");
+        for (int i = 0; i < 65; i++) {
+                CHECK_INT(lease_accepts(l), i < 64 ? RESULT_OK : RESULT_BUSY);
+                jobs[i] = rig_job(l, "x"); /* the last one was opened in time */
+        }
+        CHECK_INT(lease_queued(l), 65);
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(lease_command(l, "cancel"), 0);
+        CHECK_INT(lease_queued(l), 0);
+        CHECK_INT(jobs[0]->state, JOB_STARTING);
+        CHECK(jobs[64]->state == JOB_ENDED && jobs[64]->code == RESULT_FAILED);
+        CHECK_STR(jobs[64]->error, "cancelled through ctl before it ran");
+        rig_run(SECOND);
+        CHECK(jobs[0]->code == RESULT_OK && jobs[0]->state == JOB_ENDED);
+        CHECK(!lease_job(l, 62) && lease_job(l, 63) && lease_job(l, 65));
+        for (int i = 0; i < 65; i++)
+                job_unref(jobs[i]);
+        rig_stop();
+}
+
+static const char *setting(const struct lease *l, enum lease_setting which) {
+        static struct buf out = BUF_INIT(1000);
+        static char text[1000];
+
+        buf_clear(&out);
+        CHECK_INT(lease_get(l, which, &out), 0);
+        snprintf(text, sizeof(text), "%s", buf_text(&out));
+        buf_deinit(&out);
+        return text;
+}
+
+static void settings(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t 1");
+        CHECK_STR(setting(l, SETTING_CWD), "/root/hermes_tasks/t 1\n");
+        CHECK_STR(setting(l, SETTING_TIMEOUT), "180\n");
+        CHECK_STR(setting(l, SETTING_ENV), "");
+        CHECK_INT(lease_set(l, SETTING_CWD, "sub"), 0);
+        CHECK_STR(setting(l, SETTING_CWD), "sub\n");
+        CHECK_INT(lease_set(l, SETTING_CWD, "a\nb"), -EINVAL);
+        CHECK_STR(lease_error(l), "cwd: \"a b\": expected one line, a path");
+        CHECK_STR(setting(l, SETTING_CWD), "sub\n");
+        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0.25"), 0);
+        CHECK(!lease_error(l));
+        CHECK_STR(setting(l, SETTING_TIMEOUT), "0.25\n");
+        CHECK_INT(lease_check_setting(l, SETTING_TIMEOUT, "soon"), -EINVAL);
+        CHECK_STR(lease_error(l), "timeout: \"soon\": expected seconds, such as 60, or 0 for none");
+        CHECK_INT(lease_set(l, SETTING_TIMEOUT, ""), 0);
+        CHECK_STR(setting(l, SETTING_TIMEOUT), "180\n");
+        CHECK_INT(lease_set(l, SETTING_ENV, "A=1\nB=x y"), 0);
+        CHECK_STR(setting(l, SETTING_ENV), "A=1\nB=x y\n");
+        CHECK_INT(lease_set(l, SETTING_ENV, "A=1\n2"), -EINVAL);
+        CHECK_STR(lease_error(l), "env: \"2\" is not KEY=VALUE");
+        CHECK_INT(lease_command(l, "explode now"), -EINVAL);
+        CHECK_STR(lease_error(l), "ctl: \"explode now\": unknown; known are kill, signal NAME, cancel, renew");
+        CHECK_INT(lease_command(l, "signal FOO"), -EINVAL);
+        CHECK_STR(lease_error(l), "ctl: \"signal FOO\": signal takes a signal's name, such as INT");
+        CHECK_INT(lease_command(l, "signal   INT"), 0);
+        CHECK(!lease_error(l));
+        rig_stop();
+}
+
+static void released_and_still_held(void) {
+        struct lease *l;
+        struct job *running, *queued, *j;
+        struct blob b;
+
+        rig_start();
+        l = lease_ref(rig_lease("t1"));
+        running = rig_job(l, "x");
+        queued = rig_job(l, "y");
+        rig_run(SIM_DELAY_US);
+        lease_release(l);
+        CHECK_INT(lease_state(l), LEASE_RELEASED);
+        CHECK(running->code == RESULT_RELEASED && queued->code == RESULT_RELEASED);
+        CHECK_STR(queued->error, "lease t1 was released");
+        CHECK_STR(lease_error(l), "lease t1 was released");
+        blob_init(&b, rig.dir.fd, 100);
+        CHECK_INT(lease_submit(l, &b, &j), -ESTALE);
+        CHECK_INT(lease_command(l, "kill"), -ESTALE);
+        CHECK_INT(lease_set(l, SETTING_CWD, ""), -ESTALE);
+        CHECK(!lease_newest(l) && !lease_current(l) && !lease_environment(l));
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CLEANING), 1);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        lease_unref(l);
+        job_unref(running);
+        job_unref(queued);
+        rig_stop();
+}
+
+int main(void) {
+        RUN(names);
+        RUN(table);
+        RUN(first_come_first_served);
+        RUN(jobs_in_order);
+        RUN(timeout_and_kill);
+        RUN(kill_ignored);
+        RUN(environment_dies);
+        RUN(waits_too_long);
+        RUN(cannot_create);
+        RUN(queue_and_history);
+        RUN(settings);
+        RUN(released_and_still_held);
+        return check_done();
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "check.h"
+#include "pool/spool.h"
+#include "prng.h"
+
+static struct check_dir dir;
+
+static struct spool *make(uint64_t max) {
+        struct spool *s = NULL;
+
+        CHECK_INT(spool_new(&s, dir.fd, "7.1", max), 0);
+        return s;
+}
+
+/* What a view holds, read whole, as text. */
+static const char *contents(struct spool *s, enum view view) {
+        static char text[200];
+        ssize_t n;
+
+        spool_open(s);
+        n = spool_read(s, view, 0, text, sizeof(text) - 1);
+        spool_close(s);
+        if (n < 0)
+                return "(error)";
+        text[n] = '\0';
+        return text;
+}
+
+static void put(struct spool *s, enum stream stream, const char *text) {
+        CHECK_INT(spool_append(s, stream, text, strlen(text)), 0);
+}
+
+static void nothing(void) {
+        struct spool *s = make(100);
+        char c;
+
+        CHECK_INT(spool_size(s, VIEW_OUTPUT), 0);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "");
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "", 0), 0);
+        CHECK_INT(spool_read(s, VIEW_OUTPUT, 0, &c, 1), -EBADF); /* outside open and close */
+        spool_end(s);
+        CHECK_STR(contents(s, VIEW_STDERR), "");
+        CHECK_INT(check_dir_entries(&dir), 0); /* a job that prints nothing costs no file */
+        spool_unref(s);
+        spool_unref(NULL);
+}
+
+static void one_stream(void) {
+        struct spool *s = make(100);
+
+        put(s, STREAM_STDERR, "err");
+        put(s, STREAM_STDERR, "or");
+        CHECK_INT(check_dir_entries(&dir), 1); /* no order to keep */
+        CHECK_STR(contents(s, VIEW_STDERR), "error");
+        CHECK_STR(contents(s, VIEW_STDOUT), "");
+        CHECK_STR(contents(s, VIEW_OUTPUT), "error");
+        spool_unref(s);
+        CHECK_INT(check_dir_entries(&dir), 0);
+}
+
+static void two_streams(void) {
+        struct spool *s = make(100);
+
+        put(s, STREAM_STDERR, "1");
+        put(s, STREAM_STDOUT, "two");
+        put(s, STREAM_STDOUT, "2");
+        put(s, STREAM_STDERR, "three");
+        put(s, STREAM_STDOUT, "4");
+        CHECK_INT(check_dir_entries(&dir), 3);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "1two2three4");
+        CHECK_STR(contents(s, VIEW_STDOUT), "two24");
+        CHECK_STR(contents(s, VIEW_STDERR), "1three");
+        spool_end(s);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "1two2three4");
+        spool_unref(s);
+        CHECK_INT(check_dir_entries(&dir), 0);
+}
+
+static void maximum(void) {
+        struct spool *s = make(10);
+
+        put(s, STREAM_STDOUT, "12345");
+        put(s, STREAM_STDERR, "6789");
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "abc", 3), -EFBIG); /* as much as fits */
+        CHECK_INT(spool_size(s, VIEW_OUTPUT), 10);
+        CHECK_INT(spool_append(s, STREAM_STDERR, "x", 1), -EFBIG);
+        CHECK_INT(spool_append(s, STREAM_STDERR, "", 0), 0);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "123456789a");
+        spool_unref(s);
+
+        s = make(5);
+        put(s, STREAM_STDOUT, "12345"); /* exactly the maximum is fine */
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "6", 1), -EFBIG);
+        CHECK_STR(contents(s, VIEW_STDOUT), "12345");
+        spool_unref(s);
+}
+
+static unsigned open_descriptors(void) {
+        struct check_dir fds = { .path = "/proc/self/fd" };
+
+        return check_dir_entries(&fds);
+}
+
+static void descriptors(void) {
+        unsigned before = open_descriptors();
+        struct spool *s = make(100);
+
+        put(s, STREAM_STDOUT, "a");
+        put(s, STREAM_STDERR, "b");
+        spool_open(s);
+        spool_end(s);
+        CHECK_INT(open_descriptors(), before + 3);
+        spool_open(s);
+        spool_close(s);
+        CHECK_INT(open_descriptors(), before + 3); /* one reader is left */
+        spool_close(s);
+        CHECK_INT(open_descriptors(), before);
+        spool_unref(spool_ref(s)); /* the files stay for the other reference */
+        CHECK_INT(check_dir_entries(&dir), 3);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "ab");
+        CHECK_INT(open_descriptors(), before);
+        spool_unref(s);
+        CHECK_INT(check_dir_entries(&dir), 0);
+}
+
+static void name_taken(void) {
+        struct spool *a = make(100), *b = make(100);
+
+        put(a, STREAM_STDOUT, "a");
+        CHECK_INT(spool_append(b, STREAM_STDOUT, "b", 1), -EEXIST); /* never over another's file */
+        CHECK_STR(contents(a, VIEW_STDOUT), "a");
+        spool_unref(b);
+        CHECK_INT(check_dir_entries(&dir), 1);
+        spool_unref(a);
+}
+
+/* The disk is full, here by a limit, just as the order file gets its second record; then it is not. */
+static void full_disk(void) {
+        struct spool *s = make(1000);
+        struct rlimit old, tight;
+
+        put(s, STREAM_STDERR, "1");
+        CHECK_INT(getrlimit(RLIMIT_FSIZE, &old), 0);
+        tight = (struct rlimit){ 30, old.rlim_max };
+        signal(SIGXFSZ, SIG_IGN);
+        CHECK_INT(setrlimit(RLIMIT_FSIZE, &tight), 0);
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "2", 1), -EFBIG);
+        CHECK_INT(setrlimit(RLIMIT_FSIZE, &old), 0);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "1");
+        put(s, STREAM_STDOUT, "2");
+        put(s, STREAM_STDERR, "3");
+        CHECK_STR(contents(s, VIEW_OUTPUT), "123");
+        CHECK_STR(contents(s, VIEW_STDOUT), "2");
+        CHECK_STR(contents(s, VIEW_STDERR), "13");
+        spool_unref(s);
+}
+
+/* random writes and reads against a model in memory */
+
+#define MODEL_MAX 60000
+
+struct model {
+        char bytes[3][MODEL_MAX]; /* by view */
+        uint64_t size[3];
+};
+
+static void model_append(struct model *m, enum stream stream, const char *data, size_t len) {
+        memcpy(m->bytes[stream] + m->size[stream], data, len);
+        m->size[stream] += len;
+        memcpy(m->bytes[VIEW_OUTPUT] + m->size[VIEW_OUTPUT], data, len);
+        m->size[VIEW_OUTPUT] += len;
+}
+
+static bool same(struct prng *p, struct spool *s, const struct model *m) {
+        static char data[MODEL_MAX + 10];
+        enum view view = prng_below(p, 3);
+        uint64_t size = m->size[view], offset = prng_below(p, size + 3);
+        size_t len = prng_scaled(p, MODEL_MAX), expected = offset < size ? size - offset : 0;
+        ssize_t n = spool_read(s, view, offset, data, len);
+
+        if (expected > len)
+                expected = len;
+        return spool_size(s, view) == size && n == (ssize_t)expected &&
+               !memcmp(data, m->bytes[view] + offset, expected);
+}
+
+static bool run_seed(uint64_t seed) {
+        static char data[MODEL_MAX];
+        static struct model m;
+        struct prng p = { seed };
+        uint64_t max = prng_below(&p, MODEL_MAX) + 1;
+        struct spool *s = make(max);
+        bool good = true;
+
+        m = (struct model){};
+        spool_open(s);
+        for (int i = 0; i < 300 && good; i++) {
+                enum stream stream = prng_chance(&p, 100) ? STREAM_STDERR : STREAM_STDOUT;
+                size_t len = prng_scaled(&p, seed % 2 ? 100 : 5000), fits = max - m.size[VIEW_OUTPUT];
+
+                for (size_t k = 0; k < len; k++)
+                        data[k] = (char)prng_next(&p);
+                good = spool_append(s, stream, data, len) == (len > fits ? -EFBIG : 0);
+                model_append(&m, stream, data, len < fits ? len : fits);
+                for (int k = 0; k < 4; k++)
+                        good = good && same(&p, s, &m);
+        }
+        spool_end(s);
+        spool_close(s);
+        spool_open(s);
+        for (int k = 0; k < 20; k++)
+                good = good && same(&p, s, &m);
+        spool_close(s);
+        spool_unref(s);
+        return good && check_dir_entries(&dir) == 0;
+}
+
+static void random_interleaving(void) {
+        for (uint64_t seed = 1; seed <= 100; seed++)
+                if (!run_seed(seed)) {
+                        printf("# seed %d\n", (int)seed);
+                        CHECK(!"the spool differs from the model");
+                        return;
+                }
+}
+
+int main(void) {
+        dir = check_dir_make();
+        RUN(nothing);
+        RUN(one_stream);
+        RUN(two_streams);
+        RUN(maximum);
+        RUN(descriptors);
+        RUN(name_taken);
+        RUN(full_disk);
+        RUN(random_interleaving);
+        check_dir_remove(&dir);
+        return check_done();
+}
