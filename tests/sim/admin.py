@@ -1,0 +1,144 @@
+"""The admin endpoint: plain HTTP and JSON on loopback, for tests and for the curious."""
+
+import time
+
+from aiohttp import web
+from google.protobuf.json_format import MessageToDict
+from modal_proto import api_pb2
+
+from . import settings
+from .dispatch import die
+from .sandbox import Result
+
+
+class Admin:
+    def __init__(self, simulator):
+        self.sim = simulator
+
+    async def start(self):
+        app = web.Application(middlewares=[self.explain], client_max_size=16 << 20)
+        app.add_routes([
+            web.get("/stats", self.stats),
+            web.get("/trace", self.trace),
+            web.get("/sandboxes", self.sandboxes),
+            web.get("/faults", self.get_faults),
+            web.post("/faults", self.set_faults),
+            web.get("/config", self.get_config),
+            web.post("/config", self.set_config),
+            web.post("/reset", self.reset),
+            web.post("/secret", self.secret),
+            web.post("/sandbox/{id}/kill", self.kill),
+            web.post("/router/move", self.move),
+            web.post("/connections/reset", self.reset_connections),
+            web.post("/jwt/expire", self.expire),
+        ])
+        self.runner = web.AppRunner(app, access_log=None)
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]
+
+    async def stop(self):
+        await self.runner.cleanup()
+
+    @web.middleware
+    async def explain(self, request, handler):
+        try:
+            return await handler(request)
+        except (ValueError, TypeError) as e:
+            return web.json_response({"error": str(e)}, status=400)
+
+    async def body(self, request):
+        return await request.json() if request.can_read_body else {}
+
+    async def stats(self, request):
+        return web.json_response(self.sim.books.stats())
+
+    async def trace(self, request):
+        """The newest calls one by one; ?method=, ?sandbox= and ?exec= narrow them."""
+        wanted = {k: v for k, v in request.query.items() if k in ("method", "sandbox", "exec", "status")}
+        return web.json_response([c for c in self.sim.books.trace if all(c[k] == v for k, v in wanted.items())])
+
+    async def sandboxes(self, request):
+        """Every sandbox since the last reset, with what was asked for at its creation."""
+        def describe(s):
+            return {
+                "id": s.id, "task_id": s.task_id, "version": s.version, "tags": s.tags, "app_id": s.app_id,
+                "running": s.running, "result": s.result and Result.GenericStatus.Name(s.result.status),
+                "created_at": s.created_at, "execs": list(s.execs),
+                "definition": MessageToDict(s.definition, preserving_proto_field_name=True),
+                "outbound": s.outbound and MessageToDict(s.outbound, preserving_proto_field_name=True)}
+        return web.json_response([describe(s) for s in self.sim.world.sandboxes.values()])
+
+    async def get_faults(self, request):
+        return web.json_response({"seed": self.sim.plan.seed, "rules": [vars(r) for r in self.sim.plan.rules]})
+
+    async def set_faults(self, request):
+        self.sim.plan.set(await self.body(request))
+        return web.json_response({"rules": len(self.sim.plan.rules)})
+
+    async def get_config(self, request):
+        return web.json_response(dict(vars(settings.current), token_secret="***"))
+
+    async def set_config(self, request):
+        settings.current.update(await self.body(request))
+        return web.json_response({})
+
+    async def reset(self, request):
+        """Ends all sandboxes and clears faults and books; {"keep": ["books", …]} spares some."""
+        keep = (await self.body(request)).get("keep", [])
+        if "faults" not in keep:
+            self.sim.plan.set({})
+        if "sandboxes" not in keep:
+            await self.sim.world.reset()
+            self.sim.control.created.clear()
+            self.sim.objects.clear()
+        if "books" not in keep:
+            self.sim.books.clear()
+            for sandbox in self.sim.world.live():
+                self.sim.books.adopt(sandbox)
+        return web.json_response({})
+
+    async def secret(self, request):
+        """Makes a named secret, as a user would on Modal's site: {"name": …, "env": {…}}."""
+        values = await self.body(request)
+        secret_id = self.sim.objects.secret(api_pb2.SecretGetOrCreateRequest(
+            deployment_name=values["name"], env_dict=values.get("env", {}),
+            object_creation_type=api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS))
+        return web.json_response({"secret_id": secret_id})
+
+    async def kill(self, request):
+        """An accident: the sandbox dies with everything in it, and nobody is told."""
+        sandbox = self.sim.world.sandboxes.get(request.match_info["id"])
+        if sandbox is None:
+            return web.json_response({"error": "no such sandbox"}, status=404)
+        die(sandbox)
+        await sandbox.gone()
+        return web.json_response({"result": Result.GenericStatus.Name(sandbox.result.status)})
+
+    async def move(self, request):
+        """The router gets a new port; the old one resets what it has and refuses the rest."""
+        old = await self.sim.move_router()
+        return web.json_response({"old_url": old, "url": self.sim.router_url(False)})
+
+    async def reset_connections(self, request):
+        """Resets every connection of {"listener": "control" | "router"}, or of both."""
+        wanted = (await self.body(request)).get("listener")
+        reset = 0
+        for listener in (self.sim.front, self.sim.router_front):
+            if wanted in (None, listener.name):
+                reset += len(listener.connections)
+                listener.reset_all()
+        return web.json_response({"reset": reset})
+
+    async def expire(self, request):
+        """All router tokens given out so far count as expired; {"cut": true} also ends open streams."""
+        self.sim.tokens.expire_all()
+        if (await self.body(request)).get("cut"):
+            self.sim.router.cut_before = time.time()
+            for sandbox in self.sim.world.live():
+                for entry in sandbox.execs.values():
+                    for spool in (entry.process.stdout, entry.process.stderr):
+                        if spool:
+                            spool.wake()
+        return web.json_response({})

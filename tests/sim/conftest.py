@@ -1,0 +1,110 @@
+import json
+import os
+import subprocess
+import time
+
+import grpc
+import pytest
+
+from .client import Client
+from .simulator import Simulator
+
+
+def leftovers(mark):
+    """Files and processes whose name or command line holds the mark."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if mark.encode() in f.read():
+                    found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def eventually(condition, seconds=15):
+    """Asks until the answer is yes; what it was in the end."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert answer
+    return answer
+
+
+@pytest.fixture(scope="module")
+def sim(tmp_path_factory):
+    """One simulator for a module; each test begins with empty books and no faults.
+
+    At the end nothing of it may be left: no process, no file.
+    """
+    directory = tmp_path_factory.mktemp("sim")
+    with Simulator(directory=directory) as simulator:
+        yield simulator
+    assert os.listdir(directory) == []
+    assert leftovers(str(directory)) == []
+
+
+@pytest.fixture
+def client(sim):
+    sim.reset()
+    with Client(sim) as plain:
+        yield plain
+
+
+@pytest.fixture
+def box(client):
+    with client.create() as sandbox:
+        yield sandbox
+
+
+class Refused:
+    """`with refused("UNAVAILABLE") as r:`, then r.error."""
+
+    def __init__(self, *codes):
+        self.codes = codes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        assert isinstance(error, grpc.RpcError), f"expected {self.codes}, got {error!r}"
+        self.error = error
+        self.code = error.code().name
+        assert self.code in self.codes, error
+        return True
+
+
+@pytest.fixture
+def refused():
+    return Refused
+
+
+def witness(argv, sim, **options):
+    """Runs an SDK's witness and returns what it said."""
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def check_witness(said, stats, flavour):
+    """What each SDK must have seen, and that the simulator's books agree."""
+    box = said["sandbox"]
+    assert (said["stdout"], said["stderr"], said["code"]) == (f"out\n{flavour}\n", "err\n", 7)
+    assert (said["echoed"], said["echoed_code"]) == ("line 0\nline 1\nline 2\n", 0)
+    assert said["zeros"] == 3000000
+    assert said["signal"] == 128 + 9
+    assert said["workdir"] == "/tmp\n"
+    assert said["polled"] is None
+    assert (said["listed"], said["other"], said["moved"], said["after"]) == ([box], [], [box], [])
+    assert said["tags"] == {"pool": "w2"}
+    assert "manifest for unknown/image not found" in said["unknown"]
+
+    assert stats["sandboxes"] == {"created": 1, "ended": {"terminated": 1}, "live": {}}
+    assert [e["starts"] for e in stats["execs"].values()] == [1] * 5
+    assert {e["sandbox"] for e in stats["execs"].values()} == {box}
+    assert sorted((e["code"], e["signal"]) for e in stats["execs"].values() if e["signal"] is None) == [
+        (0, None)] * 3 + [(7, None)]
+    assert stats["rpcs"]["TaskExecStart"] == stats["statuses"]["TaskExecStart"]["OK"] == 5
+    assert stats["unknown_methods"] == {}
+    assert stats["open_calls"] == {}

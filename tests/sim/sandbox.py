@@ -1,0 +1,266 @@
+"""Sandboxes: each is a real bubblewrap sandbox with real processes in it.
+
+A sandbox has the host's /usr to read, a root of its own in memory to write
+(with /root and /tmp), its own processes, /proc and an empty network. It has
+one uid, 0, which outside is nobody special to the rest of the system only in
+so far as the simulator is: run the simulator where you would run the tests.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import time
+
+from modal_proto import api_pb2
+
+from . import ids, settings
+from .launcher import LaunchError
+from .process import Process
+
+Result = api_pb2.GenericResult
+SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+SYSTEM_FILES = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/ld.so.cache",
+                "/etc/alternatives", "/etc/ssl", "/etc/debian_version", "/etc/os-release")
+BASE_ENV = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+}
+# Writes to its descriptor 3 when everything around it is in place, and
+# becomes the entrypoint.
+READY_SCRIPT = 'echo ready >&3; exec 3>&- 4>&-; exec "$@"'
+LIFETIME_DEFAULT = 300
+LIFETIME_MAX = 86400
+
+
+def bubblewrap(workdir, volumes):
+    argv = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
+            "--die-with-parent", "--hostname", "modal", "--info-fd", "4", "--ro-bind", "/usr", "/usr"]
+    for name in SYSTEM_LINKS:
+        if os.path.islink("/" + name):
+            argv += ["--symlink", os.readlink("/" + name), "/" + name]
+        elif os.path.isdir("/" + name):
+            argv += ["--ro-bind", "/" + name, "/" + name]
+    for path in SYSTEM_FILES:
+        if os.path.exists(path):
+            argv += ["--ro-bind", path, path]
+    argv += ["--proc", "/proc", "--dev", "/dev"]
+    for path, mode in (("/root", "0700"), ("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755")):
+        argv += ["--perms", mode, "--dir", path]
+    for mount_path, directory, read_only in volumes:
+        argv += ["--ro-bind" if read_only else "--bind", directory, mount_path]
+    if workdir not in ("/", "/root", "/tmp"):
+        argv += ["--dir", workdir]
+    return argv + ["--chdir", workdir, "--", "/bin/sh", "-c", READY_SCRIPT, "sh"]
+
+
+class Sandbox:
+    """States: starting, then running, then finished (`result` is set and stays)."""
+
+    def __init__(self, world, definition, *, app_id, tags, version, env, workdir, volumes):
+        self.world = world
+        self.id = ids.sandbox(version)
+        self.task_id = ids.task(version)
+        self.version = version
+        self.app_id = app_id
+        self.definition = definition
+        self.tags = dict(tags)
+        self.env = {**BASE_ENV, **env, "MODAL_SANDBOX_ID": self.id, "MODAL_TASK_ID": self.task_id}
+        self.workdir = workdir
+        self.volumes = volumes
+        self.created_at = world.timestamp()
+        self.started_at = 0.0
+        self.finished_at = 0.0
+        self.result = None
+        self.ready = asyncio.Event()      # running, or finished without ever running
+        self.finished = asyncio.Event()
+        self.outbound = None              # the newest network policy set through the router
+        self.main = None
+        self.execs = {}                   # exec_id -> Exec
+        self.directory = os.path.join(world.directory, self.id)
+        self._timers = {}
+        self._gone = asyncio.Event()      # bubblewrap itself has been reaped
+        self._lifetime = definition.timeout_secs or LIFETIME_DEFAULT
+        self._idle_secs = definition.idle_timeout_secs if definition.HasField("idle_timeout_secs") else 0
+
+    @property
+    def name(self):
+        return self.definition.name
+
+    @property
+    def running(self):
+        return self.ready.is_set() and self.result is None
+
+    def visible_result(self):
+        """The result as the control plane shows it, which may lag behind."""
+        if self.result is None or time.time() - self.finished_at < settings.current.status_lag_secs:
+            return None
+        return self.result
+
+    async def start(self):
+        try:
+            await asyncio.sleep(settings.current.start_delay_secs)
+            if self.result is None:
+                await self._start()
+        except asyncio.CancelledError:
+            pass  # the simulator ends or starts anew; World.stop has finished this sandbox
+        except (LaunchError, OSError) as e:
+            self._gone.set()
+            self.finish(Result.GENERIC_STATUS_INIT_FAILURE, exception=f"the sandbox could not be started: {e}")
+
+    async def _start(self):
+        os.mkdir(self.directory, 0o700)
+        self.main = Process(self.id, self.directory)
+        info_r, info_w = os.pipe2(os.O_CLOEXEC)
+        ready_r, ready_w = os.pipe2(os.O_CLOEXEC)
+        argv = bubblewrap(self.workdir, self.volumes)
+        argv += list(self.definition.entrypoint_args) or ["sleep", "infinity"]
+        self._watch = asyncio.ensure_future(self._watch_main())
+        try:
+            try:
+                await self.main.start(self.world.launcher, "box", [ready_w, info_w], argv=argv, env=self.env)
+            finally:
+                os.close(ready_w)
+                os.close(info_w)
+            info = await read_to_end(info_r)
+            if not await read_to_end(ready_r):
+                await self.main.ended.wait()
+                return  # _watch_main says why
+        finally:
+            os.close(info_r)
+            os.close(ready_r)
+        if self.result is not None:
+            return
+        await self.world.launcher.ready(self.id, json.loads(info)["child-pid"])
+        if self.result is not None:
+            # It was ended while the spawner did not know its pid 1 yet.
+            self.world.launcher.end(self.id)
+            return
+        self.started_at = time.time()
+        self._timer("lifetime", self._lifetime, Result.GENERIC_STATUS_TIMEOUT)
+        self.touch()
+        self.ready.set()
+
+    async def _watch_main(self):
+        await self.main.ended.wait()
+        self._gone.set()
+        code = self.main.code if self.main.signal is None else 128 + self.main.signal
+        if not self.ready.is_set():
+            self.finish(Result.GENERIC_STATUS_INIT_FAILURE, code, "the sandbox ended before it was ready")
+        elif code == 0:
+            self.finish(Result.GENERIC_STATUS_SUCCESS)
+        else:
+            self.finish(Result.GENERIC_STATUS_FAILURE, code)
+
+    def touch(self):
+        """Something happened here; the idle clock starts anew."""
+        if self._idle_secs and self.result is None:
+            self._timer("idle", self._idle_secs, Result.GENERIC_STATUS_IDLE_TIMEOUT)
+
+    def _timer(self, name, seconds, status):
+        def expire():
+            if name == "idle" and any(not e.process.ended.is_set() for e in self.execs.values()):
+                self.touch()
+            else:
+                self.finish(status)
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, expire)
+
+    def finish(self, status, exitcode=0, exception=""):
+        """Ends the sandbox with everything in it. The first reason given stays."""
+        if self.result is not None:
+            return
+        self.result = Result(status=status, exitcode=exitcode, exception=exception)
+        self.finished_at = time.time()
+        for timer in self._timers.values():
+            timer.cancel()
+        self.world.launcher.end(self.id)
+        self.ready.set()
+        self.finished.set()
+        for entry in self.execs.values():
+            entry.process.close()
+        self.world.books.sandbox_ended(self)
+        # Named volumes outlive the sandbox; its spools do not, except those of
+        # the entrypoint, which Modal shows after the end.
+        for name in os.listdir(self.directory) if os.path.isdir(self.directory) else ():
+            if not name.startswith(self.id):
+                os.unlink(os.path.join(self.directory, name))
+
+    async def gone(self):
+        """Returns when no process of the sandbox is left."""
+        if self.main is not None:
+            await self._gone.wait()
+
+
+async def read_to_end(fd):
+    """Reads a pipe that a child holds open, without blocking the loop."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    data = b""
+    while True:
+        try:
+            piece = os.read(fd, 4096)
+        except BlockingIOError:
+            readable = loop.create_future()
+            loop.add_reader(fd, lambda: readable.done() or readable.set_result(None))
+            try:
+                await readable
+            finally:
+                loop.remove_reader(fd)
+            continue
+        if not piece:
+            return data
+        data += piece
+
+
+class World:
+    """Every sandbox there is and was, by each of its names."""
+
+    def __init__(self, directory, launcher, books):
+        self.directory = directory
+        self.launcher = launcher
+        self.books = books
+        self.sandboxes = {}
+        self.tasks = {}
+        self._last_timestamp = 0.0
+        self._starting = set()
+
+    def timestamp(self):
+        """Seconds, and never the same twice: SandboxList pages by it."""
+        self._last_timestamp = max(time.time(), self._last_timestamp + 1e-4)
+        return self._last_timestamp
+
+    def create(self, definition, **facts):
+        sandbox = Sandbox(self, definition, **facts)
+        self.sandboxes[sandbox.id] = sandbox
+        self.tasks[sandbox.task_id] = sandbox
+        self.books.sandbox_created(sandbox)
+        task = asyncio.ensure_future(sandbox.start())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return sandbox
+
+    def live(self):
+        return [s for s in self.sandboxes.values() if s.result is None]
+
+    async def stop(self):
+        for sandbox in self.live():
+            sandbox.finish(Result.GENERIC_STATUS_TERMINATED)
+        for task in list(self._starting):
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        for sandbox in self.sandboxes.values():
+            if sandbox.main is not None:
+                sandbox.main.close()
+
+    async def reset(self):
+        """Ends and forgets every sandbox, and waits until their processes are gone."""
+        await self.stop()
+        await asyncio.gather(*(s.gone() for s in self.sandboxes.values()))
+        for sandbox in self.sandboxes.values():
+            shutil.rmtree(sandbox.directory, ignore_errors=True)
+        self.sandboxes.clear()
+        self.tasks.clear()

@@ -1,0 +1,35 @@
+"""What the command line and POST /config can set, in one place."""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Settings:
+    token_id: str = "ak-simulator"
+    token_secret: str = "as-simulator"
+    tls: bool = True
+    router_scheme: str = "auto"     # auto, http or https: what the router's url begins with
+    jwt_lifetime: float = 3600.0    # seconds; a change holds for the tokens given out from then on
+    build_secs: float = 0.05        # how long an image build takes
+    start_delay_secs: float = 0.0   # added to the start of every sandbox
+    status_lag_secs: float = 0.0    # how long a dead sandbox still looks alive to SandboxWait and SandboxList
+    list_page: int = 20             # sandboxes in one answer of SandboxList
+    max_sandboxes: int = 500        # live at one time; more is RESOURCE_EXHAUSTED
+    spool_max: int = 4 << 30        # bytes of one output stream; then the process waits
+    chunk: int = 256 << 10          # bytes in one message of an output stream
+    stdio_end: str = "exit"         # exit: a stream ends with its process; eof: when nobody holds it open
+
+    def update(self, values):
+        known = {f.name: f.type for f in dataclasses.fields(self)}
+        for name, value in values.items():
+            if name not in known:
+                raise ValueError(f"no setting is called {name!r}; there are {', '.join(known)}")
+            old = getattr(self, name)
+            if isinstance(old, float) and isinstance(value, int):
+                value = float(value)
+            if type(value) is not type(old):
+                raise ValueError(f"{name} must be a {type(old).__name__}, not {value!r}")
+            setattr(self, name, value)
+
+
+current = Settings()
