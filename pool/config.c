@@ -53,6 +53,16 @@ static const struct option options[] = {
           .help = "after that, one environment over max; else the lease fails" },
         { "stop_timeout", TYPE_SECONDS, AT(stop_timeout_us), "20",
           .help = "how long ending all environments may take" },
+        { "reset", TYPE_CHOICE, AT(reset), "workdir", .words = WORDS("workdir", "environment"),
+          .help = "what each lease finds new" },
+        { "max_uses", TYPE_NUMBER, AT(max_uses), "0", NULL, 0, INT64_MAX,
+          .help = "leases that one environment serves, 0: any number" },
+        { "idle_timeout", TYPE_SECONDS, AT(idle_timeout_us), "600",
+          .help = "an idle environment over min is ended after that, 0: never" },
+        { "max_lifetime", TYPE_SECONDS, AT(max_lifetime_us), "0",
+          .help = "age at which an environment is ended, 0: the provider's own" },
+        { "min_life", TYPE_SECONDS, AT(min_life_us), "300",
+          .help = "an environment with less left to live is not lent, but for its first half" },
         { "base", TYPE_PATH, AT(base), "/root", WORDS("TERMINAL_CWD"),
           .help = "workdirs are BASE/hermes_tasks/NAME" },
         { "shell", TYPE_TEXT, AT(shell), "", .help = "what runs commands; empty: bash, else sh" },
@@ -68,6 +78,40 @@ static const struct option options[] = {
         { "network", TYPE_BOOL, AT(network), "no", .help = "local: give environments the host's network" },
         { "size", TYPE_BYTES, AT(size), "2G", NULL, 1 << 20, INT64_MAX,
           .help = "local: an environment's writable space, in memory" },
+        { "image", TYPE_TEXT, AT(image), "debian:12-slim", WORDS("TERMINAL_MODAL_IMAGE"),
+          .help = "modal: a registry tag" },
+        { "dockerfile", TYPE_PATH, AT(dockerfile), "",
+          .help = "modal: a file of further commands for the image, RUN and such" },
+        { "app", TYPE_TEXT, AT(app), "modalpool", .help = "modal: the app that sandboxes belong to, made if missing" },
+        { "cpu", TYPE_TEXT, AT(cpu), "", .help = "modal: cores, such as 0.5 or 4" },
+        { "memory", TYPE_BYTES, AT(memory), "0", NULL, 0, UINT64_C(1) << 50,
+          .help = "modal: bytes, such as 2G; 0: Modal's default" },
+        { "gpu", TYPE_TEXT, AT(gpu), "", .help = "modal: a type, such as A100 or A100:2" },
+        { "region", TYPE_TEXT, AT(region), "", .help = "modal: where sandboxes may run; a+b for either" },
+        { "cloud", TYPE_TEXT, AT(cloud), "", .help = "modal: the cloud provider" },
+        { "secrets", TYPE_TEXT, AT(secrets), "", .help = "modal: names of Secrets for the environment, a+b" },
+        { "volumes", TYPE_TEXT, AT(volumes), "", .help = "modal: Volumes, NAME:/PATH or NAME:/PATH:ro, a+b" },
+        { "block_network", TYPE_BOOL, AT(block_network), "no", .help = "modal: no network in sandboxes" },
+        { "cidr_allowlist", TYPE_TEXT, AT(cidr_allowlist), "",
+          .help = "modal: the only networks that sandboxes reach, a+b" },
+        { "lifetime", TYPE_SECONDS, AT(lifetime_us), "86400",
+          .help = "modal: a sandbox ends after this in any case, 86400 at most" },
+        { "modal_idle_timeout", TYPE_SECONDS, AT(modal_idle_us), "0",
+          .help = "modal: a sandbox ends when nothing ran in it for this long, leased or not; 0: never" },
+        { "profile", TYPE_TEXT, AT(profile), "", WORDS("MODAL_PROFILE"),
+          .help = "modal: a profile of ~/.modal.toml; else its active one" },
+        { "modal_config", TYPE_PATH, AT(modal_config), "", WORDS("MODAL_CONFIG_PATH"),
+          .help = "modal: a file instead of ~/.modal.toml" },
+        { "modal_environment", TYPE_TEXT, AT(modal_environment), "", WORDS("MODAL_ENVIRONMENT"),
+          .help = "modal: the Modal environment of app, Secrets and Volumes" },
+        { "server_url", TYPE_TEXT, AT(server_url), "", WORDS("MODAL_SERVER_URL"),
+          .help = "modal: another server than Modal's own" },
+        { "cafile", TYPE_PATH, AT(cafile), "", WORDS("SSL_CERT_FILE"),
+          .help = "modal: certificate authorities to trust, in PEM form" },
+        { "token_id", TYPE_TEXT, AT(token_id), "", WORDS("MODAL_TOKEN_ID"), .secret = true,
+          .help = "modal: from the environment, the file or ~/.modal.toml only" },
+        { "token_secret", TYPE_TEXT, AT(token_secret), "", WORDS("MODAL_TOKEN_SECRET"), .secret = true,
+          .help = "modal: likewise" },
         { "fault", TYPE_TEXT, AT(fault), "",
           .help = "inject faults: KIND:RATE joined by +; kinds create, clean, idle, death, delay" },
         { "fault_seed", TYPE_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
@@ -234,6 +278,11 @@ int config_set(struct config *c, const char *name, const char *value, enum confi
                 result_set(why, RESULT_INVALID, "%s is no option; modalpool -h lists them", name);
                 return -ENOENT;
         }
+        if (o->secret && source == CONFIG_COMMAND_LINE) {
+                result_set(why, RESULT_INVALID, "option %s: every user of this machine can read a command line; "
+                           "set it in the environment (%s) or in a file", o->name, o->variables[0]);
+                return -EINVAL;
+        }
         if (!value && o->type != TYPE_BOOL)
                 return invalid(why, o, "", "a value");
         if (!value)
@@ -253,13 +302,18 @@ int config_set(struct config *c, const char *name, const char *value, enum confi
 int config_read_environment(struct config *c, struct result *why) {
         for (size_t i = 0; i < N_OPTIONS; i++)
                 for (const char *const *v = options[i].variables; v && *v; v++) {
-                        const char *value = getenv(*v);
+                        char *value = getenv(*v);
                         struct result inner;
                         int r;
 
                         if (!value || !*value)
                                 continue;
                         r = config_set(c, options[i].name, value, CONFIG_ENVIRONMENT, &inner);
+                        if (options[i].secret) {
+                                /* No child and no reader of /proc shall find it. */
+                                explicit_bzero(value, strlen(value));
+                                unsetenv(*v);
+                        }
                         if (r < 0) {
                                 result_set(why, inner.code, "environment variable %s: %s", *v, inner.text);
                                 return r;

@@ -20,6 +20,11 @@ enum mode {
         MODE_DIRECT, /* each lease has one of its own, ended with it */
 };
 
+enum reset {
+        RESET_WORKDIR,     /* a lease's processes and workdir are removed, the rest of its environment stays */
+        RESET_ENVIRONMENT, /* each lease has an environment that nobody used before */
+};
+
 enum isolate {
         ISOLATE_BWRAP,
         ISOLATE_NONE,
@@ -43,6 +48,11 @@ struct config {
         int64_t wait_us;
         bool oversubscribe;
         int64_t stop_timeout_us;
+        unsigned reset;
+        uint64_t max_uses;       /* 0: no maximum */
+        int64_t idle_timeout_us; /* 0: never */
+        int64_t max_lifetime_us; /* 0: as long as the provider lets it live */
+        int64_t min_life_us;
 
         /* jobs */
         char *base;
@@ -55,6 +65,13 @@ struct config {
         unsigned isolate;
         bool network;
         uint64_t size;
+
+        /* the Modal backend; "" is Modal's own default, or what ~/.modal.toml says */
+        char *modal_config, *profile, *server_url, *token_id, *token_secret, *modal_environment, *cafile;
+        char *app, *image, *dockerfile, *cpu, *gpu, *region, *cloud, *secrets, *volumes, *cidr_allowlist;
+        uint64_t memory;
+        bool block_network;
+        int64_t lifetime_us, modal_idle_us;
 
         /* injected faults, "" for none */
         char *fault;

@@ -7,40 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/pool-internal.h"
 #include "pool/util/log.h"
-
-struct environment {
-        struct list link; /* in the pool's list of its state */
-        struct pool *pool;
-        enum environment_state state;
-        struct sandbox *sandbox;
-        struct claim *claim;  /* exactly while leased */
-        bool retire;          /* destroyed, not lent again, at its next release */
-        uint64_t uses;
-        int64_t created_us;
-        int64_t deadline_us;  /* while cleaning: when to give up */
-};
-
-struct pool {
-        struct backend *backend;
-        const struct config *config;
-        struct event_ring *events;
-        struct list environments[ENVIRONMENT_N_STATES];
-        unsigned count[ENVIRONMENT_N_STATES];
-        struct list waiting; /* claims in order of arrival; they leave granted, failed or released */
-        unsigned n_waiting;
-        unsigned prewarm;
-        bool stopping;
-        int64_t (*clock)(void);
-
-        /* A failed create puts off the next one; a successful one forgets that. */
-        struct result trouble;
-        int64_t backoff_us;
-        int64_t create_after_us;
-
-        struct pool_totals totals;
-};
 
 static const char *const state_names[] = {
         [ENVIRONMENT_CREATING] = "creating",
@@ -69,6 +37,7 @@ static void environment_set_state(struct environment *e, enum environment_state 
         list_remove(&e->link);
         p->count[e->state]--;
         e->state = state;
+        e->since_us = p->clock();
         p->count[state]++;
         if (state == ENVIRONMENT_IDLE)
                 list_add_head(&p->environments[state], &e->link);
@@ -81,23 +50,54 @@ static void environment_set_state(struct environment *e, enum environment_state 
                    e->claim ? e->claim->name : NULL, NULL);
 }
 
-static void environment_end(struct environment *e) {
+void environment_end(struct environment *e) {
         assert(!e->claim);
         environment_set_state(e, ENVIRONMENT_ENDING);
         sandbox_destroy(e->sandbox);
 }
 
-/* Lend it again, or not: more than max exist only until the next one comes free. */
+/* Whether its time is over: after the release that brought it here, it is destroyed instead of lent again. */
+static bool environment_is_used_up(const struct environment *e) {
+        const struct pool *p = e->pool;
+        const struct config *c = p->config;
+
+        if (p->stopping || e->retire || e->retire_us <= p->clock())
+                return true;
+        if (e->uses == 0)
+                return false;
+        /* More than max exist only until the next one comes free. */
+        return pool_count_all(p) - p->count[ENVIRONMENT_ENDING] > c->max || c->mode == MODE_DIRECT ||
+               c->reset == RESET_ENVIRONMENT || (c->max_uses > 0 && e->uses >= c->max_uses);
+}
+
+/* Lend it again, or not. */
 static void environment_settle(struct environment *e) {
         struct pool *p = e->pool;
-        bool spare = pool_count_all(p) - p->count[ENVIRONMENT_ENDING] > p->config->max;
 
-        bool used_up = e->retire || (e->uses > 0 && (spare || p->config->mode == MODE_DIRECT));
-
-        if (p->stopping || used_up)
+        if (environment_is_used_up(e)) {
                 environment_end(e);
-        else
-                environment_set_state(e, ENVIRONMENT_IDLE);
+                return;
+        }
+        e->deadline_us = p->config->idle_timeout_us ? clock_after(p->clock(), p->config->idle_timeout_us) : USEC_NEVER;
+        if (e->retire_us < p->look_us)
+                p->look_us = e->retire_us;
+        environment_set_state(e, ENVIRONMENT_IDLE);
+}
+
+/*
+ * Up to when it may be lent: so long before its end, by our own rule or the provider's, that a lease which gets it
+ * has min_life left; but for half its life in any case, or one with a short life would be ended unused, and the next.
+ */
+static int64_t environment_retire_time(const struct environment *e) {
+        const struct config *c = e->pool->config;
+        int64_t end = c->max_lifetime_us ? clock_after(e->created_us, c->max_lifetime_us) : USEC_NEVER, half;
+
+        if (e->sandbox->expires_us && e->sandbox->expires_us < end)
+                end = e->sandbox->expires_us;
+        if (end == USEC_NEVER)
+                return end;
+        half = e->created_us + (end - e->created_us) / 2;
+        return end - c->min_life_us > half ? end - c->min_life_us : half;
 }
 
 static void environment_lose(struct environment *e, const struct result *why) {
@@ -124,6 +124,7 @@ static void on_created(void *owner, const struct result *r) {
                 p->trouble.code = RESULT_OK;
                 p->backoff_us = 0;
                 e->created_us = p->clock();
+                e->retire_us = environment_retire_time(e);
                 environment_settle(e);
                 return;
         }
@@ -181,8 +182,7 @@ static const struct sandbox_events sandbox_events = {
         .destroyed = on_destroyed,
 };
 
-/* Counted before it is sent, so that a wish is never made twice. */
-static int environment_create(struct pool *p) {
+int environment_create(struct pool *p) {
         struct environment *e;
         int r;
 
@@ -192,6 +192,7 @@ static int environment_create(struct pool *p) {
         list_init(&e->link);
         e->pool = p;
         e->created_us = p->clock();
+        e->retire_us = USEC_NEVER;
         r = sandbox_create(p->backend, &sandbox_events, e, &e->sandbox);
         if (r < 0) {
                 free(e);
@@ -215,6 +216,7 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
         p->config = config;
         p->events = events;
         p->clock = clock;
+        p->look_us = USEC_NEVER;
         list_init(&p->waiting);
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 list_init(&p->environments[i]);
@@ -238,17 +240,18 @@ void pool_claim(struct pool *p, struct claim *c) {
         assert(c->state == CLAIM_NONE);
         c->since_us = p->clock();
         c->state = CLAIM_WAITING;
+        c->number = ++p->n_claims;
         list_add_tail(&p->waiting, &c->link);
         p->n_waiting++;
 }
 
-static void claim_leave_line(struct pool *p, struct claim *c) {
+void claim_leave_line(struct pool *p, struct claim *c) {
         list_remove(&c->link);
         p->n_waiting--;
         c->state = CLAIM_NONE;
 }
 
-static void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
+void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
         int64_t now = p->clock();
 
         claim_leave_line(p, c);
@@ -256,7 +259,7 @@ static void claim_grant(struct pool *p, struct claim *c, struct environment *e) 
         c->environment = e;
         e->claim = c;
         p->totals.granted++;
-        p->totals.granted_warm += c->since_us == now;
+        p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
         p->totals.wait_us += now - c->since_us;
         e->uses++;
         environment_set_state(e, ENVIRONMENT_LEASED);
@@ -283,8 +286,7 @@ void pool_release(struct pool *p, struct claim *c, const char *workdir) {
                 environment_settle(e);
                 return;
         }
-        if (p->stopping || e->retire || p->config->mode == MODE_DIRECT ||
-            sandbox_clean(e->sandbox, workdir) < 0) {
+        if (environment_is_used_up(e) || sandbox_clean(e->sandbox, workdir) < 0) {
                 environment_end(e);
                 return;
         }
@@ -327,151 +329,6 @@ bool pool_is_empty(const struct pool *p) {
         return pool_count_all(p) == 0;
 }
 
-/* Give up on clean-ups that do not end. They were begun in order, so the first is the oldest. */
-static int64_t tick_cleaning(struct pool *p, int64_t now) {
-        struct environment *e;
-
-        while ((e = list_first(&p->environments[ENVIRONMENT_CLEANING], struct environment, link))) {
-                if (e->deadline_us > now)
-                        return e->deadline_us;
-                p->totals.clean_failures++;
-                log_warning("environment=%s: clean-up takes too long, destroying it", e->sandbox->id);
-                environment_end(e);
-        }
-        return USEC_NEVER;
-}
-
-static void tick_grant(struct pool *p) {
-        struct environment *e;
-        struct claim *c;
-
-        while ((c = list_first(&p->waiting, struct claim, link)) &&
-               (e = list_first(&p->environments[ENVIRONMENT_IDLE], struct environment, link)))
-                claim_grant(p, c, e);
-}
-
-/* How many claims, as far as it matters, have waited past their time. They stand first in line. */
-static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
-        unsigned n = 0;
-        struct claim *c;
-
-        list_for_each (c, &p->waiting, link) {
-                int64_t due = clock_after(c->since_us, p->config->wait_us);
-
-                if (due > now) {
-                        *next = due;
-                        break;
-                }
-                if (++n == CREATES_AT_ONCE)
-                        break;
-        }
-        return n;
-}
-
-static void fail_overdue(struct pool *p, unsigned n) {
-        struct result why;
-
-        while (n-- > 0) {
-                struct claim *c = list_first(&p->waiting, struct claim, link);
-
-                result_set(&why, RESULT_TIMEOUT,
-                           "waited %lld s for an environment; all %u are in use%s%s; release a lease, or raise max or wait",
-                           (long long)(p->config->wait_us / USEC_PER_SEC), (unsigned)p->config->max,
-                           p->trouble.code ? ", and the newest create failed: " : "",
-                           p->trouble.code ? p->trouble.text : "");
-                claim_leave_line(p, c);
-                c->events->failed(c, &why);
-        }
-}
-
-/* What cannot succeed by trying again is told to everyone who waits for it. */
-static void fail_hopeless(struct pool *p) {
-        struct result why = p->trouble;
-        struct claim *c;
-
-        if (why.code != RESULT_INVALID && why.code != RESULT_DENIED)
-                return;
-        while ((c = list_first(&p->waiting, struct claim, link))) {
-                claim_leave_line(p, c);
-                c->events->failed(c, &why);
-        }
-        p->trouble.code = RESULT_OK;
-}
-
-static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
-        const unsigned *count = p->count;
-        unsigned all = pool_count_all(p), max = p->config->max, room = all < max ? max - all : 0;
-        unsigned warm, wanted, want_warm;
-
-        if (p->config->mode == MODE_DIRECT)
-                room = UINT32_MAX;
-
-        /* For those who wait, as far as there is room, and for those overdue in any case; */
-        wanted = p->n_waiting > count[ENVIRONMENT_CREATING] ? p->n_waiting - count[ENVIRONMENT_CREATING] : 0;
-        if (wanted > room)
-                wanted = room;
-        overdue = overdue > count[ENVIRONMENT_CREATING] ? overdue - count[ENVIRONMENT_CREATING] : 0;
-        if (wanted < overdue)
-                wanted = overdue;
-
-        /* and to keep some warm, within max. */
-        warm = count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CLEANING] +
-               (count[ENVIRONMENT_CREATING] > p->n_waiting ? count[ENVIRONMENT_CREATING] - p->n_waiting : 0);
-        want_warm = p->config->min > p->prewarm ? p->config->min : p->prewarm;
-        if (want_warm > warm && room > wanted)
-                wanted += room - wanted < want_warm - warm ? room - wanted : want_warm - warm;
-
-        if (wanted > 0 && p->create_after_us > now)
-                return p->create_after_us;
-        while (wanted-- > 0 && count[ENVIRONMENT_CREATING] < CREATES_AT_ONCE)
-                if (environment_create(p) < 0) {
-                        p->create_after_us = clock_after(now, BACKOFF_MIN_US);
-                        return p->create_after_us;
-                }
-        if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm)
-                p->prewarm = 0; /* asked for once, done once */
-        return USEC_NEVER;
-}
-
-/*
- * Idle environments beyond max, after max was lowered or a waiter left: the oldest go first.
- * In mode direct those in use have no maximum, and only the idle ones count.
- */
-static void tick_shrink(struct pool *p) {
-        bool direct = p->config->mode == MODE_DIRECT;
-
-        while (p->count[ENVIRONMENT_IDLE] > 0 &&
-               (direct ? p->count[ENVIRONMENT_IDLE] : pool_count_all(p) - p->count[ENVIRONMENT_ENDING]) >
-                       p->config->max)
-                environment_end(list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link));
-}
-
-int64_t pool_tick(struct pool *p) {
-        int64_t now = p->clock(), next, due;
-        unsigned overdue;
-
-        next = tick_cleaning(p, now);
-        if (p->stopping)
-                return next;
-
-        tick_grant(p);
-        fail_hopeless(p);
-        due = USEC_NEVER;
-        overdue = count_overdue(p, now, &due);
-        if (due < next)
-                next = due;
-        if (!p->config->oversubscribe && overdue > 0) {
-                fail_overdue(p, overdue);
-                overdue = 0;
-                next = now; /* there may be more */
-        }
-        due = tick_create(p, now, overdue);
-        if (due < next)
-                next = due;
-        tick_shrink(p);
-        return next;
-}
-
 unsigned pool_count(const struct pool *p, enum environment_state state) {
         return p->count[state];
 }
@@ -512,6 +369,8 @@ void pool_each_environment(const struct pool *p, void (*each)(void *data, const 
                                            .lease = e->claim ? e->claim->name : NULL,
                                            .uses = e->uses,
                                            .created_us = e->created_us,
+                                           .since_us = e->since_us,
+                                           .retire_us = e->retire_us,
                                    });
         }
 }

@@ -62,6 +62,7 @@ struct claim {
         struct environment *environment; /* while granted */
         const char *name;                /* the lease's, for logs; borrowed */
         int64_t since_us;                /* when the wait began */
+        uint64_t number;                 /* in order of arrival, from 1 */
 };
 
 /* Counts since the start; gauges are in pool_count(). */
@@ -126,6 +127,8 @@ struct environment_info {
         const char *lease; /* or NULL */
         uint64_t uses;     /* leases so far, this one too */
         int64_t created_us;
+        int64_t since_us;  /* in this state */
+        int64_t retire_us; /* it is not lent from then on, or USEC_NEVER */
 };
 
 /* Call @each for every environment, by state, oldest first. */

@@ -119,6 +119,7 @@ struct sandbox {
         bool cleaning;
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
+        int64_t expires_us;      /* when the provider ends it by itself; 0: never; known once it is live */
 };
 
 struct exec {

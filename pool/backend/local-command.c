@@ -49,7 +49,8 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
                 ADD(c, "--unshare-net");
         for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++)
                 ADD(c, "--cap-add", capabilities[i]);
-        ADD(c, "--size", c->text[0], "--tmpfs", "/", "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/opt", "/opt");
+        ADD(c, "--size", c->text[0], "--tmpfs", "/", "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/opt", "/opt",
+            "--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/run");
         for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
                 snprintf(link_paths[i], sizeof(link_paths[i]), "/%s", links[i]);
                 snprintf(link_targets[i], sizeof(link_targets[i]), "usr/%s", links[i]);

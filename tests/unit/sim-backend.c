@@ -65,6 +65,9 @@ static void on_created(struct timer *t) {
         sim_trace("%s created: %s", s->sandbox.id, result_code_name(r.code));
         if (result_ok(&r)) {
                 b->totals.created++;
+                s->made_us = sim.now_us;
+                if (sim_chance(b->rates.expires))
+                        s->sandbox.expires_us = sim.now_us + 1 + (int64_t)sim_below(3600 * USEC_PER_SEC);
                 if (sim_chance(b->rates.dies))
                         timer_arm(&s->died, prng_scaled(&sim.prng, b->rates.life_max_us), on_died);
         } else {

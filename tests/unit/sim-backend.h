@@ -22,6 +22,7 @@
 struct sim_rates {
         unsigned create_refused, create_fails, create_hopeless, create_slow;
         unsigned dies;
+        unsigned expires; /* has an end set by the provider */
         unsigned clean_refused, clean_fails, clean_hangs;
         unsigned destroy_slow, destroy_fails;
         unsigned exec_refused, exec_fails, exec_lost, exec_hangs, exec_ignores_kill, exec_prints, exec_codes;
@@ -42,6 +43,8 @@ struct sim_sandbox {
         bool workdir_made;
         int64_t clean_since_us;
         struct sim_exec *exec;
+        unsigned n_lent; /* for hooks */
+        int64_t made_us;
         bool lent, retired; /* for hooks: a lease had it; it was there when the pool was recycled */
 };
 

@@ -43,6 +43,12 @@ static void check_environment(void *data, const struct environment_info *info) {
         SIM_CHECK(info->state == ENVIRONMENT_LEASED || !s->exec, "%s runs a job for nobody", info->id);
         SIM_CHECK(info->state != ENVIRONMENT_CLEANING || clock_after(s->clean_since_us, CLEAN_TIMEOUT_US) > sim.now_us,
                   "%s is cleaned for too long", info->id);
+        SIM_CHECK(info->state != ENVIRONMENT_IDLE || model.stopping || info->retire_us > sim.now_us,
+                  "%s is idle and too old to be lent", info->id);
+        SIM_CHECK(info->state != ENVIRONMENT_IDLE || model.stopping || !model.config.idle_timeout_us ||
+                          pool_count(model.pool, ENVIRONMENT_IDLE) <= model.config.min ||
+                          clock_after(info->since_us, model.config.idle_timeout_us) > sim.now_us,
+                  "%s is idle for too long", info->id);
         listing->n[info->state]++;
 }
 

@@ -292,6 +292,20 @@ static const struct sim_hooks hooks = {
 
 /* leases */
 
+/* It was not lent too often, and has the life before it that a lease may expect. */
+static void check_age(const struct model_lease *m, const struct sim_sandbox *s) {
+        const struct config *c = &model.config;
+        int64_t end = c->max_lifetime_us ? s->made_us + c->max_lifetime_us : USEC_NEVER;
+
+        SIM_CHECK(!c->max_uses || s->n_lent < c->max_uses, "lease %s is granted %s, which had %u leases", m->name,
+                  s->sandbox.id, s->n_lent);
+        if (s->sandbox.expires_us && s->sandbox.expires_us < end)
+                end = s->sandbox.expires_us;
+        SIM_CHECK(end == USEC_NEVER || sim.now_us < end - c->min_life_us ||
+                          sim.now_us < s->made_us + (end - s->made_us) / 2,
+                  "lease %s is granted %s, which is too old", m->name, s->sandbox.id);
+}
+
 static void lease_granted(struct model_lease *m) {
         struct sim_sandbox *s = sim_backend_find(&model.backend, lease_environment(m->lease));
         struct model_lease *other;
@@ -309,13 +323,15 @@ static void lease_granted(struct model_lease *m) {
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
         SIM_CHECK(!s->retired, "lease %s is granted %s, which was recycled", m->name, s->sandbox.id);
-        SIM_CHECK(!s->lent || model.config.mode == MODE_POOL, "lease %s is granted %s, which is not new", m->name,
+        check_age(m, s);
+        SIM_CHECK(!s->lent || (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR), "lease %s is granted %s, which is not new", m->name,
                   s->sandbox.id);
         SIM_CHECK(!s->lent || model.max_lowered_turn == sim.turn ||
                           pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING) <= model.config.max,
                   "lease %s is granted %s, which is one too many", m->name, s->sandbox.id);
         m->sandbox = s->number;
         s->lent = true;
+        s->n_lent++;
         model.n_granted++;
 }
 

@@ -42,6 +42,7 @@ static void draw_rates(struct sim_rates *r) {
                 .create_hopeless = one_of(0, 0, 20),
                 .create_slow = one_of(0, 10, 200),
                 .dies = one_of(0, 20, 300),
+                .expires = one_of(0, 300, 1000),
                 .clean_refused = one_of(0, 5, 50),
                 .clean_fails = one_of(0, 20, 200),
                 .clean_hangs = one_of(0, 5, 50),
@@ -75,6 +76,11 @@ static void draw_config(struct config *c) {
         c->timeout_us = one_of(0, 5, 180) * USEC_PER_SEC;
         c->output_max = one_of(1, 5000, 1 << 30);
         c->history = one_of(1, 3, 256);
+        c->reset = sim_chance(200) ? RESET_ENVIRONMENT : RESET_WORKDIR;
+        c->max_uses = sim_chance(300) ? 1 + sim_below(5) : 0;
+        c->idle_timeout_us = one_of(0, 5, 600) * USEC_PER_SEC;
+        c->max_lifetime_us = one_of(0, 60, 3600) * USEC_PER_SEC;
+        c->min_life_us = one_of(0, 30, 300) * USEC_PER_SEC;
 }
 
 /* What the main loop does after each turn. */
