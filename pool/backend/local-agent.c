@@ -411,7 +411,7 @@ static void do_exec(const struct agent_request *q, const int fds[4]) {
                 reply(AGENT_STARTED, q->job, 0, "");
         } else if (r == -ENOTDIR) {
                 reply(AGENT_STARTED, q->job, 0, "");
-                reply(AGENT_ENDED, q->job, 126, "cwd is not a directory there");
+                reply(AGENT_ENDED, q->job, 126, "cwd: no such directory in the environment");
         } else {
                 snprintf(text, sizeof(text), "%s: %s", what, strerror(-r));
                 reply(AGENT_FAILED, q->job, 0, text);

@@ -88,7 +88,7 @@ void local_close_left_open(struct local_sandbox *s);
 
 /* local-command.c: what to run for a sandbox. Strings are good as long as @c is. */
 struct local_command {
-        const char *argv[160];
+        const char *argv[256];
         size_t n;
         const char *env[8];
         char text[6][4600];
