@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 
 #include "pool/backend/fault.h"
 #include "pool/backend/local.h"
+#include "pool/backend/modal.h"
 #include "fs/handle.h"
 #include "fs/ops.h"
 #include "fs/options.h"
@@ -93,7 +95,11 @@ static void on_signal(uv_signal_t *handle, int signo) {
 }
 
 static void on_unmounted(void *data) {
-        stop(data, "unmounted");
+        struct daemon *d = data;
+
+        /* While stopping it is no second wish: the last file of a lazily unmounted tree was closed. */
+        if (d->phase < PHASE_STOPPING)
+                stop(d, "unmounted");
 }
 
 static void on_ready(void *owner, const struct result *r) {
@@ -138,10 +144,11 @@ static int priority_of_log_level(unsigned level) {
 /* The mount answers: let the user go on, and leave the terminal. */
 static void announce(struct daemon *d) {
         d->phase = PHASE_RUNNING;
+        if (d->parent >= 0)
+                log_open(priority_of_log_level(d->config.log_level), true);
         log_info("mounted at %s, backend %s", d->options.mountpoint, d->backend->ops->name);
         if (d->parent < 0)
                 return;
-        log_open(priority_of_log_level(d->config.log_level), true);
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         for (int fd = 0; fd < 3; fd++)
                 dup2(null, fd);
@@ -211,12 +218,52 @@ static void on_turn(uv_prepare_t *prepare) {
         uv_timer_start(&d->timer, on_timer, next > now ? (next - now + 999) / 1000 : 0, 0);
 }
 
+static int open_modal(struct daemon *d, struct result *why) {
+        const struct config *c = &d->config;
+
+        /* It holds a token from here on: no core dump, and no look into its memory by others of this user. */
+        if (prctl(PR_SET_DUMPABLE, 0) < 0)
+                return -errno;
+        return modal_new(&d->backend, &d->loop,
+                         &(struct modal_options){
+                                 .config_file = c->modal_config,
+                                 .profile = c->profile,
+                                 .server_url = c->server_url,
+                                 .token_id = c->token_id,
+                                 .token_secret = c->token_secret,
+                                 .environment = c->modal_environment,
+                                 .cafile = c->cafile,
+                                 .app = c->app,
+                                 .image = c->image,
+                                 .dockerfile = c->dockerfile,
+                                 .cpu = c->cpu,
+                                 .memory = c->memory,
+                                 .gpu = c->gpu,
+                                 .region = c->region,
+                                 .cloud = c->cloud,
+                                 .secrets = c->secrets,
+                                 .volumes = c->volumes,
+                                 .block_network = c->block_network,
+                                 .cidr_allowlist = c->cidr_allowlist,
+                                 .lifetime_us = c->lifetime_us,
+                                 .idle_timeout_us = c->modal_idle_us,
+                                 .mountpoint = d->options.mountpoint,
+                         },
+                         why);
+}
+
 static int open_backend(struct daemon *d, struct result *why) {
         const struct config *c = &d->config;
         int r;
 
+        if (!strcmp(c->backend, "modal")) {
+                r = open_modal(d, why);
+                if (r == 0 && *c->fault)
+                        r = fault_new(&d->backend, &d->loop, c->fault, c->fault_seed, why);
+                return r;
+        }
         if (strcmp(c->backend, "local")) {
-                result_set(why, RESULT_INVALID, "backend %s: unknown; there is local", c->backend);
+                result_set(why, RESULT_INVALID, "backend %s: unknown; there are local and modal", c->backend);
                 return -EINVAL;
         }
         r = local_new(&d->backend, &d->loop,
@@ -288,16 +335,16 @@ static int set_up(struct daemon *d, struct result *why) {
 }
 
 static void take_down(struct daemon *d) {
-        if (d->loop_is_open) {
-                uv_walk(&d->loop, close_handle, d);
-                uv_run(&d->loop, UV_RUN_NOWAIT);
-                uv_loop_close(&d->loop);
-        }
         /* What did not end in time is still in the books. */
         if (d->phase != PHASE_STOPPED || all_has_ended(d)) {
                 leases_free(d->leases);
                 pool_free(d->pool);
                 backend_free(d->backend);
+        }
+        if (d->loop_is_open) {
+                uv_walk(&d->loop, close_handle, d);
+                uv_run(&d->loop, UV_RUN_NOWAIT);
+                uv_loop_close(&d->loop);
         }
         event_ring_free(d->events);
         state_close(&d->state);

@@ -86,7 +86,28 @@ static void print_help(const char *program) {
         buf_deinit(&options);
 }
 
+/* @path without links, so that a mount has one name; its last part may be a dead mount, which realpath() does not pass. */
+static char *canonical(const char *path) {
+        _cleanup_(cleanup_free) char *copy = NULL, *parent = NULL;
+        char *whole = realpath(path, NULL), *slash;
+
+        if (whole)
+                return whole;
+        copy = strdup(path);
+        if (!copy)
+                return NULL;
+        slash = strrchr(copy, '/');
+        *slash = '\0';
+        parent = realpath(*copy ? copy : "/", NULL);
+        if (!parent)
+                return strdup(path);
+        if (asprintf(&whole, "%s/%s", strcmp(parent, "/") ? parent : "", slash + 1) < 0)
+                return NULL;
+        return whole;
+}
+
 static int take_positionals(struct options *o, struct config *config, int n, char **argv, struct result *why) {
+        _cleanup_(cleanup_free) char *absolute = NULL;
         char path[PATH_MAX];
         int r;
 
@@ -100,20 +121,21 @@ static int take_positionals(struct options *o, struct config *config, int n, cha
                 if (r < 0)
                         return r;
         }
-        /* Not realpath(): the directory may be a dead mount. The daemon changes to /, so it must be absolute. */
+        /* The daemon changes to /, so it must be absolute. */
         if (argv[n - 1][0] == '/') {
-                o->mountpoint = strdup(argv[n - 1]);
+                absolute = strdup(argv[n - 1]);
         } else {
                 if (!getcwd(path, sizeof(path)))
                         return -errno;
-                if (asprintf(&o->mountpoint, "%s/%s", path, argv[n - 1]) < 0)
-                        o->mountpoint = NULL;
+                if (asprintf(&absolute, "%s/%s", path, argv[n - 1]) < 0)
+                        absolute = NULL;
         }
-        if (!o->mountpoint)
+        if (!absolute)
                 return -ENOMEM;
-        for (size_t len = strlen(o->mountpoint); len > 1 && o->mountpoint[len - 1] == '/'; len--)
-                o->mountpoint[len - 1] = '\0';
-        return 0;
+        for (size_t len = strlen(absolute); len > 1 && absolute[len - 1] == '/'; len--)
+                absolute[len - 1] = '\0';
+        o->mountpoint = canonical(absolute);
+        return o->mountpoint ? 0 : -ENOMEM;
 }
 
 int options_read(struct options *o, struct config *config, int argc, char **argv, struct result *why) {

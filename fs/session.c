@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +25,8 @@ struct session {
         struct fs *fs;
         uv_poll_t poll;
         struct fuse_buf buf;
-        bool mounted;
+        char *mountpoint;
+        bool mounted; /* and the kernel talks to us */
         void (*ended)(void *data);
         void *data;
 };
@@ -51,17 +54,18 @@ static void on_requests(uv_poll_t *poll, int status, int events) {
         }
 }
 
-/* The type of what is mounted at @path, from /proc/self/mounts, in which the last line counts. */
-static bool mount_type(const char *path, char *type, size_t len) {
-        _cleanup_(cleanup_fclose) FILE *f = fopen("/proc/self/mounts", "re");
-        char line[8192], at[4096], kind[256];
+/* Whether a modalpool, dead or alive, is what is mounted at @path: of several mounts the last counts. */
+static bool is_modalpool(const char *path) {
+        FILE *f = setmntent("/proc/self/mounts", "re");
+        struct mntent entry;
+        char line[8192];
         bool found = false;
 
-        while (f && fgets(line, sizeof(line), f))
-                if (sscanf(line, "%*s %4095s %255s", at, kind) == 2 && !strcmp(at, path)) {
-                        snprintf(type, len, "%s", kind);
-                        found = true;
-                }
+        while (f && getmntent_r(f, &entry, line, sizeof(line)))
+                if (!strcmp(entry.mnt_dir, path))
+                        found = !strcmp(entry.mnt_type, "fuse.modalpool");
+        if (f)
+                endmntent(f);
         return found;
 }
 
@@ -79,17 +83,22 @@ static int run_fusermount(const char *mountpoint) {
         return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
+static int unmount(const char *mountpoint) {
+        return umount2(mountpoint, MNT_DETACH) == 0 ? 0 : run_fusermount(mountpoint);
+}
+
 /* A mount that was left by a daemon that was killed answers ENOTCONN: only then, and only if ours, it is cleared. */
 static int clear_dead_mount(const char *mountpoint, struct result *why) {
-        char type[256];
+        struct statvfs alive;
         struct stat st;
 
-        if (stat(mountpoint, &st) == 0) {
+        /* The kernel may remember what stat says of a dead mount; statvfs asks. */
+        if (stat(mountpoint, &st) == 0 && (statvfs(mountpoint, &alive) == 0 || errno != ENOTCONN)) {
                 if (!S_ISDIR(st.st_mode)) {
                         result_set(why, RESULT_INVALID, "mountpoint %s: not a directory", mountpoint);
                         return -ENOTDIR;
                 }
-                if (mount_type(mountpoint, type, sizeof(type)) && !strcmp(type, "fuse.modalpool")) {
+                if (is_modalpool(mountpoint)) {
                         result_set(why, RESULT_INVALID, "mountpoint %s: a modalpool is mounted there already", mountpoint);
                         return -EBUSY;
                 }
@@ -101,13 +110,13 @@ static int clear_dead_mount(const char *mountpoint, struct result *why) {
                 result_set(why, RESULT_INVALID, "mountpoint %s: %s", mountpoint, strerror(errno));
                 return r;
         }
-        if (!mount_type(mountpoint, type, sizeof(type)) || strcmp(type, "fuse.modalpool")) {
+        if (!is_modalpool(mountpoint)) {
                 result_set(why, RESULT_INVALID, "mountpoint %s: a dead mount of another program lies there; unmount it first",
                            mountpoint);
                 return -ENOTCONN;
         }
         log_info("clearing the dead mount at %s", mountpoint);
-        if (umount2(mountpoint, MNT_DETACH) == 0 || run_fusermount(mountpoint) == 0)
+        if (unmount(mountpoint) == 0)
                 return 0;
         result_set(why, RESULT_FAILED, "mountpoint %s: the dead mount there could not be cleared; try fusermount3 -uz %s",
                    mountpoint, mountpoint);
@@ -142,9 +151,11 @@ int session_new(struct session **out, uv_loop_t *loop, struct fs *fs, const char
         s->fs = fs;
         s->ended = ended;
         s->data = data;
-        s->fuse = new_fuse(fs, debug);
+        s->mountpoint = strdup(mountpoint);
+        s->fuse = s->mountpoint ? new_fuse(fs, debug) : NULL;
         if (!s->fuse) {
                 result_set(why, RESULT_FAILED, "libfuse did not start");
+                free(s->mountpoint);
                 free(s);
                 return -EIO;
         }
@@ -153,6 +164,7 @@ int session_new(struct session **out, uv_loop_t *loop, struct fs *fs, const char
                            "not mounted at %s; is /dev/fuse there, fuse3 installed, and the directory yours%s?",
                            mountpoint, fs->config->allow_other ? ", and user_allow_other set in /etc/fuse.conf" : "");
                 fuse_session_destroy(s->fuse);
+                free(s->mountpoint);
                 free(s);
                 return -EIO;
         }
@@ -172,6 +184,7 @@ static void on_closed(uv_handle_t *h) {
 
         fuse_session_destroy(s->fuse);
         free(s->buf.mem);
+        free(s->mountpoint);
         free(s);
 }
 
@@ -180,6 +193,9 @@ void session_free(struct session *s) {
                 return;
         handles_free_all(s->fs);
         fuse_session_unmount(s->fuse);
+        /* A connection that was aborted leaves its mount, and so does libfuse. */
+        if (!s->mounted && is_modalpool(s->mountpoint))
+                unmount(s->mountpoint);
         uv_close((uv_handle_t *)&s->poll, on_closed);
 }
 
