@@ -278,7 +278,7 @@ int config_set(struct config *c, const char *name, const char *value, enum confi
                 result_set(why, RESULT_INVALID, "%s is no option; modalpool -h lists them", name);
                 return -ENOENT;
         }
-        if (o->secret && source == CONFIG_COMMAND_LINE) {
+        if (o->secret && o->variables && source == CONFIG_COMMAND_LINE) {
                 result_set(why, RESULT_INVALID, "option %s: every user of this machine can read a command line; "
                            "set it in the environment (%s) or in a file", o->name, o->variables[0]);
                 return -EINVAL;

@@ -171,6 +171,9 @@ static void on_status(void *owner, const struct grpc_status *status) {
                 attempt(c);
                 return;
         }
+        /* A stream that was open for a while was in order, though it may have had nothing to say. */
+        if (c->spec.message && now - c->began_us >= STREAM_GOOD_US)
+                retry_reset(&c->retry, now);
         if (!look_for_router(c, status))
                 try_again(c, status);
 }
@@ -240,6 +243,7 @@ static int send_request(struct modal_call *c) {
                                        .message = buf_text(&message),
                                        .len = message.len,
                                        .timeout_us = c->spec.attempt_us,
+                                       .patient = c->spec.message != NULL,
                                        .message_max = c->spec.message_max,
                                        .lane = c->spec.lane,
                                },

@@ -223,7 +223,7 @@ static ModalWire__VolumeMount *make_mounts(const struct modal_volume *volumes, s
 }
 
 int modal_pack_create(struct buf *out, const struct modal_definition *d) {
-        static char *entrypoint[] = { "/bin/sh", "-c", "while :; do sleep 86400; done" };
+        static const char *const entrypoint[] = { "/bin/sh", "-c", "while :; do sleep 86400; done" };
         ModalWire__SandboxCreateRequest m = MODAL_WIRE__SANDBOX_CREATE_REQUEST__INIT;
         ModalWire__Sandbox s = MODAL_WIRE__SANDBOX__INIT;
         ModalWire__Resources resources = MODAL_WIRE__RESOURCES__INIT;
@@ -255,7 +255,7 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         placement.regions = (char **)d->regions;
 
         s.n_entrypoint_args = sizeof(entrypoint) / sizeof(entrypoint[0]);
-        s.entrypoint_args = entrypoint;
+        s.entrypoint_args = (char **)entrypoint;
         s.image_id = TEXT(d->image_id);
         s.n_secret_ids = d->n_secrets;
         s.secret_ids = (char **)d->secret_ids;

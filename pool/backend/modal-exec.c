@@ -145,8 +145,11 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
 static void read_complaint(struct modal_exec *e, struct result *r) {
         const char *text = e->head + strlen(e->exec_id) + 1;
         const char *id = e->exec.sandbox->id;
+        size_t len = e->head_len < sizeof(e->head) ? e->head_len : sizeof(e->head) - 1;
 
-        e->head[e->head_len < sizeof(e->head) ? e->head_len : sizeof(e->head) - 1] = '\0';
+        while (e->head[len - 1] == '\n')
+                len--;
+        e->head[len] = '\0';
         if (!strncmp(text, "cwd ", 4))
                 result_set(r, RESULT_OK, "cwd: %s is not a directory there", text + 4);
         else

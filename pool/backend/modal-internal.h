@@ -129,6 +129,7 @@ struct modal_sandbox {
         struct modal_router router;
         char *task_id;
         char nonce[37];           /* the tag that only this create has */
+        int64_t began_us;         /* its lifetime counts from here at the earliest */
         bool unsure;              /* the create failed, and may have made one */
         struct modal_call *call;  /* of the step */
         struct modal_call *look;  /* whether it still runs */
@@ -192,6 +193,9 @@ struct modal_process_spec {
 int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
                         const struct modal_process_events *events, void *owner, struct modal_process **out);
 void modal_process_cancel(struct modal_process *p);
+
+/* Stop listening to all that nobody else cancels. */
+void modal_processes_cancel(struct modal_sandbox *s);
 
 /* The sandbox lives, but those of its processes that asked do not exist there. */
 void modal_processes_unknown(struct modal_sandbox *s);

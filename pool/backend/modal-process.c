@@ -97,6 +97,13 @@ void modal_process_cancel(struct modal_process *p) {
                 release(p);
 }
 
+void modal_processes_cancel(struct modal_sandbox *s) {
+        struct modal_process *p;
+
+        while ((p = list_first(&s->processes, struct modal_process, link)))
+                release(p);
+}
+
 static void finish(struct modal_process *p, const struct result *r, int code) {
         const struct modal_process_events *events = p->events;
         void *owner = p->owner;
@@ -112,7 +119,7 @@ static void fail(struct modal_process *p, const struct grpc_status *status, cons
 
         if (s->dying)
                 return; /* its end comes with the sandbox's */
-        if (status->code == GRPC_NOT_FOUND && !p->start) {
+        if (status->code == GRPC_NOT_FOUND) {
                 p->doubtful = true;
                 modal_sandbox_doubt(s);
                 return;
@@ -265,6 +272,8 @@ static int read_output(struct modal_process *p, int stream) {
                                         .router = &p->sandbox->router,
                                         .method = "TaskExecStdioRead",
                                         .lane = HTTP_STREAMS,
+                                        .attempt_us = STREAM_RENEW_US,
+                                        .poll = true,
                                         .patience_us = RUN_PATIENCE_US,
                                         .message_max = MODAL_OUTPUT_MAX,
                                         .pack = pack_read,
@@ -394,17 +403,16 @@ static void on_started(void *owner, const struct grpc_status *status, const void
         struct result ok = {}, why;
         int r;
 
+        p->start = NULL;
+        if (status->code == GRPC_NOT_FOUND) {
+                modal_sandbox_lost(p->sandbox, status->message);
+                return;
+        }
         if (status->code != GRPC_OK) {
-                if (status->code == GRPC_NOT_FOUND) {
-                        p->start = NULL;
-                        modal_sandbox_lost(p->sandbox, status->message);
-                        return;
-                }
                 fail(p, status, retry_may_pass(status) ? "starting the command (it may or may not have run)"
                                                        : "starting the command");
                 return;
         }
-        p->start = NULL;
         buf_deinit(&p->request);
         if (p->only_start) {
                 finish(p, &ok, 0);

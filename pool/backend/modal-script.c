@@ -34,6 +34,7 @@ static const char job_script[] =
         "case $_d in /*) ;; *) _d=$_w/$_d;; esac\n"
         "_e=$(cd -P -- \"$_d\" 2>&1) || no cwd \"$_d\"\n"
         "cd -P -- \"$_d\" || exit 126\n"
+        "unset OLDPWD\n"
         "if [ -z \"$_s\" ]; then if command -v bash >/dev/null 2>&1; then _s=bash; else _s=sh; fi; fi\n"
         "[ \"$_i\" = i ] || exec </dev/null\n"
         "if [ -n \"$_p\" ]; then eval \"$_p\"; fi\n"

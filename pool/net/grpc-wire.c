@@ -200,7 +200,7 @@ static int take_field(const unsigned char **p, const unsigned char *end, struct 
 static int64_t read_retry_policy(const unsigned char *p, size_t len) {
         const unsigned char *end = p + len;
         float seconds = -1;
-        struct field f;
+        struct field f = {};
 
         while (take_field(&p, end, &f) == 0)
                 if (f.number == 1 && f.type == 5) {
@@ -236,7 +236,7 @@ static int64_t read_detail(const unsigned char *p, size_t len) {
 /* google.rpc.Status { int32 code = 1; string message = 2; repeated Any details = 3; } */
 int64_t grpc_retry_after(const unsigned char *status, size_t len) {
         const unsigned char *p = status, *end = status + len;
-        struct field f;
+        struct field f = {};
 
         while (take_field(&p, end, &f) == 0)
                 if (f.number == 3 && f.type == 2) {

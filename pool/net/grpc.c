@@ -184,7 +184,7 @@ int grpc_start(struct http *http, const struct grpc_spec *spec, const struct grp
                                .body_len = sizeof(head),
                                .body2 = spec->message,
                                .body2_len = spec->len,
-                               .timeout_us = spec->timeout_us ? spec->timeout_us + ANSWER_GRACE_US : 0,
+                               .timeout_us = spec->timeout_us && !spec->patient ? spec->timeout_us + ANSWER_GRACE_US : 0,
                                .lane = spec->lane,
                        },
                        &http_events, c, &c->request);

@@ -41,6 +41,7 @@ struct grpc_spec {
         const void *message;
         size_t len;
         int64_t timeout_us;           /* the server's time, told to it; 0: none */
+        bool patient;                 /* … but not enforced here: for a stream that is to be renewed now and then */
         size_t message_max;           /* bytes of one response message */
         enum http_lane lane;
 };

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal-settings.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/backend/modal-internal.h"
+#include "pool/limits.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/text.h"
+
+static int invalid(struct result *why, const char *option, const char *value, const char *expected) {
+        result_set(why, RESULT_INVALID, "option %s=%s: expected %s", option, value, expected);
+        return -EINVAL;
+}
+
+static void free_list(char **list, size_t n) {
+        for (size_t i = 0; list && i < n; i++)
+                free(list[i]);
+        free(list);
+}
+
+/* "a+b+c" */
+static int split(const char *option, const char *text, char ***out, size_t *n_out, struct result *why) {
+        char **list = calloc(MODAL_LIST_MAX + 1, sizeof(*list));
+        size_t n = 0;
+
+        if (!list)
+                return -ENOMEM;
+        for (const char *p = text ? text : ""; *p;) {
+                size_t len = strcspn(p, "+");
+
+                if (len == 0 || n == MODAL_LIST_MAX || !(list[n] = strndup(p, len))) {
+                        free_list(list, n);
+                        return invalid(why, option, text, "names with + between them");
+                }
+                n++;
+                p += len + (p[len] == '+');
+        }
+        *out = list;
+        *n_out = n;
+        return 0;
+}
+
+/* "NAME:/PATH" or "NAME:/PATH:ro" */
+static int read_volumes(struct modal *m, const char *text, struct result *why) {
+        char **list;
+        size_t n;
+        int r = split("volumes", text, &list, &n, why);
+
+        if (r < 0)
+                return r;
+        m->volumes = calloc(n + 1, sizeof(*m->volumes));
+        if (!m->volumes)
+                r = -ENOMEM;
+        for (size_t i = 0; r == 0 && i < n; i++) {
+                struct modal_volume *v = &m->volumes[m->n_volumes++];
+                char *path = strchr(list[i], ':'), *mode;
+
+                if (!path || path == list[i] || path[1] != '/') {
+                        r = invalid(why, "volumes", text, "NAME:/PATH or NAME:/PATH:ro, with + between them");
+                        break;
+                }
+                *path++ = '\0';
+                mode = strchr(path, ':');
+                if (mode)
+                        *mode++ = '\0';
+                if (mode && strcmp(mode, "ro")) {
+                        r = invalid(why, "volumes", text, "nothing or :ro after a path");
+                        break;
+                }
+                v->read_only = mode != NULL;
+                v->name = strdup(list[i]);
+                v->path = strdup(path);
+                r = v->name && v->path ? 0 : -ENOMEM;
+        }
+        free_list(list, n);
+        return r;
+}
+
+static int read_gpu(struct modal *m, const char *text, struct result *why) {
+        uint64_t count = 1;
+        char *colon;
+
+        if (!text || !*text)
+                return 0;
+        m->gpu_type = strdup(text);
+        if (!m->gpu_type)
+                return -ENOMEM;
+        colon = strchr(m->gpu_type, ':');
+        if (colon) {
+                *colon++ = '\0';
+                if (text_to_u64(colon, &count) < 0 || count < 1 || count > 64)
+                        return invalid(why, "gpu", text, "a type such as A100, or A100:2");
+        }
+        for (char *c = m->gpu_type; *c; c++)
+                *c = toupper((unsigned char)*c);
+        m->definition.gpu_type = m->gpu_type;
+        m->definition.gpu_count = count;
+        return 0;
+}
+
+/* A line of a dockerfile, with those that a backslash joins to it; comments and blank lines are left out. */
+static int read_dockerfile(struct modal *m, const char *path, struct result *why) {
+        _cleanup_(cleanup_fclose) FILE *f = fopen(path, "re");
+        _cleanup_(cleanup_free) char *line = NULL;
+        struct buf command = BUF_INIT(DOCKERFILE_SIZE_MAX);
+        size_t size = 0, total = 0;
+        ssize_t len = 0;
+        int r = f ? 0 : -errno;
+
+        while (r == 0 && (len = getline(&line, &size, f)) >= 0) {
+                const char *text = line + strspn(line, " \t");
+                bool joined;
+
+                total += len;
+                while (len > 0 && strchr("\r\n", line[len - 1]))
+                        line[--len] = '\0';
+                if (*text == '#' || (!*text && command.len == 0))
+                        continue;
+                joined = len > 0 && line[len - 1] == '\\';
+                r = buf_append(&command, line, len);
+                if (r == 0 && joined) {
+                        r = buf_append(&command, "\n", 1);
+                        continue;
+                }
+                if (r == 0 && total > DOCKERFILE_SIZE_MAX)
+                        r = -EFBIG;
+                if (r == 0) {
+                        char **more = reallocarray(m->commands, m->n_commands + 2, sizeof(*more));
+
+                        r = more ? 0 : -ENOMEM;
+                        if (more)
+                                m->commands = more;
+                }
+                if (r == 0) {
+                        m->commands[m->n_commands] = strdup(buf_text(&command));
+                        r = m->commands[m->n_commands] ? 0 : -ENOMEM;
+                        m->n_commands += r == 0;
+                }
+                buf_clear(&command);
+        }
+        if (r == 0 && command.len > 0) {
+                result_set(why, RESULT_INVALID, "option dockerfile=%s: its last line is not finished", path);
+                r = -EINVAL;
+        } else if (r < 0) {
+                result_set(why, RESULT_INVALID, "option dockerfile=%s: %s", path, strerror(-r));
+        }
+        buf_deinit(&command);
+        return r;
+}
+
+static int read_image(struct modal *m, const struct modal_options *o, struct result *why) {
+        int r = 0;
+
+        for (const char *c = o->image; *c; c++)
+                if ((unsigned char)*c <= ' ')
+                        return invalid(why, "image", o->image, "a registry tag such as debian:12-slim");
+        if (!*o->image || !text_is_utf8(o->image, strlen(o->image)))
+                return invalid(why, "image", o->image, "a registry tag such as debian:12-slim");
+        m->image = strdup(o->image);
+        m->commands = calloc(2, sizeof(*m->commands));
+        if (!m->image || !m->commands || asprintf(&m->commands[0], "FROM %s", o->image) < 0)
+                return -ENOMEM;
+        m->n_commands = 1;
+        if (o->dockerfile && *o->dockerfile)
+                r = read_dockerfile(m, o->dockerfile, why);
+        return r;
+}
+
+static int read_resources(struct modal *m, const struct modal_options *o, struct result *why) {
+        int64_t micro;
+
+        if (o->cpu && *o->cpu) {
+                /* Cores have the form of seconds: up to six digits behind the point. */
+                if (text_to_usec(o->cpu, &micro) < 0 || micro < 1000 || micro > 1000 * USEC_PER_SEC)
+                        return invalid(why, "cpu", o->cpu, "cores, such as 0.5 or 4");
+                m->definition.milli_cpu = micro / 1000;
+        }
+        if (o->memory > 0) {
+                if (o->memory >> 20 > UINT32_MAX || o->memory >> 20 == 0)
+                        return invalid(why, "memory", "", "at least 1M");
+                m->definition.memory_mb = o->memory >> 20;
+        }
+        return read_gpu(m, o->gpu, why);
+}
+
+static int read_times(struct modal *m, const struct modal_options *o, struct result *why) {
+        int64_t life = o->lifetime_us / USEC_PER_SEC, idle = o->idle_timeout_us / USEC_PER_SEC;
+
+        if (life < 1 || life > MODAL_LIFETIME_MAX) {
+                result_set(why, RESULT_INVALID, "option lifetime: expected seconds from 1 to %d", MODAL_LIFETIME_MAX);
+                return -EINVAL;
+        }
+        if (idle > MODAL_LIFETIME_MAX || (o->idle_timeout_us > 0 && idle < 1)) {
+                result_set(why, RESULT_INVALID, "option modal_idle_timeout: expected seconds from 1 to %d, or 0 for none",
+                           MODAL_LIFETIME_MAX);
+                return -EINVAL;
+        }
+        m->definition.lifetime_secs = life;
+        m->definition.idle_secs = idle;
+        return 0;
+}
+
+int modal_settings_init(struct modal *m, const struct modal_options *o, struct result *why) {
+        int r = read_image(m, o, why);
+
+        if (r == 0)
+                r = read_resources(m, o, why);
+        if (r == 0)
+                r = read_times(m, o, why);
+        if (r == 0)
+                r = split("secrets", o->secrets, &m->secrets, &m->n_secrets, why);
+        if (r == 0)
+                r = read_volumes(m, o->volumes, why);
+        if (r == 0)
+                r = split("region", o->region, &m->regions, &m->n_regions, why);
+        if (r == 0)
+                r = split("cidr_allowlist", o->cidr_allowlist, &m->cidrs, &m->n_cidrs, why);
+        if (r < 0)
+                return r;
+        if (o->block_network && m->n_cidrs > 0) {
+                result_set(why, RESULT_INVALID, "options block_network and cidr_allowlist exclude each other");
+                return -EINVAL;
+        }
+        m->app = strdup(o->app && *o->app ? o->app : "modalpool");
+        m->cloud = strdup(o->cloud ? o->cloud : "");
+        m->secret_ids = calloc(m->n_secrets + 1, sizeof(*m->secret_ids));
+        if (!m->app || !m->cloud || !m->secret_ids)
+                return -ENOMEM;
+        m->definition.secret_ids = m->secret_ids;
+        m->definition.n_secrets = m->n_secrets;
+        m->definition.volumes = m->volumes;
+        m->definition.n_volumes = m->n_volumes;
+        m->definition.regions = m->regions;
+        m->definition.n_regions = m->n_regions;
+        m->definition.cidrs = m->cidrs;
+        m->definition.n_cidrs = m->n_cidrs;
+        m->definition.cloud = m->cloud;
+        m->definition.block_network = o->block_network;
+        return 0;
+}
+
+void modal_settings_deinit(struct modal *m) {
+        free_list(m->commands, m->n_commands);
+        free_list(m->secrets, m->n_secrets);
+        free_list(m->secret_ids, m->n_secrets);
+        free_list(m->regions, m->n_regions);
+        free_list(m->cidrs, m->n_cidrs);
+        for (size_t i = 0; i < m->n_volumes; i++) {
+                free(m->volumes[i].name);
+                free(m->volumes[i].id);
+                free(m->volumes[i].path);
+        }
+        free(m->volumes);
+        free(m->app);
+        free(m->image);
+        free(m->cloud);
+        free(m->gpu_type);
+}
