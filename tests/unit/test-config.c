@@ -223,7 +223,8 @@ static void render(void) {
         CHECK_INT(config_init(&c), 0);
         CHECK_INT(set("max", "5", CONFIG_COMMAND_LINE), 0);
         CHECK_INT(set("mode", "direct", CONFIG_FILE), 0);
-        CHECK_INT(set("env", "X=\xff", CONFIG_FILE), 0); /* no text: null in JSON, and no failure */
+        CHECK_INT(set("shell", "\xff", CONFIG_FILE), 0); /* no text: null in JSON, and no failure */
+        CHECK_INT(set("env", "KEY=canary", CONFIG_FILE), 0);
         CHECK_INT(config_render(&c, &out), 0);
         root = json_loads(buf_text(&out), 0, NULL);
         CHECK_INT(json_unpack(root, "{s:{s:I,s:s}}", "max", "value", &max, "source", &source), 0);
@@ -234,7 +235,10 @@ static void render(void) {
         CHECK_STR(source, "file");
         CHECK_INT(json_unpack(root, "{s:{s:s}}", "wait", "source", &source), 0);
         CHECK_STR(source, "default");
-        CHECK(json_is_null(json_object_get(json_object_get(root, "env"), "value")));
+        CHECK(json_is_null(json_object_get(json_object_get(root, "shell"), "value")));
+        CHECK_INT(json_unpack(root, "{s:{s:s}}", "env", "value", &value), 0);
+        CHECK_STR(value, "***");
+        CHECK(!strstr(buf_text(&out), "canary"));
         json_decref(root);
         buf_clear(&out);
         CHECK_INT(config_render_help(&out), 0);
