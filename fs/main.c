@@ -67,6 +67,7 @@ struct daemon {
 
         enum phase phase;
         int64_t stop_by_us;
+        bool signalled;
         int parent; /* pipe to the process that the user waits for, or -1 */
         int exit_status;
 };
@@ -78,10 +79,8 @@ static void fail(struct daemon *d, const struct result *why) {
 
 /* Release all, end all; on_turn() sees when that is done. @reason is NULL where one was given already. */
 static void stop(struct daemon *d, const char *reason) {
-        if (d->phase >= PHASE_STOPPING) {
-                d->stop_by_us = 0; /* asked twice: no more patience */
+        if (d->phase >= PHASE_STOPPING)
                 return;
-        }
         if (reason)
                 log_info("stopping: %s", reason);
         d->phase = PHASE_STOPPING;
@@ -91,15 +90,16 @@ static void stop(struct daemon *d, const char *reason) {
 }
 
 static void on_signal(uv_signal_t *handle, int signo) {
-        stop(handle->data, strsignal(signo));
+        struct daemon *d = handle->data;
+
+        stop(d, strsignal(signo));
+        if (d->signalled)
+                d->stop_by_us = 0; /* asked twice: no more patience */
+        d->signalled = true;
 }
 
 static void on_unmounted(void *data) {
-        struct daemon *d = data;
-
-        /* While stopping it is no second wish: the last file of a lazily unmounted tree was closed. */
-        if (d->phase < PHASE_STOPPING)
-                stop(d, "unmounted");
+        stop(data, "unmounted");
 }
 
 static void on_ready(void *owner, const struct result *r) {

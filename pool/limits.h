@@ -43,7 +43,7 @@
 #define COMPLAINT_MAX 512                           /* bytes of stderr held back at the beginning */
 #define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
 
-#define CALL_TIMEOUT_US (15 * USEC_PER_SEC)         /* one try of a short call */
+#define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
 #define CALL_TRIES 3                                /* after the first */
 #define CALL_DELAY_MIN_US (USEC_PER_SEC / 10)       /* between tries, doubling … */
 #define CALL_DELAY_MAX_US USEC_PER_SEC              /* … up to this */
@@ -53,7 +53,7 @@
 #define STREAM_RENEW_US (120 * USEC_PER_SEC)        /* an output stream is asked for anew */
 #define STREAM_GOOD_US (10 * USEC_PER_SEC)          /* one that was open so long was in order */
 #define ACCESS_PATIENCE_US (30 * USEC_PER_SEC)      /* for access to a router */
-#define START_PATIENCE_US (45 * USEC_PER_SEC)       /* for the start of a command */
+#define START_PATIENCE_US (120 * USEC_PER_SEC)      /* for the start of a command */
 #define RUN_PATIENCE_US (120 * USEC_PER_SEC)        /* for a router that is gone while a command runs */
 #define CREATE_PATIENCE_US (300 * USEC_PER_SEC)     /* for a sandbox to come up */
 #define DESTROY_PATIENCE_US (15 * USEC_PER_SEC)     /* for Modal to take note of its end */
@@ -61,5 +61,6 @@
 #define LOOK_INTERVAL_MS 45000                      /* whether an idle sandbox still runs */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
 #define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */
+#define PROOF_TIMEOUT_US (5 * USEC_PER_SEC)         /* for an answer over a connection that should work */
 #define SILENCE_MS 1000                             /* of an output stream after the command's end … */
 #define SILENCES_MAX 3                              /* … until it is believed */

@@ -243,7 +243,7 @@ static int send_request(struct modal_call *c) {
                                        .message = buf_text(&message),
                                        .len = message.len,
                                        .timeout_us = c->spec.attempt_us,
-                                       .patient = c->spec.message != NULL,
+                                       .patient = c->spec.poll && c->spec.message != NULL,
                                        .message_max = c->spec.message_max,
                                        .lane = c->spec.lane,
                                },
@@ -316,6 +316,10 @@ int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *
         }
         *out = c;
         return 0;
+}
+
+long modal_call_connection(const struct modal_call *c) {
+        return c->grpc ? grpc_connection(c->grpc) : -1;
 }
 
 void modal_call_cancel(struct modal_call *c) {

@@ -106,6 +106,9 @@ struct modal_call_spec {
 int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *owner, struct modal_call **out);
 void modal_call_cancel(struct modal_call *c);
 
+/* As http_connection(), of the try under way; to be asked from inside message() too. */
+long modal_call_connection(const struct modal_call *c);
+
 /* For the router: access came, or why not. */
 void modal_call_go_on(struct modal_call *c, const struct grpc_status *status);
 struct modal_call *modal_call_first(struct list *waiting);

@@ -9,8 +9,9 @@
  *
  * Streams are read by offset: whatever breaks, the next try goes on where the
  * last byte was. When the process has ended and a stream is silent, that is
- * because something else holds the pipe open, or because the stream got lost:
- * it is asked for again a few times, then what there was is all.
+ * because something else holds the pipe open, or because the stream got lost.
+ * So it is asked for again a few times, and each time another call shows that
+ * the connection works; then what there was is all.
  */
 
 #include <errno.h>
@@ -29,6 +30,7 @@ struct output {
         struct modal_process *process;
         struct modal_call *call; /* NULL: ended, or not kept */
         uint64_t offset;         /* bytes given so far */
+        unsigned silences;       /* rounds in a row that brought nothing over a working connection */
 };
 
 struct modal_process {
@@ -45,7 +47,8 @@ struct modal_process {
         int code;
         bool doubtful; /* the router does not know it */
         uv_timer_t timer; /* of silence after the end, or before asking again for the end */
-        unsigned silences;
+        struct modal_call *proof; /* that a connection works */
+        long proven;              /* that which does, in this round; -1: none */
 
         struct modal_feed feed;
         bool feeding;
@@ -84,6 +87,7 @@ static void release(struct modal_process *p) {
         cancel_call(&p->start);
         cancel_call(&p->wait);
         cancel_call(&p->write);
+        cancel_call(&p->proof);
         for (int i = 0; i < N_STREAMS; i++)
                 cancel_call(&p->outputs[i].call);
         feed_deinit(&p->feed);
@@ -147,22 +151,65 @@ void modal_processes_unknown(struct modal_sandbox *s) {
 static void check_end(struct modal_process *p);
 static int read_output(struct modal_process *p, int stream);
 
+static int pack_wait(void *owner, struct buf *out) {
+        struct modal_process *p = owner;
+
+        return modal_pack_exec_wait(out, p->sandbox->task_id, p->exec_id);
+}
+
+static int on_proof(void *owner, const void *data, size_t len) {
+        struct modal_process *p = owner;
+
+        p->proven = modal_call_connection(p->proof);
+        return 0;
+}
+
+static void on_proof_done(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_process *p = owner;
+
+        p->proof = NULL;
+}
+
+/* A second of silence. Without its memory or its proof it does not count. */
 static void on_silence(uv_timer_t *timer) {
         struct modal_process *p = timer->data;
 
-        if (++p->silences > SILENCES_MAX) {
-                for (int i = 0; i < N_STREAMS; i++)
-                        cancel_call(&p->outputs[i].call);
+        for (int i = 0; i < N_STREAMS; i++) {
+                struct output *o = &p->outputs[i];
+
+                if (!o->call || p->proof || p->proven < 0)
+                        continue;
+                if (p->proven == modal_call_connection(o->call) && ++o->silences == SILENCES_MAX)
+                        cancel_call(&o->call);
+        }
+        if (!p->outputs[0].call && !p->outputs[1].call) {
                 check_end(p);
                 return;
         }
+        uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
+        if (p->proof)
+                return; /* it ends by its deadline, and the connection with it */
         for (int i = 0; i < N_STREAMS; i++)
                 if (p->outputs[i].call) {
-                        cancel_call(&p->outputs[i].call);
-                        if (read_output(p, i) < 0)
-                                p->silences = SILENCES_MAX;
+                        struct modal_call *old = p->outputs[i].call;
+
+                        if (read_output(p, i) == 0)
+                                modal_call_cancel(old);
                 }
-        uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
+        p->proven = -1;
+        (void)modal_call_start(process_modal(p),
+                               &(struct modal_call_spec){
+                                       .router = &p->sandbox->router,
+                                       .method = "TaskExecPoll",
+                                       .lane = HTTP_STREAMS,
+                                       .attempt_us = PROOF_TIMEOUT_US,
+                                       .tries = 1,
+                                       .message_max = MODAL_MESSAGE_MAX,
+                                       .pack = pack_wait,
+                                       .message = on_proof,
+                                       .done = on_proof_done,
+                               },
+                               p, &p->proof);
 }
 
 static void check_end(struct modal_process *p) {
@@ -171,17 +218,12 @@ static void check_end(struct modal_process *p) {
         if (!p->known)
                 return;
         if (p->outputs[0].call || p->outputs[1].call) {
+                p->proven = -1;
                 if (!uv_is_active((uv_handle_t *)&p->timer))
                         uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
                 return;
         }
         finish(p, &ok, p->code);
-}
-
-static int pack_wait(void *owner, struct buf *out) {
-        struct modal_process *p = owner;
-
-        return modal_pack_exec_wait(out, p->sandbox->task_id, p->exec_id);
 }
 
 static int wait_for_end(struct modal_process *p);
@@ -244,7 +286,7 @@ static void take_output(void *owner, const void *data, size_t len) {
         struct modal_process *p = o->process;
 
         o->offset += len;
-        p->silences = 0;
+        o->silences = 0;
         if (p->known)
                 uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
         p->events->output(p->owner, o - p->outputs, data, len);

@@ -11,7 +11,7 @@
 #include "pool/util/clock.h"
 
 #define METADATA_MAX 24                     /* lines */
-#define ANSWER_GRACE_US (5 * USEC_PER_SEC)  /* for the server's own DEADLINE_EXCEEDED to arrive */
+#define ANSWER_GRACE_US (3 * USEC_PER_SEC)  /* for the server's own DEADLINE_EXCEEDED to arrive */
 
 struct grpc_call {
         const struct grpc_events *events;
@@ -202,6 +202,10 @@ void grpc_cancel(struct grpc_call *c) {
                 c->cancelled = true;
         else
                 call_free(c);
+}
+
+long grpc_connection(const struct grpc_call *c) {
+        return http_connection(c->request);
 }
 
 int grpc_make_uuid(char out[37]) {

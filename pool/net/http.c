@@ -52,7 +52,8 @@ struct http {
         uv_loop_t *loop;
         struct lane lanes[HTTP_N_LANES];
         char *cafile;
-        bool plain_once;       /* the workaround for CURL_H2C_FIXED */
+        bool plain_once;       /* the workaround for CURL_H2C_FIXED: a connection for each plain request … */
+        bool plain_once_used;  /* … and there was one */
         unsigned depth;        /* > 0: inside curl, which must not be told of starts and ends now */
         struct list starting;  /* requests for curl to begin, made inside it */
         struct list running;   /* known to curl */
@@ -305,6 +306,14 @@ static bool is_connection(curl_socket_t fd, long local, long remote) {
         return ports[0] == local && ports[1] == remote;
 }
 
+long http_connection(const struct http_request *q) {
+        long port = 0;
+
+        if (!q->known || q->http->plain_once_used || curl_easy_getinfo(q->easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK)
+                return 0;
+        return port;
+}
+
 /* The peer did not answer in time: it, or the way to it, may be gone without a sign. */
 static void cut_connection(struct http_request *q) {
         long local = 0, remote = 0;
@@ -410,6 +419,7 @@ static int set_options(struct http_request *q, const struct http_spec *spec, siz
         if (loopback)
                 curl_easy_setopt(e, CURLOPT_PROXY, "");
         if (plain && h->plain_once) {
+                h->plain_once_used = true;
                 curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
                 curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
                 curl_multi_setopt(q->lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L);

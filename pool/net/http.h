@@ -86,5 +86,8 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
 
 void http_cancel(struct http_request *q);
 
+/* Tells the connection that it uses from others; 0: none yet, or one of its own. */
+long http_connection(const struct http_request *q);
+
 /* http and https URLs only: -EINVAL with @why for anything else, and for http to another machine. */
 int http_check_url(const char *url, struct result *why);

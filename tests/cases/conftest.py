@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""
+The cases: modalpool on real mounts.
+
+MODALPOOL is the program (default: build/fs/modalpool). --backend says over what the cases run, --valgrind runs
+the daemon under valgrind. Each test has a time limit; on a hang it prints what everything waits for in the
+kernel, and takes the mount down. After each test nothing may be left: no mount, process, file or environment.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import harness
+import processes
+
+LIMIT_S = 30
+
+
+@dataclasses.dataclass
+class Settings:
+    program: str
+    provider: str = "local"
+    faults: bool = False
+    slow: int = 1  # how much longer things may take
+    wrapper: list = dataclasses.field(default_factory=list)
+    options: dict = dataclasses.field(default_factory=dict)
+    environment: dict = dataclasses.field(default_factory=dict)
+
+
+class Hang(Exception):
+    pass
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("modalpool")
+    group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
+                    choices=["local", "local+fault"], help="over what the cases run")
+    group.addoption("--fault-seed", default="1", help="which faults local+fault injects")
+    group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
+    group.addoption("--slow", type=int, default=1, help="give everything this many times the time (sanitizers)")
+
+
+def pytest_configure(config):
+    for line in ("limit(seconds): the time limit of a test",
+                 "exact: counts environments or their lives, so it makes no sense with faults",
+                 "quick: needs a daemon at full speed, not one under valgrind or a sanitizer",
+                 "root: needs to be root",
+                 "small: belongs to the small set that runs under valgrind"):
+        config.addinivalue_line("markers", line)
+
+
+def pytest_sessionstart(session):
+    processes.adopt_orphans()
+
+
+def pytest_collection_modifyitems(config, items):
+    exact = pytest.mark.skip(reason="exact numbers do not hold with faults injected")
+    quick = pytest.mark.skip(reason="measures speed or size, which say nothing here")
+    root = pytest.mark.skip(reason="needs root")
+    slow = config.getoption("--valgrind") or config.getoption("--slow") > 1
+    for item in items:
+        if item.get_closest_marker("exact") and config.getoption("--backend") == "local+fault":
+            item.add_marker(exact)
+        if item.get_closest_marker("quick") and slow:
+            item.add_marker(quick)
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(root)
+
+
+@pytest.fixture(scope="session")
+def settings(pytestconfig):
+    default = pathlib.Path(__file__).parents[2] / "build/fs/modalpool"
+    program = pathlib.Path(os.environ.get("MODALPOOL", default)).resolve()
+    if not program.exists():
+        pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
+    made = Settings(str(program), slow=pytestconfig.getoption("--slow"))
+    if pytestconfig.getoption("--backend") == "local+fault":
+        made.faults = True
+        made.options.update(fault=harness.FAULTS, fault_seed=pytestconfig.getoption("--fault-seed"))
+    if pytestconfig.getoption("--valgrind"):
+        made.slow = 10
+        made.wrapper = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
+                        "--errors-for-leak-kinds=definite", "--child-silent-after-fork=yes"]
+    return made
+
+
+class Watchdog:
+    """Ends a test that hangs: shows what waits for what, frees it, and fails the test."""
+
+    def __init__(self, limit, mounts):
+        self.mounts = mounts
+        self.limit = limit
+        self.bitten = False
+        self.ended = threading.Event()  # the test itself
+        self.timer = threading.Timer(limit, self.bite)
+        self.timer.daemon = True
+
+    def start(self):
+        signal.signal(signal.SIGALRM, self.give_up)
+        self.timer.start()
+
+    def stop(self):
+        self.timer.cancel()
+        self.timer.join()
+
+    def bite(self):
+        self.bitten = True
+        print(f"\nhang: no end after {self.limit} s", file=sys.stderr)
+        try:
+            print(processes.stacks([os.getpid(), *processes.descendants()]), file=sys.stderr)
+        finally:
+            for mount in self.mounts:
+                print(mount.log(), file=sys.stderr)
+                mount.abort()
+        # What waited for the mount has its answer now. Only who waits for something else is interrupted: an
+        # exception that comes while pytest handles another one can get lost.
+        if not self.ended.wait(1):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+    def give_up(self, *_):
+        if not self.ended.is_set():
+            raise Hang(f"no end after {self.limit} s; the kernel's stacks are in the captured stderr")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    item.mounts = []
+    item.failed = True  # until it has run to its end
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    outcome = yield
+    item.dog.ended.set()
+    item.failed = outcome.excinfo is not None and not outcome.excinfo[0].__name__ == "Skipped"
+
+
+@pytest.fixture(autouse=True)
+def tidy(request, settings):
+    """The time limit, and the check that nothing is left."""
+    item = request.node
+    before = processes.descendants()
+    marker = item.get_closest_marker("limit")
+    limit = (marker.args[0] if marker else LIMIT_S) * settings.slow
+    item.dog = Watchdog(limit, item.mounts)
+    item.dog.start()
+    try:
+        yield
+        if item.failed or item.dog.bitten:
+            for mount in item.mounts:
+                print(mount.log(), file=sys.stderr)
+        else:
+            for mount in item.mounts:
+                mount.stop()
+    finally:
+        item.dog.stop()
+        for mount in item.mounts:
+            mount.demolish()
+        # What descends from us now and did not before was left behind.
+        left = {pid: start for pid, start in processes.descendants().items() if before.get(pid) != start}
+        running = processes.gone(left, 2)
+        problems = [f"process {pid} was left behind: {processes.name(pid)}" for pid in running]
+        processes.kill(running)
+        processes.gone(running, 2)
+    if item.dog.bitten and not item.failed:
+        problems.append(f"no end after {limit} s")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def mount(request, settings, tmp_path):
+    """mount(max=2, …): a daemon with these options on a mount of its own."""
+    item = request.node
+
+    def make(environment=None, start=True, **options):
+        directory = tmp_path / f"m{len(item.mounts)}"
+        made = harness.Mount(settings, directory, options, environment, start=False)
+        item.mounts.append(made)
+        if start:
+            made.start()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def mp(mount):
+    """A mount with the default options."""
+    return mount()
+
+
+@pytest.fixture
+def lease(mp):
+    """A lease on such a mount, which has its environment."""
+    lease = mp.lease()
+    lease.read("environment")
+    return lease
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """compiled("program"): tests/cases/clients/program.c, built."""
+    directory = tmp_path_factory.mktemp("clients")
+
+    def build(name):
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if not compiler:
+            pytest.skip("no C compiler")
+        program = directory / name
+        if not program.exists():
+            source = pathlib.Path(__file__).parent / "clients" / f"{name}.c"
+            subprocess.run([compiler, "-O1", "-Wall", "-o", program, source], check=True)
+        return str(program)
+
+    return build
+
+
+@pytest.fixture
+def need():
+    """need("node"): skip, saying so, where a program is not there."""
+
+    def check(*programs):
+        for program in programs:
+            if not shutil.which(program):
+                pytest.skip(f"{program} is not installed")
+
+    return check

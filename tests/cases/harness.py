@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""A modalpool under test: a daemon on a mount of its own, driven as users drive it."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import processes
+
+FAULTS = "create:0.1+clean:0.1+idle:0.1+delay:0.3"
+BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
+                       r"|not ended:|Segmentation")
+
+
+def mounted(path):
+    """Whether a file system is mounted there, alive or dead, without touching it."""
+    wanted = str(path).replace(" ", "\\040")
+    return any(line.split()[1] == wanted for line in processes.read("/proc/self/mounts").splitlines())
+
+
+def option_words(options):
+    """{"max": 2, "env": ["A=1", "B=2"]} as mount options, commas and backslashes kept."""
+    words = []
+    for key, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, bool):
+                one = "yes" if one else "no"
+            words.append(f"{key}={one}".replace("\\", "\\\\").replace(",", "\\,"))
+    return ",".join(words)
+
+
+class Lease:
+    """A lease's directory."""
+
+    def __init__(self, mount, name):
+        self.mount = mount
+        self.name = name
+        self.path = mount.path / name
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def submit(self, command):
+        """What `printf %s COMMAND > cmd` does."""
+        data = command if isinstance(command, bytes) else command.encode()
+        with open(self.path / "cmd", "wb", buffering=0) as cmd:
+            while data:
+                data = data[cmd.write(data):]
+
+    def read(self, name="output"):
+        return (self.path / name).read_text("utf-8", "surrogateescape")
+
+    def write(self, name, text):
+        with open(self.path / name, "wb", buffering=0) as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+
+    def run(self, command):
+        """A command and what came of it: (output, exit code)."""
+        self.submit(command)
+        return self.read("output"), int(self.read("exit_code"))
+
+    def status(self, name="status"):
+        return dict(line.split(" ", 1) for line in self.read(name).splitlines())
+
+    def until_running(self, number=None):
+        """Wait until a job runs: the newest, or that of a number."""
+        wanted = str(number) if number else self.status()["newest"]
+        self.mount.until(lambda: self.status()["running"] == wanted
+                         and self.status(f"jobs/{wanted}/status")["state"] == "running")
+
+    def release(self):
+        self.path.rmdir()
+
+
+class Mount:
+    """One daemon and its mount."""
+
+    def __init__(self, settings, directory, options, environment=None, start=True):
+        self.settings = settings
+        self.directory = pathlib.Path(directory)
+        self.path = self.directory / "mnt"
+        self.state = self.directory / "state"
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(exist_ok=True)
+        self.options = {"state": self.state, "log": "debug", **settings.options, **options}
+        self.environment = {**os.environ, **settings.environment, **(environment or {})}
+        self.lines = []
+        self.expected = []
+        self.device = None
+        self.process = None
+        if start:
+            self.start()
+
+    def command(self, *flags):
+        return [*self.settings.wrapper, self.settings.program, *flags, "-o", option_words(self.options),
+                self.settings.provider, str(self.path)]
+
+    def start(self):
+        """Start in the foreground, and wait until it says that it is mounted, or ends."""
+        answered = threading.Event()
+
+        def listen(stream):
+            for line in stream:
+                self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                if "mounted at" in self.lines[-1]:
+                    answered.set()
+            answered.set()
+
+        self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        env=self.environment)
+        self.listener = threading.Thread(target=listen, args=(self.process.stderr,), daemon=True)
+        self.listener.start()
+        answered.wait()
+        if not any("mounted at" in line for line in self.lines):
+            self.process.wait()
+            raise RuntimeError("not mounted:\n" + self.log())
+        self.device = os.stat(self.path).st_dev
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        return "\n".join(self.lines)
+
+    # the tree
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def lease(self, name="t1"):
+        (self.path / name).mkdir()
+        return Lease(self, name)
+
+    def ctl(self, line):
+        with open(self.path / ".pool/ctl", "wb", buffering=0) as file:
+            file.write(line.encode() + b"\n")
+
+    def stats(self):
+        return json.loads((self.path / ".pool/stats").read_text())
+
+    def environments(self):
+        return self.stats()["environments"]
+
+    def until(self, true):
+        """Wait for a state of the pool: asked again after each event, so that nothing is slept for."""
+        fd = os.open(self.path / ".pool/events", os.O_RDONLY)
+        try:
+            while not true():
+                os.read(fd, 1 << 17)
+        finally:
+            os.close(fd)
+
+    def until_settled(self):
+        """Wait until nothing is on its way in the pool."""
+        self.until(lambda: all(self.environments()[s] == 0 for s in ("creating", "cleaning", "ending")))
+
+    def sandbox_processes(self):
+        """The daemon's children: one for each environment."""
+        return processes.children(self.pid)
+
+    def sh(self, script, shell="bash", check=True, **more):
+        """Run a script as a user would, standing in the mount. Its result has stdout and stderr as text."""
+        argv = script if isinstance(script, list) else [shell, "-c", script]
+        done = subprocess.run(argv, cwd=self.path, stdin=subprocess.DEVNULL, capture_output=True,
+                              encoding="utf-8", errors="surrogateescape", **more)
+        if check:
+            assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stderr}"
+        return done
+
+    # the end
+
+    def stop(self, signo=signal.SIGTERM):
+        """End it as an administrator would, and check that nothing is left of it."""
+        if self.process is None:
+            return
+        pids = processes.descendants(self.pid)
+        if signo and self.process.poll() is None:
+            self.process.send_signal(signo)
+        status = self.process.wait()
+        self.process = None
+        self.listener.join()
+        problems = []
+        if status != 0:
+            problems.append(f"the daemon ended with {status}")
+        if mounted(self.path):
+            problems.append("the mount is still there")
+        left = processes.gone(pids, 5)
+        problems += [f"process {pid} is still there: {processes.name(pid)}" for pid in left]
+        problems += [f"in the state directory: {path}" for path in sorted(self.state.rglob("*"))]
+        problems += [f"in the mountpoint: {path}" for path in sorted(self.path.iterdir())]
+        problems += [f"log: {line}" for line in self.lines
+                     if BAD_LINES.search(line) and not any(re.search(e, line) for e in self.expected)]
+        assert not problems, "\n".join(problems) + "\n" + self.log()
+
+    def abort(self):
+        """Free everything that waits in the kernel for this daemon."""
+        if self.device is not None:
+            try:
+                with open(f"/sys/fs/fuse/connections/{os.minor(self.device)}/abort", "w") as file:
+                    file.write("1")
+            except OSError:
+                pass  # fusectl is not mounted; the daemon's end does the same
+        if self.process:
+            processes.kill([self.pid])
+
+    def demolish(self):
+        """After a failure: leave nothing, whatever it takes."""
+        if self.process:
+            pids = list(processes.descendants(self.pid))
+            self.abort()
+            self.process.wait()
+            self.process = None
+            processes.kill(pids)
+        while mounted(self.path):
+            if subprocess.run(["umount", "-l", self.path], capture_output=True).returncode != 0 and \
+                    subprocess.run(["fusermount3", "-uz", self.path], capture_output=True).returncode != 0:
+                break
+
+
+def seconds(call):
+    """How long a call takes, and what it gives."""
+    began = time.monotonic()
+    result = call()
+    return time.monotonic() - began, result

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: MIT
+"""The program: how it starts, refuses, goes to the background and ends."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+import harness
+import processes
+
+
+@pytest.fixture
+def modalpool(settings, tmp_path):
+    """Run the program with arguments, to its end: it must not have mounted anything."""
+    def run(*arguments, **more):
+        more.setdefault("env", {**os.environ, "HOME": str(tmp_path)})
+        return subprocess.run([settings.program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, cwd=tmp_path, **more)
+    return run
+
+
+def one_line(done, *words):
+    """One clear line, and a failure."""
+    assert done.returncode == 1, done
+    assert done.stdout == "" and done.stderr.count("\n") == 1 and done.stderr.startswith("modalpool: "), done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_help_and_version(modalpool):
+    done = modalpool("-h")
+    assert done.returncode == 0 and "MOUNTPOINT" in done.stdout and "oversubscribe" in done.stdout and not done.stderr
+    done = modalpool("-V")
+    assert done.returncode == 0 and done.stdout.startswith("modalpool ") and not done.stderr
+
+
+@pytest.mark.parametrize("options,words", [
+    ("nonsense=1", ["nonsense"]), ("nonsense", ["nonsense"]), ("max=0", ["max=0", "1"]), ("max=x", ["max=x"]), ("max", ["max"]),
+    ("max=-1", ["max"]), ("min=5", ["min=5", "max=4"]), ("wait=soon", ["wait=soon", "seconds"]), ("oversubscribe=maybe", ["yes or no"]),
+    ("mode=both", ["pool", "direct"]), ("isolate=docker", ["bwrap", "none"]), ("base=relative", ["absolute"]), ("base=", ["base"]),
+    ("output_max=1Q", ["output_max"]), ("env=NOVALUE", ["KEY=VALUE"]), ("config=/no/such/file", ["/no/such/file"]),
+    ("fault=earthquake:1", ["earthquake"]), ("fault=create", ["create"]), ("fault=create:2", ["create", "0 to 1"]),
+])
+def test_bad_options(modalpool, tmp_path, options, words):
+    (tmp_path / "mnt").mkdir()
+    for flags in (["-f"], []):
+        one_line(modalpool(*flags, "-o", f"state={tmp_path}/state,{options}", tmp_path / "mnt"), *words)
+    assert not harness.mounted(tmp_path / "mnt")
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+def test_bad_command_lines(modalpool, tmp_path):
+    (tmp_path / "mnt").mkdir()
+    state = f"state={tmp_path}/state"
+    one_line(modalpool(), "mountpoint")
+    one_line(modalpool("-o", state, "a", "b", "c"))
+    one_line(modalpool("-x", tmp_path / "mnt"), "-x")
+    one_line(modalpool("-o"), "-o")
+    one_line(modalpool("-o", state, "nobackend", tmp_path / "mnt"), "nobackend")
+    one_line(modalpool("-o", state, tmp_path / "nowhere"), "nowhere")
+    (tmp_path / "file").write_text("")
+    one_line(modalpool("-o", state, tmp_path / "file"), "file", "directory")
+    one_line(modalpool("-o", f"state={tmp_path}/file", tmp_path / "mnt"), "state")
+
+
+def test_bad_config_files(modalpool, tmp_path):
+    (tmp_path / "mnt").mkdir()
+    for text, words in (("{", [":1"]), ("[]", ["object"]), ('{"nonsense": 1}', ["nonsense"]), ('{"max": "many"}', ["max=many"]),
+                        ('{"max": null}', ["max"]), ('{"max": 1, "max": 2}', ["max"]), ("", ["config.json"])):
+        (tmp_path / "config.json").write_text(text)
+        one_line(modalpool("-o", f"state={tmp_path}/state,config={tmp_path}/config.json", tmp_path / "mnt"), *words)
+    one_line(modalpool("-o", f"state={tmp_path}/state", tmp_path / "mnt", env={**os.environ, "TERMINAL_MODAL_POOL_MAX": "lots"}),
+             "TERMINAL_MODAL_POOL_MAX", "lots")
+
+
+def test_missing_bubblewrap(modalpool, tmp_path, settings):
+    """It says what to install, and that there is a way without."""
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "bin").mkdir()
+    for flags in (["-f"], []):
+        done = modalpool(*flags, "-o", f"state={tmp_path}/state", tmp_path / "mnt", env={"PATH": str(tmp_path / "bin")})
+        one_line(done, "bwrap", "apt-get install bubblewrap", "isolate=none")
+    assert not harness.mounted(tmp_path / "mnt")
+    assert list((tmp_path / "state").rglob("*")) == []
+
+
+def test_already_mounted(mp, modalpool, tmp_path):
+    one_line(modalpool("-o", f"state={mp.state}", mp.path), "another modalpool", str(mp.path))
+    one_line(modalpool("-o", f"state={tmp_path}/other", mp.path), "already", str(mp.path))
+    one_line(modalpool("-f", "-o", f"state={tmp_path}/other", mp.path), "already")
+    one_line(modalpool("-o", f"state={tmp_path}/other", str(mp.path) + "/"), "already")
+    (tmp_path / "link").symlink_to(mp.path)
+    one_line(modalpool("-o", f"state={tmp_path}/other2", tmp_path / "link"), "already")
+    one_line(modalpool("-o", f"state={tmp_path}/other3", os.path.relpath(mp.path, tmp_path)), "already")
+    assert mp.lease().run("echo unharmed") == ("unharmed\n", 0)
+
+
+def test_two_mounts_with_one_state_directory(mount, tmp_path):
+    first = mount(state=tmp_path / "shared")
+    second = mount(state=tmp_path / "shared")
+    assert first.lease().run("echo 1")[0] + second.lease().run("echo 2")[0] == "1\n2\n"
+
+
+# the background
+
+@pytest.fixture
+def background(settings, tmp_path):
+    """Start in the background; ends it by unmounting, and checks that it went."""
+    mounts = []
+
+    def start(*arguments, path=None, name=None, cwd=None):
+        path = path or tmp_path / "back"
+        path.mkdir(exist_ok=True)
+        before = processes.descendants()
+        done = subprocess.run([settings.program, *arguments, name or str(path)], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, cwd=cwd or tmp_path)
+        assert done.returncode == 0, done.stderr
+        mounts.append((path, [pid for pid in processes.descendants() if pid not in before]))
+        return path, done
+
+    yield start
+    for path, pids in mounts:
+        if harness.mounted(path):
+            subprocess.run(["umount", path] if os.geteuid() == 0 else ["fusermount3", "-u", path], check=True)
+        assert processes.gone(pids, 20) == []
+
+
+@pytest.mark.small
+def test_background(background, tmp_path):
+    """When the command ends, the mount answers; nothing is said and no descriptor is held."""
+    path, done = background("-o", f"state={tmp_path}/state,max=2")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert os.listdir(path) == [".pool"]
+    shell = subprocess.run("mkdir t1 && echo 'echo hi; exit 3' > t1/cmd && cat t1/output t1/exit_code && rmdir t1", shell=True,
+                           cwd=path, stdout=subprocess.PIPE, text=True)
+    assert shell.stdout == "hi\n3\n"
+
+
+def test_relative_mountpoint(background, tmp_path):
+    (tmp_path / "dir/mnt").mkdir(parents=True)
+    path, _ = background("-o", f"state={tmp_path}/state", path=tmp_path / "dir/mnt", name="./mnt/", cwd=tmp_path / "dir")
+    assert (path / ".pool").is_dir()
+    assert (path / "t1").mkdir() is None and (path / "t1/environment").read_text()
+
+
+def test_unmount(mount):
+    """Unmounting is a way to stop: the daemon ends well and clears all up."""
+    mp = mount()
+    lease = mp.lease()
+    lease.submit("sleep 1000 & sleep 1000")
+    lease.until_running()
+    subprocess.run(["fusermount3", "-u", mp.path] if os.geteuid() else ["umount", mp.path], check=True)
+    mp.stop(signo=None)
+
+
+def test_lazy_unmount_with_readers(mount):
+    mp = mount()
+    lease = mp.lease()
+    lease.submit("sleep 1000")
+    lease.until_running()
+    reader = subprocess.Popen(["cat", lease / "output"], stderr=subprocess.DEVNULL)
+    subprocess.run(["fusermount3", "-uz", mp.path] if os.geteuid() else ["umount", "-l", mp.path], check=True)
+    mp.process.send_signal(signal.SIGTERM)
+    mp.stop(signo=None)
+    assert reader.wait() == 1
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
+def test_signals_while_idle(mount, signo):
+    mp = mount(min=1)
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    mp.stop(signo)
+
+
+def test_stop_while_creating(mount):
+    mp = mount(max=8, min=8)
+    mp.lease()
+    mp.stop()
+
+
+def test_stop_under_load(mount):
+    """Users who go on while it stops get errors, and no process of theirs hangs."""
+    mp = mount(max=3)
+    script = "while mkdir $0 && echo 'echo hi' > $0/cmd && cat $0/output && rmdir $0; do :; done > /dev/null 2>&1"
+    users = [subprocess.Popen(["bash", "-c", script, name], cwd=mp.path) for name in "abcdef"]
+    mp.until(lambda: mp.stats()["leases_granted_total"] > 20)
+    mp.stop()
+    for user in users:
+        user.wait()
+
+
+def test_dead_mount_is_cleared(mount):
+    """After kill -9 the next start of the same mount goes through."""
+    mp = mount()
+    mp.lease().run("true")
+    pids = processes.descendants(mp.pid)
+    mp.process.kill()
+    mp.process.wait()
+    assert processes.gone(pids, 5) == []
+    assert harness.mounted(mp.path)
+    mp.lines.clear()
+    mp.start()
+    assert mp.lease().run("echo again") == ("again\n", 0)
+
+
+def test_daemon_log(mount):
+    mp = mount(log="debug")
+    mp.lease("name").run("true")
+    text = mp.log()
+    for line in ("lease=name environment=", "job=1: running", "environment=local-", "mounted at"):
+        assert line in text, line
+    quiet = mount(log="info")
+    quiet.lease().run("true")
+    assert "job=1" not in quiet.log()
+
+
+def test_nothing_of_a_job_is_logged(mount):
+    """Commands, variables and input may hold secrets."""
+    mp = mount(log="debug")
+    lease = mp.lease()
+    lease.write("env", "TOKEN=hunter2-env\n")
+    lease.write("stdin", "hunter2-stdin")
+    lease.run("echo hunter2-cmd; cat")
+    lease.release()
+    mp.stop()
+    assert "hunter2" not in mp.log()
+
+
+# mount(8)
+
+@pytest.mark.root
+def test_mount_helper(settings, tmp_path, need):
+    """`mount -t fuse.modalpool`, with the helper where `meson install` puts it: in a mount namespace of its own."""
+    need("meson", "unshare", "mount")
+    build = pathlib.Path(settings.program).parents[1]
+    if not (build / "meson-private").is_dir():
+        pytest.skip("the program is not in a meson build directory")
+    installed = subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--destdir", tmp_path / "dest"],
+                               capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stderr
+    helper = next((tmp_path / "dest").rglob("mount.fuse.modalpool"))
+    prefix = helper.parents[1]
+    inside = "/" + str(prefix.relative_to(tmp_path / "dest"))
+    if not os.path.isdir(inside):
+        pytest.skip(f"{inside} is not there to be covered")
+    (tmp_path / "mnt").mkdir()
+    script = f"""set -e
+mount --make-rprivate /
+mount --bind {prefix} {inside}
+mkdir {tmp_path}/up {tmp_path}/work
+mount -t overlay -o lowerdir=/usr/sbin,upperdir={tmp_path}/up,workdir={tmp_path}/work none /usr/sbin
+ln -sf {inside}/{helper.relative_to(prefix)} /usr/sbin/mount.fuse.modalpool
+mount -t fuse.modalpool -o rw,noatime,x-systemd.automount,max=3,state={tmp_path}/state local {tmp_path}/mnt
+cd {tmp_path}/mnt
+grep -A1 '"max"' .pool/config | tr -d ' \\n'; echo
+mkdir t1; echo 'echo hi' > t1/cmd; cat t1/output; rmdir t1
+cd /
+umount {tmp_path}/mnt
+"""
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if "overlay" in done.stderr or "bind" in done.stderr:
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
+    assert done.stdout == '"max":{"value":3,\nhi\n', done.stderr
+
+
+def test_mount_helper_flags(settings, modalpool, tmp_path):
+    """mount -f does everything but mount; the flags of mount(8) are taken."""
+    (tmp_path / "mnt").mkdir()
+    helper = tmp_path / "mount.fuse.modalpool"
+    helper.symlink_to(settings.program)
+    run = lambda *a: subprocess.run([helper, *map(str, a)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = run("local", tmp_path / "mnt", "-f", "-n", "-s", "-v", "-o", f"rw,nosuid,nodev,state={tmp_path}/state,max=2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not harness.mounted(tmp_path / "mnt")
+    done = run("none", tmp_path / "mnt", "-f", "-o", "rw,nonsense=1")
+    assert done.returncode != 0 and "nonsense" in done.stderr
+
+
+# it lasts
+
+@pytest.mark.quick
+@pytest.mark.exact
+def test_nothing_grows(mount):
+    """After hundreds of leases and jobs: no more descriptors, hardly more memory, no files."""
+    mp = mount(max=2, log="info")
+
+    def work(n):
+        for i in range(n):
+            lease = mp.lease(f"t{i}")
+            lease.run("echo out; echo err >&2")
+            lease.run("echo again")
+            lease.release()
+        mp.until_settled()
+
+    def size():
+        memory = next(int(line.split()[1]) for line in processes.read(f"/proc/{mp.pid}/status").splitlines()
+                      if line.startswith("VmRSS"))
+        return len(os.listdir(f"/proc/{mp.pid}/fd")) - 2 * len(mp.sandbox_processes()), memory
+
+    work(100)
+    before = size()
+    work(400)
+    after = size()
+    print(f"descriptors and kB before {before}, after {after}")
+    assert after[0] <= before[0] + 1
+    assert after[1] < before[1] + 4096
+    assert sum(1 for p in mp.state.rglob("*") if p.is_file()) <= 2

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""A job: its exit code, time limit, settings, standard input, what ctl does to it, and its history."""
+
+import errno
+import os
+
+import pytest
+
+from harness import seconds
+from test_lease import fails
+
+# Names of all processes in the environment but those of the job itself.
+OTHERS = "for p in /proc/[0-9]*; do [ ${p#/proc/} = $$ ] || cat $p/comm 2>/dev/null; done | grep -vx -e modalpool-agent -e agent -e cat -e grep -e bash -e sort | sort"
+
+
+@pytest.mark.parametrize("command,code", [
+    ("true", 0), ("false", 1), ("exit 3", 3), ("exit 255", 255), ("exit 256", 0), ("kill -9 $$", 137),
+    ("kill -TERM $$", 143), ("kill -INT $$", 130), ("kill -SEGV $$", 139), ("no-such-command-anywhere", 127),
+    ("/etc/passwd", 126), ("if", 2), ("sh -c 'kill -9 $$'", 137), ("exec sh -c 'kill -15 $$'", 143),
+])
+def test_exit_codes(lease, command, code):
+    lease.submit(command)
+    assert lease.read("exit_code") == f"{code}\n"
+    assert lease.read("jobs/1/exit_code") == f"{code}\n"
+    assert lease.status("jobs/1/status")["exit_code"] == str(code)
+    assert lease.read("error") == "ok\n"
+
+
+def test_exit_code_waits_for_the_end(lease):
+    took, code = seconds(lambda: (lease.submit("sleep 0.5; exit 4"), lease.read("exit_code"))[1])
+    assert code == "4\n" and took >= 0.5
+    assert (lease / "exit_code").stat().st_size == 2
+
+
+def test_shell_is_fresh(lease):
+    lease.run("x=1; cd /tmp; alias l=ls; export X=2")
+    assert lease.run("echo $x$X; pwd; type l")[0].splitlines()[0] == ""
+    assert lease.run("pwd")[0].endswith("/hermes_tasks/t1\n")
+
+
+def test_files_stay_between_jobs(lease):
+    lease.run("echo kept > file; mkdir -p .dot/deep")
+    assert lease.run("cat file; ls -A")[0] == "kept\n.dot\nfile\n"
+
+
+def test_bash_where_there_is_one(lease):
+    assert lease.run("echo ${BASH_VERSION:+bash}; [[ a == a ]] && echo yes") == ("bash\nyes\n", 0)
+
+
+def test_shell_option(mount):
+    lease = mount(shell="/bin/dash").lease()
+    assert lease.run("echo ${BASH_VERSION:-none}; echo $0") == ("none\n/bin/dash\n", 0)
+    lease.submit(b"# " + b"x" * 200000 + b"\necho long")
+    assert lease.read() == "long\n"
+
+
+def test_shell_that_is_not_there(mount):
+    lease = mount(shell="/no/such/shell").lease()
+    lease.submit("echo hi")
+    fails(errno.EIO, lease.read, "exit_code")
+    assert "/no/such/shell" in lease.read("error") or "No such file" in lease.read("error")
+
+
+# the time limit
+
+@pytest.mark.small
+def test_timeout(lease):
+    lease.write("timeout", "1\n")
+    took, (output, code) = seconds(lambda: lease.run("echo before; sleep 1000 & sleep 1000; echo never"))
+    assert (output, code) == ("before\n", 124)
+    assert took >= 1
+    assert "timed out after 1 s" in lease.read("error")
+    assert lease.run(OTHERS) == ("", 1) or lease.read() == ""
+    assert lease.run("echo next; exit 5") == ("next\n", 5)
+
+
+@pytest.mark.parametrize("hide", ["sleep 1000 & wait", "setsid -w sleep 1000", "(setsid sleep 1000 &); sleep 1000",
+                                  "trap '' TERM INT HUP; sleep 1000", "nohup sleep 1000 & sleep 1000",
+                                  "bash -c 'bash -c \"sleep 1000; :\"; :'; :", "env -i sleep 1000; :",
+                                  "while :; do sleep 1000 & sleep 0.01; done"])
+def test_timeout_ends_the_whole_tree(lease, hide):
+    lease.write("timeout", "0.4")
+    lease.submit(hide)
+    assert lease.read("exit_code") == "124\n"
+    assert lease.run(OTHERS + "; :")[0] == ""
+
+
+def test_timeout_and_earlier_background_processes(lease):
+    """Only the job's own tree ends; what earlier jobs left lives on."""
+    lease.run("sleep 1001 & echo $! > pid")
+    lease.write("timeout", "0.3")
+    assert lease.run("sleep 1000 & wait")[1] == 124
+    assert lease.run("kill -0 $(cat pid) && ps -o args= -p $(cat pid) 2>/dev/null || tr '\\0' ' ' < /proc/$(cat pid)/cmdline")[0].strip() == "sleep 1001"
+
+
+def test_timeout_setting(lease):
+    assert lease.read("timeout") == "180\n"
+    for text, shown in (("7", "7\n"), ("0.25\n", "0.25\n"), ("0", "0\n"), ("600\n", "600\n")):
+        lease.write("timeout", text)
+        assert lease.read("timeout") == shown
+        assert (lease / "timeout").stat().st_size == len(shown)
+    for text in ("x", "-1", "1 s", "1\n2\n", "nan", "inf", "1e3x", "0x10"):
+        fails(errno.EINVAL, lease.write, "timeout", text)
+        assert "timeout" in lease.read("error")
+        assert lease.read("timeout") == "600\n"
+    lease.mount.sh(": > t1/timeout")
+    assert lease.read("timeout") == "180\n"
+
+
+def test_timeout_of_the_pool(mount):
+    mp = mount(timeout="0.3")
+    lease = mp.lease()
+    assert lease.read("timeout") == "0.3\n"
+    assert lease.run("sleep 100")[1] == 124
+    lease.write("timeout", "0")
+    assert lease.run("sleep 0.5; echo no limit") == ("no limit\n", 0)
+
+
+def test_settings_count_for_later_jobs_only(lease):
+    lease.submit("sleep 0.4; echo $X; pwd")
+    lease.write("env", "X=later\n")
+    lease.write("cwd", "/tmp\n")
+    lease.write("timeout", "0.1\n")
+    assert lease.read().splitlines()[0] == "" and lease.read("exit_code") == "0\n"
+    lease.write("timeout", "10\n")
+    assert lease.run("echo $X; pwd") == ("later\n/tmp\n", 0)
+
+
+# cwd and env
+
+@pytest.mark.small
+def test_cwd(lease):
+    workdir = lease.read("cwd").strip()
+    assert workdir.endswith("/hermes_tasks/t1")
+    assert lease.run("mkdir -p 'a b/c'; pwd") == (workdir + "\n", 0)
+    for text, expected in (("a b", workdir + "/a b"), ("a b/c\n", workdir + "/a b/c"), ("/tmp", "/tmp"),
+                           ("..", os.path.dirname(workdir)), (".", workdir)):
+        lease.write("cwd", text)
+        assert lease.read("cwd").strip() == text.strip()
+        assert lease.run("pwd")[0] == expected + "\n"
+    lease.mount.sh("> t1/cwd")
+    assert lease.run("pwd")[0] == workdir + "\n"
+
+
+def test_cwd_that_is_not_there(lease):
+    lease.run("echo > file")
+    for text in ("nowhere", "/no/such/place", "file"):
+        lease.write("cwd", text)
+        lease.submit("echo never")
+        assert lease.read("exit_code") == "126\n"
+        assert lease.read() == "" and "cwd" in lease.read("error")
+    lease.write("cwd", "/tmp")
+    assert lease.run("pwd") == ("/tmp\n", 0)
+    fails(errno.EINVAL, lease.write, "cwd", "two\nlines\n")
+
+
+@pytest.mark.small
+def test_env(mount):
+    mp = mount(env=["POOL=pool", "BOTH=pool, and more"])
+    lease = mp.lease()
+    assert lease.read("env") == ""
+    assert lease.run("echo $POOL/$BOTH/$MINE")[0] == "pool/pool, and more/\n"
+    lease.write("env", "MINE=a b  c'\"$(id)\nBOTH=lease\nEMPTY=\nEQ=a=b\nÜ=ü\n")
+    assert lease.run("echo \"$POOL/$BOTH/$MINE/$EMPTY/$EQ\"; env | grep -c ^EMPTY=$")[0] == \
+        "pool/lease/a b  c'\"$(id)//a=b\n1\n"
+    lease.write("env", "OTHER=1")
+    assert lease.run("echo $MINE/$OTHER/$BOTH")[0] == "/1/pool, and more\n"
+    assert lease.read("env") == "OTHER=1\n"
+    for text in ("novalue\n", "=x\n", "A=1\nB\n"):
+        fails(errno.EINVAL, lease.write, "env", text)
+        assert "KEY=VALUE" in lease.read("error")
+    assert lease.read("env") == "OTHER=1\n"
+    mp.sh("printf '' > t1/env")
+    assert lease.run("echo $OTHER")[0] == "\n"
+
+
+def test_env_written_in_pieces(mp):
+    lease = mp.lease()
+    mp.sh("printf 'A=1\\nB=2\\nC=3\\n' > t1/env; { printf 'D='; /bin/true; printf '4'; } > t1/env")
+    assert lease.run("echo $A$B$C$D")[0] == "4\n"
+    mp.sh("printf 'A=1\\nB=2\\n' > t1/env")
+    assert lease.run("echo $A$B")[0] == "12\n"
+
+
+def test_environment_of_a_job(lease):
+    """The sandbox's own variables, and nothing of the daemon's."""
+    os.environ["MODALPOOL_TEST_LEAK"] = "1"
+    del os.environ["MODALPOOL_TEST_LEAK"]
+    output = lease.run("env")[0]
+    for word in ("PATH=", "HOME=", "LANG="):
+        assert word in output
+    assert "PYTEST" not in output and "MODALPOOL=" not in output
+
+
+# standard input
+
+@pytest.mark.small
+def test_stdin(lease):
+    assert lease.run("cat; echo $?") == ("0\n", 0)
+    lease.write("stdin", "for the next job\n")
+    assert lease.run("cat")[0] == "for the next job\n"
+    assert lease.run("cat")[0] == ""
+    lease.write("stdin", "one\n")
+    with open(lease / "stdin", "ab", buffering=0) as file:
+        file.write(b"two\n")
+    assert (lease / "stdin").stat().st_size == 8 and lease.read("stdin") == "one\ntwo\n"
+    assert lease.run("cat")[0] == "one\ntwo\n"
+    lease.write("stdin", "old")
+    lease.write("stdin", "new")
+    assert lease.run("cat")[0] == "new"
+    lease.mount.sh("echo gone > t1/stdin; : > t1/stdin")
+    assert lease.run("wc -c")[0] == "0\n"
+
+
+def test_stdin_belongs_to_the_next_job_only(lease):
+    lease.submit("sleep 0.2; cat")
+    lease.write("stdin", "mine")
+    lease.submit("cat")
+    assert lease.read("exit_code") == "0\n"
+    assert lease.read("jobs/1/output") == "" and lease.read("jobs/2/output") == "mine"
+
+
+def test_large_binary_stdin(lease):
+    data = bytes(range(256)) * 80000
+    lease.write("stdin", b"")
+    with open(lease / "stdin", "wb") as file:
+        file.write(data)
+    lease.submit("cat")
+    assert (lease / "output").read_bytes() == data
+    lease.write("stdin", data[:1 << 20])
+    assert lease.run("head -c 5 | od -An -tx1")[0] == " 00 01 02 03 04\n"
+
+
+# ctl
+
+@pytest.mark.small
+def test_kill(mp):
+    lease = mp.lease()
+    lease.submit("sleep 1000 & echo started; sleep 1000; echo never")
+    lease.submit("echo next")
+    lease.until_running(1)
+    mp.sh("echo kill > t1/ctl")
+    assert lease.read("jobs/1/exit_code") == "137\n" and lease.read("jobs/1/output") in ("started\n", "")
+    assert lease.read() == "next\n"
+    assert "kill" in lease.read("jobs/1/error")
+    assert lease.run(OTHERS + "; :")[0] == ""
+    lease.write("ctl", "kill")  # nothing runs: no error
+    lease.write("ctl", "kill\nkill\n")
+
+
+def test_kill_at_once(lease):
+    """While it is still starting too."""
+    for _ in range(20):
+        lease.submit("sleep 1000")
+        lease.write("ctl", "kill\n")
+        assert lease.read("exit_code") == "137\n"
+    assert lease.run("echo fine") == ("fine\n", 0)
+
+
+@pytest.mark.parametrize("name,number", [("INT", 2), ("SIGTERM", 15), ("usr1", 10), ("15", 15), ("KILL", 9), ("HUP", 1)])
+def test_signal(lease, name, number):
+    lease.submit("echo up; exec sleep 1000")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+        try:
+            lease.write("ctl", f"signal {name}\n")
+        except OSError:
+            if name == "usr1":
+                pytest.skip("names of signals are upper case")
+            raise
+    assert lease.read("exit_code") == f"{128 + number}\n"
+
+
+def test_signal_that_is_handled(lease):
+    lease.submit("trap 'echo caught; exit 9' INT; echo up; while :; do sleep 0.05; done")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    lease.write("ctl", "signal INT\n")
+    assert lease.read("exit_code") == "9\n" and lease.read() == "up\ncaught\n"
+
+
+def test_cancel(lease):
+    lease.submit("sleep 0.5; echo first")
+    lease.until_running(1)
+    for i in range(3):
+        lease.submit(f"echo {i}")
+    waiting = open(lease / "output", "rb", buffering=0)
+    lease.write("ctl", "cancel\n")
+    for i in (2, 3, 4):
+        fails(errno.EIO, lease.read, f"jobs/{i}/exit_code")
+        assert "cancelled" in lease.read(f"jobs/{i}/error")
+        assert lease.status(f"jobs/{i}/status")["state"] == "ended"
+    fails(errno.EIO, waiting.read, 10)
+    waiting.close()
+    assert lease.read("jobs/1/output") == "first\n"
+    assert lease.run("echo after") == ("after\n", 0)
+
+
+def test_bad_words_in_ctl(mp):
+    lease = mp.lease()
+    for line in ("nonsense", "kill now", "signal", "signal NOPE", "signal 0", "signal 99", "KILL", "cancel 1", "renew",
+                 "kill\tx", "x" * 3000):
+        fails(errno.EINVAL, lease.write, "ctl", line + "\n")
+        assert line[:100].replace("\t", " ") in lease.read("error")
+    done = mp.sh("echo frobnicate > t1/ctl", check=False)
+    assert done.returncode == 1 and "Invalid argument" in done.stderr
+    assert "frobnicate" in lease.read("error") and "kill" in lease.read("error")
+    fails(errno.EINVAL, lease.write, "ctl", b"kill\0\n")
+    assert {line.split()[0] for line in lease.read("ctl").splitlines()} >= {"kill", "signal", "cancel"}
+    assert lease.run("echo fine") == ("fine\n", 0)
+    assert lease.read("error") == "ok\n"
+
+
+# history
+
+def test_history(mount):
+    mp = mount(history=3)
+    lease = mp.lease()
+    first = None
+    for i in range(1, 7):
+        lease.run(f"echo {i}")
+        if i == 1:
+            first = open(lease / "jobs/1/output", "rb", buffering=0)
+    assert sorted(os.listdir(lease / "jobs")) == ["4", "5", "6", "latest"]
+    assert os.readlink(lease / "jobs/latest") == "6"
+    fails(errno.ENOENT, open, lease / "jobs/1/output")
+    assert first.read() == b"1\n"
+    first.close()
+    assert lease.read("jobs/4/output") == "4\n"
+
+
+def test_default_history(lease):
+    with open(lease / "cmd", "r+b", buffering=0) as cmd:
+        for i in range(1, 301):
+            cmd.write(b"echo %d" % i)
+            assert cmd.read() == b"%d\n" % i
+    names = [n for n in os.listdir(lease / "jobs") if n != "latest"]
+    assert names == [str(i) for i in range(45, 301)]
+    assert all(lease.read(f"jobs/{n}/output") == f"{n}\n" for n in names)
+
+
+def test_a_job_keeps_what_it_was(lease):
+    lease.run("echo one; echo e >&2; exit 1")
+    lease.run("echo two")
+    assert lease.read("jobs/1/cmd") == "echo one; echo e >&2; exit 1"
+    assert lease.read("jobs/1/stdout") == "one\n" and lease.read("jobs/1/stderr") == "e\n"
+    assert lease.read("jobs/1/exit_code") == "1\n" and lease.read("jobs/1/error") == "ok\n"

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""mkdir and rmdir: names, refusals, the tree of a lease, and what cannot be done in it."""
+
+import errno
+import os
+import shutil
+import stat
+
+import pytest
+
+FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error", "environment", "stdin", "cwd",
+         "timeout", "env", "ctl", "jobs"}
+
+
+def fails(code, call, *args, **more):
+    with pytest.raises(OSError) as raised:
+        call(*args, **more)
+    assert raised.value.errno == code, f"{errno.errorcode.get(raised.value.errno)}, not {errno.errorcode[code]}"
+
+
+@pytest.mark.small
+def test_the_promise(mp):
+    done = mp.sh("mkdir t1 && echo 'echo hi; exit 3' > t1/cmd && cat t1/output t1/exit_code && rmdir t1")
+    assert done.stdout == "hi\n3\n"
+
+
+def test_fresh_mount(mp):
+    assert set(os.listdir(mp.path)) == {".pool"}
+    assert set(os.listdir(mp / ".pool")) == {"status", "stats", "metrics", "config", "events", "ctl"}
+    assert stat.S_IMODE((mp / ".pool").stat().st_mode) == 0o755
+    assert stat.S_IMODE((mp / ".pool/ctl").stat().st_mode) == 0o600
+
+
+@pytest.mark.small
+def test_tree_of_a_lease(lease):
+    assert set(os.listdir(lease.path)) == FILES
+    assert os.listdir(lease / "jobs") == []
+    assert stat.S_IMODE(lease.path.stat().st_mode) == 0o700
+    for name in FILES:
+        found = (lease / name).lstat()
+        assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
+        assert stat.S_ISDIR(found.st_mode) == (name == "jobs")
+
+
+def test_tree_of_a_job(lease):
+    lease.run("echo hi")
+    assert set(os.listdir(lease / "jobs")) == {"1", "latest"}
+    assert os.readlink(lease / "jobs/latest") == "1"
+    assert set(os.listdir(lease / "jobs/1")) == {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error"}
+    for name in ("01", "0", "2", "x", "1x", "-1", "99999999999999999999"):
+        assert not (lease / "jobs" / name).exists()
+
+
+GOOD_NAMES = ["a", "Z9", "with space", " lead", "trail ", "it's", 'dou"ble', "$(touch BAD)", "`touch BAD`", "-rf", "--",
+              "*", "?[a]", "a;b", "a|b&c", "%s%n", "\\back\\", "~", "#hash", "grüße", "日本語", "🙂", "a.b", "cmd",
+              "x" * 200, "é" * 100, "{a,b}", "a=b", "!1", "<in>", "latest", "1"]
+
+
+def test_names(mp):
+    """Each works as a lease, and no shell ever sees more in it than a name."""
+    for name in GOOD_NAMES:
+        lease = mp.lease(name)
+        assert name in os.listdir(mp.path)
+        output, code = lease.run("printf %s \"${PWD##*/}\"; ls -A | wc -l; ls -A .. | grep -cx BAD; :")
+        assert (output, code) == (name + "0\n0\n", 0)
+        lease.release()
+        assert not lease.path.exists()
+
+
+@pytest.mark.parametrize("name", [b".hidden", b".poolx", b"...", b"new\nline", b"tab\there", b"esc\x1b[0m", b"del\x7f",
+                                  b"\xff", b"latin\xe9", b"cut\xe2\x82", b"long\xc0\xaf", b"sur\xed\xa0\x80",
+                                  b"\xf5\x80\x80\x80"])
+def test_refused_names(mp, name):
+    fails(errno.EINVAL, os.mkdir, os.fsencode(mp.path) + b"/" + name)
+    assert os.listdir(mp.path) == [".pool"]
+
+
+def test_long_names(mp):
+    for name in ("x" * 201, "é" * 101, "x" * 255):
+        fails(errno.ENAMETOOLONG, os.mkdir, mp / name)
+        fails(errno.ENAMETOOLONG, os.stat, mp / name)
+
+
+def test_name_taken(mp):
+    mp.lease()
+    fails(errno.EEXIST, os.mkdir, mp / "t1")
+    fails(errno.EEXIST, os.mkdir, mp / ".pool")
+    done = mp.sh("mkdir t1", check=False)
+    assert done.returncode == 1 and "File exists" in done.stderr
+
+
+def test_name_free_at_once(mp):
+    for i in range(50):
+        lease = mp.lease()
+        lease.submit(f"echo {i}; sleep 100")
+        lease.release()
+        assert os.listdir(mp.path) == [".pool"]
+    lease = mp.lease()
+    assert lease.run("ls -A") == ("", 0)
+
+
+def test_limit_of_leases(mount):
+    mp = mount(max=1, max_leases=3)
+    for i in range(3):
+        mp.lease(f"t{i}")
+    fails(errno.EAGAIN, os.mkdir, mp / "t3")
+    (mp / "t0").rmdir()
+    mp.lease("t3")
+
+
+def test_what_cannot_be_done(mp):
+    lease = mp.lease()
+    lease.run("true")
+    outside = mp.directory / "file"
+    outside.write_text("x")
+    fails(errno.EPERM, os.rename, lease.path, mp / "t2")
+    fails(errno.EPERM, os.rename, lease / "cmd", lease / "cmd2")
+    fails(errno.EPERM, os.rename, lease / "cmd", lease / "output")
+    fails(errno.EPERM, os.rename, lease / "jobs", lease / "j")
+    fails(errno.EXDEV, os.rename, outside, lease / "cmd")
+    fails(errno.EPERM, os.link, lease / "output", lease / "output2")
+    fails(errno.EPERM, os.symlink, "x", lease / "link")
+    fails(errno.EPERM, os.symlink, "x", mp / "link")
+    fails(errno.EPERM, os.mkfifo, lease / "fifo")
+    fails(errno.EPERM, os.mknod, lease / "node", 0o600 | stat.S_IFREG)
+    fails(errno.EPERM, os.mknod, mp / "node", 0o600 | stat.S_IFREG)
+    for where in (lease.path, lease / "jobs", lease / "jobs/1", mp / ".pool"):
+        fails(errno.EPERM, os.mkdir, where / "nested")
+        fails(errno.EPERM, open, where / "new", "w")
+    fails(errno.EPERM, open, mp / "new", "w")
+    fails(errno.EPERM, os.chown, lease.path, 12345, -1)
+    fails(errno.EPERM, os.chown, lease / "cmd", -1, 12345)
+    fails(errno.EPERM, os.chmod, lease.path, 0o777)
+    fails(errno.EPERM, os.chmod, lease / "cmd", 0o666)
+    fails(errno.EPERM, os.truncate, lease / "output", 0)
+    fails(errno.EACCES, open, lease / "output", "w")
+    fails(errno.EACCES, open, lease / "jobs/1/cmd", "w")
+    fails(errno.EPERM, os.unlink, mp / ".pool/stats")
+    fails(errno.EPERM, os.rmdir, mp / ".pool")
+    fails(errno.ENOENT, os.stat, lease / "nothing")
+    fails(errno.ENOENT, os.unlink, lease / "nothing")
+    fails(errno.ENOENT, os.rmdir, mp / "nothing")
+    fails(errno.ENOTDIR, os.rmdir, lease / "cmd")
+    fails(errno.EISDIR, os.unlink, lease / "jobs")
+
+
+def test_what_changes_nothing(lease):
+    """What tools do in passing is no error."""
+    os.chown(lease.path, os.geteuid(), os.getegid())
+    os.chmod(lease.path, 0o700)
+    os.utime(lease / "cmd")
+    os.truncate(lease / "cmd", 0)
+    lease.mount.sh("touch t1/cmd t1/env; test -d t1 && test -w t1/cmd && test -r t1/output && df t1")
+    assert os.listdir(lease / "jobs") == []
+    assert lease.run("echo still here") == ("still here\n", 0)
+
+
+@pytest.mark.small
+def test_unlink_is_a_no_op(lease):
+    lease.run("echo kept")
+    for name in sorted(FILES - {"jobs"}):
+        os.unlink(lease / name)
+    os.unlink(lease / "jobs/1/output")
+    os.unlink(lease / "jobs/latest")
+    os.rmdir(lease / "jobs/1")
+    os.rmdir(lease / "jobs")
+    assert set(os.listdir(lease.path)) == FILES
+    assert lease.read() == "kept\n"
+
+
+@pytest.mark.parametrize("script", ["rm -rf t1", "rm -r t1", "find t1 -delete", "rm -rf t1/ t2", "rm -rf t*"])
+def test_remove_the_tree(mp, script):
+    mp.lease().run("echo one; exit 1")
+    mp.sh(script)
+    assert os.listdir(mp.path) == [".pool"]
+    mp.until(lambda: mp.environments()["leased"] == 0)
+
+
+def test_rmtree(lease):
+    lease.run("echo one")
+    shutil.rmtree(lease.path)
+    assert os.listdir(lease.mount.path) == [".pool"]
+
+
+def test_node_rm(mp, need):
+    need("node")
+    mp.lease().run("echo one")
+    mp.sh(["node", "-e", "require('fs').rmSync('t1', {recursive: true, force: true})"])
+    assert os.listdir(mp.path) == [".pool"]
+
+
+def test_many_leases_in_one_listing(mount):
+    """More than one READDIR holds, in order of making."""
+    mp = mount(max=1)
+    names = [f"{'n' * 150}{i:04}" for i in range(1000)]
+    for name in names:
+        os.mkdir(mp / name)
+    assert [e for e in os.listdir(mp.path) if e != ".pool"] == names
+    with os.scandir(mp.path) as entries:
+        for i, entry in enumerate(entries):
+            assert entry.is_dir(follow_symlinks=False)
+            if entry.name != ".pool" and i % 2:
+                os.rmdir(entry.path)
+    mp.sh("rm -rf n*")
+    assert os.listdir(mp.path) == [".pool"]
+
+
+def test_stat_of_the_root(mp):
+    found = os.statvfs(mp.path)
+    assert found.f_namemax == 200
+    assert mp.sh("df . && stat -f . && ls -la . .pool").returncode == 0
+
+
+def test_status(lease):
+    lease.run("exit 3")
+    status = lease.status()
+    assert status["state"] == "leased" and status["newest"] == "1" and status["running"] == "-"
+    assert status["environment"] == lease.read("environment").strip()
+    assert status["error"] == "ok" and lease.read("error") == "ok\n"
+    job = lease.status("jobs/1/status")
+    assert job["state"] == "ended" and job["exit_code"] == "3" and float(job["took"]) >= 0

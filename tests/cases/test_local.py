@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""The local backend: what a sandbox is, and what isolate=none is."""
+
+import os
+
+import pytest
+
+import processes
+
+
+@pytest.mark.small
+def test_own_processes(lease):
+    """A PID namespace of its own: nothing of the host is seen or reached."""
+    output, _ = lease.run("cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l; kill -0 " + str(os.getpid()) + " 2>&1; echo $?")
+    assert output.splitlines()[0] in ("agent", "modalpool-agent")
+    assert int(output.splitlines()[1]) < 20
+    assert output.splitlines()[-1] == "1" or os.getpid() < 30
+
+
+def test_own_files(lease, tmp_path):
+    """The host's /usr can be read and not written; all else is the environment's own."""
+    (tmp_path / "host").write_text("x")
+    output, code = lease.run(f"ls {tmp_path} 2>/dev/null; ls /home 2>/dev/null; ls /tmp; test -x /usr/bin/env && echo usr; id -u; hostname;"
+                             "touch /usr/x 2>/dev/null && echo BAD; echo ok > /tmp/x && echo ok > ~/y && cat /tmp/x ~/y; echo $HOME; test ! -e /etc/shadow && echo none")
+    assert output == "usr\n0\nsandbox\nok\nok\n/root\nnone\n"
+
+
+def test_no_network(mount):
+    command = "ls /sys/class/net 2>/dev/null; cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' ' | sort"
+    assert mount().lease().run(command)[0] == "lo\n"
+
+
+@pytest.mark.exact
+def test_network_where_asked_for(mount):
+    """With network=yes it is the host's, seen by what is on loopback."""
+    import socket
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        script = f"exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected"
+        assert mount(network=True).lease().run(script + " 2>/dev/null")[0] == "connected\n"
+        assert mount().lease().run(script + " 2>/dev/null")[1] != 0
+
+
+def test_size(mount):
+    """Writable space is bounded."""
+    lease = mount(size="16M").lease()
+    lease.run("head -c 64M /dev/zero > big; echo $?; stat -c %s big; rm big; echo small > small && cat small")
+    output = lease.read("stdout")
+    assert output.splitlines()[0] == "1" and int(output.splitlines()[1]) <= 16 << 20 and output.endswith("small\n")
+    assert "No space" in lease.read("stderr")
+
+
+def test_base(mount):
+    lease = mount(base="/work/it's here").lease()
+    assert lease.run("pwd") == ("/work/it's here/hermes_tasks/t1\n", 0)
+    assert lease.read("cwd") == "/work/it's here/hermes_tasks/t1\n"
+
+
+def test_leases_do_not_meet(mount):
+    mp = mount(max=2)
+    one, two = mp.lease("one"), mp.lease("two")
+    one.run("echo secret > /tmp/file; echo secret > file; sleep 1000 > /dev/null 2>&1 &")
+    assert two.run("ls /tmp; ls; ls ..; for p in /proc/[0-9]*; do cat $p/comm; done | grep -c sleep") == ("two\n0\n", 1)
+
+
+@pytest.mark.small
+def test_sandboxes_end_with_the_daemon(mount):
+    """Even when it is killed and can clean up nothing."""
+    mp = mount(max=3)
+    leases = [mp.lease(f"t{i}") for i in range(3)]
+    for lease in leases:
+        lease.submit("sleep 1000 & setsid sleep 1000 & sleep 1000")
+    for lease in leases:
+        lease.until_running()
+    pids = processes.descendants(mp.pid)
+    assert len(pids) >= 6
+    mp.process.kill()
+    mp.process.wait()
+    assert processes.gone(pids, 5) == []
+    mp.start()
+
+
+# isolate=none
+
+@pytest.fixture
+def plain(mount):
+    """A lease without bubblewrap, as an ordinary process of this machine."""
+    lease = mount(isolate="none").lease()
+    lease.read("environment")
+    return lease
+
+
+@pytest.mark.small
+def test_plain(plain):
+    assert plain.run("echo hi; exit 3") == ("hi\n", 3)
+    output, _ = plain.run("pwd; echo $HOME; echo $TMPDIR; cat /proc/sys/kernel/hostname")
+    pwd, home, tmp, host = output.splitlines()
+    for path in (pwd, home, tmp):
+        assert path.startswith(str(plain.mount.state))
+    assert pwd.endswith("/hermes_tasks/t1") and host == os.uname().nodename
+
+
+def test_plain_needs_no_bubblewrap(mount, tmp_path):
+    (tmp_path / "bin").mkdir()
+    path = tmp_path / "bin"
+    for tool in ("fusermount3",):
+        if os.path.exists(f"/usr/bin/{tool}"):
+            (path / tool).symlink_to(f"/usr/bin/{tool}")
+    mp = mount(environment={"PATH": str(path)}, isolate="none")
+    assert mp.lease().run("echo hi") == ("hi\n", 0)
+
+
+@pytest.mark.parametrize("hide", ["sleep 1000 & sleep 1000", "setsid -w sleep 1000", "(setsid sleep 1000 &); sleep 1000",
+                                  "nohup setsid bash -c 'sleep 1000 & sleep 1000' & sleep 1000"])
+def test_plain_timeout(plain, hide):
+    plain.write("timeout", "0.4")
+    assert plain.run(hide)[1] == 124
+    assert not processes.alive(plain.mount.pid, "sleep")
+    assert plain.run("echo next") == ("next\n", 0)
+
+
+def test_plain_release(plain):
+    mp = plain.mount
+    plain.submit("touch .hidden file; echo up; sleep 1000 & setsid sleep 1000 & (setsid sleep 1000 &) ; env -i setsid sleep 1000 & sleep 1000")
+    with open(plain / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    plain.release()
+    mp.until_settled()
+    assert not processes.alive(mp.pid, "sleep")
+    assert mp.lease().run("ls -A") == ("", 0)
+
+
+def test_plain_background_processes(plain):
+    assert plain.run("sleep 1000 > /dev/null 2>&1 & echo $! > pid")[1] == 0
+    assert plain.run("kill -0 $(cat pid) && echo alive") == ("alive\n", 0)
+
+
+def test_plain_large_command(plain):
+    plain.submit(b"# " + b"x" * (5 << 20) + b"\necho end")
+    assert plain.read() == "end\n"
+
+
+def test_plain_ends_with_the_daemon(plain):
+    mp = plain.mount
+    plain.submit("sleep 1000 & setsid sleep 1000 & sleep 1000")
+    plain.until_running()
+    pids = processes.descendants(mp.pid)
+    mp.process.kill()
+    mp.process.wait()
+    assert processes.gone(pids, 5) == []
+    mp.start()

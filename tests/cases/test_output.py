@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""output, stdout, stderr: waiting, offsets, order, sizes, and a great deal of it."""
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+import processes
+from test_lease import fails
+
+GIB = 1 << 30
+
+
+@pytest.mark.small
+def test_streams(lease):
+    lease.submit("echo out; echo err >&2; echo more; exit 7")
+    assert lease.read("exit_code") == "7\n"
+    assert lease.read("stdout") == "out\nmore\n"
+    assert lease.read("stderr") == "err\n"
+    assert sorted(lease.read("output").split()) == ["err", "more", "out"]
+    for name, size in (("output", 13), ("stdout", 9), ("stderr", 4)):
+        assert (lease / name).stat().st_size == size
+        assert (lease / "jobs/1" / name).stat().st_size == size
+
+
+def test_no_job_no_wait(lease):
+    for name in ("output", "stdout", "stderr", "exit_code"):
+        assert lease.read(name) == ""
+        assert (lease / name).stat().st_size == 0
+
+
+def test_silent_job(lease):
+    assert lease.run("true") == ("", 0)
+    assert lease.read("stdout") == lease.read("stderr") == ""
+
+
+def test_output_comes_as_it_is_made(lease):
+    """A line can be read while the job waits for more input that depends on it."""
+    lease.submit("mkfifo f; echo one; read x < f; echo two; read x < f; echo three")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(100) == b"one\n"
+        assert (lease / "output").stat().st_size == 4
+        second = os.open(lease / "output", os.O_RDONLY)
+        assert os.read(second, 100) == b"one\n"
+        lease.submit("true")  # waits its turn
+        assert lease.status()["queued"] == "1"
+        lease.write("ctl", "kill\n")
+        assert output.read(100) == b""
+        assert os.read(second, 100) == b""
+        os.close(second)
+
+
+def test_order_of_streams(lease):
+    """Bytes of both streams stand in output in the order in which they came."""
+    lease.submit("for i in $(seq 40); do echo out $i; sleep 0.01; echo err $i >&2; sleep 0.01; done")
+    assert lease.read() == "".join(f"out {i}\nerr {i}\n" for i in range(1, 41))
+    assert lease.read("stdout") == "".join(f"out {i}\n" for i in range(1, 41))
+    assert lease.read("stderr") == "".join(f"err {i}\n" for i in range(1, 41))
+
+
+def test_offsets_in_mixed_output(lease):
+    """Any offset of output reads the same bytes, across many turns of the streams."""
+    lease.submit("for i in $(seq 300); do printf 'o%04d' $i; printf 'eeeee%04d' $i >&2; done")
+    lease.read("exit_code")
+    whole = (lease / "output").read_bytes()
+    assert len(whole) == 300 * 14
+    with open(lease / "output", "rb", buffering=0) as output:
+        for at in range(0, len(whole) + 20, 7):
+            assert os.pread(output.fileno(), 11, at) == whole[at:at + 11]
+    assert (lease / "stdout").read_bytes() == b"".join(b"o%04d" % i for i in range(1, 301))
+    assert (lease / "stderr").read_bytes() == b"".join(b"eeeee%04d" % i for i in range(1, 301))
+
+
+@pytest.mark.small
+def test_offsets(lease):
+    lease.run("printf 0123456789")
+    fd = os.open(lease / "output", os.O_RDONLY)
+    assert os.pread(fd, 3, 4) == b"456"
+    assert os.read(fd, 2) == b"01"
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 2
+    assert os.lseek(fd, -2, os.SEEK_END) == 8
+    assert os.read(fd, 10) == b"89"
+    assert os.read(fd, 10) == b""
+    assert os.pread(fd, 10, 10) == b"" and os.pread(fd, 10, 1 << 40) == b""
+    assert os.lseek(fd, 0, os.SEEK_SET) == 0
+    assert os.read(fd, 100) == b"0123456789"
+    os.close(fd)
+    done = lease.mount.sh("tail -c 3 t1/output; echo; head -c 2 t1/output; echo; dd if=t1/output bs=1 skip=5 count=2 status=none")
+    assert done.stdout == "789\n01\n56"
+
+
+def test_open_binds_to_the_newest_job(lease):
+    lease.run("echo one")
+    old = open(lease / "output", "rb", buffering=0)
+    code = open(lease / "exit_code", "rb", buffering=0)
+    lease.run("echo two; exit 2")
+    assert old.read() == b"one\n" and code.read() == b"0\n"
+    old.close(), code.close()
+    assert lease.read() == "two\n" and lease.read("exit_code") == "2\n"
+    assert lease.read("jobs/1/output") == "one\n" and lease.read("jobs/latest/output") == "two\n"
+
+
+def test_bound_before_any_job(lease):
+    """Opened before the first job, it belongs to none."""
+    with open(lease / "output", "rb", buffering=0) as output:
+        lease.run("echo late")
+        assert output.read() == b""
+
+
+def test_two_waiting_readers(mp):
+    lease = mp.lease()
+    lease.submit("sleep 0.3; seq 1000")
+    done = mp.sh("for i in 1 2 3 4 5 6; do cat t1/output | cksum & done; wait")
+    expected = subprocess.run("seq 1000 | cksum", shell=True, stdout=subprocess.PIPE, text=True).stdout
+    assert done.stdout == expected * 6
+
+
+def test_read_into_small_buffers(lease):
+    lease.submit("seq 2000")
+    got = b""
+    with open(lease / "output", "rb", buffering=0) as output:
+        while chunk := output.read(7):
+            got += chunk
+    assert got == "".join(f"{i}\n" for i in range(1, 2001)).encode()
+
+
+def test_copies_are_true(lease, tmp_path):
+    """Copies that trust st_size, and copies that do not."""
+    lease.run("seq 50000; seq 100 >&2")
+    whole = (lease / "stdout").read_bytes()
+    assert whole == "".join(f"{i}\n" for i in range(1, 50001)).encode()
+    shutil.copy(lease / "stdout", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == whole
+    shutil.copytree(lease.path, tmp_path / "tree", symlinks=True)
+    assert (tmp_path / "tree/jobs/1/stdout").read_bytes() == whole
+    with open(lease / "stdout", "rb") as source, open(tmp_path / "sent", "wb") as target:
+        at = 0
+        while sent := os.sendfile(target.fileno(), source.fileno(), at, 1 << 20):
+            at += sent
+    assert (tmp_path / "sent").read_bytes() == whole
+    with open(lease / "stdout", "rb") as source, open(tmp_path / "ranged", "wb") as target:
+        try:
+            while os.copy_file_range(source.fileno(), target.fileno(), 1 << 20):
+                pass
+            assert (tmp_path / "ranged").read_bytes() == whole
+        except OSError as error:
+            assert error.errno in (errno.EXDEV, errno.EOPNOTSUPP)  # refused, and not an empty copy
+
+
+@pytest.mark.limit(120)
+@pytest.mark.quick
+def test_a_gibibyte(mp):
+    """Read back byte for byte by two readers at once, within little memory."""
+    lease = mp.lease()
+    lease.submit(f"seq 200000000 | head -c {GIB}")
+    sums = [None, None]
+
+    def reader(i):
+        digest = hashlib.blake2b()
+        with open(lease / "output", "rb", buffering=0) as output:
+            while chunk := output.read(1 << 20):
+                digest.update(chunk)
+        sums[i] = digest.hexdigest()
+
+    threads = [threading.Thread(target=reader, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    expected = hashlib.blake2b()
+    with subprocess.Popen(f"seq 200000000 | head -c {GIB}", shell=True, stdout=subprocess.PIPE) as local:
+        while chunk := local.stdout.read(1 << 20):
+            expected.update(chunk)
+    for thread in threads:
+        thread.join()
+    assert sums == [expected.hexdigest()] * 2
+    assert (lease / "output").stat().st_size == GIB
+    assert lease.read("exit_code") == "0\n" and lease.read("error") == "ok\n"
+    memory = {line.split(":")[0]: int(line.split()[1]) for line in
+              processes.read(f"/proc/{mp.pid}/status").splitlines() if line.startswith(("VmHWM", "VmRSS"))}
+    print(f"daemon: VmRSS {memory['VmRSS'] >> 10} MiB, at most {memory['VmHWM'] >> 10} MiB")
+    assert memory["VmHWM"] < 64 << 10
+
+
+def test_output_max(mount):
+    mp = mount(output_max="1M")
+    lease = mp.lease()
+    lease.submit("head -c 1048576 /dev/zero | tr '\\0' x")
+    assert len(lease.read()) == 1 << 20 and lease.read("exit_code") == "0\n" and lease.read("error") == "ok\n"
+    lease.submit("yes & yes >&2")
+    output = lease.read()
+    assert len(output) <= 1 << 20 and set(output) == {"y", "\n"}
+    assert lease.read("exit_code") == "137\n"
+    assert "output_max" in lease.read("error") and "1048576" in lease.read("error")
+    assert lease.run("for p in /proc/[0-9]*; do cat $p/comm; done | grep -c yes")[0] == "0\n"
+
+
+def test_many_bytes_from_many_jobs(mp):
+    """Spools do not mix."""
+    leases = [mp.lease(f"t{i}") for i in range(4)]
+    for i, lease in enumerate(leases):
+        lease.submit(f"for n in $(seq 20000); do echo {i} $n; done")
+    for i, lease in enumerate(leases):
+        assert lease.read() == "".join(f"{i} {n}\n" for n in range(1, 20001))
+
+
+def test_output_of_background_processes(lease):
+    """What a background process writes after the job's end belongs to no job, and blocks nothing."""
+    output, code = lease.run("(sleep 0.4; echo late; echo late > mark) & echo now")
+    assert (output, code) == ("now\n", 0)
+    assert lease.run("until test -e mark; do sleep 0.05; done; cat mark") == ("late\n", 0)
+    assert lease.read("jobs/1/output") == "now\n"
+
+
+def test_directories_are_no_streams(lease):
+    fails(errno.EISDIR, open, lease / "jobs", "rb")
+    fails(errno.EINVAL, os.readlink, lease / "cmd")

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""Waiting reads: interrupts, O_NONBLOCK, poll and its kin; nothing else ever waits."""
+
+import concurrent.futures
+import errno
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import processes
+from harness import seconds
+from test_lease import fails
+
+
+@pytest.fixture
+def busy(lease):
+    """A lease whose job runs until it is told to go on."""
+    lease.submit("mkfifo go; echo up; read x < go; echo over")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    return lease
+
+
+def finish(lease):
+    """End the job of a busy lease from inside its environment."""
+    lease.write("ctl", "signal TERM\n")
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("name", ["output", "exit_code"])
+def test_signals_end_waiting_readers(busy, signo, name):
+    reader = subprocess.Popen(["cat", busy / name], stdout=subprocess.PIPE)
+    if name == "output":
+        assert reader.stdout.read(3) == b"up\n"
+    processes.until_waits(reader.pid)
+    reader.send_signal(signo)
+    took, status = seconds(reader.wait)
+    assert status == -signo and took < 1
+    reader.stdout.close()
+    assert busy.status()["running"] == "1"
+
+
+@pytest.mark.small
+def test_timeout_command(busy):
+    took, done = seconds(lambda: busy.mount.sh("timeout 0.3 cat t1/output", check=False))
+    assert done.returncode == 124 and done.stdout == "up\n" and took < 5
+
+
+def test_interrupted_read_goes_on(busy):
+    """A handler that returns restarts the read; nothing is lost."""
+    hits = []
+    signal.signal(signal.SIGUSR1, lambda *_: hits.append(1))
+    with open(busy / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+        timers = [threading.Timer(0.1 * i, os.kill, (os.getpid(), signal.SIGUSR1)) for i in (1, 2, 3)]
+        timers.append(threading.Timer(0.5, finish, (busy,)))
+        for timer in timers:
+            timer.start()
+        assert output.read(10) == b""
+        for timer in timers:
+            timer.join()
+    assert len(hits) == 3
+    assert busy.read("exit_code") == "143\n"
+
+
+@pytest.mark.small
+def test_nonblocking(busy):
+    for name in ("exit_code", "jobs/1/exit_code", "stderr"):
+        fd = os.open(busy / name, os.O_RDONLY | os.O_NONBLOCK)
+        fails(errno.EAGAIN, os.read, fd, 10)
+        os.close(fd)
+    fd = os.open(busy / "output", os.O_RDONLY | os.O_NONBLOCK)
+    assert os.read(fd, 10) == b"up\n"
+    fails(errno.EAGAIN, os.read, fd, 10)
+    os.set_blocking(fd, True)
+    threading.Timer(0.2, finish, (busy,)).start()
+    assert os.read(fd, 10) == b""
+    os.set_blocking(fd, False)
+    assert os.read(fd, 10) == b""
+    os.close(fd)
+    assert busy.mount.sh("dd if=t1/exit_code iflag=nonblock status=none").stdout == "143\n"
+
+
+def test_nonblocking_read_write(lease):
+    fd = os.open(lease / "cmd", os.O_RDWR | os.O_NONBLOCK)
+    os.write(fd, b"sleep 0.2; echo done")
+    fails(errno.EAGAIN, os.read, fd, 10)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    assert poll.poll(5000) == [(fd, select.POLLIN)]
+    assert os.read(fd, 10) == b"done\n"
+    os.close(fd)
+
+
+def test_nonblocking_environment(mount):
+    mp = mount(max=1)
+    mp.lease("first")
+    lease = mp.lease()
+    fd = os.open(lease / "environment", os.O_RDONLY | os.O_NONBLOCK)
+    fails(errno.EAGAIN, os.read, fd, 10)
+    os.close(fd)
+    fd = os.open(mp / ".pool/events", os.O_RDONLY | os.O_NONBLOCK)
+    while True:
+        try:
+            assert os.read(fd, 1 << 17)
+        except BlockingIOError:
+            break
+    os.close(fd)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("kind", ["poll", "select", "epoll"])
+def test_poll(lease, kind):
+    """Ready exactly when a read would not wait."""
+    lease.submit("sleep 0.3; echo one; sleep 0.3; echo two")
+    fd = os.open(lease / "output", os.O_RDONLY)
+    code = os.open(lease / "exit_code", os.O_RDONLY)
+
+    def ready(seconds_):
+        if kind == "select":
+            return select.select([fd], [], [], seconds_)[0] == [fd]
+        waiter = select.poll() if kind == "poll" else select.epoll()
+        waiter.register(fd, select.POLLIN if kind == "poll" else select.EPOLLIN)
+        found = waiter.poll(seconds_ * (1000 if kind == "poll" else 1))
+        if kind == "epoll":
+            waiter.close()
+        return found == [(fd, select.POLLIN)]
+
+    got = b""
+    assert not ready(0)
+    while True:
+        assert ready(10)
+        chunk = os.read(fd, 100)
+        got += chunk
+        if not chunk:
+            break
+        assert chunk in (b"one\n", b"two\n")
+        assert not ready(0) or os.fstat(fd).st_size > len(got) or lease.status()["running"] == "-"
+    assert got == b"one\ntwo\n"
+    assert ready(0)  # the end
+    waiter = select.poll()
+    waiter.register(code, select.POLLIN)
+    assert waiter.poll(0) == [(code, select.POLLIN)]
+    os.close(fd), os.close(code)
+
+
+def test_poll_in_another_thread(busy):
+    """poll that waits is woken by the job's end, on every file that waits."""
+    fds = {name: os.open(busy / name, os.O_RDONLY) for name in ("stderr", "exit_code", "jobs/1/exit_code", "jobs/1/stderr")}
+    epoll = select.epoll()
+    for fd in fds.values():
+        epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+    assert epoll.poll(0) == []
+    threading.Timer(0.2, finish, (busy,)).start()
+    woken = set()
+    while woken != set(fds.values()):
+        found = epoll.poll(10)
+        assert found
+        woken |= {fd for fd, _ in found}
+    epoll.close()
+    for fd in fds.values():
+        os.close(fd)
+
+
+def test_poll_for_an_environment(mount):
+    mp = mount(max=1)
+    first = mp.lease("first")
+    lease = mp.lease()
+    fd = os.open(lease / "environment", os.O_RDONLY)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    assert poll.poll(100) == []
+    threading.Timer(0.2, first.release).start()
+    assert poll.poll(20000) == [(fd, select.POLLIN)]
+    assert os.read(fd, 100).strip() == lease.status()["environment"].encode()
+    os.close(fd)
+
+
+def test_poll_for_events(mp):
+    fd = os.open(mp / ".pool/events", os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while poll.poll(0):
+        os.read(fd, 1 << 17)
+    threading.Timer(0.2, mp.lease).start()
+    assert poll.poll(10000) == [(fd, select.POLLIN)]
+    assert b'"lease":"t1"' in os.read(fd, 1 << 17)
+    os.close(fd)
+
+
+def test_poll_for_writing(lease):
+    fd = os.open(lease / "cmd", os.O_WRONLY)
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    assert poll.poll(0) == [(fd, select.POLLOUT)]
+    os.close(fd)
+
+
+def test_nothing_else_waits(busy):
+    """With readers waiting everywhere, all else answers at once."""
+    mp = busy.mount
+    readers = [subprocess.Popen(["cat", name], cwd=busy.path, stdout=subprocess.DEVNULL)
+               for name in ("output", "stdout", "stderr", "exit_code", "jobs/latest/output") * 4]
+    took, _ = seconds(lambda: mp.sh(
+        "ls -laR . >/dev/null; stat t1/output t1/exit_code t1 .pool >/dev/null; df . >/dev/null; cat t1/status t1/error >/dev/null;"
+        "mkdir x && rmdir x; echo true > t1/cmd; echo 5 > t1/timeout; echo A=1 > t1/env; echo /tmp > t1/cwd; rm -f t1/output;"
+        "echo cancel > t1/ctl; cat .pool/status .pool/stats .pool/metrics .pool/config > /dev/null"))
+    assert took < 3
+    finish(busy)
+    for reader in readers:
+        assert reader.wait() in (0, 1)
+
+
+def test_a_thousand_waiting_readers(busy):
+    """kill -9 takes them all within a second, and the mount goes on."""
+    mp = busy.mount
+    shell = subprocess.Popen(["bash", "-c", "for i in $(seq 1000); do cat t1/exit_code & done; echo; wait"], cwd=mp.path,
+                             stdout=subprocess.PIPE)
+    shell.stdout.readline()
+    readers = processes.children(shell.pid)
+    assert len(readers) == 1000
+    processes.until_waits(readers[-1])
+    took, done = seconds(lambda: mp.sh("mkdir x && ls && rmdir x"))
+    assert done.stdout == "t1\nx\n" and took < 1
+    began = time.monotonic()
+    processes.kill(readers)
+    left = processes.gone(readers, 10)
+    took = time.monotonic() - began
+    print(f"1000 readers killed, all gone after {took:.3f} s")
+    assert not left and took < 1 * mp.settings.slow
+    shell.wait()
+    shell.stdout.close()
+    assert busy.status()["running"] == "1"
+    finish(busy)
+    assert busy.read("exit_code") == "143\n"
+
+
+def test_a_thousand_readers_are_all_served(busy):
+    mp = busy.mount
+    shell = subprocess.Popen(["bash", "-c", "for i in $(seq 1000); do cat t1/exit_code & done; echo; wait"], cwd=mp.path,
+                             stdout=subprocess.PIPE)
+    shell.stdout.readline()
+    finish(busy)
+    assert shell.communicate()[0].split() == [b"143"] * 1000
+
+
+def test_readers_come_and_go(busy):
+    """Interrupts that race with answers."""
+    def one(i):
+        reader = subprocess.Popen(["cat", busy / "output"], stdout=subprocess.DEVNULL)
+        time.sleep(i % 7 * 0.003)
+        reader.send_signal(signal.SIGINT if i % 2 else signal.SIGKILL)
+        return reader.wait()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        assert all(status < 0 for status in threads.map(one, range(200)))
+    finish(busy)
+    assert busy.read() == "up\n"
