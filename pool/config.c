@@ -94,7 +94,7 @@ static const struct option options[] = {
         { "block_network", TYPE_BOOL, AT(block_network), "no", .help = "modal: no network in sandboxes" },
         { "cidr_allowlist", TYPE_TEXT, AT(cidr_allowlist), "",
           .help = "modal: the only networks that sandboxes reach, a+b" },
-        { "lifetime", TYPE_SECONDS, AT(lifetime_us), "86400",
+        { "lifetime", TYPE_SECONDS, AT(lifetime_us), "14400",
           .help = "modal: a sandbox ends after this in any case, 86400 at most" },
         { "modal_idle_timeout", TYPE_SECONDS, AT(modal_idle_us), "0",
           .help = "modal: a sandbox ends when nothing ran in it for this long, leased or not; 0: never" },

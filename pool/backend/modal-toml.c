@@ -328,10 +328,10 @@ static int read_pair(struct reader *r, toml_take_fn *take, void *owner) {
         r->p++;
         skip_blank(r);
         n = take_value(r, 0, &type, &r->value);
-        if (n == 0)
-                n = expect_line_end(r);
         if (n == 0 && (r->table.len < 2 || memcmp(r->table.data + r->table.len - 2, "[]", 2)))
                 n = note(r, buf_text(&r->table), buf_text(&r->key));
+        if (n == 0)
+                n = expect_line_end(r);
         return n < 0 ? n : take(owner, buf_text(&r->table), buf_text(&r->key), type, buf_text(&r->value));
 }
 

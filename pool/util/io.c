@@ -124,6 +124,8 @@ int make_path(int dir, const char *path, mode_t mode) {
 
         if (!copy)
                 return -ENOMEM;
+        if (!*copy)
+                return -ENOENT;
         for (char *slash = copy; slash;) {
                 slash = strchr(slash + 1, '/');
                 if (slash)

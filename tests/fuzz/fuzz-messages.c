@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/backend/modal-codec.h"
+#include "tests/fuzz/fuzz.h"
+
+static void take_line(void *owner, const char *text) {
+        if (!*text)
+                __builtin_trap();
+}
+
+static int take_id(void *owner, const char *id) {
+        return *id ? 0 : -1;
+}
+
+static void take_data(void *owner, const void *data, size_t len) {
+        if (len == 0)
+                __builtin_trap();
+}
+
+/* The first byte says as which answer the rest is read. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
+        char *text = NULL, *other = NULL;
+        struct modal_result result;
+        bool ended;
+        int code;
+
+        if (len-- == 0)
+                return 0;
+        switch (*data++ % 9) {
+        case 0:
+                modal_read_environment(data, len, &text);
+                break;
+        case 1:
+                modal_read_id(data, len, &text);
+                break;
+        case 2:
+                modal_read_image(data, len, &text, &result);
+                break;
+        case 3:
+                text = strdup("");
+                modal_read_image_join(data, len, take_line, NULL, &text, &result);
+                break;
+        case 4:
+                modal_read_task(data, len, &text, &result);
+                break;
+        case 5:
+                modal_read_access(data, len, &text, &other);
+                break;
+        case 6:
+                modal_read_list(data, len, take_id, NULL);
+                break;
+        case 7:
+                modal_read_exec_read(data, len, take_data, NULL);
+                break;
+        case 8:
+                if (modal_read_exec_wait(data, len, &ended, &code) == 0 && ended && (code < 0 || code > 255))
+                        __builtin_trap();
+                break;
+        }
+        free(text);
+        free(other);
+        return 0;
+}

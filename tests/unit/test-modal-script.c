@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The scripts that run inside a sandbox, run here: they need nothing of one. */
+
+#include <sys/wait.h>
+
+#include "pool/backend/modal-script.h"
+#include "tests/unit/check.h"
+
+static char directory[] = "/tmp/modalpool-script-XXXXXX";
+
+/* Runs a job with @input as its standard input; its output and errors are put into @out. */
+static int run(const struct script_job *job, const char *input, size_t input_len, char *out, size_t room) {
+        const char *args[SCRIPT_ARGUMENTS_MAX + 1] = { NULL };
+        int in[2], result[2], status = -1;
+        struct script s;
+        size_t have = 0;
+        ssize_t n;
+        pid_t pid;
+
+        script_init(&s);
+        CHECK_INT(script_make_job(&s, job), 0);
+        for (size_t i = 0; i < s.n; i++)
+                args[i] = script_argument(&s, i);
+        CHECK(pipe(in) == 0 && pipe(result) == 0);
+        pid = fork();
+        if (pid == 0) {
+                dup2(in[0], 0);
+                dup2(result[1], 1);
+                dup2(result[1], 2);
+                close(in[1]);
+                close(result[0]);
+                execv(args[0], (char **)args);
+                _exit(99);
+        }
+        close(in[0]);
+        close(result[1]);
+        CHECK_INT(write(in[1], input, input_len), input_len);
+        close(in[1]);
+        while (have < room - 1 && (n = read(result[0], out + have, room - 1 - have)) > 0)
+                have += n;
+        out[have] = '\0';
+        close(result[0]);
+        waitpid(pid, &status, 0);
+        script_deinit(&s);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static struct script_job job_of(const char *command) {
+        static char workdir[64];
+
+        snprintf(workdir, sizeof(workdir), "%s/it's a \"dir\" $HOME", directory);
+        return (struct script_job){
+                .exec_id = "id-1", .workdir = workdir, .cwd = "", .prelude = "", .fresh = true,
+                .command = command, .command_len = strlen(command),
+        };
+}
+
+static void runs(void) {
+        struct script_job job = job_of("basename \"$PWD\"; cat; echo $0 >&2; exit 3");
+        char out[4096];
+
+        CHECK_INT(run(&job, "ignored", 7, out, sizeof(out)), 3);
+        CHECK(strstr(out, "it's a \"dir\" $HOME\n") == out);
+        CHECK(strstr(out, "ignored") == NULL);
+}
+
+static void workdir_is_fresh(void) {
+        struct script_job job = job_of("touch a .b; mkdir -p c/.d");
+        char out[4096];
+
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
+        job = job_of("ls -A");
+        job.fresh = false;
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
+        CHECK_STR(out, ".b\na\nc\n");
+        job.fresh = true;
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
+        CHECK_STR(out, "");
+}
+
+static void any_bytes(void) {
+        struct script_job job;
+        char command[700] = "printf %s '", out[4096], expected[300];
+        size_t n = strlen(command), e = 0;
+
+        for (int c = 1; c < 256; c++)
+                if (c != '\'')
+                        command[n++] = expected[e++] = c;
+        expected[e] = '\0';
+        command[n++] = '\'';
+        command[n] = '\0';
+        job = job_of(command);
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
+        CHECK_STR(out, expected);
+}
+
+static void input_and_script(void) {
+        struct script_job job = job_of("");
+        char out[4096];
+        const char script[] = "cat\nexit 4\n", stdin_[] = "cat\nexit 4\nthe rest\n";
+
+        job.input = true;
+        job.on_stdin = strlen(script);
+        job.exec_id = "modalpool-test-id";
+        CHECK_INT(run(&job, stdin_, strlen(stdin_), out, sizeof(out)), 4);
+        CHECK_STR(out, "the rest\n");
+        job.on_stdin = 1000;
+        CHECK_INT(run(&job, stdin_, strlen(stdin_), out, sizeof(out)), 126);
+        CHECK(!strncmp(out, "modalpool-test-id fail ", 23));
+        unlink("/tmp/.modalpool/modalpool-test-id");
+        rmdir("/tmp/.modalpool");
+}
+
+static void no_cwd(void) {
+        struct script_job job = job_of("echo no");
+        char out[4096];
+
+        job.cwd = "nowhere";
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 126);
+        CHECK(!strncmp(out, "id-1 cwd /", 10));
+}
+
+/* What the wrapper calls its variables is not the command's affair. */
+static void environment_is_kept(void) {
+        struct script_job job = job_of("echo $v $c $s $n $x; env | grep -c '^_[a-z]='");
+        char out[4096];
+
+        setenv("v", "1", 1);
+        setenv("c", "2", 1);
+        setenv("s", "3", 1);
+        setenv("n", "4", 1);
+        job.prelude = "export x='5'\n";
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 1);
+        CHECK_STR(out, "1 2 3 4 5\n0\n");
+}
+
+static void exports(void) {
+        struct buf b = BUF_INIT(1000);
+
+        CHECK_INT(script_export(&b, "A_1=it's\xff"), 0);
+        CHECK_INT(script_export(&b, "1A=x"), 0);
+        CHECK_INT(script_export(&b, "A B=x"), 0);
+        CHECK_STR(buf_text(&b), "export A_1='it'\\''s\xff'\n");
+        buf_deinit(&b);
+}
+
+int main(void) {
+        char command[100];
+
+        if (!mkdtemp(directory))
+                return 1;
+        RUN(runs);
+        RUN(workdir_is_fresh);
+        RUN(any_bytes);
+        RUN(input_and_script);
+        RUN(no_cwd);
+        RUN(environment_is_kept);
+        RUN(exports);
+        snprintf(command, sizeof(command), "rm -rf %s", directory);
+        return system(command) == 0 ? check_done() : 1;
+}
