@@ -2,8 +2,8 @@
 """
 The cases: modalpool on real mounts.
 
-MODALPOOL is the program (default: build/fs/modalpool). --backend says over what the cases run, --valgrind runs
-the daemon under valgrind. Each test has a time limit; on a hang it prints what everything waits for in the
+MODALPOOL is the program (default: build/fs/modalpool). --backend says over what the cases run: sandboxes of this
+machine, or Modal, which tests/sim simulates; each also with faults. --valgrind runs the daemon under valgrind. Each test has a time limit; on a hang it prints what everything waits for in the
 kernel, and takes the mount down. After each test nothing may be left: no mount, process, file or environment.
 """
 
@@ -18,8 +18,11 @@ import threading
 
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 import harness
 import processes
+from sim.simulator import Simulator
 
 LIMIT_S = 30
 
@@ -29,6 +32,9 @@ class Settings:
     program: str
     provider: str = "local"
     faults: bool = False
+    prefix: str = "local-"  # what the id of an environment begins with
+    simulator: Simulator = None
+    served: int = 0  # commands that Modal's simulator started
     slow: int = 1  # how much longer things may take
     wrapper: list = dataclasses.field(default_factory=list)
     options: dict = dataclasses.field(default_factory=dict)
@@ -42,8 +48,8 @@ class Hang(Exception):
 def pytest_addoption(parser):
     group = parser.getgroup("modalpool")
     group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
-                    choices=["local", "local+fault"], help="over what the cases run")
-    group.addoption("--fault-seed", default="1", help="which faults local+fault injects")
+                    choices=["local", "local+fault", "modal", "modal+fault"], help="over what the cases run")
+    group.addoption("--fault-seed", default="1", help="which faults there are")
     group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
     group.addoption("--slow", type=int, default=1, help="give everything this many times the time (sanitizers)")
 
@@ -51,6 +57,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     for line in ("limit(seconds): the time limit of a test",
                  "exact: counts environments or their lives, so it makes no sense with faults",
+                 "local: is about the local backend, or what only that can show",
+                 "modal: is about the Modal backend",
                  "quick: needs a daemon at full speed, not one under valgrind or a sanitizer",
                  "root: needs to be root",
                  "small: belongs to the small set that runs under valgrind"):
@@ -65,9 +73,14 @@ def pytest_collection_modifyitems(config, items):
     exact = pytest.mark.skip(reason="exact numbers do not hold with faults injected")
     quick = pytest.mark.skip(reason="measures speed or size, which say nothing here")
     root = pytest.mark.skip(reason="needs root")
+    other = pytest.mark.skip(reason="is about another backend")
     slow = config.getoption("--valgrind") or config.getoption("--slow") > 1
+    backend = config.getoption("--backend").removesuffix("+fault")
+    faults = config.getoption("--backend") != backend
     for item in items:
-        if item.get_closest_marker("exact") and config.getoption("--backend") == "local+fault":
+        if any(item.get_closest_marker(name) for name in ("local", "modal") if name != backend):
+            item.add_marker(other)
+        if item.get_closest_marker("exact") and faults:
             item.add_marker(exact)
         if item.get_closest_marker("quick") and slow:
             item.add_marker(quick)
@@ -76,20 +89,38 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
-def settings(pytestconfig):
+def settings(pytestconfig, tmp_path_factory):
     default = pathlib.Path(__file__).parents[2] / "build/fs/modalpool"
     program = pathlib.Path(os.environ.get("MODALPOOL", default)).resolve()
     if not program.exists():
         pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
     made = Settings(str(program), slow=pytestconfig.getoption("--slow"))
-    if pytestconfig.getoption("--backend") == "local+fault":
-        made.faults = True
+    backend = pytestconfig.getoption("--backend")
+    made.faults = backend.endswith("+fault")
+    made.provider = backend.removesuffix("+fault")
+    if backend == "local+fault":
         made.options.update(fault=harness.FAULTS, fault_seed=pytestconfig.getoption("--fault-seed"))
     if pytestconfig.getoption("--valgrind"):
         made.slow = 10
         made.wrapper = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
                         "--errors-for-leak-kinds=definite", "--child-silent-after-fork=yes"]
-    return made
+    if made.provider == "local":
+        yield made
+        return
+    made.prefix = "sb-"
+    directory = tmp_path_factory.mktemp("sim")
+    with Simulator(directory=directory) as made.simulator:
+        made.environment.update(made.simulator.env({}))
+        if made.faults:
+            made.simulator.faults(*harness.MODAL_FAULTS, seed=int(pytestconfig.getoption("--fault-seed")))
+        yield made
+        pytestconfig.served = made.served
+    assert os.listdir(directory) == []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if hasattr(config, "served"):
+        terminalreporter.write_line(f"the simulator of Modal started {config.served} commands")
 
 
 class Watchdog:
@@ -144,6 +175,29 @@ def pytest_runtest_call(item):
     item.failed = outcome.excinfo is not None and not outcome.excinfo[0].__name__ == "Skipped"
 
 
+def books_closed(settings, mounts):
+    """What Modal is left with after a test, and proof that it was Modal. The books are new for the next test."""
+    stats = settings.simulator.stats()
+    started = sum(one["starts"] for one in stats["execs"].values())
+    settings.served += started
+    left = stats["sandboxes"]["live"]
+    crashed = any(mount.crashed for mount in mounts)
+    problems = []
+    if left and not crashed:
+        problems.append(f"sandboxes that were left: {', '.join(left)}")
+    if stats["sandboxes"]["created"] != sum(stats["sandboxes"]["ended"].values()) + len(left):
+        problems.append(f"the simulator's books do not agree: {stats['sandboxes']}")
+    for exec_id, facts in stats["execs"].items():
+        if facts["starts"] != 1:
+            problems.append(f"exec {exec_id} started {facts['starts']} times")
+    if started < sum(mount.jobs for mount in mounts):
+        problems.append(f"{started} commands were started at Modal, fewer than there were jobs")
+    if stats["unknown_methods"]:
+        problems.append(f"asked of Modal, who does not know it: {stats['unknown_methods']}")
+    settings.simulator.reset(keep=["faults"] if settings.faults else [])
+    return problems
+
+
 @pytest.fixture(autouse=True)
 def tidy(request, settings):
     """The time limit, and the check that nothing is left."""
@@ -171,6 +225,8 @@ def tidy(request, settings):
         problems = [f"process {pid} was left behind: {processes.name(pid)}" for pid in running]
         processes.kill(running)
         processes.gone(running, 2)
+        if settings.simulator:
+            problems += books_closed(settings, item.mounts)
     if item.dog.bitten and not item.failed:
         problems.append(f"no end after {limit} s")
     assert not problems, "\n".join(problems)

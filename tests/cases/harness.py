@@ -13,6 +13,26 @@ import time
 import processes
 
 FAULTS = "create:0.1+clean:0.1+idle:0.1+delay:0.3"
+
+# 5 % of every kind of fault that nobody may notice. What is silent is noticed by its deadline: it is rarer.
+MODAL_FAULTS = [
+    {"kind": "latency", "rate": 0.05, "ms": [1, 50]},
+    {"kind": "status", "rate": 0.05, "code": "UNAVAILABLE"},
+    {"kind": "status", "rate": 0.05, "code": "UNAVAILABLE", "when": "after"},
+    {"kind": "status", "rate": 0.05, "code": "INTERNAL", "when": "after"},
+    {"kind": "status", "rate": 0.05, "code": "UNAVAILABLE", "method": "TaskExecStdioRead", "bytes": 1},
+    {"kind": "throttle", "rate": 0.05, "retry_after_secs": 0.1},
+    {"kind": "not_yet", "rate": 0.05, "method": "SandboxGetTaskId"},
+    {"kind": "reset", "rate": 0.05},
+    {"kind": "reset", "rate": 0.05, "when": "after"},
+    {"kind": "goaway", "rate": 0.05},
+    {"kind": "goaway", "rate": 0.05, "when": "after"},
+    {"kind": "no_trailers", "rate": 0.05},
+    {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "reset"},
+    {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "rst_stream"},
+    {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "no_trailers"},
+]
+SILENT_FAULTS = [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"}, {"kind": "stall", "rate": 0.05}]
 BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
                        r"|not ended:|Segmentation")
 
@@ -62,7 +82,9 @@ class Lease:
     def run(self, command):
         """A command and what came of it: (output, exit code)."""
         self.submit(command)
-        return self.read("output"), int(self.read("exit_code"))
+        result = self.read("output"), int(self.read("exit_code"))
+        self.mount.jobs += 1
+        return result
 
     def status(self, name="status"):
         return dict(line.split(" ", 1) for line in self.read(name).splitlines())
@@ -93,6 +115,8 @@ class Mount:
         self.expected = []
         self.device = None
         self.process = None
+        self.crashed = False
+        self.jobs = 0  # at least so many ran here
         if start:
             self.start()
 
@@ -112,7 +136,7 @@ class Mount:
             answered.set()
 
         self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        env=self.environment)
+                                        env=self.environment, preexec_fn=processes.die_with_parent)
         self.listener = threading.Thread(target=listen, args=(self.process.stderr,), daemon=True)
         self.listener.start()
         answered.wait()
@@ -160,9 +184,24 @@ class Mount:
         """Wait until nothing is on its way in the pool."""
         self.until(lambda: all(self.environments()[s] == 0 for s in ("creating", "cleaning", "ending")))
 
-    def sandbox_processes(self):
-        """The daemon's children: one for each environment."""
-        return processes.children(self.pid)
+    def sandboxes(self):
+        """All environments of this mount that live, oldest first: local ones by process, others by their id."""
+        if not self.settings.simulator:
+            return sorted(processes.children(self.pid))
+        live = self.settings.simulator.stats()["sandboxes"]["live"]
+        return sorted(live, key=lambda one: live[one]["created_at"])
+
+    def murder(self, sandboxes, signo=signal.SIGKILL):
+        """An accident in the world outside: these environments are dead."""
+        if self.settings.simulator:
+            for one in sandboxes:
+                self.settings.simulator.kill_sandbox(one)
+        else:
+            processes.kill(sandboxes, signo)
+
+    def alive(self, word):
+        """Programs of a name that still run in the environments."""
+        return processes.alive(self.settings.simulator.pid if self.settings.simulator else self.pid, word)
 
     def sh(self, script, shell="bash", check=True, **more):
         """Run a script as a user would, standing in the mount. Its result has stdout and stderr as text."""
@@ -179,6 +218,7 @@ class Mount:
         """End it as an administrator would, and check that nothing is left of it."""
         if self.process is None:
             return
+        self.ask_who_served()
         pids = processes.descendants(self.pid)
         if signo and self.process.poll() is None:
             self.process.send_signal(signo)
@@ -197,6 +237,22 @@ class Mount:
         problems += [f"log: {line}" for line in self.lines
                      if BAD_LINES.search(line) and not any(re.search(e, line) for e in self.expected)]
         assert not problems, "\n".join(problems) + "\n" + self.log()
+
+    def ask_who_served(self):
+        """The environments of this mount were of the backend that is tested."""
+        try:
+            backend = self.stats()["backend"]
+        except OSError:
+            return  # it has ended already, or is not mounted any more
+        assert backend == self.settings.provider
+
+    def crash(self):
+        """kill -9: nothing is cleared up."""
+        pids = processes.descendants(self.pid)
+        self.crashed = True
+        self.process.kill()
+        self.process.wait()
+        assert processes.gone(pids, 5) == []
 
     def abort(self):
         """Free everything that waits in the kernel for this daemon."""

@@ -7,12 +7,19 @@ import select
 import signal
 import time
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+LIBC = ctypes.CDLL(None)
 
 
 def adopt_orphans():
     """Whatever a test leaves running comes back to us, and is found."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_parent():
+    """In a new process: when we are killed, it stops as ever, and leaves nothing behind."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def read(path):
@@ -60,7 +67,8 @@ def name(pid):
 
 def alive(root, word):
     """Programs of a name below a process that still run: what was killed has gone in a moment."""
-    found = [pid for pid in descendants(root) if word == read(f"/proc/{pid}/comm").strip() and (stat(pid) or "Z")[0] != "Z"]
+    found = [pid for pid in descendants(root) if word == read(f"/proc/{pid}/comm").strip() and (stat(pid) or "Z")[0] != "Z"
+             and name(pid) != "sleep 86400"]  # that is the first process of a simulated sandbox
     return [pid for pid in gone(found, 1) if stat(pid)]
 
 

@@ -77,6 +77,7 @@ def test_bad_config_files(modalpool, tmp_path):
              "TERMINAL_MODAL_POOL_MAX", "lots")
 
 
+@pytest.mark.local
 def test_missing_bubblewrap(modalpool, tmp_path, settings):
     """It says what to install, and that there is a way without."""
     (tmp_path / "mnt").mkdir()
@@ -116,8 +117,8 @@ def background(settings, tmp_path):
         path = path or tmp_path / "back"
         path.mkdir(exist_ok=True)
         before = processes.descendants()
-        done = subprocess.run([settings.program, *arguments, name or str(path)], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, cwd=cwd or tmp_path)
+        done = subprocess.run([settings.program, *arguments, settings.provider, name or str(path)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, cwd=cwd or tmp_path, env={**os.environ, **settings.environment})
         assert done.returncode == 0, done.stderr
         mounts.append((path, [pid for pid in processes.descendants() if pid not in before]))
         return path, done
@@ -198,10 +199,7 @@ def test_dead_mount_is_cleared(mount):
     """After kill -9 the next start of the same mount goes through."""
     mp = mount()
     mp.lease().run("true")
-    pids = processes.descendants(mp.pid)
-    mp.process.kill()
-    mp.process.wait()
-    assert processes.gone(pids, 5) == []
+    mp.crash()
     assert harness.mounted(mp.path)
     mp.lines.clear()
     mp.start()
@@ -212,7 +210,7 @@ def test_daemon_log(mount):
     mp = mount(log="debug")
     mp.lease("name").run("true")
     text = mp.log()
-    for line in ("lease=name environment=", "job=1: running", "environment=local-", "mounted at"):
+    for line in ("lease=name environment=", "job=1: running", f"environment={mp.settings.prefix}", "mounted at"):
         assert line in text, line
     quiet = mount(log="info")
     quiet.lease().run("true")
@@ -233,6 +231,7 @@ def test_nothing_of_a_job_is_logged(mount):
 
 # mount(8)
 
+@pytest.mark.local
 @pytest.mark.root
 def test_mount_helper(settings, tmp_path, need):
     """`mount -t fuse.modalpool`, with the helper where `meson install` puts it: in a mount namespace of its own."""
@@ -300,7 +299,7 @@ def test_nothing_grows(mount):
     def size():
         memory = next(int(line.split()[1]) for line in processes.read(f"/proc/{mp.pid}/status").splitlines()
                       if line.startswith("VmRSS"))
-        return len(os.listdir(f"/proc/{mp.pid}/fd")) - 2 * len(mp.sandbox_processes()), memory
+        return len(os.listdir(f"/proc/{mp.pid}/fd")) - 2 * len(processes.children(mp.pid)), memory
 
     work(100)
     before = size()

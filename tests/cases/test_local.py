@@ -7,6 +7,8 @@ import pytest
 
 import processes
 
+pytestmark = pytest.mark.local
+
 
 @pytest.mark.small
 def test_own_processes(lease):
@@ -117,7 +119,7 @@ def test_plain_needs_no_bubblewrap(mount, tmp_path):
 def test_plain_timeout(plain, hide):
     plain.write("timeout", "0.4")
     assert plain.run(hide)[1] == 124
-    assert not processes.alive(plain.mount.pid, "sleep")
+    assert not plain.mount.alive("sleep")
     assert plain.run("echo next") == ("next\n", 0)
 
 
@@ -128,7 +130,7 @@ def test_plain_release(plain):
         assert output.read(3) == b"up\n"
     plain.release()
     mp.until_settled()
-    assert not processes.alive(mp.pid, "sleep")
+    assert not mp.alive("sleep")
     assert mp.lease().run("ls -A") == ("", 0)
 
 

@@ -14,8 +14,7 @@ from test_lease import fails
 
 def murder(mp, signo=signal.SIGKILL):
     """Kill the newest sandbox from outside, its first process of all."""
-    sandbox = max(mp.sandbox_processes())
-    os.kill(sandbox, signo)
+    mp.murder(mp.sandboxes()[-1:], signo)
 
 
 @pytest.mark.small
@@ -34,7 +33,7 @@ def test_lost(mount):
     waiting.close()
     status = lease.status()
     assert status["state"] == "lost" and status["environment"] == "-"
-    assert "gone" in lease.read("error") and "local-" in lease.read("error")
+    assert "gone" in lease.read("error") and mp.settings.prefix in lease.read("error")
     for i in (2, 3):
         fails(errno.EIO, lease.read, f"jobs/{i}/exit_code")
         assert "gone" in lease.read(f"jobs/{i}/error")
@@ -87,6 +86,7 @@ def test_lost_lease_is_released(mount):
     assert mp.lease().run("echo new") == ("new\n", 0)
 
 
+@pytest.mark.local
 def test_each_signal_is_noticed(mount):
     mp = mount(max=1)
     for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGSEGV):
@@ -94,7 +94,7 @@ def test_each_signal_is_noticed(mount):
         lease.run("true")
         inner = [pid for pid in processes.descendants(mp.pid) if "agent" in processes.name(pid)]
         processes.kill(inner[-1:], signal.SIGKILL if signo == signal.SIGTERM else signo)
-        processes.kill(mp.sandbox_processes(), signal.SIGKILL)
+        mp.murder(mp.sandboxes())
         mp.until(lambda: lease.status()["state"] == "lost")
         lease.release()
 
@@ -141,7 +141,7 @@ def test_readers_of_many_lost_leases(mount):
         lease.submit("echo up; sleep 1000")
         readers.append(subprocess.Popen(["cat", lease / "output"], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         assert readers[-1].stdout.readline() == b"up\n"
-    processes.kill(mp.sandbox_processes())
+    mp.murder(mp.sandboxes())
     for lease, reader in zip(leases, readers):
         _, error = reader.communicate()
         assert reader.returncode == 1 and b"Input/output error" in error

@@ -152,6 +152,35 @@ def test_copies_are_true(lease, tmp_path):
             assert error.errno in (errno.EXDEV, errno.EOPNOTSUPP)  # refused, and not an empty copy
 
 
+def test_sendfile_does_not_wait(lease, tmp_path):
+    """The kernel ends sendfile and splice at st_size and asks nobody: of a running job they give what is there by then."""
+    lease.submit("echo one; sleep 1000")
+    with open(lease / "output", "rb", buffering=0) as output, open(tmp_path / "copy", "w+b") as copy:
+        assert os.sendfile(copy.fileno(), output.fileno(), 0, 100) == 0 or (lease / "output").stat().st_size == 4
+        assert output.read(100) == b"one\n"
+        assert (lease / "output").stat().st_size == 4
+        copy.truncate(0), copy.seek(0)
+        assert os.sendfile(copy.fileno(), output.fileno(), 0, 100) == 4
+        assert os.sendfile(copy.fileno(), output.fileno(), 4, 100) == 0
+        lease.write("ctl", "kill\n")
+    assert (tmp_path / "copy").read_bytes() == b"one\n"
+
+
+def test_sendfile_of_what_grows(lease, tmp_path):
+    """What it gave before is not kept: no old sizes, no bytes that never were."""
+    lease.submit("for i in $(seq 150); do echo line $i of what grows; sleep 0.002; done")
+    shown = 0
+    while lease.status()["running"] != "-":
+        with open(lease / "output", "rb", buffering=0) as output, open(tmp_path / "copy", "wb") as copy:
+            size = os.stat(lease / "output").st_size
+            while os.sendfile(copy.fileno(), output.fileno(), None, 1 << 20):
+                pass
+        data = (tmp_path / "copy").read_bytes()
+        whole = "".join(f"line {i} of what grows\n" for i in range(1, 151)).encode()
+        assert whole.startswith(data) and len(data) >= min(size, shown)
+        shown = len(data)
+
+
 @pytest.mark.limit(120)
 @pytest.mark.quick
 def test_a_gibibyte(mp):

@@ -18,10 +18,10 @@ def held(mp):
 @pytest.mark.small
 def test_on_demand(mp):
     """Nothing is created before somebody wants it, and nobody waits for what is idle."""
-    assert len(mp.sandbox_processes()) == 0
+    assert len(mp.sandboxes()) == 0
     lease = mp.lease()
     lease.read("environment")
-    assert len(mp.sandbox_processes()) >= 1
+    assert len(mp.sandboxes()) >= 1
     lease.release()
     mp.until_settled()
 
@@ -131,7 +131,7 @@ def test_shrinking_back(mount):
         lease.release()
     mp.until_settled()
     assert mp.environments() == {"creating": 0, "idle": 2, "leased": 0, "cleaning": 0, "ending": 0}
-    assert len(mp.sandbox_processes()) == 2
+    assert len(mp.sandboxes()) == 2
 
 
 def test_no_oversubscription(mount):
@@ -176,10 +176,10 @@ def test_direct_mode(mount):
 def test_min(mount):
     mp = mount(min=2, max=4)
     mp.until(lambda: mp.environments()["idle"] == 2)
-    before = {pid for pid in mp.sandbox_processes()}
+    before = set(mp.sandboxes())
     lease = mp.lease()
     lease.read("environment")
-    assert before & set(mp.sandbox_processes())
+    assert before & set(mp.sandboxes())
     mp.until(lambda: mp.environments()["idle"] == 2)
     leases = [mp.lease(f"x{i}") for i in range(3)]
     for one in leases:

@@ -31,7 +31,7 @@ def test_release_during_a_job(mount):
     assert took < 1
     assert not lease.path.exists()
     mp.until_settled()
-    assert not processes.alive(mp.pid, "sleep")
+    assert not mp.alive("sleep")
     for name in ("t1", "t2"):
         again = mp.lease(name)
         assert again.run("ls -A; ls -A ..") == (name + "\n", 0)
@@ -182,7 +182,7 @@ def test_background_processes(mp):
     lease.run("nohup setsid sleep 1005 > /dev/null 2>&1 &")
     lease.release()
     mp.until_settled()
-    assert not processes.alive(mp.pid, "sleep")
+    assert not mp.alive("sleep")
     lease = mp.lease()
     assert lease.run("ls -A") == ("", 0)
 
@@ -219,7 +219,7 @@ def test_release_storm(mp):
         assert user.communicate()[0] == f"{name}\n" * 12 and user.returncode == 0
     mp.until_settled()
     assert os.listdir(mp.path) == [".pool"]
-    assert not processes.alive(mp.pid, "sleep")
+    assert not mp.alive("sleep")
 
 
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])

@@ -33,7 +33,8 @@ ROUND = {
              "cat t1/exit_code > /dev/null; curl -s file://$PWD/t1/output; curl -s file://$PWD/t1/exit_code; rmdir t1"],
     "sed": ["bash", "-c", "mkdir t1; echo 'echo hi; exit 3' > t1/cmd; sed '' t1/output t1/exit_code; rmdir t1"],
     "xargs": ["bash", "-c", "echo t1 | xargs mkdir; printf 'echo hi; exit 3' > t1/cmd; printf 't1/output\\0t1/exit_code\\0' | xargs -0 cat; rmdir t1"],
-    "busybox": ["busybox", "sh", "-c", "mkdir t1 && echo 'echo hi; exit 3' > t1/cmd && cat t1/output t1/exit_code && rmdir t1"],
+    # Its cat uses sendfile, which does not wait (test_sendfile_does_not_wait): read first waits for the end.
+    "busybox": ["busybox", "sh", "-c", "mkdir t1 && echo 'echo hi; exit 3' > t1/cmd && read code < t1/exit_code && cat t1/output t1/exit_code && rmdir t1"],
     "ruby": ["ruby", "-e", "Dir.mkdir('t1'); File.write('t1/cmd', 'echo hi; exit 3'); print File.read('t1/output') + File.read('t1/exit_code'); Dir.rmdir('t1')"],
     "git": ["bash", "-c", "mkdir t1; echo 'echo hi; exit 3' > t1/cmd; cat t1/exit_code >/dev/null;"
             "git diff --no-index --no-color /dev/null t1/output | sed -n 's/^+hi/hi/p'; cat t1/exit_code; rmdir t1"],

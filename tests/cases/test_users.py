@@ -89,6 +89,7 @@ def test_without_allow_other(mount, tmp_path):
     assert done.returncode != 0 and "Permission denied" in done.stderr
 
 
+@pytest.mark.local
 def test_daemon_of_an_ordinary_user(mount, settings, tmp_path):
     """Without root: fusermount3 mounts, bubblewrap isolates."""
     if not shutil.which("fusermount3") or not os.stat(shutil.which("fusermount3")).st_mode & 0o4000:
