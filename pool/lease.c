@@ -77,8 +77,8 @@ static int check_name(const char *name) {
                 return -ENAMETOOLONG;
         if (len == 0 || name[0] == '.' || !text_is_utf8(name, len))
                 return -EINVAL;
-        for (const char *c = name; *c; c++)
-                if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '/')
+        for (const unsigned char *c = (const unsigned char *)name; *c; c++)
+                if (*c < ' ' || *c == 0x7f || *c == '/' || (c[0] == 0xc2 && c[1] < 0xa0)) /* that is U+0080 to U+009F */
                         return -EINVAL;
         return 0;
 }

@@ -58,7 +58,7 @@
 #define CREATE_PATIENCE_US (300 * USEC_PER_SEC)     /* for a sandbox to come up */
 #define DESTROY_PATIENCE_US (15 * USEC_PER_SEC)     /* for Modal to take note of its end */
 #define BUILD_PATIENCE_US (120 * USEC_PER_SEC)      /* for the next sign of an image build */
-#define LOOK_INTERVAL_MS 45000                      /* whether an idle sandbox still runs */
+#define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
 #define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */
 #define PROOF_TIMEOUT_US (5 * USEC_PER_SEC)         /* for an answer over a connection that should work */

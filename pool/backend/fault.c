@@ -347,6 +347,8 @@ static int parse_rates(struct fault *f, char *rates, struct result *why) {
                                 ;
                 }
                 if (kind == N_KINDS || !(rate >= 0 && rate <= 1)) {
+                        if (colon)
+                                colon[-1] = ':';
                         result_set(why, RESULT_INVALID,
                                    "option fault: \"%s\": expected KIND:RATE, joined by +, with KIND one of create, "
                                    "clean, idle, death, delay, and RATE from 0 to 1",

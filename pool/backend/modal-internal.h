@@ -136,6 +136,7 @@ struct modal_sandbox {
         bool unsure;              /* the create failed, and may have made one */
         struct modal_call *call;  /* of the step */
         struct modal_call *look;  /* whether it still runs */
+        int64_t looked_us;        /* since when that is asked */
         struct modal_process *process; /* probe or clean-up */
         struct modal_process *doubt;   /* whether anything still runs there */
         struct buf kept;          /* what the probe said */

@@ -25,6 +25,9 @@
 
 #define TASK_WAIT_SECS 20.0f /* how long one SandboxGetTaskId holds its answer back */
 #define CREATE_TIMEOUT_US (60 * USEC_PER_SEC)
+#define LOOK_SECS 50.0f                     /* how long one SandboxWait holds its answer back */
+#define LOOK_WAITED_US (10 * USEC_PER_SEC)  /* an answer that comes sooner was not held back */
+#define LOOK_AGAIN_MS 500
 
 /* its memory */
 
@@ -233,7 +236,7 @@ static void on_create_timer(uv_timer_t *timer) {
         created(s, &r);
 }
 
-static void look_later(struct modal_sandbox *s);
+static void look_after(struct modal_sandbox *s, uint64_t ms);
 
 static void on_probe_output(void *owner, enum stream stream, const void *data, size_t len) {
         struct modal_sandbox *s = owner;
@@ -258,7 +261,7 @@ static void on_probe_ended(void *owner, const struct result *r, int code) {
                 s->step = MODAL_STEP_LIVE;
                 created(s, &why);
                 if (s->step == MODAL_STEP_LIVE)
-                        look_later(s);
+                        look_after(s, 0);
         } else {
                 created(s, &why);
         }
@@ -504,52 +507,56 @@ void modal_sandbox_doubt(struct modal_sandbox *s) {
                 modal_sandbox_lost(s, "its state cannot be asked for: out of memory");
 }
 
-/* While nothing runs in it, nothing else would tell. */
+/* While nothing runs in it, nothing else would tell. Modal holds the answer back until it has ended. */
 static int pack_look(void *owner, struct buf *out) {
         struct modal_sandbox *s = owner;
 
-        return modal_pack_wait(out, s->sandbox.id, 0);
+        return modal_pack_wait(out, s->sandbox.id, LOOK_SECS);
 }
 
 static void on_look(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_sandbox *s = owner;
         struct modal_result result = {};
         char what[320];
+        bool over, waited = clock_now() - s->looked_us >= LOOK_WAITED_US;
 
         s->look = NULL;
-        if (status->code == GRPC_NOT_FOUND) {
+        over = status->code == GRPC_NOT_FOUND ||
+               (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
+                result.status != MODAL_RESULT_NONE);
+        if (!over) {
+                look_after(s, status->code == GRPC_OK && waited ? 0 : LOOK_INTERVAL_MS);
+        } else if (!list_empty(&s->processes)) {
+                look_after(s, LOOK_AGAIN_MS); /* they find out by themselves, with what they still said */
+        } else if (status->code == GRPC_NOT_FOUND) {
                 modal_sandbox_lost(s, status->message);
-        } else if (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
-                   result.status != MODAL_RESULT_NONE) {
+        } else {
                 snprintf(what, sizeof(what), "%s%s%s", modal_result_name(result.status), *result.text ? ": " : "",
                          result.text);
                 modal_sandbox_lost(s, what);
         }
-        if (!s->dying)
-                look_later(s);
 }
 
 static void on_look_timer(uv_timer_t *timer) {
         struct modal_sandbox *s = timer->data;
 
-        if (!list_empty(&s->processes) ||
-            modal_call_start(modal_sandbox_modal(s),
+        s->looked_us = clock_now();
+        if (modal_call_start(modal_sandbox_modal(s),
                              &(struct modal_call_spec){
                                      .method = "SandboxWait",
                                      .lane = HTTP_CALLS,
-                                     .attempt_us = CALL_TIMEOUT_US,
+                                     .attempt_us = CALL_TIMEOUT_US + (int64_t)LOOK_SECS * USEC_PER_SEC,
                                      .tries = CALL_TRIES,
                                      .message_max = MODAL_MESSAGE_MAX,
                                      .pack = pack_look,
                                      .done = on_look,
                              },
                              s, &s->look) < 0)
-                look_later(s);
+                look_after(s, LOOK_INTERVAL_MS);
 }
 
-static void look_later(struct modal_sandbox *s) {
-        /* Spread, so that a pool that was filled at once does not ask at once. */
-        uv_timer_start(&s->timer, on_look_timer, LOOK_INTERVAL_MS + ((uintptr_t)s >> 6) % (LOOK_INTERVAL_MS / 3), 0);
+static void look_after(struct modal_sandbox *s, uint64_t ms) {
+        uv_timer_start(&s->timer, on_look_timer, ms, 0);
 }
 
 /* clean-up */

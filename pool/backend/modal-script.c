@@ -35,7 +35,8 @@ static const char job_script[] =
         "_e=$(cd -P -- \"$_d\" 2>&1) || no cwd \"$_d\"\n"
         "cd -P -- \"$_d\" || exit 126\n"
         "unset OLDPWD\n"
-        "if [ -z \"$_s\" ]; then if command -v bash >/dev/null 2>&1; then _s=bash; else _s=sh; fi; fi\n"
+        "if [ -n \"$_s\" ]; then command -v \"$_s\" >/dev/null 2>&1 || no fail \"starting the shell: there is no $_s\"\n"
+        "elif command -v bash >/dev/null 2>&1; then _s=bash; else _s=sh; fi\n"
         "[ \"$_i\" = i ] || exec </dev/null\n"
         "if [ -n \"$_p\" ]; then eval \"$_p\"; fi\n"
         "exec \"$_s\" -c \"$_c\"\n";
@@ -49,7 +50,10 @@ static const char probe_script[] =
         "  echo \"$i:${20}\"\n"
         "done\n";
 
-/* $1 mark, $2 signal. KILL goes round until nobody is left, for a process may be forking just now. */
+/*
+ * $1 mark, $2 signal. KILL goes round until nobody is left, for a process may be forking just now;
+ * and first all are stopped, lest a shell goes on with its next command when what it waits for is killed.
+ */
 static const char signal_script[] =
         "exec 2>/dev/null\n"
         "m=$1 s=$2 n=0\n"
@@ -72,6 +76,7 @@ static const char signal_script[] =
         "    done\n"
         "  done\n"
         "  [ -n \"$k\" ] || exit 0\n"
+        "  [ \"$s\" != 9 ] || kill -STOP $k\n"
         "  kill -\"$s\" $k\n"
         "  [ \"$s\" = 9 ] || exit 0\n"
         "  n=$((n+1))\n"

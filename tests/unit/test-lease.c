@@ -33,6 +33,8 @@ static void names(void) {
         CHECK_INT(try_name("a\nb"), -EINVAL);
         CHECK_INT(try_name("a\x01"), -EINVAL);
         CHECK_INT(try_name("a\x7f"), -EINVAL);
+        CHECK_INT(try_name("a\xc2\x85"), -EINVAL); /* U+0085, next line */
+        CHECK_INT(try_name("a\xc2\xa0"), 0);      /* U+00A0, no-break space */
         CHECK_INT(try_name("\xff"), -EINVAL);
         CHECK_INT(try_name("a\xc3"), -EINVAL);
         CHECK_INT(try_name("\xed\xa0\x80"), -EINVAL);

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+
+# options-documented.sh MODALPOOL MANPAGE COMPLETION: every option that -h prints
+# stands in the man page, with the same default, and is offered by the completion.
+set -u
+program=$1 page=$2 completion=$3
+n=0 failed=0
+
+# check NAME COMMAND…
+check() {
+    local name=$1
+    shift
+    n=$((n + 1))
+    if "$@"; then
+        echo "ok $n - $name"
+    else
+        echo "not ok $n - $name"
+        failed=1
+    fi
+}
+
+# "NAME DEFAULT" for each; without a default, the name alone.
+of_help=$("$program" -h | sed -n '/^options/,/^$/{
+    s/^  \([a-z_]\{1,\}\) .* (\([^ ()]*\))$/\1 \2/p
+    t
+    s/^  \([a-z_]\{1,\}\) .*/\1/p
+}' | sort)
+of_page=$(sed -n '/^\.Sh OPTIONS/,/^\.Sh MOUNT/{
+    s/^\.It Cm \([a-z_]*\) Pq \(.*\)$/\1 \2/p
+    s/^\.It Cm \([a-z_]*\)$/\1/p
+}' "$page" | sort)
+names=$(echo "$of_help" | sed 's/ .*//')
+
+at_least_30() {
+    [ "$(echo "$names" | wc -l)" -ge 30 ]
+}
+
+in_page() {
+    local entry
+    entry=$(echo "$of_help" | grep -x "$1\( .*\)\?")
+    echo "$of_page" | grep -qxF -- "$entry" && return
+    echo "# modalpool -h has \"$entry\", the man page \"$(echo "$of_page" | grep -x "$1\( .*\)\?")\""
+    return 1
+}
+
+compopt() { :; } # only there while bash completes
+# shellcheck disable=SC1090
+source "$completion"
+
+offered() {
+    local COMP_WORDBREAKS=$' \t\n"\'><;|&(:' COMP_CWORD=2 COMPREPLY=() reply
+    local COMP_WORDS=("$program" -o "$1") COMP_LINE="$program -o $1"
+    local COMP_POINT=${#COMP_LINE}
+    _modalpool
+    for reply in "${COMPREPLY[@]}"; do
+        [ "$reply" = "$1=" ] && return
+    done
+    return 1
+}
+
+none_unknown() {
+    local unknown
+    unknown=$(comm -13 <(echo "$names" | sort -u) <(echo "$of_page" | sed 's/ .*//' | sort -u))
+    [ -z "$unknown" ] && return
+    echo "# only in the man page:" $unknown
+    return 1
+}
+
+check 'the help lists options' at_least_30
+for name in $names; do
+    check "$name is in the man page, with its default" in_page "$name"
+    check "$name is offered by the completion" offered "$name"
+done
+check 'the man page has no others' none_unknown
+echo "1..$n"
+exit $failed
