@@ -199,7 +199,8 @@ static void on_turn(uv_prepare_t *prepare) {
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
         next = leases_tick(d->leases);
-        next = earlier(next, pool_tick(d->pool));
+        if (d->phase != PHASE_STARTING) /* before that, nothing can be created */
+                next = earlier(next, pool_tick(d->pool));
         next = earlier(next, handles_tick(&d->fs));
 
         now = clock_now();
@@ -221,9 +222,6 @@ static void on_turn(uv_prepare_t *prepare) {
 static int open_modal(struct daemon *d, struct result *why) {
         const struct config *c = &d->config;
 
-        /* It holds a token from here on: no core dump, and no look into its memory by others of this user. */
-        if (prctl(PR_SET_DUMPABLE, 0) < 0)
-                return -errno;
         return modal_new(&d->backend, &d->loop,
                          &(struct modal_options){
                                  .config_file = c->modal_config,
@@ -406,6 +404,9 @@ int main(int argc, char **argv) {
         r = config_init(&d.config);
         if (r == 0)
                 r = options_read(&d.options, &d.config, argc, argv, &why);
+        /* A token may be in memory: no core dump, and no look into it by others of this user. The fork inherits that. */
+        if (r == 0 && !strcmp(d.config.backend, "modal") && prctl(PR_SET_DUMPABLE, 0) < 0)
+                r = -errno;
         if (r == 0 && !d.options.fake) {
                 log_open(d.options.debug ? LOG_DEBUG : priority_of_log_level(d.config.log_level), false);
                 raise_limits();

@@ -74,7 +74,7 @@ static void print_help(const char *program) {
         printf("usage: %s [-o OPTION,…] [-f] [-d] [BACKEND] MOUNTPOINT\n\n"
                "A pool of Linux sandboxes as a file system: mkdir leases one, a command\n"
                "written to cmd runs in it, output and exit_code give the result, rmdir\n"
-               "gives it back. BACKEND is local (the default).\n\n"
+               "gives it back. BACKEND is local (the default) or modal.\n\n"
                "  -o OPTION,…    options, see below; a backslash keeps a comma\n"
                "  -f             stay in the foreground, log to stderr\n"
                "  -d             as -f, and show every request of the kernel\n"

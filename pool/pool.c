@@ -134,7 +134,7 @@ static void on_created(void *owner, const struct result *r) {
         if (p->backoff_us > BACKOFF_MAX_US)
                 p->backoff_us = BACKOFF_MAX_US;
         p->create_after_us = clock_after(p->clock(), p->backoff_us);
-        log_warning("environment: not created: %s", r->text);
+        log_warning("environment: create failed: %s", r->text);
         event_emit(p->events, "environment", e->sandbox->id, "create-failed", NULL, r->text);
         environment_end(e);
 }

@@ -521,6 +521,8 @@ static void on_look(void *owner, const struct grpc_status *status, const void *r
         bool over, waited = clock_now() - s->looked_us >= LOOK_WAITED_US;
 
         s->look = NULL;
+        if (s->dying)
+                return;
         over = status->code == GRPC_NOT_FOUND ||
                (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
                 result.status != MODAL_RESULT_NONE);

@@ -175,13 +175,13 @@ def pytest_runtest_call(item):
     item.failed = outcome.excinfo is not None and not outcome.excinfo[0].__name__ == "Skipped"
 
 
-def books_closed(settings, mounts):
+def books_closed(settings, item):
     """What Modal is left with after a test, and proof that it was Modal. The books are new for the next test."""
     stats = settings.simulator.stats()
     started = sum(one["starts"] for one in stats["execs"].values())
     settings.served += started
     left = stats["sandboxes"]["live"]
-    crashed = any(mount.crashed for mount in mounts)
+    crashed = item.failed or item.dog.bitten or any(mount.crashed for mount in item.mounts)
     problems = []
     if left and not crashed:
         problems.append(f"sandboxes that were left: {', '.join(left)}")
@@ -190,7 +190,7 @@ def books_closed(settings, mounts):
     for exec_id, facts in stats["execs"].items():
         if facts["starts"] != 1:
             problems.append(f"exec {exec_id} started {facts['starts']} times")
-    if started < sum(mount.jobs for mount in mounts):
+    if started < sum(mount.jobs for mount in item.mounts):
         problems.append(f"{started} commands were started at Modal, fewer than there were jobs")
     if stats["unknown_methods"]:
         problems.append(f"asked of Modal, who does not know it: {stats['unknown_methods']}")
@@ -207,6 +207,7 @@ def tidy(request, settings):
     limit = (marker.args[0] if marker else LIMIT_S) * settings.slow
     item.dog = Watchdog(limit, item.mounts)
     item.dog.start()
+    problems = []
     try:
         yield
         if item.failed or item.dog.bitten:
@@ -219,14 +220,14 @@ def tidy(request, settings):
         item.dog.stop()
         for mount in item.mounts:
             mount.demolish()
+        if settings.simulator:
+            problems = books_closed(settings, item)
         # What descends from us now and did not before was left behind.
         left = {pid: start for pid, start in processes.descendants().items() if before.get(pid) != start}
         running = processes.gone(left, 2)
-        problems = [f"process {pid} was left behind: {processes.name(pid)}" for pid in running]
+        problems += [f"process {pid} was left behind: {processes.name(pid)}" for pid in running]
         processes.kill(running)
         processes.gone(running, 2)
-        if settings.simulator:
-            problems += books_closed(settings, item.mounts)
     if item.dog.bitten and not item.failed:
         problems.append(f"no end after {limit} s")
     assert not problems, "\n".join(problems)

@@ -48,7 +48,7 @@ def test_the_environment_is_lent_again(mount):
     lease.release()
     lease = mp.lease()
     assert lease.read("environment") == first
-    assert lease.run("ls -A; for p in /proc/[0-9]*; do cat $p/comm; done | grep -c sleep") == ("0\n", 1)
+    assert lease.run("ls -A; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 1[0]'") == ("0\n", 1)
     assert mp.stats()["environments_created_total"] == 1
 
 

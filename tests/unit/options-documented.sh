@@ -3,6 +3,7 @@
 
 # options-documented.sh MODALPOOL MANPAGE COMPLETION: every option that -h prints
 # stands in the man page, with the same default, and is offered by the completion.
+# shellcheck disable=SC2317 # check() calls them all
 set -u
 program=$1 page=$2 completion=$3
 n=0 failed=0
@@ -30,7 +31,7 @@ of_page=$(sed -n '/^\.Sh OPTIONS/,/^\.Sh MOUNT/{
     s/^\.It Cm \([a-z_]*\) Pq \(.*\)$/\1 \2/p
     s/^\.It Cm \([a-z_]*\)$/\1/p
 }' "$page" | sort)
-names=$(echo "$of_help" | sed 's/ .*//')
+names=$(echo "$of_help" | cut -d ' ' -f 1)
 
 at_least_30() {
     [ "$(echo "$names" | wc -l)" -ge 30 ]
@@ -48,22 +49,25 @@ compopt() { :; } # only there while bash completes
 # shellcheck disable=SC1090
 source "$completion"
 
-offered() {
-    local COMP_WORDBREAKS=$' \t\n"\'><;|&(:' COMP_CWORD=2 COMPREPLY=() reply
-    local COMP_WORDS=("$program" -o "$1") COMP_LINE="$program -o $1"
+# All that may follow "-o ".
+complete_option() {
+    local COMP_WORDBREAKS=$' \t\n"\'><=;|&(:' COMP_CWORD=2 COMPREPLY=()
+    local COMP_WORDS=("$program" -o '') COMP_LINE="$program -o "
     local COMP_POINT=${#COMP_LINE}
     _modalpool
-    for reply in "${COMPREPLY[@]}"; do
-        [ "$reply" = "$1=" ] && return
-    done
-    return 1
+    printf '%s\n' "${COMPREPLY[@]}"
+}
+of_completion=$(complete_option)
+
+offered() {
+    echo "$of_completion" | grep -qxF -- "$1="
 }
 
 none_unknown() {
     local unknown
     unknown=$(comm -13 <(echo "$names" | sort -u) <(echo "$of_page" | sed 's/ .*//' | sort -u))
     [ -z "$unknown" ] && return
-    echo "# only in the man page:" $unknown
+    echo "# only in the man page: ${unknown//$'\n'/ }"
     return 1
 }
 

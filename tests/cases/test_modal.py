@@ -1,0 +1,585 @@
+# SPDX-License-Identifier: MIT
+"""Modal: how it starts and refuses, what a job costs, what faults nobody notices, what happens to the token."""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import harness
+import processes
+from sim.simulator import Simulator
+from test_daemon import modalpool, one_line  # noqa: F401
+
+pytestmark = pytest.mark.modal
+
+ROUTER = ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait", "TaskExecPoll", "TaskExecStdinWrite", "TaskGetCommandRouterAccess")
+
+
+@pytest.fixture
+def sim(settings):
+    return settings.simulator
+
+
+@pytest.fixture
+def calm(sim):
+    """No faults while this test runs, but for those that it sets itself."""
+    before = sim.ask("/faults")
+    sim.faults()
+    yield sim
+    rules = [{key: value for key, value in rule.items() if key != "seen"} for rule in before["rules"]]
+    sim.faults(*rules, seed=before["seed"])
+
+
+def memory(mp, key="VmHWM"):
+    """In MiB; VmRSS or VmHWM."""
+    text = processes.read(f"/proc/{mp.pid}/status")
+    return int(re.search(key + r":\s*(\d+) kB", text)[1]) / 1024
+
+
+# Starting
+
+
+def test_which_backend_served(mp, sim):
+    assert mp.stats()["backend"] == "modal"
+    assert mp.lease().run("echo $MODAL_SANDBOX_ID") == (mp.sandboxes()[0] + "\n", 0)
+    assert (mp / "t1/environment").read_text().strip() == mp.sandboxes()[0]
+    assert [facts["starts"] for facts in sim.stats()["execs"].values()].count(1) >= 1
+
+
+PROFILES = """# written by hand
+[first]
+token_id = "ak-wrong"
+token_secret = "as-wrong"
+
+[second]
+server_url = "{url}"
+token_id = '{token_id}'  # as they come
+token_secret = "{token_secret}"
+active = true
+"""
+
+
+def plain_environment(settings, home, **more):
+    """An environment that holds nothing of Modal but the CA."""
+    env = {key: value for key, value in settings.environment.items() if not key.startswith("MODAL_")}
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("MODAL_")}, **env, "HOME": str(home), **more}
+
+
+def write_profiles(path, sim):
+    path.write_text(PROFILES.format(url=sim.server_url, token_id=sim.token_id, token_secret=sim.token_secret))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("how", ["home", "MODAL_CONFIG_PATH", "MODAL_PROFILE", "profile="])
+def test_credentials_of_a_file(mount, settings, sim, tmp_path, how):
+    """The active profile, or that which is asked for; ~/.modal.toml, or another file."""
+    options = {}
+    path = write_profiles(tmp_path / ("other.toml" if how == "MODAL_CONFIG_PATH" else ".modal.toml"), sim)
+    more = {"MODAL_CONFIG_PATH": str(path)} if how == "MODAL_CONFIG_PATH" else {}
+    if how in ("MODAL_PROFILE", "profile="):
+        path.write_text(path.read_text().replace("active = true", "").replace("[first]", "[first]\nactive = true"))
+        more, options = ({"MODAL_PROFILE": "second"}, {}) if how == "MODAL_PROFILE" else ({}, {"profile": "second"})
+    mp = mount(start=False, **options)
+    mp.environment = plain_environment(settings, tmp_path, **more)
+    mp.start()
+    assert mp.lease().run("echo hi") == ("hi\n", 0)
+
+
+def test_environment_over_file(mount, settings, sim, tmp_path):
+    write_profiles(tmp_path / ".modal.toml", sim)
+    mp = mount(start=False)
+    mp.environment = plain_environment(settings, tmp_path, MODAL_PROFILE="first", MODAL_TOKEN_ID=sim.token_id,
+                                       MODAL_TOKEN_SECRET=sim.token_secret, MODAL_SERVER_URL=sim.server_url)
+    mp.start()
+    assert mp.lease().run("echo hi") == ("hi\n", 0)
+
+
+@contextlib.contextmanager
+def listener():
+    """A port of this machine where nobody listens: it is held, so that nobody else gets it."""
+    import socket
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@pytest.mark.parametrize("flags", [["-f"], []], ids=["foreground", "background"])
+@pytest.mark.parametrize("what", ["secret", "no token", "image", "refused", "certificate", "profile", "toml", "url", "http"])
+def test_refusals(modalpool, settings, calm, tmp_path, what, flags):  # noqa: F811
+    """One clear line that names the cause, exit status 1, and nothing stays in the background."""
+    (tmp_path / "mnt").mkdir()
+    toml = tmp_path / ".modal.toml"
+    good = {key: value for key, value in settings.environment.items() if key.startswith("MODAL_")}
+    env, options, words = dict(good), "", []
+    with listener() as port:
+        if what == "secret":
+            env["MODAL_TOKEN_SECRET"] = "as-wrong"
+            words = ["token", "not valid", "MODAL_TOKEN_ID"]
+        elif what == "no token":
+            env = {"MODAL_SERVER_URL": calm.server_url}
+            words = ["no Modal token", "MODAL_TOKEN_ID", str(toml)]
+        elif what == "image":
+            options = ",image=unknown/image"
+            words = ["unknown/image", "not found"]
+        elif what == "refused":
+            env["MODAL_SERVER_URL"] = f"https://127.0.0.1:{port}"
+            words = [f"127.0.0.1:{port}", "no connection", "refused"]
+        elif what == "certificate":
+            env["SSL_CERT_FILE"] = "/etc/ssl/certs/ca-certificates.crt"
+            if not os.path.exists(env["SSL_CERT_FILE"]):
+                pytest.skip("this machine trusts no certificates")
+            words = ["certificate", calm.server_url, "cafile="]
+        elif what == "profile":
+            write_profiles(toml, calm)
+            env = {"MODAL_PROFILE": "third"}
+            words = ["third", str(toml)]
+        elif what == "toml":
+            toml.write_text('[x]\ntoken_id = "ak-1"\ntoken_secret = nothing\n')
+            env = {}
+            words = [str(toml), "3"]
+        elif what == "url":
+            env["MODAL_SERVER_URL"] = "ftp://127.0.0.1"
+            words = ["ftp://127.0.0.1"]
+        elif what == "http":
+            env["MODAL_SERVER_URL"] = "http://192.0.2.1:80"
+            words = ["http://192.0.2.1:80", "https"]
+        before = processes.descendants()
+        done = modalpool(*flags, "-o", f"state={tmp_path}/state{options}", "modal", tmp_path / "mnt",
+                         env=plain_environment(settings, tmp_path, **env))
+    one_line(done, *words)
+    assert settings.simulator.token_secret not in done.stderr and "as-wrong" not in done.stderr
+    assert processes.gone([pid for pid in processes.descendants() if pid not in before], 2) == []
+    assert not harness.mounted(tmp_path / "mnt") and list((tmp_path / "mnt").iterdir()) == []
+    assert calm.stats()["sandboxes"]["created"] == 0
+
+
+def test_plain_http(mount, settings):
+    """Without TLS, to this machine only."""
+    with Simulator(tls=False) as plain:
+        mp = mount(start=False)
+        mp.environment.update(plain.env({}))
+        mp.start()
+        lease = mp.lease()
+        assert lease.run("echo hi") == ("hi\n", 0)
+        assert plain.stats()["sandboxes"]["created"] == 1
+        mp.sandboxes = lambda: []
+        mp.jobs = 0  # not in the books of the other simulator
+        mp.stop()
+        assert plain.stats()["sandboxes"]["live"] == {}
+
+
+# What a job costs
+
+
+def router_calls(sim):
+    rpcs = sim.stats()["rpcs"]
+    return {name: rpcs.get(name, 0) for name in ROUTER}
+
+
+def test_round_trips_of_a_job(mount, calm):
+    """Two: the start; then both streams and the end at once. Counted by the simulator."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    lease.run("true")
+    for i in range(10):
+        before, seen = router_calls(calm), len(calm.trace())
+        assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
+        after = router_calls(calm)
+        assert {name: after[name] - before[name] for name in ROUTER} == {
+            "TaskExecStart": 1, "TaskExecStdioRead": 2, "TaskExecWait": 1, "TaskExecPoll": 0, "TaskExecStdinWrite": 0,
+            "TaskGetCommandRouterAccess": 0}
+        # Nothing else was asked, of anybody. The three that follow the start follow it at once, not each other.
+        calls = {call["method"]: call for call in calm.trace()[seen:]}
+        assert sorted(calls) == ["TaskExecStart", "TaskExecStdioRead", "TaskExecWait"]
+    slow = router_calls(calm)
+    lease.submit("echo begun; sleep 1")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(6) == b"begun\n"
+        during = router_calls(calm)
+    # The wait has gone out while the streams are open.
+    assert during["TaskExecWait"] == slow["TaskExecWait"] + 1 and during["TaskExecStdioRead"] == slow["TaskExecStdioRead"] + 2
+    assert lease.read("exit_code") == "0\n"
+
+
+def test_warm_mkdir_asks_nobody(mount, calm):
+    mp = mount(max=2, min=2)
+    mp.until(lambda: mp.environments()["idle"] == 2)
+    before = calm.stats()["rpcs"]
+    began = time.monotonic()
+    for name in ("one", "two"):
+        mp.lease(name).read("environment")
+    took = time.monotonic() - began
+    after = calm.stats()["rpcs"]
+    changed = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+    # A wait for a sandbox's end that has gone on for a while is renewed: that is nobody's mkdir.
+    assert not set(changed) - {"SandboxWait"}, changed
+    assert took < 1
+
+
+# Faults
+
+
+@pytest.mark.limit(240)
+def test_a_thousand_jobs_under_faults(mount, calm, settings, pytestconfig):
+    """Each runs exactly once: as the sandbox counts, and the simulator. Each byte and each exit code is right."""
+    jobs, leases = 1000, 8
+    mp = mount(max=leases, history=jobs)
+    taken = [mp.lease(f"t{i}") for i in range(leases)]
+    for lease in taken:
+        lease.run("true")
+    calm.faults(*harness.MODAL_FAULTS, seed=int(pytestconfig.getoption("--fault-seed")))
+    before = set(calm.stats()["execs"])
+
+    def user(k):
+        wrong = []
+        for i in range(k, jobs, leases):
+            text = f"{i}-" * (1 + i * 37 % 3000)
+            # In /tmp, for the workdir is its own. 2 out of 3 jobs write to both streams, each in one piece.
+            script = f"echo {i} >> /tmp/ran; printf '%s' '{text}'; [ {i % 3} = 0 ] || printf 'e%s' {i} >&2; exit {i % 200}"
+            try:
+                with open(taken[k] / "cmd", "r+b", buffering=0) as cmd:
+                    for at in range(0, len(script), 1 << 16):
+                        cmd.write(script[at:at + (1 << 16)].encode())
+                    while cmd.read(1 << 16):
+                        pass
+                number = taken[k].status()["newest"]
+                got = (taken[k].read(f"jobs/{number}/stdout"), taken[k].read(f"jobs/{number}/stderr"),
+                       int(taken[k].read(f"jobs/{number}/exit_code")))
+                if got != (text, f"e{i}" if i % 3 else "", i % 200):
+                    wrong.append((i, len(got[0]), len(text), got[1], got[2]))
+            except OSError as e:
+                wrong.append((i, str(e), taken[k].read("error")))
+        return wrong
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(leases) as pool:
+        wrong = [one for found in pool.map(user, range(leases)) for one in found]
+    took = time.monotonic() - began
+    faults = calm.stats()["faults"]
+    print(f"{jobs} jobs in {took:.1f} s, {sum(faults.values())} faults: {faults}")
+    calm.faults()
+    ran = []
+    for lease in taken:
+        output, code = lease.run("cat /tmp/ran")
+        assert code == 0
+        ran += [int(line) for line in output.split()]
+    assert wrong == []
+    assert sorted(ran) == list(range(jobs)), "in the sandboxes"
+    execs = calm.stats()["execs"]
+    assert {facts["starts"] for facts in execs.values()} == {1}
+    assert len(set(execs) - before) == jobs + leases, "at the simulator"
+    for kind in ("latency", "status", "throttle", "reset", "goaway", "no_trailers", "cut"):
+        assert any(name.startswith(kind + " TaskExec") for name in faults), kind
+
+
+@pytest.mark.limit(150)
+def test_silent_faults(mount, calm, settings):
+    """Calls that are never answered, and a connection that goes silent: noticed by deadlines, and made good."""
+    mp = mount(max=4)
+    leases = [mp.lease(f"t{i}") for i in range(4)]
+    for lease in leases:
+        lease.run("true")
+    for fault in ({"kind": "hang"}, {"kind": "hang", "when": "after"}, {"kind": "stall"}):
+        for method in ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait"):
+            calm.faults({**fault, "method": method, "count": 1})
+            began = time.monotonic()
+            assert leases[0].run(f"echo {fault['kind']} >> ran; echo {method}; exit 5") == (f"{method}\n", 5)
+            print(f"{fault} {method}: {time.monotonic() - began:.1f} s")
+            assert calm.stats()["faults"]
+            calm.faults()
+    assert leases[0].run("cat ran | wc -l") == ("9\n", 0)
+
+
+class Counter:
+    """`seq`-like output over seconds, read as it comes."""
+
+    script = "i=0; while [ $i -lt 400 ]; do printf '%07d\\n' $i $((i+1)) $((i+2)) $((i+3)); i=$((i+4)); sleep 0.03; done; exit 9"
+    wanted = b"".join(b"%07d\n" % i for i in range(400))
+
+    def __init__(self, lease):
+        lease.submit(self.script)
+        self.lease = lease
+        self.data = b""
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        with open(self.lease / "output", "rb", buffering=0) as output:
+            while piece := output.read(4096):
+                self.data += piece
+
+    def until(self, n):
+        while len(self.data) < n and self.thread.is_alive():
+            time.sleep(0.005)
+
+    def check(self):
+        self.thread.join()
+        assert self.data == self.wanted
+        assert self.lease.read("exit_code") == "9\n" and self.lease.read("error") == "ok\n"
+
+
+def test_token_expires_in_mid_stream(mount, calm):
+    lease = mount().lease()
+    lease.run("true")
+    counter = Counter(lease)
+    for i in range(1, 4):
+        counter.until(i * 800)
+        calm.expire_jwt(cut=True)
+    counter.check()
+    stats = calm.stats()
+    assert stats["statuses"]["TaskExecStdioRead"].get("UNAUTHENTICATED", 0) >= 1
+    assert stats["rpcs"]["TaskGetCommandRouterAccess"] >= 3
+    assert lease.run("echo after") == ("after\n", 0)
+
+
+def test_short_lived_tokens(mount, calm):
+    """Each token of a router lives for one second."""
+    calm.config(jwt_lifetime=1.0)
+    try:
+        lease = mount().lease()
+        for _ in range(2):
+            counter = Counter(lease)
+            counter.check()
+    finally:
+        calm.config(jwt_lifetime=3600.0)
+
+
+def test_router_moves_in_mid_stream(mount, calm):
+    mp = mount()
+    lease = mp.lease()
+    lease.run("true")
+    counter = Counter(lease)
+    for i in range(1, 3):
+        counter.until(i * 800)
+        calm.move_router()
+    counter.check()
+    assert any("router is now at" in line for line in mp.lines)
+    assert lease.run("echo after") == ("after\n", 0)
+
+
+def test_connections_reset_in_mid_stream(mount, calm):
+    lease = mount().lease()
+    lease.run("true")
+    counter = Counter(lease)
+    for i in range(1, 6):
+        counter.until(i * 500)
+        calm.reset_connections()
+    counter.check()
+
+
+# The token
+
+
+CANARY_ID, CANARY_SECRET = "ak-canary0123456789", "as-Canary9876543210x"
+
+
+@pytest.fixture
+def canary(tmp_path):
+    with Simulator(token_id=CANARY_ID, token_secret=CANARY_SECRET) as made:
+        yield made
+
+
+def spelled(text):
+    """A secret, and what it looks like in other clothes."""
+    import base64
+    raw = text.encode()
+    return [raw, base64.b64encode(raw).rstrip(b"="), raw.hex().encode(), raw[::-1], raw[3:]]
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+def test_token_is_found_nowhere(mount, settings, canary, tmp_path, source):
+    """Not in logs, /proc, files of the mount, state directory, core or errors; neither is a router's token."""
+    needles = spelled(CANARY_SECRET) + spelled(CANARY_ID) + [b"eyJ"]
+
+    def clean(where, data):
+        for needle in needles:
+            assert needle not in data, f"{needle} in {where}"
+
+    mp = mount(start=False, log="debug", max=2)
+    if source == "environment":
+        mp.environment.update(canary.env({}))
+    else:
+        toml = tmp_path / "secret.toml"
+        toml.write_text(f'[default]\ntoken_id = "{CANARY_ID}"\ntoken_secret = "{CANARY_SECRET}"\n')
+        toml.chmod(0o600)
+        mp.environment = plain_environment(settings, tmp_path, MODAL_CONFIG_PATH=str(toml),
+                                           MODAL_SERVER_URL=canary.server_url, SSL_CERT_FILE=canary.ca)
+    mp.start()
+    lease = mp.lease()
+    output, _ = lease.run("env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null; ps axe 2>/dev/null; true")
+    clean("the job", output.replace("eyJ", "").encode("utf-8", "surrogateescape"))
+    # Errors of all calls, and those in which a server repeats the token.
+    for message in ("kaputt", f"refused: {CANARY_ID} / {CANARY_SECRET}", f"x{CANARY_SECRET}y", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc-_"):
+        canary.faults({"kind": "status", "code": "PERMISSION_DENIED", "method": "TaskExecStart", "message": message, "count": 1},
+                      {"kind": "status", "code": "PERMISSION_DENIED", "method": "SandboxCreate", "message": message, "count": 1})
+        other = mp.lease("other")
+        other.submit("true")
+        with contextlib.suppress(OSError):
+            other.read("exit_code")
+        with contextlib.suppress(OSError):
+            clean("error", other.read("error").encode())
+            clean("error", other.read("jobs/1/error").encode())
+        other.release()
+        mp.until_settled()
+    canary.faults()
+    canary.expire_jwt(cut=True)
+    lease.submit("echo again; sleep 1000")
+    with contextlib.suppress(OSError):
+        lease.until_running()
+
+    for pid in [mp.pid, *processes.descendants(mp.pid)]:
+        for name in ("cmdline", "environ", "comm"):
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                clean(f"/proc/{pid}/{name}", file.read())
+    read = []
+    for folder, _, names in os.walk(mp.path):
+        for name in names:
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    with contextlib.suppress(BlockingIOError):
+                        while data := os.read(fd, 1 << 17):
+                            clean(path, data)
+                            read.append(path)
+                finally:
+                    os.close(fd)
+    assert any(path.endswith(".pool/config") for path in read) and any(path.endswith(".pool/events") for path in read)
+    for path in mp.state.rglob("*"):
+        if path.is_file():
+            clean(path, path.read_bytes())
+    config = json.loads((mp / ".pool/config").read_text())
+    assert {config[name]["value"] for name in ("token_id", "token_secret")} <= {"***", ""}
+
+    # No look into the process for others of this user, and no core.
+    if os.geteuid() == 0:
+        assert os.stat(f"/proc/{mp.pid}/mem").st_uid == 0
+        for name in ("mem", "environ", "maps"):
+            done = subprocess.run(["head", "-c1", f"/proc/{mp.pid}/{name}"], user=65534, group=65534, extra_groups=[],
+                                  capture_output=True)
+            assert done.returncode != 0
+    assert dumpable(mp.pid) == 0
+    mp.process.send_signal(signal.SIGTERM)
+    mp.jobs = 0
+    mp.sandboxes = lambda: []
+    mp.stop(signo=None)
+    clean("the log", mp.log().encode())
+    assert canary.stats()["sandboxes"]["live"] == {}
+
+
+def dumpable(pid):
+    """PR_GET_DUMPABLE of another process, as the owner of its /proc files shows it: 1 where they are its user's own."""
+    # Root's processes cannot be told apart by that: the coredump_filter of one that is not dumpable reads empty.
+    return 1 if processes.read(f"/proc/{pid}/coredump_filter").strip() and not locked(pid) else 0
+
+
+def locked(pid):
+    done = subprocess.run(["cat", f"/proc/{pid}/environ"], user=os.geteuid(), capture_output=True)
+    return done.returncode != 0
+
+
+def test_no_core(mount, settings, canary, tmp_path):
+    """It is killed by SIGABRT with a core allowed, and writes none."""
+    import resource
+    mp = mount(start=False)
+    mp.environment.update(canary.env({}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        mp.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    mp.lease().read("environment")
+    if gcore := shutil.which("gcore"):
+        if os.geteuid() != 0:
+            assert subprocess.run([gcore, "-o", str(tmp_path / "dump"), str(mp.pid)], capture_output=True).returncode != 0
+    mp.process.send_signal(signal.SIGABRT)
+    status = mp.process.wait()
+    assert status == -signal.SIGABRT
+    # The kernel says whether there was a core in the status itself, but subprocess hides that: look for files.
+    found = [path for place in (tmp_path, os.getcwd(), "/") for path in os.listdir(place) if re.match(r"core(\.\d+)?$", path)]
+    assert found == []
+    mp.crashed = True
+
+
+# Size
+
+
+@pytest.mark.quick
+@pytest.mark.limit(240)
+def test_two_hundred_leases_at_once(mount, calm):
+    mp = mount(max=200, wait=120)
+    leases = [mp.lease(f"t{i}") for i in range(200)]
+    for i, lease in enumerate(leases):
+        lease.submit(f"echo begun {i}; while [ ! -e go ]; do sleep 0.2; done; echo end {i}; exit {i % 100}")
+    streams = [open(lease / "output", "rb", buffering=0) for lease in leases]
+    for i, stream in enumerate(streams):
+        line = b"begun %d\n" % i
+        assert stream.read(len(line)) == line
+    # All at once.
+    stats = calm.stats()
+    assert len(stats["sandboxes"]["live"]) == 200
+    assert stats["open_calls"]["TaskExecWait"] == 200 and stats["open_calls"]["TaskExecStdioRead"] == 400
+    assert mp.environments()["leased"] == 200
+    assert len(os.listdir(f"/proc/{mp.pid}/task")) <= 12
+    print(f"connections {stats['wire']}, threads {len(os.listdir(f'/proc/{mp.pid}/task'))}, VmHWM {memory(mp):.1f} MiB")
+    for lease in leases:
+        lease.write("ctl", "kill\n")
+    for i, stream in enumerate(streams):
+        assert stream.read() == b""
+        stream.close()
+    assert [lease.read("exit_code") for lease in leases] == ["137\n"] * 200
+
+
+@pytest.mark.quick
+@pytest.mark.limit(240)
+def test_memory_is_flat_while_a_gibibyte_streams(mount, calm):
+    """1 GiB that no compression and no luck gets right, checked by its sum on both sides."""
+    mp = mount(log="info", output_max="2G")
+    lease = mp.lease()
+    lease.write("timeout", "0")
+    lease.run("true")
+    before = memory(mp)
+    # 64 KiB that are all different, over and over with a number before each.
+    lease.submit("head -c 65520 /dev/urandom > /tmp/block; mkfifo /tmp/sum; sha256sum < /tmp/sum > /tmp/was & "
+                 "i=0; while [ $i -lt 16384 ]; do printf '%016d' $i; cat /tmp/block; i=$((i+1)); done | tee /tmp/sum; wait")
+    began, total, sum_, most = time.monotonic(), 0, hashlib.sha256(), 0
+    with open(lease / "output", "rb", buffering=0) as output:
+        while piece := output.read(1 << 17):
+            total += len(piece)
+            sum_.update(piece)
+    took = time.monotonic() - began
+    assert lease.read("exit_code") == "0\n"
+    assert total == 1 << 30
+    assert lease.run("cat /tmp/was")[0].split()[0] == sum_.hexdigest()
+    print(f"1 GiB in {took:.1f} s, {1024 / took:.0f} MiB/s; VmHWM {before:.1f} MiB before, {memory(mp):.1f} MiB after")
+    assert memory(mp) < 64
+
+
+# The end
+
+
+@pytest.mark.limit(60)
+def test_nothing_is_left(mount, sim):
+    """Idle, leased, running, being created, being cleaned: SIGTERM ends them all."""
+    mp = mount(max=6, min=2)
+    leases = [mp.lease(f"t{i}") for i in range(5)]
+    for lease in leases[:3]:
+        lease.submit("sleep 1000 & sleep 1000")
+    leases[0].until_running()
+    leases[1].release()
+    mp.lease("late")
+    mp.stop()
+    stats = sim.stats()["sandboxes"]
+    assert stats["live"] == {} and stats["created"] == stats["ended"]["terminated"] >= 4
