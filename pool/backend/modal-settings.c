@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,7 @@ static int read_image(struct modal *m, const struct modal_options *o, struct res
 }
 
 static int read_resources(struct modal *m, const struct modal_options *o, struct result *why) {
+        char number[24];
         int64_t micro;
 
         if (o->cpu && *o->cpu) {
@@ -182,8 +184,10 @@ static int read_resources(struct modal *m, const struct modal_options *o, struct
                 m->definition.milli_cpu = micro / 1000;
         }
         if (o->memory > 0) {
-                if (o->memory >> 20 > UINT32_MAX || o->memory >> 20 == 0)
-                        return invalid(why, "memory", "", "at least 1M");
+                if (o->memory >> 20 > UINT32_MAX || o->memory >> 20 == 0) {
+                        snprintf(number, sizeof(number), "%" PRIu64, o->memory);
+                        return invalid(why, "memory", number, "at least 1M");
+                }
                 m->definition.memory_mb = o->memory >> 20;
         }
         return read_gpu(m, o->gpu, why);
