@@ -126,7 +126,11 @@ static void on_ready(void *owner, const struct result *r) {
 static void on_notice(void *owner, const char *line) {
         struct daemon *d = owner;
 
-        log_info("%s: %s", d->backend->ops->name, line);
+        /* The lines of an image's build: whoever starts us is told how it ended. */
+        if (d->phase == PHASE_STARTING)
+                log_debug("%s: %s", d->backend->ops->name, line);
+        else
+                log_info("%s: %s", d->backend->ops->name, line);
         event_emit(d->events, "backend", d->backend->ops->name, "notice", NULL, line);
 }
 

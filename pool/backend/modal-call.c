@@ -60,11 +60,19 @@ static void release(struct modal_call *c) {
         uv_close((uv_handle_t *)&c->timer, on_closed);
 }
 
+/* What the server said, fit for a log. */
+static const char *said(const struct modal_call *c, const struct grpc_status *status, char text[GRPC_MESSAGE_TEXT_MAX]) {
+        snprintf(text, GRPC_MESSAGE_TEXT_MAX, "%s", status->message);
+        modal_scrub(c->modal, text);
+        return text;
+}
+
 static void finish(struct modal_call *c, const struct grpc_status *status) {
         struct buf reply = c->reply;
+        char text[GRPC_MESSAGE_TEXT_MAX];
 
         log_debug("modal: %s: %s%s%s", c->spec.method, grpc_code_name(status->code), *status->message ? ": " : "",
-                  status->message);
+                  said(c, status, text));
         release(c);
         c->spec.done(c->owner, status, buf_text(&reply), reply.len);
         buf_deinit(&reply);
@@ -84,13 +92,14 @@ static void on_timer(uv_timer_t *timer) {
 /* The try failed: wait for the next one, or give up. */
 static void try_again(struct modal_call *c, const struct grpc_status *status) {
         int64_t delay = retry_next(&c->retry, status, clock_now());
+        char text[GRPC_MESSAGE_TEXT_MAX];
 
         if (delay < 0) {
                 finish(c, status);
                 return;
         }
         log_debug("modal: %s: %s: %s; again in %lld ms", c->spec.method, grpc_code_name(status->code),
-                  status->message, (long long)(delay / USEC_PER_MSEC));
+                  said(c, status, text), (long long)(delay / USEC_PER_MSEC));
         uv_timer_start(&c->timer, on_timer, (delay + 999) / 1000, 0);
 }
 

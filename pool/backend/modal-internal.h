@@ -52,6 +52,9 @@ static inline struct modal *modal_of(struct backend *b) {
 
 /* modal.c */
 
+/* Take our secrets out of what a server said. */
+void modal_scrub(const struct modal *m, char *text);
+
 /*
  * A sentence for a failed call: "WHAT: what the other side said", with its result code and no
  * secret in it. @r may be the caller's own.

@@ -478,6 +478,7 @@ void modal_sandbox_lost(struct modal_sandbox *s, const char *what) {
                 return;
         s->dying = true;
         result_set(&s->why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
+        modal_scrub(modal_sandbox_modal(s), s->why.text);
         uv_timer_start(&s->soon, on_soon, 0, 0);
 }
 

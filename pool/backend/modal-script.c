@@ -51,12 +51,13 @@ static const char probe_script[] =
         "done\n";
 
 /*
- * $1 mark, $2 signal. KILL goes round until nobody is left, for a process may be forking just now;
- * and first all are stopped, lest a shell goes on with its next command when what it waits for is killed.
+ * $1 mark, $2 signal. KILL goes round until nobody was found three times, for a process may be forking just now, or
+ * be between two programs and have no environment to be read; and first all are stopped, lest a shell goes on with its
+ * next command when what it waits for is killed.
  */
 static const char signal_script[] =
         "exec 2>/dev/null\n"
-        "m=$1 s=$2 n=0\n"
+        "m=$1 s=$2 n=0 e=0\n"
         "while :; do\n"
         "  k=\n"
         "  for p in /proc/[0-9]*; do\n"
@@ -75,7 +76,12 @@ static const char signal_script[] =
         "      case \"$k \" in *\" $2 \"*) k=\"$k $i\" more=1;; esac\n"
         "    done\n"
         "  done\n"
-        "  [ -n \"$k\" ] || exit 0\n"
+        "  if [ -z \"$k\" ]; then\n"
+        "    [ \"$s\" = 9 ] && [ $e -lt 2 ] || exit 0\n"
+        "    e=$((e+1))\n"
+        "    continue\n"
+        "  fi\n"
+        "  e=0\n"
         "  [ \"$s\" != 9 ] || kill -STOP $k\n"
         "  kill -\"$s\" $k\n"
         "  [ \"$s\" = 9 ] || exit 0\n"

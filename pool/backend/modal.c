@@ -21,7 +21,7 @@
 /* errors */
 
 /* Whatever a server puts into its messages, no secret of ours gets any further. */
-static void scrub(struct modal *m, char *text) {
+void modal_scrub(const struct modal *m, char *text) {
         const char *secrets[] = { m->credentials.token_secret, m->credentials.token_id, "eyJ" };
 
         for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
@@ -65,7 +65,7 @@ void modal_explain(struct modal *m, struct result *r, const struct grpc_status *
         vsnprintf(head, sizeof(head), what, ap);
         va_end(ap);
         snprintf(said, sizeof(said), "%s", *status->message ? status->message : grpc_code_name(status->code));
-        scrub(m, said);
+        modal_scrub(m, said);
         switch (status->cause) {
         case HTTP_UNREACHABLE:
                 result_set(r, RESULT_FAILED, "%s: no connection to %s: %s", head, server, said);
@@ -209,8 +209,10 @@ static void on_volume(void *owner, const struct grpc_status *status, const void 
 /* the image */
 
 static void flush_build_line(struct modal *m) {
-        if (m->build_line.len > 0)
+        if (m->build_line.len > 0) {
+                modal_scrub(m, m->build_line.data);
                 backend_notice(&m->backend, buf_text(&m->build_line));
+        }
         buf_clear(&m->build_line);
 }
 
@@ -251,7 +253,7 @@ static void image_done(struct modal *m) {
 
         flush_build_line(m);
         if (m->build.status != MODAL_RESULT_SUCCESS) {
-                scrub(m, m->build.text);
+                modal_scrub(m, m->build.text);
                 result_set(&r, RESULT_INVALID, "image %s cannot be built: %s", m->image,
                            *m->build.text ? m->build.text : modal_result_name(m->build.status));
         }

@@ -116,6 +116,7 @@ class Mount:
         self.device = None
         self.process = None
         self.crashed = False
+        self.elsewhere = False  # it is not the session's simulator that serves this mount
         self.jobs = 0  # at least so many ran here
         if start:
             self.start()

@@ -132,9 +132,9 @@ def background(settings, tmp_path):
 
 @pytest.mark.small
 def test_background(background, tmp_path):
-    """When the command ends, the mount answers; nothing is said but of an image's build, and no descriptor is held."""
+    """When the command ends, the mount answers; nothing is said and no descriptor is held."""
     path, done = background("-o", f"state={tmp_path}/state,max=2")
-    assert done.stdout == "" and all(line.startswith("modalpool: modal: ") for line in done.stderr.splitlines())
+    assert (done.stdout, done.stderr) == ("", "")
     assert os.listdir(path) == [".pool"]
     shell = subprocess.run("mkdir t1 && echo 'echo hi; exit 3' > t1/cmd && cat t1/output t1/exit_code && rmdir t1", shell=True,
                            cwd=path, stdout=subprocess.PIPE, text=True)
@@ -302,9 +302,10 @@ def test_nothing_grows(mount):
                       if line.startswith("VmRSS"))
         return len(os.listdir(f"/proc/{mp.pid}/fd")) - 2 * len(processes.children(mp.pid)), memory
 
-    work(100)
+    few = 100 if mp.settings.provider == "local" else 30
+    work(few)
     before = size()
-    work(400)
+    work(4 * few)
     after = size()
     print(f"descriptors and kB before {before}, after {after}")
     assert after[0] <= before[0] + 1
