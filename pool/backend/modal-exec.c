@@ -28,6 +28,10 @@ struct modal_exec {
         char exec_id[37];
         char *mark; /* KEY=VALUE in the environment of each of its processes */
         int pending_signal;
+        struct modal_process *killer; /* which sends SIGKILL: the job has ended when that is done too */
+        bool ended;                   /* … with this, meanwhile */
+        struct result result;
+        int code;
         bool over_head; /* stderr is passed on as it comes */
         char head[COMPLAINT_MAX]; /* stderr held back */
         size_t head_len;
@@ -44,12 +48,14 @@ static void exec_free(struct modal_exec *e) {
 
 /* signals */
 
+static void deliver_end(struct modal_exec *e);
+
+static void on_no_output(void *owner, enum stream stream, const void *data, size_t len) {
+}
+
 static void on_signalled(void *owner, const struct result *r, int code) {
         if (!result_ok(r))
                 log_warning("%s", r->text);
-}
-
-static void on_no_output(void *owner, enum stream stream, const void *data, size_t len) {
 }
 
 static const struct modal_process_events signal_events = {
@@ -57,24 +63,48 @@ static const struct modal_process_events signal_events = {
         .ended = on_signalled,
 };
 
-/* It needs nobody to wait for it: what it does shows in the job. */
+static void on_killed(void *owner, const struct result *r, int code) {
+        struct modal_exec *e = owner;
+
+        on_signalled(NULL, r, code);
+        e->killer = NULL;
+        if (e->ended)
+                deliver_end(e);
+}
+
+static const struct modal_process_events killer_events = {
+        .output = on_no_output,
+        .ended = on_killed,
+};
+
+/* Nobody waits for other signals: what they do shows in the job. But after a kill nothing of it may be left. */
 static void send_signal(struct modal_exec *e, int signo) {
         struct modal_sandbox *s = modal_sandbox_of(e->exec.sandbox);
         const char *args[SCRIPT_ARGUMENTS_MAX];
-        struct modal_process *p;
+        struct modal_process *p = NULL;
         struct script script;
+        bool kill = signo == SIGKILL;
         int r;
 
+        if (kill && e->killer)
+                return;
         script_init(&script);
         r = script_make_signal(&script, e->mark, signo);
         for (size_t i = 0; i < script.n; i++)
                 args[i] = script_argument(&script, i);
         if (r == 0)
-                r = modal_process_start(s, &(struct modal_process_spec){ .args = args, .n_args = script.n, .only_start = true },
-                                        &signal_events, NULL, &p);
+                r = modal_process_start(s,
+                                        &(struct modal_process_spec){
+                                                .args = args,
+                                                .n_args = script.n,
+                                                .only_start = !kill,
+                                        },
+                                        kill ? &killer_events : &signal_events, e, &p);
         script_deinit(&script);
         if (r < 0)
                 log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
+        else if (kill)
+                e->killer = p;
 }
 
 void modal_exec_signal(struct exec *exec, int signo) {
@@ -90,7 +120,10 @@ void modal_exec_signal(struct exec *exec, int signo) {
 void modal_exec_cancel(struct exec *exec) {
         struct modal_exec *e = modal_exec_of(exec);
 
-        modal_process_cancel(e->process);
+        if (e->killer)
+                modal_process_cancel(e->killer); /* we only stop listening to it */
+        if (!e->ended)
+                modal_process_cancel(e->process);
         exec_free(e);
 }
 
@@ -156,22 +189,29 @@ static void read_complaint(struct modal_exec *e, struct result *r) {
                 result_set(r, RESULT_FAILED, "environment %s: %s", id, strncmp(text, "fail ", 5) ? text : text + 5);
 }
 
-static void on_ended(void *owner, const struct result *r, int code) {
-        struct modal_exec *e = owner;
+static void deliver_end(struct modal_exec *e) {
         struct result complaint;
 
-        if (result_ok(r) && code == NOT_RUN && !e->over_head && e->head_len > strlen(e->exec_id) + 1 &&
+        if (result_ok(&e->result) && e->code == NOT_RUN && !e->over_head && e->head_len > strlen(e->exec_id) + 1 &&
             may_be_complaint(e)) {
                 read_complaint(e, &complaint);
-                if (!result_ok(&complaint))
-                        code = 0;
-                exec_ended(&e->exec, &complaint, code);
+                exec_ended(&e->exec, &complaint, result_ok(&complaint) ? e->code : 0);
         } else {
                 if (!e->over_head)
                         pass_head(e);
-                exec_ended(&e->exec, r, code);
+                exec_ended(&e->exec, &e->result, e->code);
         }
         exec_free(e);
+}
+
+static void on_ended(void *owner, const struct result *r, int code) {
+        struct modal_exec *e = owner;
+
+        e->ended = true;
+        e->result = *r;
+        e->code = code;
+        if (!e->killer)
+                deliver_end(e);
 }
 
 static const struct modal_process_events process_events = {
