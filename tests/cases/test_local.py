@@ -55,9 +55,9 @@ def test_size(mount):
 
 
 def test_base(mount):
-    lease = mount(base="/work/it's here").lease()
-    assert lease.run("pwd") == ("/work/it's here/hermes_tasks/t1\n", 0)
-    assert lease.read("cwd") == "/work/it's here/hermes_tasks/t1\n"
+    lease = mount(base="/srv/it's here").lease()
+    assert lease.run("pwd") == ("/srv/it's here/hermes_tasks/t1\n", 0)
+    assert lease.read("cwd") == "/srv/it's here/hermes_tasks/t1\n"
 
 
 def test_leases_do_not_meet(mount):
