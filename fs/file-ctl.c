@@ -57,17 +57,6 @@ static ssize_t write_lines(struct handle *h, const char *data, size_t len,
         return r < 0 ? r : (ssize_t)len;
 }
 
-static ssize_t ctl_read(struct handle *h, uint64_t offset, char *data, size_t len) {
-        struct target t = handle_target(h);
-        struct buf text = BUF_INIT(TEXT_FILE_MAX);
-        ssize_t n = h->file->render(&t, &text);
-
-        if (n == 0)
-                n = read_text(&text, offset, data, len);
-        buf_deinit(&text);
-        return n;
-}
-
 static int ctl_truncate(const struct target *t) {
         return 0;
 }
@@ -92,7 +81,7 @@ int render_ctl(const struct target *t, struct buf *out) {
 
 const struct file_ops ctl_ops = {
         .open = ctl_open,
-        .read = ctl_read,
+        .read = read_rendered,
         .write = ctl_write,
         .flush = ctl_flush,
         .truncate = ctl_truncate,
@@ -208,7 +197,7 @@ int render_pool_ctl(const struct target *t, struct buf *out) {
 
 const struct file_ops pool_ctl_ops = {
         .open = ctl_open,
-        .read = ctl_read,
+        .read = read_rendered,
         .write = pool_ctl_write,
         .flush = pool_ctl_flush,
         .truncate = ctl_truncate,

@@ -23,18 +23,6 @@ static int setting_open(struct handle *h) {
         return 0;
 }
 
-static ssize_t setting_read(struct handle *h, uint64_t offset, char *data, size_t len) {
-        struct target t = handle_target(h);
-        struct buf text = BUF_INIT(TEXT_FILE_MAX);
-        ssize_t n;
-
-        n = render_setting(&t, &text);
-        if (n == 0)
-                n = read_text(&text, offset, data, len);
-        buf_deinit(&text);
-        return n;
-}
-
 /* As it counts: without the final newline. */
 static void chomp(struct buf *text) {
         while (text->len > 0 && text->data[text->len - 1] == '\n')
@@ -112,7 +100,7 @@ int render_setting(const struct target *t, struct buf *out) {
 
 const struct file_ops setting_ops = {
         .open = setting_open,
-        .read = setting_read,
+        .read = read_rendered,
         .write = setting_write,
         .flush = setting_flush,
         .sync = setting_sync,

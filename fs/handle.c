@@ -229,3 +229,14 @@ ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t le
         memcpy(data, text->data + offset, len);
         return len;
 }
+
+ssize_t read_rendered(struct handle *h, uint64_t offset, char *data, size_t len) {
+        struct target t = handle_target(h);
+        struct buf text = BUF_INIT(TEXT_FILE_MAX);
+        ssize_t n = h->file->render(&t, &text);
+
+        if (n == 0)
+                n = read_text(&text, offset, data, len);
+        buf_deinit(&text);
+        return n;
+}

@@ -77,3 +77,6 @@ struct list *stream_watches(struct handle *h);
 
 /* Serve @text by offsets, as if it were the file. */
 ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len);
+
+/* The read of a file that is written as well: its contents as they are now, whatever the handle has gathered. */
+ssize_t read_rendered(struct handle *h, uint64_t offset, char *data, size_t len);

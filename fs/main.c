@@ -192,10 +192,6 @@ static void on_timer(uv_timer_t *timer) {
         /* It only had to end the wait: the turn does the rest. */
 }
 
-static int64_t earlier(int64_t a, int64_t b) {
-        return a < b ? a : b;
-}
-
 static void on_turn(uv_prepare_t *prepare) {
         struct daemon *d = prepare->data;
         int64_t next, now;
@@ -204,8 +200,8 @@ static void on_turn(uv_prepare_t *prepare) {
                 announce(d);
         next = leases_tick(d->leases);
         if (d->phase != PHASE_STARTING) /* before that, nothing can be created */
-                next = earlier(next, pool_tick(d->pool));
-        next = earlier(next, handles_tick(&d->fs));
+                next = clock_earlier(next, pool_tick(d->pool));
+        next = clock_earlier(next, handles_tick(&d->fs));
 
         now = clock_now();
         if (d->phase == PHASE_STOPPING) {
@@ -213,7 +209,7 @@ static void on_turn(uv_prepare_t *prepare) {
                         finish(d);
                         return;
                 }
-                next = earlier(next, d->stop_by_us);
+                next = clock_earlier(next, d->stop_by_us);
         }
         if (next == USEC_NEVER) {
                 uv_timer_stop(&d->timer);

@@ -157,10 +157,6 @@ static void tick_shrink(struct pool *p) {
                 environment_end(list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link));
 }
 
-static int64_t earlier(int64_t a, int64_t b) {
-        return a < b ? a : b;
-}
-
 int64_t pool_tick(struct pool *p) {
         int64_t now = p->clock(), next, due = USEC_NEVER;
         unsigned overdue;
@@ -169,18 +165,18 @@ int64_t pool_tick(struct pool *p) {
         if (p->stopping)
                 return next;
 
-        next = earlier(next, tick_old(p, now));
+        next = clock_earlier(next, tick_old(p, now));
         tick_grant(p);
         p->n_claims_ticked = p->n_claims;
         fail_hopeless(p);
         overdue = count_overdue(p, now, &due);
-        next = earlier(next, due);
+        next = clock_earlier(next, due);
         if (!p->config->oversubscribe && overdue > 0) {
                 fail_overdue(p, overdue);
                 overdue = 0;
                 next = now; /* there may be more */
         }
-        next = earlier(next, tick_create(p, now, overdue));
+        next = clock_earlier(next, tick_create(p, now, overdue));
         tick_shrink(p);
-        return earlier(next, tick_idle(p, now));
+        return clock_earlier(next, tick_idle(p, now));
 }

@@ -29,3 +29,7 @@ static inline int64_t clock_now(void) {
 static inline int64_t clock_after(int64_t t, int64_t us) {
         return us >= USEC_NEVER - t ? USEC_NEVER : t + us;
 }
+
+static inline int64_t clock_earlier(int64_t a, int64_t b) {
+        return a < b ? a : b;
+}
