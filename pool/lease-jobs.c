@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/exec-id.h"
 #include "pool/lease-internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
@@ -155,9 +156,9 @@ static const char **split_lines(char *text, const char *first) {
 static int start_job(struct lease *l, struct job *j) {
         const struct config *config = l->table->config;
         _cleanup_(cleanup_free) const char **env = NULL;
-        char id[64], mark[96];
+        char id[UUID_SIZE], mark[UUID_SIZE + sizeof(EXEC_MARK "=")];
 
-        snprintf(id, sizeof(id), "%016" PRIx64 "-%" PRIu64 ".%" PRIu32, l->table->instance, l->serial, j->number);
+        exec_id_make(id, l->table->instance, l->serial, j->number);
         snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
         env = split_lines(j->env, mark);
         if (!env)

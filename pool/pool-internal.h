@@ -10,12 +10,14 @@
 
 #include "pool/limits.h"
 #include "pool/pool.h"
+#include "pool/util/uuid.h"
 
 struct environment {
         struct list link; /* in the pool's list of its state */
         struct pool *pool;
         enum environment_state state;
         struct sandbox *sandbox;
+        char nonce[UUID_SIZE]; /* what it is called before anybody answered */
         struct claim *claim;  /* exactly while leased */
         bool retire;          /* destroyed, not lent again, at its next release */
         uint64_t uses;

@@ -193,7 +193,9 @@ int environment_create(struct pool *p) {
         e->pool = p;
         e->created_us = p->clock();
         e->retire_us = USEC_NEVER;
-        r = sandbox_create(p->backend, &sandbox_events, e, &e->sandbox);
+        r = uuid_make(e->nonce);
+        if (r == 0)
+                r = sandbox_create(p->backend, e->nonce, &sandbox_events, e, &e->sandbox);
         if (r < 0) {
                 free(e);
                 return r;

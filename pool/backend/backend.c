@@ -2,6 +2,7 @@
 #include "pool/backend/backend.h"
 
 #include <assert.h>
+#include <errno.h>
 
 int backend_start(struct backend *b, const struct backend_events *events, void *owner) {
         b->events = events;
@@ -16,20 +17,50 @@ void backend_free(struct backend *b) {
         b->ops->free(b);
 }
 
-int sandbox_create(struct backend *b, const struct sandbox_events *events, void *owner, struct sandbox **out) {
-        struct sandbox *s;
-        int r;
+int backend_list(struct backend *b) {
+        return b->ops->list ? b->ops->list(b) : -ENOTSUP;
+}
 
-        r = b->ops->create(b, &s);
-        if (r < 0)
-                return r;
+void backend_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
+                       void *data) {
+        if (b->ops->each_call)
+                b->ops->each_call(b, each, data);
+}
+
+static void take(struct backend *b, struct sandbox *s, const struct sandbox_events *events, void *owner) {
         s->backend = b;
         s->events = events;
         s->owner = owner;
         s->state = SANDBOX_CREATING;
         b->n_sandboxes++;
-        *out = s;
-        return 0;
+}
+
+int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_events *events, void *owner,
+                   struct sandbox **out) {
+        int r = b->ops->create(b, nonce, out);
+
+        if (r == 0)
+                take(b, *out, events, owner);
+        return r;
+}
+
+int sandbox_adopt(struct backend *b, const char *nonce, const char *ticket, const struct sandbox_events *events,
+                  void *owner, struct sandbox **out) {
+        int r = b->ops->adopt ? b->ops->adopt(b, nonce, ticket, out) : -ENOTSUP;
+
+        if (r == 0)
+                take(b, *out, events, owner);
+        return r;
+}
+
+void sandbox_leave(struct sandbox *s) {
+        assert(s->state != SANDBOX_ENDING);
+        assert(s->n_execs == 0);
+        s->state = SANDBOX_ENDING;
+        if (s->backend->ops->leave)
+                s->backend->ops->leave(s);
+        else
+                s->backend->ops->destroy(s);
 }
 
 void sandbox_destroy(struct sandbox *s) {
@@ -82,6 +113,14 @@ void backend_ready(struct backend *b, const struct result *r) {
 
 void backend_notice(struct backend *b, const char *line) {
         b->events->notice(b->owner, line);
+}
+
+void backend_found(struct backend *b, const struct sandbox_found *found) {
+        b->events->found(b->owner, found);
+}
+
+void backend_listed(struct backend *b, const struct result *r) {
+        b->events->listed(b->owner, r);
 }
 
 void sandbox_created(struct sandbox *s, const struct result *r) {

@@ -10,6 +10,7 @@
  *   backend   start → ready(result), once
  *   sandbox   creating → live → dead        created(result) once, died(why) at most once
  *             any of these → ending → freed  destroyed(result), once
+ *             (creating is also adopting: to take back one of an earlier run)
  *   exec      starting → running → freed    started() at most once, ended(result, code) once;
  *                                           ended with an ok result only after started()
  *
@@ -20,7 +21,12 @@
  *
  * A sandbox belongs to the backend; the caller's pointer is good until
  * destroyed() returns. Likewise an exec, until ended() returns or exec_cancel()
- * is called. A sandbox that died ends no exec by itself: its owner cancels them. Events carry the owner pointer that the call gave.
+ * is called. A sandbox that died ends no exec by itself: its owner cancels them. Events carry the owner pointer that
+ * the call gave.
+ *
+ * Who makes sandboxes may end without ending them, so each has two names that outlive it: a nonce that the caller
+ * chose and wrote down before the create was sent, and a ticket that the backend gives once it is live. With the
+ * nonce it can be found and ended, with the ticket also used again.
  */
 
 #include <stdbool.h>
@@ -31,7 +37,8 @@
 #include "pool/util/list.h"
 #include "pool/util/result.h"
 
-#define SANDBOX_ID_MAX 80 /* bytes, with the final NUL */
+#define SANDBOX_ID_MAX 80           /* bytes, with the final NUL */
+#define SANDBOX_TICKET_MAX (48 << 10) /* bytes, with the final NUL */
 
 struct backend;
 struct sandbox;
@@ -42,11 +49,30 @@ enum stream {
         STREAM_STDERR,
 };
 
+/* A sandbox of this pool that the provider knows. */
+struct sandbox_found {
+        const char *id;
+        const char *nonce;
+        int64_t created_wall_us; /* by the provider's clock; 0: unknown */
+};
+
+/* Calls to the provider since the start: by method and by how they ended, for metrics. */
+struct backend_calls {
+        const char *method;
+        const char *status; /* of the last try: "OK", or what went wrong in the provider's words */
+        uint64_t n;         /* calls that ended so */
+        uint64_t retries;   /* tries beyond the first, of all these together */
+        int64_t took_us;    /* likewise, from the first try to the end */
+};
+
 struct backend_events {
         /* The provider is there and accepts us, or why not. */
         void (*ready)(void *owner, const struct result *r);
         /* A line for people about what goes on, such as an image build's log. */
         void (*notice)(void *owner, const char *line);
+        /* The answer to backend_list: each sandbox once, then whether that were all. */
+        void (*found)(void *owner, const struct sandbox_found *found);
+        void (*listed)(void *owner, const struct result *r);
 };
 
 struct sandbox_events {
@@ -71,7 +97,9 @@ struct exec_events {
 
 /* What to run. Everything is borrowed for the time of the call only. */
 struct exec_spec {
-        const char *id;             /* unique for ever; also marks the job's processes */
+        const char *id;             /* a UUID, unique for ever; also marks the job's processes */
+        bool resume;                /* it was started under this id by an earlier run: do not start it, go on with it … */
+        uint64_t offsets[2];        /* … from these bytes of its streams */
         const char *shell;          /* run as SHELL -c COMMAND; NULL: bash where there is one, else sh */
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */
@@ -88,7 +116,12 @@ struct backend_ops {
         const char *name;
         int (*start)(struct backend *b);
         void (*free)(struct backend *b);
-        int (*create)(struct backend *b, struct sandbox **out);
+        int (*create)(struct backend *b, const char *nonce, struct sandbox **out);
+        int (*adopt)(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out); /* or NULL */
+        int (*list)(struct backend *b);                                                               /* or NULL */
+        void (*leave)(struct sandbox *s);                                                             /* or NULL */
+        void (*each_call)(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
+                          void *data); /* or NULL */
         void (*destroy)(struct sandbox *s);
         int (*clean)(struct sandbox *s, const char *workdir);
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
@@ -120,6 +153,7 @@ struct sandbox {
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         int64_t expires_us;      /* when the provider ends it by itself; 0: never; known once it is live */
+        const char *ticket;      /* known once it is live; NULL: it does not outlive us */
 };
 
 struct exec {
@@ -135,8 +169,33 @@ int backend_start(struct backend *b, const struct backend_events *events, void *
 /* No sandbox may be left. NULL is fine. */
 void backend_free(struct backend *b);
 
-/* Answered by created(). */
-int sandbox_create(struct backend *b, const struct sandbox_events *events, void *owner, struct sandbox **out);
+/*
+ * Ask the provider for all sandboxes of this pool, those of earlier runs too. Answered by found() and listed().
+ * -ENOTSUP where none outlives us.
+ */
+int backend_list(struct backend *b);
+
+/* Call @each for every method and status there was. */
+void backend_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
+                       void *data);
+
+/* @nonce: a new UUID. Answered by created(). */
+int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_events *events, void *owner,
+                   struct sandbox **out);
+
+/*
+ * Take back one that an earlier run created. With its ticket it is asked whether it lives; with "", when its
+ * birth was never answered, it can only be destroyed. Answered by created(), unless it is destroyed before.
+ * -ENOTSUP where none outlives us.
+ */
+int sandbox_adopt(struct backend *b, const char *nonce, const char *ticket, const struct sandbox_events *events,
+                  void *owner, struct sandbox **out);
+
+/*
+ * Let go of it, live as it is, for a later run to adopt; where none outlives us, destroy it. Execs must have been
+ * cancelled or have ended. Answered by destroyed().
+ */
+void sandbox_leave(struct sandbox *s);
 
 /* In any state but ending; execs must have been cancelled or have ended. Answered by destroyed(). */
 void sandbox_destroy(struct sandbox *s);
@@ -161,6 +220,8 @@ void exec_cancel(struct exec *e);
 /* For implementations: give the events, keeping the states above. */
 void backend_ready(struct backend *b, const struct result *r);
 void backend_notice(struct backend *b, const char *line);
+void backend_found(struct backend *b, const struct sandbox_found *found);
+void backend_listed(struct backend *b, const struct result *r);
 void sandbox_created(struct sandbox *s, const struct result *r);
 void sandbox_died(struct sandbox *s, const struct result *why);
 void sandbox_cleaned(struct sandbox *s, const struct result *r);

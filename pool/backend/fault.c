@@ -110,11 +110,18 @@ static void give_destroyed(struct fault_sandbox *s) {
         uv_close((uv_handle_t *)&s->timer, on_sandbox_closed);
 }
 
+static void take_names(struct fault_sandbox *s) {
+        memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
+        s->sandbox.ticket = s->inner->ticket;
+        s->sandbox.expires_us = s->inner->expires_us;
+}
+
 static void on_created(void *owner, const struct result *r) {
         struct fault_sandbox *s = owner;
 
         if (s->sandbox.state != SANDBOX_CREATING)
                 return;
+        take_names(s);
         s->result = *r;
         answer_later(s, give_created, delay_ms(fault_of(s->sandbox.backend)));
 }
@@ -151,23 +158,24 @@ static const struct sandbox_events inner_sandbox_events = {
         .destroyed = on_destroyed,
 };
 
-static int fault_create(struct backend *b, struct sandbox **out) {
-        struct fault *f = fault_of(b);
+/* @ticket: of one to be adopted, else NULL. */
+static int make_sandbox(struct fault *f, const char *nonce, const char *ticket, struct sandbox **out) {
         struct fault_sandbox *s = calloc(1, sizeof(*s));
         int r;
 
         if (!s)
                 return -ENOMEM;
-        if (strikes(f, FAULT_CREATE)) {
+        if (!ticket && strikes(f, FAULT_CREATE)) {
                 snprintf(s->sandbox.id, sizeof(s->sandbox.id), "fault");
                 result_set(&s->result, RESULT_FAILED, "injected fault: create failed");
         } else {
-                r = sandbox_create(f->inner, &inner_sandbox_events, s, &s->inner);
+                r = ticket ? sandbox_adopt(f->inner, nonce, ticket, &inner_sandbox_events, s, &s->inner)
+                           : sandbox_create(f->inner, nonce, &inner_sandbox_events, s, &s->inner);
                 if (r < 0) {
                         free(s);
                         return r;
                 }
-                memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
+                take_names(s);
         }
         uv_timer_init(f->loop, &s->timer);
         s->timer.data = s;
@@ -175,6 +183,26 @@ static int fault_create(struct backend *b, struct sandbox **out) {
                 answer_later(s, give_created, delay_ms(f));
         *out = &s->sandbox;
         return 0;
+}
+
+static int fault_create(struct backend *b, const char *nonce, struct sandbox **out) {
+        return make_sandbox(fault_of(b), nonce, NULL, out);
+}
+
+static int fault_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out) {
+        return make_sandbox(fault_of(b), nonce, ticket, out);
+}
+
+static void fault_leave(struct sandbox *sandbox) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+
+        uv_timer_stop(&s->timer);
+        if (s->inner) {
+                sandbox_leave(s->inner);
+                return;
+        }
+        s->result = (struct result){};
+        answer_later(s, give_destroyed, 0);
 }
 
 static void fault_destroy(struct sandbox *sandbox) {
@@ -302,15 +330,38 @@ static void on_inner_notice(void *owner, const char *line) {
         backend_notice(&f->backend, line);
 }
 
+static void on_inner_found(void *owner, const struct sandbox_found *found) {
+        struct fault *f = owner;
+
+        backend_found(&f->backend, found);
+}
+
+static void on_inner_listed(void *owner, const struct result *r) {
+        struct fault *f = owner;
+
+        backend_listed(&f->backend, r);
+}
+
 static const struct backend_events inner_backend_events = {
         .ready = on_inner_ready,
         .notice = on_inner_notice,
+        .found = on_inner_found,
+        .listed = on_inner_listed,
 };
 
 static int fault_start(struct backend *b) {
         struct fault *f = fault_of(b);
 
         return backend_start(f->inner, &inner_backend_events, f);
+}
+
+static int fault_list(struct backend *b) {
+        return backend_list(fault_of(b)->inner);
+}
+
+static void fault_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
+                            void *data) {
+        backend_each_call(container_of(b, struct fault, backend)->inner, each, data);
 }
 
 static void fault_free(struct backend *b) {
@@ -325,6 +376,10 @@ static const struct backend_ops fault_ops = {
         .start = fault_start,
         .free = fault_free,
         .create = fault_create,
+        .adopt = fault_adopt,
+        .list = fault_list,
+        .leave = fault_leave,
+        .each_call = fault_each_call,
         .destroy = fault_destroy,
         .clean = fault_clean,
         .exec = fault_exec,

@@ -213,7 +213,7 @@ static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int
                         });
 }
 
-static int local_create(struct backend *b, struct sandbox **out) {
+static int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         struct local *l = container_of(b, struct local, backend);
         _cleanup_(cleanup_close) int inner = -1, inner_errors = -1;
         struct local_sandbox *s;
@@ -302,7 +302,7 @@ static const struct sandbox_events trial_events = {
 static int local_start(struct backend *b) {
         struct local *l = container_of(b, struct local, backend);
 
-        return sandbox_create(b, &trial_events, l, &l->trial);
+        return sandbox_create(b, "", &trial_events, l, &l->trial);
 }
 
 static void local_free(struct backend *b) {

@@ -22,6 +22,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
+#include "pool/util/uuid.h"
 
 #define CONTROL_SERVICE "/modal.client.ModalClient/"
 #define ROUTER_SERVICE "/modal.task_command_router.TaskCommandRouter/"
@@ -290,7 +291,7 @@ int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *
 
         if (!c)
                 return -ENOMEM;
-        r = grpc_make_uuid(c->key);
+        r = uuid_make(c->key);
         if (r < 0) {
                 free(c);
                 return r;

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -320,7 +321,8 @@ int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
         while (spec->env[n])
                 n++;
         env = calloc(n + 1, sizeof(*env));
-        r = env ? grpc_make_uuid(e->exec_id) : -ENOMEM;
+        snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
+        r = env ? 0 : -ENOMEM;
         if (r == 0)
                 r = split_env(spec->env, env, &prelude, &mark);
         if (r == 0) {

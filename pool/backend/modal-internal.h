@@ -160,7 +160,7 @@ static inline struct modal *modal_sandbox_modal(struct modal_sandbox *s) {
         return modal_of(s->sandbox.backend);
 }
 
-int modal_create(struct backend *b, struct sandbox **out);
+int modal_create(struct backend *b, const char *nonce, struct sandbox **out);
 void modal_destroy(struct sandbox *s);
 int modal_clean(struct sandbox *s, const char *workdir);
 

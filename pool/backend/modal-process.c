@@ -23,6 +23,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
+#include "pool/util/uuid.h"
 
 enum { N_STREAMS = 2 };
 
@@ -38,7 +39,7 @@ struct modal_process {
         const struct modal_process_events *events; /* NULL: over */
         void *owner;
         struct list link; /* in the sandbox's processes */
-        char exec_id[37];
+        char exec_id[UUID_SIZE];
         struct buf request; /* TaskExecStart, until it is answered */
         bool keep_stderr, only_start;
         struct modal_call *start, *wait;
@@ -505,7 +506,7 @@ int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec
         if (spec->exec_id)
                 strcpy(p->exec_id, spec->exec_id);
         else
-                r = grpc_make_uuid(p->exec_id);
+                r = uuid_make(p->exec_id);
         if (r == 0)
                 r = modal_pack_exec_start(&p->request, s->task_id, p->exec_id, spec->args, spec->n_args,
                                           spec->env ? spec->env : nothing, MODAL_PIPE,

@@ -13,6 +13,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -405,18 +406,14 @@ static void on_router_gone(struct modal_router *router, const struct grpc_status
 
 static void on_soon(uv_timer_t *timer);
 
-int modal_create(struct backend *b, struct sandbox **out) {
+int modal_create(struct backend *b, const char *nonce, struct sandbox **out) {
         struct modal *m = modal_of(b);
         struct modal_sandbox *s = calloc(1, sizeof(*s));
         int r;
 
         if (!s)
                 return -ENOMEM;
-        r = grpc_make_uuid(s->nonce);
-        if (r < 0) {
-                free(s);
-                return r;
-        }
+        snprintf(s->nonce, sizeof(s->nonce), "%s", nonce);
         s->sandbox.backend = b;
         s->began_us = clock_now();
         s->kept = (struct buf)BUF_INIT(PROBE_SIZE_MAX);

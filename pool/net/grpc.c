@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -206,16 +205,4 @@ void grpc_cancel(struct grpc_call *c) {
 
 long grpc_connection(const struct grpc_call *c) {
         return http_connection(c->request);
-}
-
-int grpc_make_uuid(char out[37]) {
-        unsigned char b[16];
-
-        if (getrandom(b, sizeof(b), 0) != sizeof(b))
-                return -EIO;
-        b[6] = (b[6] & 0x0f) | 0x40;
-        b[8] = (b[8] & 0x3f) | 0x80;
-        snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-                 b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
-        return 0;
 }

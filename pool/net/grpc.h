@@ -53,6 +53,3 @@ void grpc_cancel(struct grpc_call *c);
 
 /* As http_connection(). */
 long grpc_connection(const struct grpc_call *c);
-
-/* A new random id (UUID version 4) as text. 0 or -errno. */
-int grpc_make_uuid(char out[37]);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/exec-id.h"
 #include "pool/limits.h"
 
 static struct sim_backend *backend_of(const struct sim_sandbox *s) {
@@ -78,7 +79,7 @@ static void on_created(struct timer *t) {
         sandbox_created(&s->sandbox, &r);
 }
 
-static int op_create(struct backend *backend, struct sandbox **out) {
+static int op_create(struct backend *backend, const char *nonce, struct sandbox **out) {
         struct sim_backend *b = container_of(backend, struct sim_backend, backend);
         bool refused = sim_chance(b->rates.create_refused);
         struct sim_sandbox *s;
@@ -268,11 +269,10 @@ static int op_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct
         struct sim_sandbox *s = container_of(sandbox, struct sim_sandbox, sandbox);
         struct sim_backend *b = backend_of(s);
         struct sim_exec *x = NULL;
-        uint64_t serial;
+        uint64_t instance, serial;
         uint32_t number;
 
-        SIM_CHECK(sscanf(spec->id, "%*16[0-9a-f]-%" SCNu64 ".%" SCNu32, &serial, &number) == 2, "exec id \"%s\"",
-                  spec->id);
+        SIM_CHECK(exec_id_parse(spec->id, &instance, &serial, &number) == 0, "exec id \"%s\"", spec->id);
         SIM_CHECK(!s->exec, "%s gets job %s while another runs", sandbox->id, spec->id);
         SIM_CHECK(!s->clean_failed, "%s gets job %s after a failed clean-up", sandbox->id, spec->id);
         SIM_CHECK(!s->tenant || s->tenant == serial, "%s gets job %s over the remains of lease %" PRIu64, sandbox->id,
