@@ -27,12 +27,10 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "pool/backend/fault.h"
-#include "pool/backend/local.h"
-#include "pool/backend/modal.h"
 #include "fs/handle.h"
 #include "fs/ops.h"
 #include "fs/options.h"
+#include "fs/provider.h"
 #include "fs/session.h"
 #include "fs/state.h"
 #include "pool/util/cleanup.h"
@@ -51,6 +49,7 @@ struct daemon {
         struct config config;
         struct options options;
         struct state state;
+        struct journal *journal;
         struct backend *backend;
         struct pool *pool;
         struct leases *leases;
@@ -77,16 +76,24 @@ static void fail(struct daemon *d, const struct result *why) {
         d->exit_status = EXIT_FAILURE;
 }
 
-/* Release all, end all; on_turn() sees when that is done. @reason is NULL where one was given already. */
+/*
+ * Release all, end all; on_turn() sees when that is done. @reason is NULL where one was given already. What an
+ * earlier run left, and was never shown by this one, stays as it is.
+ */
 static void stop(struct daemon *d, const char *reason) {
+        bool keep = d->config.keep || d->phase == PHASE_STARTING;
+
         if (d->phase >= PHASE_STOPPING)
                 return;
         if (reason)
                 log_info("stopping: %s", reason);
         d->phase = PHASE_STOPPING;
         d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
-        leases_stop(d->leases);
-        pool_stop(d->pool);
+        leases_stop(d->leases, keep);
+        if (keep)
+                pool_leave(d->pool);
+        else
+                pool_stop(d->pool);
 }
 
 static void on_signal(uv_signal_t *handle, int signo) {
@@ -102,6 +109,21 @@ static void on_unmounted(void *data) {
         stop(data, "unmounted");
 }
 
+/* Take up what an earlier run left. */
+static int restore(struct daemon *d, struct result *why) {
+        int r = pool_restore(d->pool);
+
+        if (r == 0)
+                r = leases_restore(d->leases);
+        if (r < 0)
+                result_set(why, RESULT_FAILED, "journal %s: what an earlier run left cannot be taken up: %s",
+                           d->state.journal, strerror(-r));
+        else if (leases_count(d->leases) > 0 || pool_count_all(d->pool) > 0)
+                log_info("an earlier run left %u leases and %u environments", leases_count(d->leases),
+                         pool_count_all(d->pool));
+        return r;
+}
+
 static void on_ready(void *owner, const struct result *r) {
         struct daemon *d = owner;
         struct result why;
@@ -114,7 +136,8 @@ static void on_ready(void *owner, const struct result *r) {
                 stop(d, NULL);
                 return;
         }
-        if (session_new(&d->session, &d->loop, &d->fs, d->options.mountpoint, d->options.debug, on_unmounted, d,
+        if (restore(d, &why) < 0 ||
+            session_new(&d->session, &d->loop, &d->fs, d->options.mountpoint, d->options.debug, on_unmounted, d,
                         &why) < 0) {
                 fail(d, &why);
                 stop(d, NULL);
@@ -134,9 +157,23 @@ static void on_notice(void *owner, const char *line) {
         event_emit(d->events, "backend", d->backend->ops->name, "notice", NULL, line);
 }
 
+static void on_found(void *owner, const struct sandbox_found *found) {
+        struct daemon *d = owner;
+
+        pool_found(d->pool, found);
+}
+
+static void on_listed(void *owner, const struct result *r) {
+        struct daemon *d = owner;
+
+        pool_listed(d->pool, r);
+}
+
 static const struct backend_events backend_events = {
         .ready = on_ready,
         .notice = on_notice,
+        .found = on_found,
+        .listed = on_listed,
 };
 
 static int priority_of_log_level(unsigned level) {
@@ -171,7 +208,7 @@ static void close_handle(uv_handle_t *handle, void *data) {
 }
 
 static void name_leftover(void *data, const struct environment_info *info) {
-        log_error("environment=%s: did not end in time", info->id);
+        log_error("environment=%s: did not end in time; the next start here ends it, or modalpool reap", info->id);
 }
 
 static bool all_has_ended(const struct daemon *d) {
@@ -219,71 +256,14 @@ static void on_turn(uv_prepare_t *prepare) {
         uv_timer_start(&d->timer, on_timer, next > now ? (next - now + 999) / 1000 : 0, 0);
 }
 
-static int open_modal(struct daemon *d, struct result *why) {
-        const struct config *c = &d->config;
-
-        return modal_new(&d->backend, &d->loop,
-                         &(struct modal_options){
-                                 .config_file = c->modal_config,
-                                 .profile = c->profile,
-                                 .server_url = c->server_url,
-                                 .token_id = c->token_id,
-                                 .token_secret = c->token_secret,
-                                 .environment = c->modal_environment,
-                                 .cafile = c->cafile,
-                                 .app = c->app,
-                                 .image = c->image,
-                                 .dockerfile = c->dockerfile,
-                                 .cpu = c->cpu,
-                                 .memory = c->memory,
-                                 .gpu = c->gpu,
-                                 .region = c->region,
-                                 .cloud = c->cloud,
-                                 .secrets = c->secrets,
-                                 .volumes = c->volumes,
-                                 .block_network = c->block_network,
-                                 .cidr_allowlist = c->cidr_allowlist,
-                                 .lifetime_us = c->lifetime_us,
-                                 .idle_timeout_us = c->modal_idle_us,
-                                 .mountpoint = d->options.mountpoint,
-                         },
-                         why);
-}
-
-static int open_backend(struct daemon *d, struct result *why) {
-        const struct config *c = &d->config;
-        int r;
-
-        if (!strcmp(c->backend, "modal")) {
-                r = open_modal(d, why);
-                if (r == 0 && *c->fault)
-                        r = fault_new(&d->backend, &d->loop, c->fault, c->fault_seed, why);
-                return r;
-        }
-        if (strcmp(c->backend, "local")) {
-                result_set(why, RESULT_INVALID, "backend %s: unknown; there are local and modal", c->backend);
-                return -EINVAL;
-        }
-        r = local_new(&d->backend, &d->loop,
-                      &(struct local_options){
-                              .isolate = c->isolate == ISOLATE_BWRAP,
-                              .network = c->network,
-                              .size = c->size,
-                              .base = c->base,
-                              .dir = d->state.environments,
-                      },
-                      why);
-        if (r == 0 && *c->fault)
-                r = fault_new(&d->backend, &d->loop, c->fault, c->fault_seed, why);
-        return r;
-}
-
 static int set_up(struct daemon *d, struct result *why) {
         static const int signals[2] = { SIGTERM, SIGINT };
         int r;
 
         result_set(why, RESULT_FAILED, "out of memory");
         r = state_open(&d->state, &d->config, d->options.mountpoint, why);
+        if (r == 0)
+                r = state_open_journal(&d->state, &d->config, &d->journal, why);
         if (r < 0)
                 return r;
         r = uv_loop_init(&d->loop);
@@ -302,11 +282,12 @@ static int set_up(struct daemon *d, struct result *why) {
 
         r = event_ring_new(&d->events);
         if (r == 0)
-                r = open_backend(d, why);
+                r = provider_open(&d->backend, &d->loop, &d->config, &d->state, d->state.pool_id,
+                                  d->options.mountpoint, why);
         if (r == 0)
-                r = pool_new(&d->pool, d->backend, &d->config, d->events, clock_now);
+                r = pool_new(&d->pool, d->backend, &d->config, d->events, d->journal, clock_now);
         if (r == 0)
-                r = leases_new(&d->leases, d->pool, &d->config, d->events, d->state.spool, clock_now);
+                r = leases_new(&d->leases, d->pool, &d->config, d->events, d->journal, d->state.spool, clock_now);
         if (r < 0)
                 return r;
 
@@ -333,6 +314,8 @@ static int set_up(struct daemon *d, struct result *why) {
 }
 
 static void take_down(struct daemon *d) {
+        bool keep;
+
         /* What did not end in time is still in the books. */
         if (d->phase != PHASE_STOPPED || all_has_ended(d)) {
                 leases_free(d->leases);
@@ -345,7 +328,9 @@ static void take_down(struct daemon *d) {
                 uv_loop_close(&d->loop);
         }
         event_ring_free(d->events);
-        state_close(&d->state);
+        keep = !d->journal || !journal_is_empty(d->journal);
+        journal_close(d->journal);
+        state_close(&d->state, keep);
 }
 
 static int run(struct daemon *d) {

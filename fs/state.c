@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/io.h"
+#include "pool/util/log.h"
 
 /* Where state goes unless state= says: as the file hierarchy standard and XDG have it. */
 static char *default_state(void) {
@@ -58,21 +60,39 @@ static int take_lock(struct state *s, int dir) {
         return flock(s->lock, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
-/* An empty directory; what an earlier run left in it is gone. */
-static int make_empty(int dir, const char *name) {
-        int fd, r;
+static int make_directory(int dir, const char *name) {
+        int fd;
 
         if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
                 return -errno;
         fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Not in the journal: when that is damaged, this is what finds the sandboxes it knew of. */
+static int read_pool_id(struct state *s, int dir) {
+        _cleanup_(cleanup_close) int fd = openat(dir, "pool", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        ssize_t n;
+        int r;
+
+        if (fd >= 0) {
+                n = read_at(fd, s->pool_id, UUID_SIZE - 1, 0);
+                return n < 0 ? (int)n : n == UUID_SIZE - 1 ? 0 : -EUCLEAN;
+        }
+        if (errno != ENOENT)
+                return -errno;
+        r = uuid_make(s->pool_id);
+        if (r < 0)
+                return r;
+        fd = openat(dir, "pool.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
-        r = remove_contents(fd);
-        if (r < 0) {
-                close(fd);
-                return r;
-        }
-        return fd;
+        r = write_at(fd, s->pool_id, UUID_SIZE - 1, 0);
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r == 0 && renameat(dir, "pool.new", dir, "pool") < 0)
+                r = -errno;
+        return r;
 }
 
 static int open_in(struct state *s) {
@@ -93,10 +113,14 @@ static int open_in(struct state *s) {
         r = take_lock(s, dir);
         if (r < 0)
                 return r;
-        environments = make_empty(dir, "environments");
-        if (environments < 0)
-                return environments;
-        s->spool = make_empty(dir, "spool");
+        r = read_pool_id(s, dir);
+        if (r < 0)
+                return r;
+        environments = make_directory(dir, "environments");
+        r = environments < 0 ? environments : remove_contents(environments); /* they ended with their daemon */
+        if (r < 0)
+                return r;
+        s->spool = make_directory(dir, "spool");
         return s->spool < 0 ? s->spool : 0;
 }
 
@@ -111,7 +135,8 @@ int state_open(struct state *s, const struct config *config, const char *mountpo
                 return -ENAMETOOLONG;
         }
         if (!base || asprintf(&s->path, "%s/%s", base, name) < 0 ||
-            asprintf(&s->environments, "%s/environments", s->path) < 0) {
+            asprintf(&s->environments, "%s/environments", s->path) < 0 ||
+            asprintf(&s->journal, "%s/journal", s->path) < 0) {
                 result_set(why, RESULT_FAILED, "out of memory");
                 return -ENOMEM;
         }
@@ -124,12 +149,24 @@ int state_open(struct state *s, const struct config *config, const char *mountpo
         return r;
 }
 
-void state_close(struct state *s) {
-        if (s->spool >= 0)
+int state_open_journal(const struct state *s, const struct config *config, struct journal **out, struct result *why) {
+        bool damaged;
+        int r = journal_open(out, s->journal, config->backend, clock_now, &damaged, why);
+
+        if (r == 0 && damaged)
+                log_error("journal %s: damaged, put aside as %s.damaged; the leases and jobs of the earlier run are lost, "
+                          "its environments are found at the provider and ended",
+                          s->journal, s->journal);
+        return r;
+}
+
+void state_close(struct state *s, bool keep) {
+        if (s->spool >= 0 && !keep)
                 remove_tree(AT_FDCWD, s->path);
         close_fd(s->spool);
         close_fd(s->lock);
         free(s->path);
         free(s->environments);
+        free(s->journal);
         *s = (struct state){ .lock = -1, .spool = -1 };
 }

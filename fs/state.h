@@ -6,22 +6,31 @@
  * environments. Nobody but its owner can look into it.
  *
  *   STATE/MOUNTPOINT/lock
- *                    spool/          jobs' output
+ *                    pool            the pool's id, by which its sandboxes are found
+ *                    journal         the books (pool/journal.h)
+ *                    spool/          jobs' output, long commands and inputs
  *                    environments/   of isolate=none
  */
 
 #include "pool/config.h"
+#include "pool/journal.h"
 #include "pool/util/result.h"
+#include "pool/util/uuid.h"
 
 struct state {
         char *path;         /* STATE/MOUNTPOINT */
         char *environments; /* STATE/MOUNTPOINT/environments */
+        char pool_id[UUID_SIZE];
+        char *journal;      /* STATE/MOUNTPOINT/journal */
         int lock;
         int spool; /* descriptor of the directory */
 };
 
-/* Make and lock it, and empty what an earlier run left. -errno with @why filled in; -EBUSY when somebody holds it. */
+/* Make and lock it. -errno with @why filled in; -EWOULDBLOCK when somebody holds it. */
 int state_open(struct state *s, const struct config *config, const char *mountpoint, struct result *why);
 
-/* Remove it again. */
-void state_close(struct state *s);
+/* Open the journal in it. -errno with @why filled in. */
+int state_open_journal(const struct state *s, const struct config *config, struct journal **out, struct result *why);
+
+/* Remove it again, unless it is to be kept for a later run. */
+void state_close(struct state *s, bool keep);

@@ -118,6 +118,8 @@ static const struct option options[] = {
         { "state", TYPE_PATH, AT(state), "", .help = "directory for output and books" },
         { "log", TYPE_CHOICE, AT(log_level), "info", .words = WORDS("error", "warning", "info", "debug"),
           .help = "least important message that is logged" },
+        { "keep", TYPE_BOOL, AT(keep), "no",
+          .help = "when stopping, leave environments and leases for the next mount here" },
         { "allow_other", TYPE_BOOL, AT(allow_other), "no", .help = "let other users make leases of their own" },
 };
 

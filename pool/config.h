@@ -81,6 +81,7 @@ struct config {
         char *state;
         unsigned log_level; /* 0 error … 3 debug */
         bool allow_other;
+        bool keep;
 
         enum config_source source[CONFIG_OPTIONS_MAX]; /* by row of the table */
 };

@@ -12,16 +12,22 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/watch.h"
 
-int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
-            struct blob *command, struct blob *input) {
+/* What a file of a job is called, in the directory of the spools. */
+static void file_name(char out[BLOB_NAME_MAX], uint64_t lease_serial, uint32_t number, const char *suffix) {
+        snprintf(out, BLOB_NAME_MAX, "%" PRIu64 ".%" PRIu32 "%s", lease_serial, number, suffix);
+}
+
+static int make(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
+                bool restore) {
         struct job *j = calloc(1, sizeof(*j));
-        char name[64];
+        char name[BLOB_NAME_MAX];
         int r;
 
         if (!j)
                 return -ENOMEM;
-        snprintf(name, sizeof(name), "%" PRIu64 ".%" PRIu32, lease_serial, number);
-        r = spool_new(&j->spool, spool_dir, name, output_max);
+        file_name(name, lease_serial, number, "");
+        r = restore ? spool_restore(&j->spool, spool_dir, name, output_max)
+                    : spool_new(&j->spool, spool_dir, name, output_max);
         if (r < 0) {
                 free(j);
                 return r;
@@ -34,10 +40,106 @@ int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_
         list_init(&j->watches);
         blob_init(&j->command, spool_dir, COMMAND_SIZE_MAX);
         blob_init(&j->input, spool_dir, INPUT_SIZE_MAX);
+        *out = j;
+        return 0;
+}
+
+int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
+            struct blob *command, struct blob *input) {
+        char name[BLOB_NAME_MAX];
+        struct job *j;
+        int r = make(&j, lease_serial, number, spool_dir, output_max, false);
+
+        if (r < 0)
+                return r;
+        file_name(name, lease_serial, number, ".command");
+        r = blob_rename(command, name);
+        if (r == 0) {
+                file_name(name, lease_serial, number, ".input");
+                r = blob_rename(input, name);
+        }
+        if (r < 0) {
+                job_unref(j);
+                return r;
+        }
         blob_move(&j->command, command);
         blob_move(&j->input, input);
         *out = j;
         return 0;
+}
+
+/* Bytes that stood in the journal itself, or in a file. */
+static int restore_blob(struct blob *b, const void *data, uint64_t len, uint64_t lease, uint32_t number,
+                        const char *suffix) {
+        char name[BLOB_NAME_MAX];
+
+        file_name(name, lease, number, suffix);
+        return data ? blob_append(b, data, len) : blob_restore(b, name);
+}
+
+int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max) {
+        struct job *j;
+        int r = make(&j, row->lease, row->number, spool_dir, output_max, true);
+
+        if (r < 0)
+                return r;
+        j->state = row->state;
+        j->timeout_us = row->timeout_us;
+        j->wanted_dead = row->wanted_dead;
+        j->timed_out = row->timed_out;
+        j->output_refused = row->output_refused;
+        j->submitted_us = row->submitted_us;
+        j->started_us = row->started_us;
+        j->ended_us = row->ended_us;
+        j->code = row->code;
+        j->exit_code = row->exit_code;
+        j->error = row->error ? strdup(row->error) : NULL;
+        r = restore_blob(&j->command, row->command, row->command_len, row->lease, row->number, ".command");
+        if (job_ended(j)) {
+                spool_end(j->spool);
+        } else if (r == 0) {
+                r = restore_blob(&j->input, row->input, row->input_len, row->lease, row->number, ".input");
+                j->cwd = strdup(row->cwd);
+                j->env = strdup(row->env);
+                if (!j->cwd || !j->env)
+                        r = -ENOMEM;
+        }
+        if (r < 0) {
+                job_keep(j);
+                job_unref(j);
+                return r;
+        }
+        *out = j;
+        return 0;
+}
+
+struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
+        return (struct journal_job){
+                .lease = lease_serial,
+                .number = j->number,
+                .command = blob_bytes(&j->command),
+                .command_len = j->command.size,
+                .input = blob_bytes(&j->input),
+                .input_len = j->input.size,
+                .cwd = j->cwd,
+                .env = j->env,
+                .timeout_us = j->timeout_us,
+                .submitted_us = j->submitted_us,
+                .state = j->state,
+                .wanted_dead = j->wanted_dead,
+                .timed_out = j->timed_out,
+                .output_refused = j->output_refused,
+                .started_us = j->started_us,
+                .ended_us = j->ended_us,
+                .code = j->code,
+                .exit_code = j->exit_code,
+                .error = j->error,
+        };
+}
+
+void job_keep(struct job *j) {
+        spool_keep(j->spool);
+        j->command.kept = j->input.kept = true;
 }
 
 struct job *job_ref(struct job *j) {

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pool/journal.h"
 #include "pool/spool.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
@@ -57,9 +58,19 @@ struct job {
         char *error;           /* one line, or NULL: nothing to say */
 };
 
-/* Takes the bytes of @command and @input. @spool_dir is borrowed. */
+/* Takes the bytes of @command and @input, unless it fails. @spool_dir is borrowed. */
 int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
             struct blob *command, struct blob *input);
+
+/* One of an earlier run, as the journal has it; its files are in @spool_dir. */
+int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max);
+
+/* How it stands, for the journal; borrowed from the job. */
+struct journal_job job_row(const struct job *j, uint64_t lease_serial);
+
+/* Leave its files for a later run. */
+void job_keep(struct job *j);
+
 struct job *job_ref(struct job *j);
 void job_unref(struct job *j);
 

@@ -33,7 +33,7 @@ static int verb_signal(struct lease *l, const char *argument) {
                 return -EINVAL;
         if (signo == SIGKILL)
                 return verb_kill(l, "");
-        if (l->current)
+        if (l->current && l->current->exec)
                 exec_signal(l->current->exec, signo);
         return 0;
 }
@@ -51,7 +51,7 @@ static int verb_cancel(struct lease *l, const char *argument) {
 static int verb_renew(struct lease *l, const char *argument) {
         if (*argument || (l->state != LEASE_LOST && l->state != LEASE_FAILED))
                 return -EINVAL;
-        l->used = l->prepared = false;
+        l->prepared = false;
         lease_set_state(l, LEASE_WAITING, NULL);
         pool_claim(l->table->pool, &l->claim);
         return 0;
@@ -143,26 +143,30 @@ int lease_check_setting(struct lease *l, enum lease_setting setting, const char 
 }
 
 int lease_set(struct lease *l, enum lease_setting setting, const char *text) {
-        char *copy;
+        char **at = setting == SETTING_CWD ? &l->cwd : &l->env, *before = *at;
+        int64_t timeout_before = l->timeout_us;
         int r;
 
         r = lease_check_setting(l, setting, text);
         if (r < 0)
                 return r;
         lease_replace(&l->remark, NULL);
-        if (setting == SETTING_TIMEOUT)
-                return parse_timeout(l, text, &l->timeout_us);
-        copy = strdup(text);
-        if (!copy)
-                return -ENOMEM;
-        if (setting == SETTING_CWD) {
-                free(l->cwd);
-                l->cwd = copy;
-        } else {
-                free(l->env);
-                l->env = copy;
+        if (setting == SETTING_TIMEOUT) {
+                (void)parse_timeout(l, text, &l->timeout_us);
+                r = lease_write(l);
+                if (r < 0)
+                        l->timeout_us = timeout_before;
+                return r;
         }
-        return 0;
+        *at = strdup(text);
+        r = *at ? lease_write(l) : -ENOMEM;
+        if (r < 0) {
+                free(*at);
+                *at = before;
+        } else {
+                free(before);
+        }
+        return r;
 }
 
 int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out) {

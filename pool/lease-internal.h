@@ -8,6 +8,7 @@
  *   lease.c       a lease's life, and what readers ask of it
  *   lease-jobs.c  its jobs, from submission to end
  *   lease-ctl.c   the words of ctl, and the settings
+ *   lease-restore.c  after a restart: leases and jobs of an earlier run
  */
 
 #include <uthash.h>
@@ -19,9 +20,10 @@ struct leases {
         struct pool *pool;
         const struct config *config;
         struct event_ring *events;
+        struct journal *journal; /* or NULL */
         int spool_dir;
         int64_t (*clock)(void);
-        uint64_t instance;       /* random: tells this run's exec ids from all others */
+        uint64_t instance;       /* random: of the exec ids of leases made in this run */
         uint64_t last_serial;
         bool draining;
         struct list list;        /* all, in order of making */
@@ -38,6 +40,7 @@ struct lease {
         unsigned refs;
         char *name;
         uint64_t serial;
+        uint64_t instance; /* of the run that made it */
         uid_t uid;
         gid_t gid;
         int64_t created_wall_us;
@@ -58,9 +61,17 @@ struct lease {
         struct job *current;
         unsigned n_queued, n_ended;
         uint32_t last_number;
-        bool used;     /* a job was handed to this environment: the workdir may exist */
         bool prepared; /* a job began there: the workdir was made and emptied */
 };
+
+/* A lease that is in no table yet; NULL when out of memory. */
+struct lease *lease_new(struct leases *t, const char *name, uint64_t serial);
+
+/* Put it into the table, which has the reference from then on. */
+void lease_add(struct lease *l);
+
+/* Write down how it stands. 0 or -errno. */
+int lease_write(const struct lease *l);
 
 /* The one setter of states; @why is kept for `error`. */
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why);
@@ -68,7 +79,10 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
 /* Keep a copy of @text, or NULL when it is empty, in place of the string at @at. */
 void lease_replace(char **at, const char *text);
 
-/* lease-jobs.c: start the next job when the lease has an environment, and none runs; */
+/* lease-jobs.c: go on with the job that an earlier run started, or else */
+void lease_resume(struct lease *l);
+
+/* start the next job when the lease has an environment, and none runs; */
 void lease_start_next(struct lease *l);
 
 /* end what is queued, and with @running also what runs, without a result; */

@@ -25,6 +25,12 @@ static void note_job(struct lease *l, const struct job *j, const char *state) {
         event_emit(l->table->events, "job", name, state, NULL, j->error);
 }
 
+static int write_job(struct lease *l, const struct job *j) {
+        struct journal_job row = job_row(j, l->serial);
+
+        return journal_update_job(l->table->journal, &row);
+}
+
 /* Old finished jobs leave the lease; who reads one keeps it. */
 static void trim_history(struct lease *l) {
         struct job *j, *tmp;
@@ -34,10 +40,24 @@ static void trim_history(struct lease *l) {
                         break;
                 if (!job_ended(j))
                         continue;
+                (void)journal_drop_job(l->table->journal, l->serial, j->number);
                 list_remove(&j->link);
                 l->n_ended--;
                 job_unref(j);
         }
+}
+
+/* Before anybody is told. If it cannot be written, the next run asks again how it ended. */
+static void note_end(struct lease *l, const struct job *j, const struct result *r, int code) {
+        struct journal_job row = job_row(j, l->serial);
+
+        row.state = JOB_ENDED;
+        row.code = r->code;
+        row.exit_code = code;
+        row.ended_us = l->table->clock();
+        if (!row.error && *r->text)
+                row.error = r->text;
+        (void)journal_update_job(l->table->journal, &row);
 }
 
 static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
@@ -46,6 +66,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         if (l->current == j)
                 l->current = NULL;
         l->n_ended++;
+        note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
         note_job(l, j, "ended");
 }
@@ -77,6 +98,9 @@ void lease_kill(struct lease *l, struct job *j, const char *why) {
         if (j->wanted_dead)
                 return;
         j->wanted_dead = true;
+        (void)write_job(l, j);
+        if (!j->exec)
+                return; /* an earlier run's, whose environment has not answered yet */
         watch_deadline(l->table, j, clock_after(l->table->clock(), KILL_TIMEOUT_US));
         exec_signal(j->exec, SIGKILL);
 }
@@ -85,13 +109,18 @@ static void on_started(void *owner) {
         struct job *j = owner;
         struct lease *l = j->lease;
 
-        l->prepared = true;
-        j->started_us = l->table->clock();
+        if (!l->prepared) {
+                l->prepared = true;
+                (void)lease_write(l);
+        }
+        if (!j->started_us)
+                j->started_us = l->table->clock();
         if (!j->wanted_dead)
                 watch_deadline(l->table, j,
                                j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
         note_job(l, j, "running");
         job_set_state(j, JOB_RUNNING);
+        (void)write_job(l, j);
 }
 
 static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
@@ -153,20 +182,21 @@ static const char **split_lines(char *text, const char *first) {
         return lines;
 }
 
-static int start_job(struct lease *l, struct job *j) {
+static int exec_job(struct lease *l, struct job *j, bool resume) {
         const struct config *config = l->table->config;
         _cleanup_(cleanup_free) const char **env = NULL;
         char id[UUID_SIZE], mark[UUID_SIZE + sizeof(EXEC_MARK "=")];
 
-        exec_id_make(id, l->table->instance, l->serial, j->number);
+        exec_id_make(id, l->instance, l->serial, j->number);
         snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
         env = split_lines(j->env, mark);
         if (!env)
                 return -ENOMEM;
-        l->used = true;
         return sandbox_exec(environment_sandbox(l->claim.environment),
                             &(struct exec_spec){
                                     .id = id,
+                                    .resume = resume,
+                                    .offsets = { spool_size(j->spool, VIEW_STDOUT), spool_size(j->spool, VIEW_STDERR) },
                                     .shell = *config->shell ? config->shell : NULL,
                                     .command = &j->command,
                                     .input = &j->input,
@@ -176,6 +206,28 @@ static int start_job(struct lease *l, struct job *j) {
                                     .env = env,
                             },
                             &exec_events, j, &j->exec);
+}
+
+/* Written down before: where it is to run, and that it may have begun. */
+static int start_job(struct lease *l, struct job *j) {
+        int r = pool_use(l->table->pool, &l->claim, l->workdir);
+
+        if (r == 0) {
+                j->state = JOB_STARTING;
+                r = write_job(l, j);
+        }
+        if (r == 0)
+                r = exec_job(l, j, false);
+        if (r < 0)
+                j->state = JOB_QUEUED;
+        return r;
+}
+
+/* It is with the backend. */
+static void follow_job(struct lease *l, struct job *j) {
+        l->current = j;
+        list_add_tail(&l->table->running, &j->running);
+        watch_deadline(l->table, j, clock_after(l->table->clock(), START_TIMEOUT_US));
 }
 
 static struct job *first_queued(struct lease *l) {
@@ -203,11 +255,38 @@ void lease_start_next(struct lease *l) {
                         continue;
                 }
                 l->n_queued--;
-                l->current = j;
-                list_add_tail(&l->table->running, &j->running);
-                watch_deadline(l->table, j, clock_after(l->table->clock(), START_TIMEOUT_US));
+                follow_job(l, j);
                 note_job(l, j, "starting");
                 job_set_state(j, JOB_STARTING);
+        }
+}
+
+/*
+ * A job that had not said that it runs is handed over again, under the same id, which starts it only once; the
+ * provider goes on with it where it did run already.
+ */
+void lease_resume(struct lease *l) {
+        struct job *j = l->current;
+        struct result why;
+        int r;
+
+        if (!j) {
+                lease_start_next(l);
+                return;
+        }
+        r = exec_job(l, j, j->state == JOB_RUNNING);
+        if (r < 0) {
+                result_set(&why, RESULT_FAILED, "environment %s: the job of an earlier run cannot be followed: %s",
+                           lease_environment(l), strerror(-r));
+                end_job(l, j, &why, 0);
+                lease_start_next(l);
+                return;
+        }
+        follow_job(l, j);
+        note_job(l, j, "resumed");
+        if (j->wanted_dead) {
+                watch_deadline(l->table, j, clock_after(l->table->clock(), KILL_TIMEOUT_US));
+                exec_signal(j->exec, SIGKILL);
         }
 }
 
@@ -248,6 +327,7 @@ enum result_code lease_accepts(const struct lease *l) {
 }
 
 int lease_submit(struct lease *l, struct blob *command, struct job **out) {
+        struct journal_job row;
         struct result why;
         struct job *j;
         int r;
@@ -270,12 +350,21 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
                 job_unref(j);
                 return -ENOMEM;
         }
+        row = job_row(j, l->serial);
+        r = journal_add_job(l->table->journal, &row);
         l->last_number++;
         l->n_queued++;
         list_add_tail(&l->jobs, &j->link);
         lease_replace(&l->remark, NULL);
         note_job(l, j, "queued");
         *out = job_ref(j);
+        if (r < 0) {
+                /* Close cannot fail, so the job must: whoever reads next must not get the result of the one before. */
+                result_set(&why, RESULT_FAILED, "not run: it could not be written down: %s", strerror(-r));
+                end_job(l, j, &why, 0);
+                trim_history(l);
+                return 0;
+        }
 
         /* It was opened before the lease was lost: it is not forgotten, it fails like those before it. */
         if (l->code != RESULT_OK) {

@@ -27,16 +27,25 @@ void lease_replace(char **at, const char *text) {
         *at = text && *text ? strdup(text) : NULL;
 }
 
+/* Tell people, and those who wait. */
+static void announce(struct lease *l) {
+        const char *why = l->error;
+
+        log_debug("lease=%s environment=%s: %s%s%s", l->name, lease_environment(l) ?: "-", state_names[l->state],
+                  why ? ": " : "", why ? why : "");
+        event_emit(l->table->events, "lease", l->name, state_names[l->state], NULL, why);
+        watch_fire(&l->watches);
+}
+
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why) {
         l->state = state;
         l->code = why ? why->code : RESULT_OK;
         lease_replace(&l->error, why ? why->text : NULL);
         if (why) /* a bad word goes on being worth reading when an environment arrives */
                 lease_replace(&l->remark, NULL);
-        log_debug("lease=%s environment=%s: %s%s%s", l->name, lease_environment(l) ?: "-", state_names[state],
-                  why ? ": " : "", why ? why->text : "");
-        event_emit(l->table->events, "lease", l->name, state_names[state], NULL, why ? why->text : NULL);
-        watch_fire(&l->watches);
+        if (state != LEASE_RELEASED)
+                (void)lease_write(l); /* else a restart makes it what it was before, and finds out again */
+        announce(l);
 }
 
 /* the pool's events */
@@ -45,7 +54,7 @@ static void on_granted(struct claim *c) {
         struct lease *l = container_of(c, struct lease, claim);
 
         lease_set_state(l, LEASE_LEASED, NULL);
-        lease_start_next(l);
+        lease_resume(l);
 }
 
 static void on_failed(struct claim *c, const struct result *why) {
@@ -92,6 +101,59 @@ static char *workdir_path(const char *base, const char *name) {
         return asprintf(&path, "%.*s/hermes_tasks/%s", (int)len, base, name) < 0 ? NULL : path;
 }
 
+int lease_write(const struct lease *l) {
+        const struct environment *e = l->claim.environment;
+
+        return journal_put_lease(l->table->journal, &(struct journal_lease){
+                                                            .serial = l->serial,
+                                                            .instance = l->instance,
+                                                            .name = l->name,
+                                                            .uid = l->uid,
+                                                            .gid = l->gid,
+                                                            .created_wall_us = l->created_wall_us,
+                                                            .state = l->state,
+                                                            .code = l->code,
+                                                            .error = l->error,
+                                                            .environment = e ? environment_nonce(e) : NULL,
+                                                            .prepared = l->prepared,
+                                                            .cwd = l->cwd,
+                                                            .env = l->env,
+                                                            .timeout_us = l->timeout_us,
+                                                    });
+}
+
+struct lease *lease_new(struct leases *t, const char *name, uint64_t serial) {
+        struct lease *l = calloc(1, sizeof(*l));
+
+        if (!l)
+                return NULL;
+        l->refs = 1;
+        list_init(&l->link);
+        list_init(&l->watches);
+        list_init(&l->jobs);
+        blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
+        l->table = t;
+        l->serial = serial;
+        l->name = strdup(name);
+        l->workdir = workdir_path(t->config->base, name);
+        l->cwd = strdup("");
+        l->env = strdup("");
+        if (!l->name || !l->workdir || !l->cwd || !l->env) {
+                lease_unref(l);
+                return NULL;
+        }
+        claim_init(&l->claim, &claim_events, l->name);
+        return l;
+}
+
+void lease_add(struct lease *l) {
+        struct leases *t = l->table;
+
+        list_add_tail(&t->list, &l->link);
+        HASH_ADD_KEYPTR(hh_name, t->by_name, l->name, strlen(l->name), l);
+        HASH_ADD(hh_serial, t->by_serial, serial, sizeof(l->serial), l);
+}
+
 int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out) {
         struct lease *l;
         int r;
@@ -104,34 +166,22 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
         if (t->draining || leases_count(t) >= t->config->max_leases || t->last_serial >= LEASE_SERIAL_MAX)
                 return -EAGAIN;
 
-        l = calloc(1, sizeof(*l));
+        l = lease_new(t, name, t->last_serial + 1);
         if (!l)
                 return -ENOMEM;
-        l->refs = 1;
-        list_init(&l->link);
-        list_init(&l->watches);
-        list_init(&l->jobs);
-        blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
-        l->name = strdup(name);
-        l->workdir = workdir_path(t->config->base, name);
-        l->cwd = strdup("");
-        l->env = strdup("");
-        if (!l->name || !l->workdir || !l->cwd || !l->env) {
-                lease_unref(l);
-                return -ENOMEM;
-        }
-        l->table = t;
-        l->serial = ++t->last_serial;
+        l->instance = t->instance;
         l->uid = uid;
         l->gid = gid;
         l->created_wall_us = clock_read_us(CLOCK_REALTIME);
         l->timeout_us = t->config->timeout_us;
-        claim_init(&l->claim, &claim_events, l->name);
-
-        list_add_tail(&t->list, &l->link);
-        HASH_ADD_KEYPTR(hh_name, t->by_name, l->name, strlen(l->name), l);
-        HASH_ADD(hh_serial, t->by_serial, serial, sizeof(l->serial), l);
-        lease_set_state(l, LEASE_WAITING, NULL);
+        r = lease_write(l);
+        if (r < 0) {
+                lease_unref(l);
+                return r;
+        }
+        t->last_serial++;
+        lease_add(l);
+        announce(l);
         pool_claim(t->pool, &l->claim);
         *out = l;
         return 0;
@@ -143,9 +193,10 @@ void lease_release(struct lease *l) {
         struct job *j;
 
         result_set(&why, RESULT_RELEASED, "lease %s was released", l->name);
+        (void)journal_drop_lease(t->journal, l->serial); /* else it is there again after a crash */
         lease_end_jobs(l, true, &why);
         lease_set_state(l, LEASE_RELEASED, &why);
-        pool_release(t->pool, &l->claim, l->used ? l->workdir : NULL);
+        pool_release(t->pool, &l->claim);
 
         list_remove(&l->link);
         HASH_DELETE(hh_name, t->by_name, l);

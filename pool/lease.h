@@ -41,11 +41,18 @@ enum lease_setting {
 };
 
 /*
- * The table of all leases. @pool, @config and @events are borrowed and outlive
- * it; @spool_dir is a descriptor of an empty directory; @clock as for the pool.
+ * The table of all leases. @pool, @config, @events and @journal (which may be
+ * NULL) are borrowed and outlive it; @spool_dir is a descriptor of a directory
+ * where nothing is but what leases put there; @clock as for the pool.
  */
 int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
-               int spool_dir, int64_t (*clock)(void));
+               struct journal *journal, int spool_dir, int64_t (*clock)(void));
+
+/*
+ * After a restart, behind pool_restore(): the leases and jobs in the journal. Files of jobs that are in no books are
+ * removed. 0 or -errno.
+ */
+int leases_restore(struct leases *t);
 void leases_free(struct leases *t);
 
 unsigned leases_count(const struct leases *t);
@@ -61,13 +68,13 @@ int64_t leases_tick(struct leases *t);
 /* No new leases, until undone. */
 void leases_drain(struct leases *t, bool drain);
 
-/* Release every lease, for good. */
-void leases_stop(struct leases *t);
+/* Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run. */
+void leases_stop(struct leases *t, bool keep);
 
 /*
  * Make a lease and ask the pool for an environment. The table holds it; *out is
  * borrowed. -EEXIST, -EINVAL or -ENAMETOOLONG for the name, -EAGAIN when the pool
- * drains or is full, -ENOMEM.
+ * drains or is full, -ENOMEM, -ENOSPC or what else the disk says of the journal.
  */
 int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out);
 

@@ -11,7 +11,7 @@
 #include "pool/lease-internal.h"
 
 int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
-               int spool_dir, int64_t (*clock)(void)) {
+               struct journal *journal, int spool_dir, int64_t (*clock)(void)) {
         struct leases *t = calloc(1, sizeof(*t));
 
         if (!t)
@@ -23,6 +23,7 @@ int leases_new(struct leases **out, struct pool *pool, const struct config *conf
         t->pool = pool;
         t->config = config;
         t->events = events;
+        t->journal = journal;
         t->spool_dir = spool_dir;
         t->clock = clock;
         t->next_deadline_us = USEC_NEVER;
@@ -72,10 +73,17 @@ void leases_drain(struct leases *t, bool drain) {
         t->draining = drain;
 }
 
-void leases_stop(struct leases *t) {
+void leases_stop(struct leases *t, bool keep) {
         struct lease *l, *tmp;
+        struct job *j;
 
         t->draining = true;
+        if (keep) {
+                t->journal = NULL; /* what happens from here on is not for the next run */
+                list_for_each (l, &t->list, link)
+                        list_for_each (j, &l->jobs, link)
+                                job_keep(j);
+        }
         list_for_each_safe (l, tmp, &t->list, link)
                 lease_release(l);
 }

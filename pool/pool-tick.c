@@ -165,6 +165,7 @@ int64_t pool_tick(struct pool *p) {
         if (p->stopping)
                 return next;
 
+        next = clock_earlier(next, pool_tick_list(p, now));
         next = clock_earlier(next, tick_old(p, now));
         tick_grant(p);
         p->n_claims_ticked = p->n_claims;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "pool/pool-internal.h"
+#include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 
 static const char *const state_names[] = {
@@ -24,6 +25,10 @@ const char *environment_state_name(enum environment_state state) {
 
 struct sandbox *environment_sandbox(const struct environment *e) {
         return e->sandbox;
+}
+
+const char *environment_nonce(const struct environment *e) {
+        return e->nonce;
 }
 
 const char *environment_id(const struct environment *e) {
@@ -50,9 +55,30 @@ static void environment_set_state(struct environment *e, enum environment_state 
                    e->claim ? e->claim->name : NULL, NULL);
 }
 
+int environment_write(struct environment *e) {
+        const char *ticket = e->sandbox ? e->sandbox->ticket : NULL;
+
+        return journal_put_environment(e->pool->journal, &(struct journal_environment){
+                                                                 .nonce = e->nonce,
+                                                                 .id = e->sandbox ? e->sandbox->id : "",
+                                                                 .ticket = ticket ?: e->ticket ?: "",
+                                                                 .workdir = e->workdir,
+                                                                 .uses = e->uses,
+                                                                 .ending = e->ending,
+                                                                 .created_us = e->created_us,
+                                                         });
+}
+
 void environment_end(struct environment *e) {
         assert(!e->claim);
         environment_set_state(e, ENVIRONMENT_ENDING);
+        if (e->pool->leaving && e->sandbox->state != SANDBOX_DEAD) {
+                e->left = true;
+                sandbox_leave(e->sandbox);
+                return;
+        }
+        e->ending = true;
+        (void)environment_write(e); /* else the next run finds out by itself that it is gone */
         sandbox_destroy(e->sandbox);
 }
 
@@ -115,16 +141,49 @@ static void environment_lose(struct environment *e, const struct result *why) {
         environment_end(e);
 }
 
+/* What the last lease left goes, and then it is lent again. */
+static void environment_clean(struct environment *e) {
+        if (environment_is_used_up(e) || sandbox_clean(e->sandbox, e->workdir) < 0) {
+                environment_end(e);
+                return;
+        }
+        e->deadline_us = clock_after(e->pool->clock(), CLEAN_TIMEOUT_US);
+        environment_set_state(e, ENVIRONMENT_CLEANING);
+}
+
+/* An earlier run's has answered, or will not. */
+static void on_adopted(struct environment *e, const struct result *r) {
+        if (!result_ok(r)) {
+                environment_lose(e, r);
+                return;
+        }
+        e->pool->totals.adopted++;
+        e->retire_us = environment_retire_time(e);
+        log_info("environment=%s lease=%s: taken back", e->sandbox->id, e->claim ? e->claim->name : "-");
+        event_emit(e->pool->events, "environment", e->sandbox->id, "adopted", e->claim ? e->claim->name : NULL, NULL);
+        if (e->claim)
+                e->claim->events->granted(e->claim);
+        else if (e->workdir)
+                environment_clean(e);
+        else
+                environment_settle(e);
+}
+
 static void on_created(void *owner, const struct result *r) {
         struct environment *e = owner;
         struct pool *p = e->pool;
 
+        if (e->adopted) {
+                on_adopted(e, r);
+                return;
+        }
         if (result_ok(r)) {
                 p->totals.created++;
                 p->trouble.code = RESULT_OK;
                 p->backoff_us = 0;
                 e->created_us = p->clock();
                 e->retire_us = environment_retire_time(e);
+                (void)environment_write(e); /* else the next run finds it by its nonce, and ends it */
                 environment_settle(e);
                 return;
         }
@@ -152,6 +211,8 @@ static void on_cleaned(void *owner, const struct result *r) {
                 return; /* given up meanwhile */
         if (result_ok(r)) {
                 e->pool->totals.cleaned++;
+                free(TAKE_PTR(e->workdir));
+                (void)environment_write(e); /* else it is cleaned once more */
                 environment_settle(e);
                 return;
         }
@@ -169,47 +230,80 @@ static void on_destroyed(void *owner, const struct result *r) {
                 p->totals.destroy_failures++;
                 log_error("environment=%s: not ended: %s", e->sandbox->id, r->text);
         }
-        event_emit(p->events, "environment", e->sandbox->id, "gone", NULL, result_ok(r) ? NULL : r->text);
-        list_remove(&e->link);
+        event_emit(p->events, "environment", e->sandbox->id, e->left ? "left" : "gone", NULL,
+                   result_ok(r) ? NULL : r->text);
+        if (result_ok(r) && !e->left)
+                (void)journal_drop_environment(p->journal, e->nonce);
         p->count[e->state]--;
-        free(e);
+        HASH_DELETE(hh, p->by_nonce, e);
+        environment_free(e);
 }
 
-static const struct sandbox_events sandbox_events = {
+const struct sandbox_events environment_events = {
         .created = on_created,
         .died = on_died,
         .cleaned = on_cleaned,
         .destroyed = on_destroyed,
 };
 
-int environment_create(struct pool *p) {
-        struct environment *e;
-        int r;
+struct environment *environment_new(struct pool *p, const char *nonce) {
+        struct environment *e = calloc(1, sizeof(*e));
 
-        e = calloc(1, sizeof(*e));
         if (!e)
-                return -ENOMEM;
+                return NULL;
         list_init(&e->link);
         e->pool = p;
         e->created_us = p->clock();
         e->retire_us = USEC_NEVER;
-        r = uuid_make(e->nonce);
-        if (r == 0)
-                r = sandbox_create(p->backend, e->nonce, &sandbox_events, e, &e->sandbox);
+        snprintf(e->nonce, sizeof(e->nonce), "%s", nonce);
+        return e;
+}
+
+void environment_free(struct environment *e) {
+        if (!e)
+                return;
+        list_remove(&e->link);
+        free(e->workdir);
+        free(e->ticket);
+        free(e);
+}
+
+void environment_add(struct environment *e) {
+        e->state = ENVIRONMENT_CREATING;
+        e->pool->count[ENVIRONMENT_CREATING]++;
+        HASH_ADD_STR(e->pool->by_nonce, nonce, e);
+        environment_set_state(e, ENVIRONMENT_CREATING);
+}
+
+int environment_create(struct pool *p) {
+        struct environment *e;
+        char nonce[UUID_SIZE];
+        int r = uuid_make(nonce);
+
+        if (r < 0)
+                return r;
+        e = environment_new(p, nonce);
+        if (!e)
+                return -ENOMEM;
+        r = environment_write(e); /* before anybody may hear of it */
+        if (r == 0) {
+                r = sandbox_create(p->backend, e->nonce, &environment_events, e, &e->sandbox);
+                if (r < 0)
+                        (void)journal_drop_environment(p->journal, e->nonce);
+        }
         if (r < 0) {
-                free(e);
+                result_set(&p->trouble, RESULT_FAILED, "no environment can be created: %s", strerror(-r));
+                environment_free(e);
                 return r;
         }
-        e->state = ENVIRONMENT_CREATING;
-        p->count[ENVIRONMENT_CREATING]++;
-        environment_set_state(e, ENVIRONMENT_CREATING);
+        environment_add(e);
         if (p->config->mode == MODE_POOL && pool_count_all(p) > p->config->max)
                 p->totals.oversubscribed++;
         return 0;
 }
 
 int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
-             int64_t (*clock)(void)) {
+             struct journal *journal, int64_t (*clock)(void)) {
         struct pool *p = calloc(1, sizeof(*p));
 
         if (!p)
@@ -217,8 +311,9 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
         p->backend = backend;
         p->config = config;
         p->events = events;
+        p->journal = journal;
         p->clock = clock;
-        p->look_us = USEC_NEVER;
+        p->look_us = p->list_us = USEC_NEVER;
         list_init(&p->waiting);
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 list_init(&p->environments[i]);
@@ -236,6 +331,11 @@ void pool_free(struct pool *p) {
 void claim_init(struct claim *c, const struct claim_events *events, const char *name) {
         *c = (struct claim){ .events = events, .name = name };
         list_init(&c->link);
+}
+
+void environment_hold(struct environment *e, struct claim *c) {
+        e->claim = c;
+        environment_set_state(e, ENVIRONMENT_LEASED);
 }
 
 void pool_claim(struct pool *p, struct claim *c) {
@@ -259,16 +359,31 @@ void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
         claim_leave_line(p, c);
         c->state = CLAIM_GRANTED;
         c->environment = e;
-        e->claim = c;
         p->totals.granted++;
         p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
         p->totals.wait_us += now - c->since_us;
         e->uses++;
-        environment_set_state(e, ENVIRONMENT_LEASED);
+        environment_hold(e, c);
         c->events->granted(c);
 }
 
-void pool_release(struct pool *p, struct claim *c, const char *workdir) {
+int pool_use(struct pool *p, struct claim *c, const char *workdir) {
+        struct environment *e = c->environment;
+        int r;
+
+        assert(c->state == CLAIM_GRANTED);
+        if (e->workdir)
+                return 0;
+        e->workdir = strdup(workdir);
+        if (!e->workdir)
+                return -ENOMEM;
+        r = environment_write(e);
+        if (r < 0)
+                free(TAKE_PTR(e->workdir));
+        return r;
+}
+
+void pool_release(struct pool *p, struct claim *c) {
         struct environment *e = c->environment;
 
         switch (c->state) {
@@ -284,16 +399,12 @@ void pool_release(struct pool *p, struct claim *c, const char *workdir) {
         c->state = CLAIM_NONE;
         c->environment = NULL;
         e->claim = NULL;
-        if (!workdir) {
-                environment_settle(e);
-                return;
-        }
-        if (environment_is_used_up(e) || sandbox_clean(e->sandbox, workdir) < 0) {
+        if (e->sandbox->state == SANDBOX_CREATING) /* it never answered since the restart */
                 environment_end(e);
-                return;
-        }
-        e->deadline_us = clock_after(p->clock(), CLEAN_TIMEOUT_US);
-        environment_set_state(e, ENVIRONMENT_CLEANING);
+        else if (e->workdir)
+                environment_clean(e);
+        else
+                environment_settle(e);
 }
 
 void pool_condemn(struct pool *p, struct claim *c, const struct result *why) {
@@ -315,6 +426,11 @@ void pool_recycle(struct pool *p) {
                 e->retire = true;
         list_for_each_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link)
                 environment_end(e);
+}
+
+void pool_leave(struct pool *p) {
+        p->leaving = true;
+        pool_stop(p);
 }
 
 void pool_stop(struct pool *p) {
@@ -373,6 +489,7 @@ void pool_each_environment(const struct pool *p, void (*each)(void *data, const 
                                            .created_us = e->created_us,
                                            .since_us = e->since_us,
                                            .retire_us = e->retire_us,
+                                           .unanswered = e->adopted && e->sandbox->state == SANDBOX_CREATING,
                                    });
         }
 }

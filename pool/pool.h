@@ -9,6 +9,9 @@
  *   creating → idle ⇄ leased → cleaning → idle
  *   and from each of them → ending → gone
  *
+ * One that an earlier run left begins as creating, or as leased when it is a
+ * lease's, until it has answered that it lives.
+ *
  * A claim is a lease's wish for an environment. It waits in line, first come
  * first served, until it is granted one for itself alone, or fails; a granted
  * claim may be lost, when its environment dies. The claim belongs to the
@@ -26,6 +29,7 @@
 #include "pool/backend/backend.h"
 #include "pool/config.h"
 #include "pool/event.h"
+#include "pool/journal.h"
 #include "pool/util/list.h"
 
 struct pool;
@@ -69,12 +73,17 @@ struct claim {
 struct pool_totals {
         uint64_t created, create_failures, destroyed, destroy_failures, died;
         uint64_t granted, granted_warm, oversubscribed, cleaned, clean_failures;
+        uint64_t adopted; /* environments of an earlier run that were taken back */
+        uint64_t orphans; /* environments that were nobody's, found at the provider, and ended */
         int64_t wait_us; /* sum over all granted claims */
 };
 
-/* @backend, @config and @events are borrowed and outlive the pool; @clock gives the time, in microseconds. */
+/*
+ * @backend, @config, @events and @journal (which may be NULL) are borrowed and outlive the pool; @clock gives the
+ * time, in microseconds.
+ */
 int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
-             int64_t (*clock)(void));
+             struct journal *journal, int64_t (*clock)(void));
 
 /* Only after pool_is_empty(). NULL is fine. */
 void pool_free(struct pool *p);
@@ -85,11 +94,13 @@ void claim_init(struct claim *c, const struct claim_events *events, const char *
 void pool_claim(struct pool *p, struct claim *c);
 
 /*
- * Leave the line, or give the environment back. @workdir is what the lease may
- * have left in it, to be removed before the environment is lent again, or NULL
- * where nothing ever ran. No exec may be running. Fine in any state.
+ * Something is about to run there, in @workdir: it is cleaned up before the environment is lent again. 0 or -errno:
+ * then it could not be written down, and nothing may run.
  */
-void pool_release(struct pool *p, struct claim *c, const char *workdir);
+int pool_use(struct pool *p, struct claim *c, const char *workdir);
+
+/* Leave the line, or give the environment back. No exec may be running. Fine in any state. */
+void pool_release(struct pool *p, struct claim *c);
 
 /* The environment cannot be trusted any more: the claim loses it and it is destroyed. */
 void pool_condemn(struct pool *p, struct claim *c, const struct result *why);
@@ -102,6 +113,25 @@ void pool_prewarm(struct pool *p, unsigned n);
 
 /* Replace every environment: idle ones now, leased ones when released. */
 void pool_recycle(struct pool *p);
+
+/*
+ * After a restart, when the backend is ready: take back the environments in the journal. Each is asked whether it
+ * lives. Those of leases wait for their claims (pool_restore_claim), the others are lent when they are clean.
+ */
+int pool_restore(struct pool *p);
+
+/*
+ * The claim held the environment of this nonce: true when it is there. It is granted when the environment has
+ * answered, or lost.
+ */
+bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce);
+
+/* The backend's answers to a listing, which pool_tick() asks for now and then: what is not in the books is ended. */
+void pool_found(struct pool *p, const struct sandbox_found *found);
+void pool_listed(struct pool *p, const struct result *r);
+
+/* Let go of every environment as soon as it is released, alive as it is, for the next run; create nothing. */
+void pool_leave(struct pool *p);
 
 /* Destroy everything as soon as it is released, create nothing. */
 void pool_stop(struct pool *p);
@@ -118,6 +148,7 @@ const struct result *pool_trouble(const struct pool *p);
 
 /* An environment, for jobs and for people. */
 struct sandbox *environment_sandbox(const struct environment *e);
+const char *environment_nonce(const struct environment *e);
 const char *environment_id(const struct environment *e);
 const char *environment_state_name(enum environment_state state);
 
@@ -129,6 +160,7 @@ struct environment_info {
         int64_t created_us;
         int64_t since_us;  /* in this state */
         int64_t retire_us; /* it is not lent from then on, or USEC_NEVER */
+        bool unanswered;   /* it is an earlier run's, and did not say yet whether it lives */
 };
 
 /* Call @each for every environment, by state, oldest first. */

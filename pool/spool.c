@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pool/util/cleanup.h"
@@ -30,6 +31,7 @@ struct spool {
         unsigned refs;
         unsigned readers;
         bool ended;
+        bool kept; /* its files outlive it */
         int dir;
         char *name;
         uint64_t max;
@@ -82,7 +84,7 @@ void spool_unref(struct spool *s) {
                 return;
         close_files(s);
         for (int i = 0; i < N_FILES; i++)
-                if (s->exists[i]) {
+                if (s->exists[i] && !s->kept) {
                         file_path(s, i, path, sizeof(path));
                         unlinkat(s->dir, path, 0);
                 }
@@ -103,6 +105,69 @@ static int open_file(struct spool *s, int file) {
         s->fd[file] = fd;
         s->exists[file] = true;
         return 0;
+}
+
+/* How many bytes a file of an earlier run has. */
+static int restore_file(struct spool *s, int file, uint64_t *size) {
+        char path[128];
+        struct stat st;
+
+        file_path(s, file, path, sizeof(path));
+        if (fstatat(s->dir, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        s->exists[file] = true;
+        *size = st.st_size;
+        return 0;
+}
+
+static int read_turn(struct spool *s, uint64_t number, struct turn *turn) {
+        ssize_t n = read_at(s->fd[FILE_ORDER], turn, sizeof(*turn), number * sizeof(*turn));
+
+        if (n < 0)
+                return n;
+        return n == sizeof(*turn) ? 0 : -EIO;
+}
+
+/* A turn is written before its bytes, so the newest may have none; half a turn was never one. */
+static int restore_order(struct spool *s) {
+        uint64_t size = 0;
+        int r = restore_file(s, FILE_ORDER, &size);
+
+        s->n_turns = size / sizeof(struct turn);
+        if (r < 0 || s->n_turns == 0)
+                return r;
+        r = open_file(s, FILE_ORDER);
+        if (r == 0)
+                r = read_turn(s, s->n_turns - 1, &s->turn);
+        if (r == 0 && (s->turn.stream >= N_STREAMS || s->turn.before[0] > s->size[0] || s->turn.before[1] > s->size[1]))
+                r = -EUCLEAN;
+        return r;
+}
+
+int spool_restore(struct spool **out, int dir, const char *name, uint64_t max) {
+        struct spool *s;
+        int r = spool_new(&s, dir, name, max);
+
+        if (r < 0)
+                return r;
+        for (int i = 0; i < N_STREAMS && r == 0; i++)
+                r = restore_file(s, i, &s->size[i]);
+        if (r == 0)
+                r = restore_order(s);
+        close_files(s);
+        if (r < 0) {
+                s->kept = true; /* whatever is wrong with them, they are not ours to remove */
+                spool_unref(s);
+                return r;
+        }
+        if (s->size[0] + s->size[1] > s->max)
+                s->max = s->size[0] + s->size[1]; /* output_max was lowered meanwhile */
+        *out = s;
+        return 0;
+}
+
+void spool_keep(struct spool *s) {
+        s->kept = true;
 }
 
 /* Note that bytes of @stream come next, before they do: a turn without bytes does no harm. */
@@ -181,14 +246,6 @@ static ssize_t read_stream(struct spool *s, int stream, uint64_t offset, void *d
         if (r < 0)
                 return r;
         return read_at(s->fd[stream], data, len, offset);
-}
-
-static int read_turn(struct spool *s, uint64_t number, struct turn *turn) {
-        ssize_t n = read_at(s->fd[FILE_ORDER], turn, sizeof(*turn), number * sizeof(*turn));
-
-        if (n < 0)
-                return n;
-        return n == sizeof(*turn) ? 0 : -EIO;
 }
 
 /* The number of the turn that holds the byte at @offset of the output. */

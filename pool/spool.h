@@ -10,7 +10,8 @@
  * `output` is both files read through it.
  *
  * A spool is made by its job, and shared by readers: a reference each. Files
- * are open while the job writes or anyone reads, and removed with the spool.
+ * are open while the job writes or anyone reads, and removed with the spool,
+ * unless it is kept for a later run.
  * Nothing is kept in memory but sizes. Writes and reads go to the page cache
  * and return when that has the bytes.
  */
@@ -30,6 +31,12 @@ enum view {
 
 /* Files are NAME.stdout … in the directory @dir, which is borrowed. No file is made yet. */
 int spool_new(struct spool **out, int dir, const char *name, uint64_t max);
+/* The same over files that an earlier run left: it goes on where their bytes end. No file: no bytes. 0 or -errno. */
+int spool_restore(struct spool **out, int dir, const char *name, uint64_t max);
+
+/* Leave the files when the spool goes. */
+void spool_keep(struct spool *s);
+
 struct spool *spool_ref(struct spool *s);
 void spool_unref(struct spool *s);
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pool/util/cleanup.h"
@@ -20,6 +21,8 @@ void blob_init(struct blob *b, int dir, uint64_t max) {
 }
 
 void blob_deinit(struct blob *b) {
+        if (b->fd >= 0 && !b->kept)
+                unlinkat(b->dir, b->name, 0);
         close_fd(TAKE_FD(b->fd));
         buf_deinit(&b->buf);
         b->size = 0;
@@ -31,6 +34,7 @@ void blob_clear(struct blob *b) {
 
 void blob_move(struct blob *to, struct blob *from) {
         blob_deinit(to);
+        memcpy(to->name, from->name, sizeof(to->name));
         to->fd = TAKE_FD(from->fd);
         to->buf = from->buf;
         to->size = from->size;
@@ -41,19 +45,41 @@ void blob_move(struct blob *to, struct blob *from) {
 static int blob_to_file(struct blob *b) {
         static unsigned number;
         _cleanup_(cleanup_close) int fd = -1;
-        char name[32];
         int r;
 
-        /* Not every file system knows O_TMPFILE; every one can lose a name. */
-        snprintf(name, sizeof(name), "blob.%u", number++);
-        fd = openat(b->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        snprintf(b->name, sizeof(b->name), "blob.%u", number++);
+        fd = openat(b->dir, b->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        unlinkat(b->dir, name, 0);
         r = write_at(fd, b->buf.data, b->buf.len, 0);
-        if (r < 0)
+        if (r < 0) {
+                unlinkat(b->dir, b->name, 0);
                 return r;
+        }
         buf_deinit(&b->buf);
+        b->fd = TAKE_FD(fd);
+        return 0;
+}
+
+int blob_rename(struct blob *b, const char *name) {
+        if (!blob_is_file(b))
+                return 0;
+        if (renameat(b->dir, b->name, b->dir, name) < 0)
+                return -errno;
+        snprintf(b->name, sizeof(b->name), "%s", name);
+        return 0;
+}
+
+int blob_restore(struct blob *b, const char *name) {
+        _cleanup_(cleanup_close) int fd = openat(b->dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if ((uint64_t)st.st_size > b->max)
+                return -EFBIG;
+        snprintf(b->name, sizeof(b->name), "%s", name);
+        b->size = st.st_size;
         b->fd = TAKE_FD(fd);
         return 0;
 }

@@ -41,6 +41,10 @@ class Settings:
     environment: dict = dataclasses.field(default_factory=dict)
 
 
+# Who starts the tests with nohup must not change what a hangup does to the readers here.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Hang(Exception):
     pass
 

@@ -16,8 +16,8 @@ void rig_start(void) {
         rig.dir = check_dir_make();
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         CHECK_INT(event_ring_new(&rig.events), 0);
-        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, sim_clock), 0);
-        CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, rig.dir.fd, sim_clock), 0);
+        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, NULL, sim_clock), 0);
+        CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, NULL, rig.dir.fd, sim_clock), 0);
 }
 
 void rig_run(int64_t us) {
@@ -41,7 +41,7 @@ void rig_run(int64_t us) {
 }
 
 void rig_stop(void) {
-        leases_stop(rig.table);
+        leases_stop(rig.table, false);
         pool_stop(rig.pool);
         rig_run(60 * USEC_PER_SEC);
         CHECK(pool_is_empty(rig.pool));

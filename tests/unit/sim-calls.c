@@ -102,7 +102,7 @@ void model_stop_leases(void) {
         sim_trace("all leases are released");
         list_for_each (m, &model.leases, link)
                 model_jobs_must_end(m, RESULT_RELEASED, false);
-        leases_stop(model.table);
+        leases_stop(model.table, false);
         list_for_each_safe (m, tmp, &model.leases, link)
                 lease_gone(m);
         model.draining = true;

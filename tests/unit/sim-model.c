@@ -399,8 +399,8 @@ void model_start(const struct config *config, const struct sim_rates *rates, int
         list_init(&model.gone);
         sim_backend_init(&model.backend, rates, &hooks);
         SIM_CHECK(event_ring_new(&model.events) == 0 &&
-                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, sim_clock) == 0 &&
-                          leases_new(&model.table, model.pool, &model.config, model.events, spool_dir, sim_clock) == 0,
+                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, NULL, sim_clock) == 0 &&
+                          leases_new(&model.table, model.pool, &model.config, model.events, NULL, spool_dir, sim_clock) == 0,
                   "no start");
 }
 

@@ -74,14 +74,42 @@ static void border(void) {
         check_contents(&b, 4097);
         CHECK_INT(grow(&b, 100000), 0);
         check_contents(&b, 104097);
-        CHECK_INT(check_dir_entries(&dir), 0); /* the file has no name */
+        CHECK_INT(check_dir_entries(&dir), 1);
         blob_clear(&b);
+        CHECK_INT(check_dir_entries(&dir), 0); /* the file goes with its bytes */
         CHECK_INT(b.fd, -1);
         check_contents(&b, 0);
         CHECK_INT(grow(&b, 4097), 0); /* at once */
         CHECK(b.fd >= 0);
         check_contents(&b, 4097);
         blob_deinit(&b);
+}
+
+/* Under a lasting name the next run finds it, when this one keeps it or is killed. */
+static void names(void) {
+        struct blob b, later;
+
+        blob_init(&b, dir.fd, 10000);
+        blob_init(&later, dir.fd, 10000);
+        CHECK_INT(blob_rename(&b, "7.1.command"), 0); /* nothing to be renamed */
+        CHECK_INT(grow(&b, 10), 0);
+        CHECK(!blob_is_file(&b));
+        CHECK_INT(blob_rename(&b, "7.1.command"), 0);
+        CHECK_INT(check_dir_entries(&dir), 0);
+        CHECK_INT(grow(&b, 5000), 0);
+        CHECK(blob_is_file(&b));
+        CHECK_INT(blob_rename(&b, "7.1.command"), 0);
+        CHECK_INT(faccessat(dir.fd, "7.1.command", F_OK, 0), 0);
+        check_contents(&b, 5010);
+        b.kept = true;
+        blob_deinit(&b);
+        CHECK_INT(blob_restore(&later, "7.2.command"), -ENOENT);
+        CHECK_INT(blob_restore(&later, "7.1.command"), 0);
+        check_contents(&later, 5010);
+        CHECK_INT(grow(&later, 5), 0);
+        check_contents(&later, 5015);
+        blob_deinit(&later);
+        CHECK_INT(check_dir_entries(&dir), 0);
 }
 
 static void read_anywhere(void) {
@@ -146,6 +174,7 @@ int main(void) {
         dir = check_dir_make();
         RUN(empty);
         RUN(border);
+        RUN(names);
         RUN(read_anywhere);
         RUN(maximum);
         RUN(move);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "check.h"
 #include "pool/spool.h"
@@ -228,6 +229,74 @@ static void random_interleaving(void) {
                 }
 }
 
+/* What kill -9 leaves: everything that was appended, and all goes on behind it. */
+static struct spool *restart(struct spool *s, uint64_t max) {
+        struct spool *later = NULL;
+
+        spool_keep(s);
+        spool_unref(s);
+        CHECK_INT(spool_restore(&later, dir.fd, "7.1", max), 0);
+        return later;
+}
+
+static void restored(void) {
+        struct spool *s = restart(make(100), 100);
+
+        CHECK_INT(spool_size(s, VIEW_OUTPUT), 0); /* it had no file yet */
+        put(s, STREAM_STDERR, "one ");
+        s = restart(s, 100);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "one ");
+        put(s, STREAM_STDOUT, "two ");
+        s = restart(s, 100);
+        put(s, STREAM_STDOUT, "three ");
+        put(s, STREAM_STDERR, "four ");
+        s = restart(s, 5); /* the maximum was lowered meanwhile */
+        CHECK_STR(contents(s, VIEW_OUTPUT), "one two three four ");
+        CHECK_STR(contents(s, VIEW_STDOUT), "two three ");
+        CHECK_STR(contents(s, VIEW_STDERR), "one four ");
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "x", 1), -EFBIG);
+        spool_end(s);
+        spool_unref(s);
+        CHECK_INT(check_dir_entries(&dir), 0);
+}
+
+/* Killed between the order's record and its bytes, or in the middle of the record. */
+static void half_a_turn(void) {
+        struct spool *s = make(100), *none = NULL;
+        struct stat st;
+        int fd;
+
+        put(s, STREAM_STDOUT, "out ");
+        put(s, STREAM_STDERR, "err ");
+        spool_keep(s);
+        spool_unref(s);
+        fd = openat(dir.fd, "7.1.stderr", O_RDWR);
+        CHECK(fd >= 0 && ftruncate(fd, 0) == 0);
+        close(fd);
+        fd = openat(dir.fd, "7.1.order", O_RDWR | O_APPEND);
+        CHECK(fd >= 0 && write(fd, "half a record", 13) == 13);
+        close(fd);
+        CHECK_INT(spool_restore(&s, dir.fd, "7.1", 100), 0);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "out ");
+        put(s, STREAM_STDOUT, "more ");
+        put(s, STREAM_STDERR, "late ");
+        put(s, STREAM_STDOUT, "end");
+        s = restart(s, 100);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "out more late end");
+
+        /* Bytes that the order knows of are not there: that is no output any more, and is left for people to see. */
+        spool_keep(s);
+        spool_unref(s);
+        fd = openat(dir.fd, "7.1.stdout", O_RDWR);
+        CHECK(fd >= 0 && fstat(fd, &st) == 0 && ftruncate(fd, 1) == 0);
+        close(fd);
+        CHECK_INT(spool_restore(&none, dir.fd, "7.1", 100), -EUCLEAN);
+        CHECK(!none);
+        CHECK_INT(check_dir_entries(&dir), 3);
+        for (int i = 0; i < 3; i++)
+                unlinkat(dir.fd, (const char *[]){ "7.1.stdout", "7.1.stderr", "7.1.order" }[i], 0);
+}
+
 int main(void) {
         dir = check_dir_make();
         RUN(nothing);
@@ -238,6 +307,8 @@ int main(void) {
         RUN(name_taken);
         RUN(full_disk);
         RUN(random_interleaving);
+        RUN(restored);
+        RUN(half_a_turn);
         check_dir_remove(&dir);
         return check_done();
 }

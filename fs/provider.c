@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/provider.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "pool/backend/fault.h"
+#include "pool/backend/local.h"
+#include "pool/backend/modal.h"
+
+static int open_modal(struct backend **out, uv_loop_t *loop, const struct config *c, const char *mountpoint,
+                      struct result *why) {
+        return modal_new(out, loop,
+                         &(struct modal_options){
+                                 .config_file = c->modal_config,
+                                 .profile = c->profile,
+                                 .server_url = c->server_url,
+                                 .token_id = c->token_id,
+                                 .token_secret = c->token_secret,
+                                 .environment = c->modal_environment,
+                                 .cafile = c->cafile,
+                                 .app = c->app,
+                                 .image = c->image,
+                                 .dockerfile = c->dockerfile,
+                                 .cpu = c->cpu,
+                                 .memory = c->memory,
+                                 .gpu = c->gpu,
+                                 .region = c->region,
+                                 .cloud = c->cloud,
+                                 .secrets = c->secrets,
+                                 .volumes = c->volumes,
+                                 .block_network = c->block_network,
+                                 .cidr_allowlist = c->cidr_allowlist,
+                                 .lifetime_us = c->lifetime_us,
+                                 .idle_timeout_us = c->modal_idle_us,
+                                 .mountpoint = mountpoint,
+                         },
+                         why);
+}
+
+static int open_local(struct backend **out, uv_loop_t *loop, const struct config *c, const struct state *state,
+                      struct result *why) {
+        return local_new(out, loop,
+                         &(struct local_options){
+                                 .isolate = c->isolate == ISOLATE_BWRAP,
+                                 .network = c->network,
+                                 .size = c->size,
+                                 .base = c->base,
+                                 .dir = state->environments,
+                         },
+                         why);
+}
+
+int provider_open(struct backend **out, uv_loop_t *loop, const struct config *config, const struct state *state,
+                  const char *pool_id, const char *mountpoint, struct result *why) {
+        int r;
+
+        if (!strcmp(config->backend, "modal")) {
+                r = open_modal(out, loop, config, mountpoint, why);
+        } else if (!strcmp(config->backend, "local")) {
+                r = open_local(out, loop, config, state, why);
+        } else {
+                result_set(why, RESULT_INVALID, "backend %s: unknown; there are local and modal", config->backend);
+                r = -EINVAL;
+        }
+        if (r == 0 && *config->fault)
+                r = fault_new(out, loop, config->fault, config->fault_seed, why);
+        return r;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * After a restart: the leases of an earlier run, with their jobs.
+ *
+ * A lease whose environment was taken back waits until that has answered;
+ * then the job that ran is followed from where its output ends on disk. One
+ * that had none goes on waiting. One whose environment is gone is lost, and so
+ * is the end of the job that ran there.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pool/lease-internal.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+
+static int read_job(void *data, const struct journal_job *row) {
+        struct lease *l = data;
+        struct job *j;
+        int r;
+
+        r = job_restore(&j, row, l->table->spool_dir, l->table->config->output_max);
+        if (r < 0) {
+                log_error("lease=%s job=%" PRIu32 ": its files cannot be read, it is left out: %s", l->name, row->number,
+                          strerror(-r));
+                return 0;
+        }
+        list_add_tail(&l->jobs, &j->link);
+        l->last_number = j->number;
+        switch (j->state) {
+        case JOB_QUEUED:
+                l->n_queued++;
+                j->lease = l;
+                break;
+        case JOB_STARTING:
+        case JOB_RUNNING:
+                l->current = j;
+                j->lease = l;
+                break;
+        case JOB_ENDED:
+                l->n_ended++;
+                break;
+        }
+        return 0;
+}
+
+/* Its claim is as it was, as far as that can be. */
+static void restore_claim(struct lease *l, const char *environment) {
+        struct result why;
+
+        if (l->state != LEASE_WAITING && l->state != LEASE_LEASED)
+                return;
+        if (environment && pool_restore_claim(l->table->pool, &l->claim, environment)) {
+                lease_set_state(l, LEASE_WAITING, NULL);
+                return;
+        }
+        if (l->state == LEASE_WAITING && !environment) {
+                pool_claim(l->table->pool, &l->claim);
+                return;
+        }
+        result_set(&why, RESULT_LOST, "the environment ended with the daemon that held it; echo renew > ctl asks for a new one");
+        lease_end_jobs(l, true, &why);
+        lease_set_state(l, LEASE_LOST, &why);
+}
+
+struct restored {
+        struct leases *table;
+        struct lease **leases;
+        char **environments;
+        size_t n, room;
+};
+
+static int read_lease(void *data, const struct journal_lease *row) {
+        struct restored *all = data;
+        struct lease *l;
+
+        if (all->n == all->room) {
+                size_t room = all->room ? 2 * all->room : 64;
+                struct lease **leases = reallocarray(all->leases, room, sizeof(*leases));
+                char **environments;
+
+                if (!leases)
+                        return -ENOMEM;
+                all->leases = leases;
+                environments = reallocarray(all->environments, room, sizeof(*environments));
+                if (!environments)
+                        return -ENOMEM;
+                all->environments = environments;
+                all->room = room;
+        }
+        l = lease_new(all->table, row->name, row->serial);
+        if (!l)
+                return -ENOMEM;
+        l->instance = row->instance;
+        l->uid = row->uid;
+        l->gid = row->gid;
+        l->created_wall_us = row->created_wall_us;
+        l->state = row->state;
+        l->code = row->code;
+        l->prepared = row->prepared;
+        l->timeout_us = row->timeout_us;
+        lease_replace(&l->error, row->error);
+        free(l->cwd);
+        free(l->env);
+        l->cwd = strdup(row->cwd);
+        l->env = strdup(row->env);
+        all->environments[all->n] = row->environment ? strdup(row->environment) : NULL;
+        if (!l->cwd || !l->env || (row->environment && !all->environments[all->n])) {
+                lease_unref(l);
+                return -ENOMEM;
+        }
+        all->leases[all->n++] = l;
+        return 0;
+}
+
+/* Files that belong to no job: of leases that were released, of jobs that the history has dropped. */
+static int sweep(struct leases *t) {
+        DIR *dir;
+        struct dirent *entry;
+        int fd = dup(t->spool_dir);
+
+        dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir) {
+                close_fd(fd);
+                return -errno;
+        }
+        rewinddir(dir);
+        while ((entry = readdir(dir))) {
+                struct lease *l;
+                uint64_t serial;
+                uint32_t number;
+
+                if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+                        continue;
+                if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 ".", &serial, &number) == 2) {
+                        l = leases_find_serial(t, serial);
+                        if (l && lease_job(l, number))
+                                continue;
+                }
+                unlinkat(t->spool_dir, entry->d_name, 0);
+        }
+        closedir(dir);
+        return 0;
+}
+
+int leases_restore(struct leases *t) {
+        struct restored all = { .table = t };
+        size_t taken = 0;
+        int r;
+
+        r = journal_each_lease(t->journal, read_lease, &all);
+        for (; r == 0 && taken < all.n; taken++) {
+                struct lease *l = all.leases[taken];
+
+                lease_add(l);
+                t->last_serial = l->serial;
+                r = journal_each_job(t->journal, l->serial, read_job, l);
+                if (r == 0)
+                        restore_claim(l, all.environments[taken]);
+        }
+        for (size_t i = 0; i < all.n; i++) {
+                if (i >= taken)
+                        lease_unref(all.leases[i]);
+                free(all.environments[i]);
+        }
+        free(all.leases);
+        free(all.environments);
+        return r < 0 ? r : sweep(t);
+}

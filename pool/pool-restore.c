@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * After a restart: environments that an earlier run left are taken back, and
+ * those that are in nobody's books are ended.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/pool-internal.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/log.h"
+
+struct restored {
+        struct pool *pool;
+        struct list environments;
+};
+
+static int read_row(void *data, const struct journal_environment *row) {
+        struct restored *all = data;
+        struct environment *e = environment_new(all->pool, row->nonce);
+
+        if (!e)
+                return -ENOMEM;
+        list_add_tail(&all->environments, &e->link);
+        e->adopted = true;
+        e->ending = row->ending;
+        e->uses = row->uses;
+        e->created_us = row->created_us;
+        e->ticket = strdup(row->ticket);
+        e->workdir = row->workdir ? strdup(row->workdir) : NULL;
+        return e->ticket && (e->workdir || !row->workdir) ? 0 : -ENOMEM;
+}
+
+/* Ask it whether it lives; or end it, when it was to end, or when it never had an answer to its create. */
+static int adopt(struct environment *e, const char *ticket) {
+        struct pool *p = e->pool;
+        int r = sandbox_adopt(p->backend, e->nonce, ticket, &environment_events, e, &e->sandbox);
+
+        if (r < 0)
+                return r;
+        environment_add(e);
+        if (e->ending || !*ticket)
+                environment_end(e);
+        return 0;
+}
+
+int pool_restore(struct pool *p) {
+        struct restored all = { .pool = p };
+        struct environment *e, *tmp;
+        int r;
+
+        list_init(&all.environments);
+        r = journal_each_environment(p->journal, read_row, &all);
+        list_for_each_safe (e, tmp, &all.environments, link) {
+                int n = r;
+
+                list_remove(&e->link);
+                if (n == 0)
+                        n = adopt(e, e->ticket);
+                if (n == -EINVAL) /* a ticket that nobody can read */
+                        n = adopt(e, "");
+                if (n == 0)
+                        continue;
+                if (n == -ENOTSUP) /* it ended with the run that made it */
+                        (void)journal_drop_environment(p->journal, e->nonce);
+                else
+                        log_error("environment %s of an earlier run is not taken back: %s", e->nonce, strerror(-n));
+                environment_free(e);
+        }
+        p->list_us = p->clock();
+        p->list_interval_us = ORPHAN_GRACE_US;
+        return r;
+}
+
+bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce) {
+        struct environment *e;
+
+        HASH_FIND_STR(p->by_nonce, nonce, e);
+        if (!e || e->claim || e->state != ENVIRONMENT_CREATING)
+                return false;
+        c->state = CLAIM_GRANTED;
+        c->environment = e;
+        c->since_us = p->clock();
+        environment_hold(e, c);
+        return true;
+}
+
+/* orphans */
+
+int64_t pool_tick_list(struct pool *p, int64_t now) {
+        int r;
+
+        if (p->list_us > now)
+                return p->list_us;
+        r = backend_list(p->backend);
+        if (r == -ENOTSUP) {
+                p->list_us = USEC_NEVER;
+        } else {
+                p->list_us = clock_after(now, p->list_interval_us);
+                p->list_interval_us = clock_earlier(2 * p->list_interval_us, ORPHAN_INTERVAL_US);
+        }
+        return p->list_us;
+}
+
+void pool_found(struct pool *p, const struct sandbox_found *found) {
+        int64_t age = clock_read_us(CLOCK_REALTIME) - found->created_wall_us;
+        struct environment *e;
+
+        HASH_FIND_STR(p->by_nonce, found->nonce, e);
+        if (e || p->stopping)
+                return;
+        if (strlen(found->nonce) != UUID_SIZE - 1) {
+                log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone", found->id);
+                return;
+        }
+        if (age < ORPHAN_GRACE_US) {
+                p->list_us = clock_earlier(p->list_us, clock_after(p->clock(), ORPHAN_GRACE_US));
+                return;
+        }
+        e = environment_new(p, found->nonce);
+        if (!e)
+                return;
+        log_warning("environment=%s: in nobody's books, ending it", found->id);
+        event_emit(p->events, "environment", found->id, "orphan", NULL, NULL);
+        p->totals.orphans++;
+        e->adopted = true;
+        if (adopt(e, "") < 0)
+                environment_free(e);
+}
+
+void pool_listed(struct pool *p, const struct result *r) {
+        if (!result_ok(r))
+                log_warning("looking for environments that are nobody's: %s", r->text);
+}
