@@ -31,6 +31,7 @@
 #include "fs/ops.h"
 #include "fs/options.h"
 #include "fs/provider.h"
+#include "fs/reap.h"
 #include "fs/session.h"
 #include "fs/state.h"
 #include "pool/util/cleanup.h"
@@ -395,9 +396,11 @@ int main(int argc, char **argv) {
         if (r == 0 && !d.options.fake) {
                 log_open(d.options.debug ? LOG_DEBUG : priority_of_log_level(d.config.log_level), false);
                 raise_limits();
-                if (!d.options.foreground)
+                if (d.options.reap)
+                        d.exit_status = reap(&d.config, &d.options);
+                else if (!d.options.foreground)
                         r = go_to_background(&d);
-                if (r == 0)
+                if (r == 0 && !d.options.reap)
                         d.exit_status = run(&d);
         }
         if (r < 0) {

@@ -71,10 +71,12 @@ static void print_help(const char *program) {
         struct buf options = BUF_INIT(64 << 10);
 
         config_render_help(&options);
-        printf("usage: %s [-o OPTION,…] [-f] [-d] [BACKEND] MOUNTPOINT\n\n"
+        printf("usage: %s [-o OPTION,…] [-f] [-d] [BACKEND] MOUNTPOINT\n"
+               "       %s reap [--dry-run] [-o OPTION,…] [BACKEND] MOUNTPOINT\n\n"
                "A pool of Linux sandboxes as a file system: mkdir leases one, a command\n"
                "written to cmd runs in it, output and exit_code give the result, rmdir\n"
-               "gives it back. BACKEND is local (the default) or modal.\n\n"
+               "gives it back. BACKEND is local (the default) or modal. reap ends what a\n"
+               "killed daemon left, without mounting again.\n\n"
                "  -o OPTION,…    options, see below; a backslash keeps a comma\n"
                "  -f             stay in the foreground, log to stderr\n"
                "  -d             as -f, and show every request of the kernel\n"
@@ -82,7 +84,7 @@ static void print_help(const char *program) {
                "options, NAME=VALUE (with their defaults):\n"
                "  config         file with options, as a JSON object\n%s\n"
                "See modalpool(1) for the daemon and modalpool(5) for the files.\n",
-               program, buf_text(&options));
+               program, program, buf_text(&options));
         buf_deinit(&options);
 }
 
@@ -142,11 +144,23 @@ int options_read(struct options *o, struct config *config, int argc, char **argv
         const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
         bool helper = !strncmp(program, "mount.", 6); /* mount(8) calls: SOURCE DIR -o …, with flags of its own */
         _cleanup_(cleanup_free) char *file = NULL;
+        static const struct option words[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, 'V' },
+                { "dry-run", no_argument, NULL, 'n' },
+                {},
+        };
         int c, r;
 
         *o = (struct options){};
         opterr = 0;
-        while ((c = getopt(argc, argv, helper ? ":o:fsnvN:t:hV" : ":o:fdhV")) >= 0)
+        if (!helper && argc > 1 && !strcmp(argv[1], "reap")) {
+                o->reap = o->foreground = true;
+                argc--;
+                argv++;
+        }
+        while ((c = getopt_long(argc, argv, helper ? ":o:fsnvN:t:hV" : o->reap ? ":o:dnhV" : ":o:fdhV",
+                                words, NULL)) >= 0)
                 switch (c) {
                 case 'o':
                         r = set_options(config, optarg, &file, why);
@@ -168,8 +182,14 @@ int options_read(struct options *o, struct config *config, int argc, char **argv
                 case 'V':
                         printf("modalpool %s\n", MODALPOOL_VERSION);
                         return 1;
-                case 's':
                 case 'n':
+                        if (!helper && !o->reap) {
+                                result_set(why, RESULT_INVALID, "--dry-run: for reap only");
+                                return -EINVAL;
+                        }
+                        o->dry_run = true;
+                        break;
+                case 's':
                 case 'v':
                 case 'N':
                 case 't':
@@ -178,7 +198,11 @@ int options_read(struct options *o, struct config *config, int argc, char **argv
                         result_set(why, RESULT_INVALID, "-%c: expected a value", optopt);
                         return -EINVAL;
                 default:
-                        result_set(why, RESULT_INVALID, "-%c: unknown; modalpool -h shows what there is", optopt);
+                        if (optopt)
+                                result_set(why, RESULT_INVALID, "-%c: unknown; modalpool -h shows what there is", optopt);
+                        else
+                                result_set(why, RESULT_INVALID, "%s: unknown; modalpool -h shows what there is",
+                                           argv[optind - 1]);
                         return -EINVAL;
                 }
 

@@ -12,6 +12,8 @@ struct options {
         bool foreground;
         bool debug;
         bool fake; /* mount -f: do everything but mount */
+        bool reap; /* end what an earlier run left, without mounting */
+        bool dry_run; /* … or only say what that would be */
 };
 
 /*

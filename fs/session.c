@@ -88,7 +88,7 @@ static int unmount(const char *mountpoint) {
 }
 
 /* A mount that was left by a daemon that was killed answers ENOTCONN: only then, and only if ours, it is cleared. */
-static int clear_dead_mount(const char *mountpoint, struct result *why) {
+int session_clear_dead_mount(const char *mountpoint, struct result *why) {
         struct statvfs alive;
         struct stat st;
 
@@ -142,7 +142,7 @@ int session_new(struct session **out, uv_loop_t *loop, struct fs *fs, const char
         struct session *s;
         int r, fd;
 
-        r = clear_dead_mount(mountpoint, why);
+        r = session_clear_dead_mount(mountpoint, why);
         if (r < 0)
                 return r;
         s = calloc(1, sizeof(*s));

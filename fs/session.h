@@ -22,6 +22,12 @@ struct session;
 int session_new(struct session **out, uv_loop_t *loop, struct fs *fs, const char *mountpoint, bool debug,
                 void (*ended)(void *data), void *data, struct result *why);
 
+/*
+ * Clear a dead mount of ours at @mountpoint. 0 when there is none, or now none any more; -errno with @why filled in
+ * when something else is in the way of a new one.
+ */
+int session_clear_dead_mount(const char *mountpoint, struct result *why);
+
 /* Unmount, close; waiting reads are answered. NULL is fine. */
 void session_free(struct session *s);
 

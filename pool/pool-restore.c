@@ -110,14 +110,14 @@ void pool_found(struct pool *p, const struct sandbox_found *found) {
         struct environment *e;
 
         HASH_FIND_STR(p->by_nonce, found->nonce, e);
-        if (e || p->stopping)
+        if (e)
                 return;
         if (strlen(found->nonce) != UUID_SIZE - 1) {
                 log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone", found->id);
                 return;
         }
         if (age < ORPHAN_GRACE_US) {
-                p->list_us = clock_earlier(p->list_us, clock_after(p->clock(), ORPHAN_GRACE_US));
+                p->list_us = clock_earlier(p->list_us, clock_after(p->clock(), ORPHAN_GRACE_US - age));
                 return;
         }
         e = environment_new(p, found->nonce);

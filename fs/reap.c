@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/reap.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "fs/provider.h"
+#include "fs/session.h"
+#include "fs/state.h"
+#include "pool/limits.h"
+#include "pool/pool.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/log.h"
+
+struct reap {
+        const struct config *config;
+        const struct options *options;
+        struct state state;
+        struct journal *journal;
+        struct backend *backend;
+        struct event_ring *events;
+        struct pool *pool;
+        uv_loop_t loop;
+        bool loop_is_open;
+        uv_prepare_t turn;
+        uv_timer_t timer; /* before looking again */
+
+        bool answered;   /* the backend has started, or has not */
+        bool listing;
+        bool look_again; /* a create may still be on its way to the provider */
+        unsigned n_leases, n_known, n_found;
+        int exit_status;
+};
+
+static void fail(struct reap *r, const char *text) {
+        log_error("%s", text);
+        r->exit_status = EXIT_FAILURE;
+}
+
+/* what the journal knows */
+
+static int count_lease(void *data, const struct journal_lease *row) {
+        struct reap *r = data;
+
+        r->n_leases++;
+        return 0;
+}
+
+static int show_environment(void *data, const struct journal_environment *row) {
+        struct reap *r = data;
+        int64_t age = clock_now() - row->created_us;
+
+        r->n_known++;
+        if (!*row->ticket && age < ORPHAN_GRACE_US)
+                r->look_again = true;
+        printf("%s %s, %lld s old, leased %llu times\n", r->options->dry_run ? "would end" : "ending",
+               *row->id ? row->id : "one whose making was never answered", (long long)(age / USEC_PER_SEC),
+               (unsigned long long)row->uses);
+        return 0;
+}
+
+struct question {
+        const char *nonce;
+        bool known;
+};
+
+static int compare_nonce(void *data, const struct journal_environment *row) {
+        struct question *q = data;
+
+        q->known = q->known || !strcmp(q->nonce, row->nonce);
+        return 0;
+}
+
+static bool is_known(struct reap *r, const char *nonce) {
+        struct question q = { .nonce = nonce };
+
+        return journal_each_environment(r->journal, compare_nonce, &q) == 0 && q.known;
+}
+
+/* how it goes: the journal's are ended; the provider is asked for others, and once more when that may bring more */
+
+static void look(struct reap *r) {
+        int n = backend_list(r->backend);
+
+        r->listing = n == 0;
+        if (n < 0 && n != -ENOTSUP)
+                fail(r, "the provider cannot be asked for environments that are in nobody's books");
+}
+
+static void on_timer(uv_timer_t *timer) {
+        struct reap *r = timer->data;
+
+        r->look_again = false;
+        look(r);
+}
+
+static void on_found(void *owner, const struct sandbox_found *found) {
+        struct reap *r = owner;
+
+        if (!r->options->dry_run) {
+                pool_found(r->pool, found);
+        } else if (!is_known(r, found->nonce)) {
+                printf("would end %s, which is in nobody's books\n", found->id);
+                r->n_found++;
+        }
+}
+
+static void on_listed(void *owner, const struct result *result) {
+        struct reap *r = owner;
+
+        r->listing = false;
+        if (!result_ok(result))
+                fail(r, result->text);
+        else if (r->look_again && !r->options->dry_run)
+                uv_timer_start(&r->timer, on_timer, ORPHAN_GRACE_US / USEC_PER_MSEC, 0);
+}
+
+static void on_ready(void *owner, const struct result *result) {
+        struct reap *r = owner;
+        struct result why;
+
+        r->answered = true;
+        if (!result_ok(result)) {
+                fail(r, result->text);
+                return;
+        }
+        if (!r->options->dry_run) {
+                if (session_clear_dead_mount(r->options->mountpoint, &why) < 0)
+                        log_info("%s", why.text); /* nothing that costs */
+                if (pool_restore(r->pool) < 0) {
+                        fail(r, "the journal cannot be read");
+                        return;
+                }
+                pool_stop(r->pool);
+        }
+        look(r);
+}
+
+static void on_notice(void *owner, const char *line) {
+}
+
+static const struct backend_events backend_events = {
+        .ready = on_ready,
+        .notice = on_notice,
+        .found = on_found,
+        .listed = on_listed,
+};
+
+static void close_handle(uv_handle_t *handle, void *data) {
+        struct reap *r = data;
+
+        if (!uv_is_closing(handle) && (handle == (uv_handle_t *)&r->turn || handle == (uv_handle_t *)&r->timer))
+                uv_close(handle, NULL);
+}
+
+static void on_turn(uv_prepare_t *turn) {
+        struct reap *r = turn->data;
+
+        if (r->answered && !r->listing && !uv_is_active((uv_handle_t *)&r->timer) && r->backend->n_sandboxes == 0)
+                uv_walk(&r->loop, close_handle, r);
+}
+
+static int set_up(struct reap *r, struct result *why) {
+        int n;
+
+        result_set(why, RESULT_FAILED, "out of memory");
+        n = state_open(&r->state, r->config, r->options->mountpoint, why);
+        if (n == 0)
+                n = state_open_journal(&r->state, r->config, &r->journal, why);
+        if (n == 0)
+                n = uv_loop_init(&r->loop);
+        if (n < 0)
+                return n;
+        r->loop_is_open = true;
+        uv_prepare_init(&r->loop, &r->turn);
+        uv_timer_init(&r->loop, &r->timer);
+        r->turn.data = r->timer.data = r;
+        uv_prepare_start(&r->turn, on_turn);
+        n = event_ring_new(&r->events);
+        if (n == 0)
+                n = provider_open(&r->backend, &r->loop, r->config, &r->state, r->state.pool_id, r->options->mountpoint,
+                                  why);
+        if (n == 0)
+                n = pool_new(&r->pool, r->backend, r->config, r->events, r->journal, clock_now);
+        if (n == 0)
+                n = journal_each_lease(r->journal, count_lease, r);
+        if (n == 0)
+                n = journal_each_environment(r->journal, show_environment, r);
+        return n < 0 ? n : backend_start(r->backend, &backend_events, r);
+}
+
+/* the end */
+
+static int note_serial(void *data, const struct journal_lease *row) {
+        *(uint64_t *)data = row->serial;
+        return 0;
+}
+
+/* Their environments have ended, and nobody mounts here again. */
+static void forget_leases(struct reap *r) {
+        uint64_t serial;
+
+        do {
+                serial = 0;
+                if (journal_each_lease(r->journal, note_serial, &serial) < 0)
+                        return;
+        } while (serial && journal_drop_lease(r->journal, serial) == 0);
+}
+
+static int count_left(void *data, const struct journal_environment *row) {
+        unsigned *left = data;
+
+        log_error("not ended: %s; reap again, or it ends when the provider ends it",
+                  *row->id ? row->id : "an environment whose making was never answered");
+        ++*left;
+        return 0;
+}
+
+static void sum_up(struct reap *r) {
+        const struct pool_totals *totals = pool_totals(r->pool);
+        unsigned left = 0;
+
+        if (r->options->dry_run) {
+                printf("%u environments would be ended, %u leases forgotten\n", r->n_known + r->n_found, r->n_leases);
+                return;
+        }
+        if (journal_each_environment(r->journal, count_left, &left) < 0 || left > 0)
+                r->exit_status = EXIT_FAILURE;
+        else if (r->exit_status == EXIT_SUCCESS)
+                forget_leases(r);
+        printf("%u environments ended, %u of them in nobody's books; %u left\n",
+               r->n_known + (unsigned)totals->orphans - left, (unsigned)totals->orphans, left);
+}
+
+int reap(const struct config *config, const struct options *options) {
+        struct reap r = { .config = config, .options = options, .state = { .lock = -1, .spool = -1 } };
+        struct result why;
+        bool keep;
+
+        if (set_up(&r, &why) < 0) {
+                fail(&r, why.text);
+        } else {
+                uv_run(&r.loop, UV_RUN_DEFAULT);
+                if (r.exit_status == EXIT_SUCCESS || r.pool)
+                        sum_up(&r);
+        }
+        pool_free(r.pool);
+        backend_free(r.backend);
+        if (r.loop_is_open) {
+                uv_walk(&r.loop, close_handle, &r);
+                uv_run(&r.loop, UV_RUN_DEFAULT);
+                uv_loop_close(&r.loop);
+        }
+        event_ring_free(r.events);
+        keep = !r.journal || !journal_is_empty(r.journal);
+        journal_close(r.journal);
+        state_close(&r.state, keep);
+        return r.exit_status;
+}
