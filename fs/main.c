@@ -220,6 +220,8 @@ static bool all_has_ended(const struct daemon *d) {
 static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
         pool_each_environment(d->pool, name_leftover, NULL);
+        if (journal_is_stale(d->journal))
+                (void)leases_rewrite(d->leases);
         session_free(TAKE_PTR(d->session));
         uv_walk(&d->loop, close_handle, d);
         if (!all_has_ended(d))

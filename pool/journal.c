@@ -77,6 +77,7 @@ struct journal {
         sqlite3 *db;
         sqlite3_stmt *statements[N_STATEMENTS];
         bool failing; /* the newest write failed, which was logged */
+        bool stale;   /* one failed since the rows were last all put */
 };
 
 static int to_errno(int code) {
@@ -154,6 +155,33 @@ static int note(struct journal *j, int r) {
         if (r == 0 && j->failing)
                 log_info("journal: it can be written again");
         j->failing = r < 0;
+        j->stale = j->stale || j->failing;
+        return r;
+}
+
+bool journal_is_stale(const struct journal *j) {
+        return j && j->stale && !j->failing;
+}
+
+int journal_rewrite_begin(struct journal *j) {
+        int r;
+
+        if (!j)
+                return 0;
+        r = run(j, BEGIN, "");
+        return r < 0 ? r : to_errno(sqlite3_exec(j->db, "DELETE FROM job; DELETE FROM lease; DELETE FROM environment;",
+                                                 NULL, NULL, NULL));
+}
+
+int journal_rewrite_end(struct journal *j, int r) {
+        if (!j)
+                return 0;
+        if (r == 0)
+                r = run(j, COMMIT, "");
+        if (!sqlite3_get_autocommit(j->db))
+                (void)run(j, ROLLBACK, "");
+        (void)note(j, r);
+        j->stale = r < 0;
         return r;
 }
 

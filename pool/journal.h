@@ -76,6 +76,15 @@ void journal_close(struct journal *j);
 /* Nothing is in the books. */
 bool journal_is_empty(struct journal *j);
 
+/*
+ * Some write failed, and the newest did not: rows may be there that should not, or not be there. Between begin, which
+ * forgets all rows, and end, everything that is in the books is to be put. @r: how that went; unless it is 0, the rows
+ * stay as they were. 0 or -errno.
+ */
+bool journal_is_stale(const struct journal *j);
+int journal_rewrite_begin(struct journal *j);
+int journal_rewrite_end(struct journal *j, int r);
+
 /* Store or replace a row; forget it. 0, -ENOSPC or what else the disk says, -ENOMEM. */
 int journal_put_environment(struct journal *j, const struct journal_environment *row);
 int journal_drop_environment(struct journal *j, const char *nonce);

@@ -295,6 +295,8 @@ int64_t leases_tick(struct leases *t) {
         struct job *j, *tmp;
         char why[64];
 
+        if (journal_is_stale(t->journal))
+                (void)leases_rewrite(t); /* the next write that goes well tries again */
         if (t->next_deadline_us > now)
                 return t->next_deadline_us;
 

@@ -68,6 +68,9 @@ int64_t leases_tick(struct leases *t);
 /* No new leases, until undone. */
 void leases_drain(struct leases *t, bool drain);
 
+/* Put all books into the journal again, after some of them could not be written. 0 or -errno. */
+int leases_rewrite(struct leases *t);
+
 /* Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run. */
 void leases_stop(struct leases *t, bool keep);
 

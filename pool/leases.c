@@ -73,6 +73,26 @@ void leases_drain(struct leases *t, bool drain) {
         t->draining = drain;
 }
 
+int leases_rewrite(struct leases *t) {
+        struct journal_job row;
+        struct lease *l;
+        struct job *j;
+        int r = journal_rewrite_begin(t->journal);
+
+        if (r == 0)
+                r = pool_write(t->pool);
+        list_for_each (l, &t->list, link) {
+                if (r == 0)
+                        r = lease_write(l);
+                list_for_each (j, &l->jobs, link)
+                        if (r == 0) {
+                                row = job_row(j, l->serial);
+                                r = journal_add_job(t->journal, &row);
+                        }
+        }
+        return journal_rewrite_end(t->journal, r);
+}
+
 void leases_stop(struct leases *t, bool keep) {
         struct lease *l, *tmp;
         struct job *j;

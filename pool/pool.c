@@ -428,6 +428,17 @@ void pool_recycle(struct pool *p) {
                 environment_end(e);
 }
 
+int pool_write(struct pool *p) {
+        struct environment *e;
+        int r = 0;
+
+        for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
+                list_for_each (e, &p->environments[i], link)
+                        if (r == 0)
+                                r = environment_write(e);
+        return r;
+}
+
 void pool_leave(struct pool *p) {
         p->leaving = true;
         pool_stop(p);

@@ -114,6 +114,9 @@ void pool_prewarm(struct pool *p, unsigned n);
 /* Replace every environment: idle ones now, leased ones when released. */
 void pool_recycle(struct pool *p);
 
+/* Write down every environment. 0 or -errno. */
+int pool_write(struct pool *p);
+
 /*
  * After a restart, when the backend is ready: take back the environments in the journal. Each is asked whether it
  * lives. Those of leases wait for their claims (pool_restore_claim), the others are lent when they are clean.

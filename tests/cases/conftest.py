@@ -285,6 +285,23 @@ def compiled(tmp_path_factory):
     return build
 
 
+@pytest.fixture(scope="session")
+def compiled_library(tmp_path_factory):
+    """compiled_library("library"): tests/cases/clients/library.c, built to be preloaded."""
+    directory = tmp_path_factory.mktemp("libraries")
+
+    def build(name):
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if not compiler:
+            pytest.skip("no C compiler")
+        library = directory / f"{name}.so"
+        source = pathlib.Path(__file__).parent / "clients" / f"{name}.c"
+        subprocess.run([compiler, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        return str(library)
+
+    return build
+
+
 @pytest.fixture
 def need():
     """need("node"): skip, saying so, where a program is not there."""
