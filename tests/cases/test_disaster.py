@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""What happens around the daemon: a disk that is full, a clock that jumps."""
+"""What happens around the daemon: a disk that is full, a clock that jumps, a link that is cut."""
 
+import contextlib
+import dataclasses
 import errno
 import os
 import subprocess
+import time
+import urllib.parse
 
 import pytest
+
+import link
+from test_modal import calm, sim  # noqa: F401
 
 from test_lease import fails
 
@@ -123,3 +130,98 @@ def test_clock_jumps(mount, compiled_library, tmp_path):
     lease.write("timeout", "0.5")
     lease.submit("sleep 1000")
     assert lease.read("exit_code") == "124\n"
+
+
+@pytest.fixture
+def behind_a_link(mount, settings):
+    """behind_a_link(max=2): a mount whose daemon reaches Modal by a link that can be cut; and the link."""
+    if settings.provider != "modal":
+        pytest.skip("needs a network to be cut off from")
+    with contextlib.ExitStack() as stack:
+
+        def make(**options):
+            sim = settings.simulator
+            ports = [urllib.parse.urlsplit(url).port for url in (sim.server_url, sim.router_url)]
+            cable = stack.enter_context(link.Link(ports))
+            mp = mount(start=False, **options)
+            mp.settings = dataclasses.replace(settings, wrapper=[*settings.wrapper, *cable.wrapper])
+            mp.start()
+            return mp, cable
+
+        yield make
+
+
+class Clerk:
+    """Goes on making, listing, reading and releasing leases, and notes how long each takes."""
+
+    def __init__(self, mp):
+        self.mp = mp
+        self.times = []
+
+    def work(self, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            name = self.mp / f"clerk{len(self.times)}"
+            for call in (name.mkdir, lambda: os.listdir(self.mp.path), (self.mp / ".pool/stats").read_text, name.rmdir):
+                began = time.perf_counter()
+                call()
+                self.times.append(time.perf_counter() - began)
+
+    def check(self):
+        """The best of windows of 200, as the machine may be busy with others."""
+        windows = [sorted(self.times[i:i + 200])[197] for i in range(0, len(self.times) - 200, 200)]
+        print(f"{len(self.times)} calls, 99 % of them within {min(windows) * 1000:.2f} ms")
+        assert min(windows) < 0.02
+
+
+@pytest.mark.modal
+@pytest.mark.root
+@pytest.mark.limit(120)
+def test_link_is_cut(behind_a_link):
+    """Files answer as ever, and a job's output comes whole when the link is there again."""
+    mp, cable = behind_a_link(max=1)
+    lease = mp.lease("t1")
+    lease.run("true")
+    lease.submit("i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; exit 9")
+    with open(lease / "output", "rb", buffering=0) as output:
+        got = output.read(7)
+        cable.cut()
+        waiting = mp.lease("t2")
+        mp.ctl("max 2")
+        clerk = Clerk(mp)
+        clerk.work(12)
+        assert waiting.status()["state"] == "waiting" and lease.status()["running"] == "2"
+        cable.mend()
+        while piece := output.read(1 << 16):
+            got += piece
+    assert got.decode() == "".join(f"line {i}\n" for i in range(200))
+    assert lease.read("exit_code") == "9\n"
+    assert waiting.run("echo back") == ("back\n", 0)
+    clerk.check()
+    mp.stop()  # while there is a link
+
+
+@pytest.mark.modal
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("rule", [{"kind": "status", "code": "UNAVAILABLE", "message": "down for a while"},
+                                  {"kind": "hang", "method": "Task*"}, {"kind": "reset"}], ids=lambda rule: rule["kind"])
+def test_backend_is_down(mount, calm, rule):
+    """Files answer as ever, who waits is told why as soon as that is known, and it goes on by itself."""
+    mp = mount(max=2)
+    kept = mp.lease("kept")
+    kept.run("echo kept")
+    calm.faults(rule)
+    waiting = mp.lease("waiting")
+    waiting.submit("echo hi")
+    clerk = Clerk(mp)
+    clerk.work(3)
+    if rule["kind"] != "hang":
+        mp.until(lambda: waiting.read("error") != "ok\n")
+        print(waiting.read("error"))
+        assert rule.get("message", "connection") in waiting.read("error")
+    assert waiting.status()["state"] == "waiting"
+    assert kept.read("jobs/1/output") == "kept\n"
+    calm.faults()
+    assert waiting.read() == "hi\n"
+    assert kept.run("echo back") == ("back\n", 0)
+    clerk.check()
