@@ -113,7 +113,7 @@ static const struct option options[] = {
         { "token_secret", TYPE_TEXT, AT(token_secret), "", WORDS("MODAL_TOKEN_SECRET"), .secret = true,
           .help = "modal: likewise" },
         { "fault", TYPE_TEXT, AT(fault), "",
-          .help = "inject faults: KIND:RATE joined by +; kinds create, clean, idle, death, delay" },
+          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, idle, death, delay" },
         { "fault_seed", TYPE_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
         { "state", TYPE_PATH, AT(state), "", .help = "directory for output and books" },
         { "log", TYPE_CHOICE, AT(log_level), "info", .words = WORDS("error", "warning", "info", "debug"),
