@@ -304,7 +304,8 @@ static int set_up(struct daemon *d, struct result *why) {
         if (r == 0)
                 r = open_backend(d, why);
         if (r == 0)
-                r = pool_new(&d->pool, d->backend, &d->config, d->events, clock_now);
+                r = pool_new(&d->pool, d->backend, &d->config, d->events, clock_now,
+                             (uint64_t)clock_read_us(CLOCK_REALTIME));
         if (r == 0)
                 r = leases_new(&d->leases, d->pool, &d->config, d->events, d->state.spool, clock_now);
         if (r < 0)
