@@ -412,8 +412,20 @@ static void check_age(const struct model_lease *m, const struct sim_sandbox *s) 
         SIM_CHECK(!is_too_old(s), "lease %s is granted %s, which is too old", m->name, s->sandbox.id);
 }
 
+static bool is_idle(const struct sim_sandbox *s) {
+        const struct model_lease *m;
+
+        if (s->sandbox.state != SANDBOX_LIVE || s->sandbox.cleaning)
+                return false;
+        list_for_each (m, &model.leases, link)
+                if (m->sandbox == s->number)
+                        return false;
+        return true;
+}
+
 static void lease_granted(struct model_lease *m) {
         struct sim_sandbox *s = sim_backend_find(&model.backend, lease_environment(m->lease));
+        struct sim_sandbox *newer;
         struct model_lease *other;
 
         SIM_CHECK(s, "lease %s is granted %s, which is not there", m->name, lease_environment(m->lease));
@@ -428,6 +440,10 @@ static void lease_granted(struct model_lease *m) {
                 SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->claim_order > m->claim_order,
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
+        list_for_each (newer, &model.backend.sandboxes, link)
+                SIM_CHECK(newer->idle_since_us <= s->idle_since_us || !is_idle(newer),
+                          "lease %s is granted %s, but %s is idle for a shorter time", m->name, s->sandbox.id,
+                          newer->sandbox.id);
         SIM_CHECK(!s->retired, "lease %s is granted %s, which was recycled", m->name, s->sandbox.id);
         check_age(m, s);
         SIM_CHECK(!s->lent || (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR), "lease %s is granted %s, which is not new", m->name,

@@ -63,6 +63,28 @@ static void idle_timeout_by_ctl(void) {
         rig_stop();
 }
 
+/* Who is idle longest ends first, who came last is lent first. */
+static void order(void) {
+        struct lease *l;
+
+        rig_idle(1);
+        rig.config.max = 3;
+        for (unsigned n = 2; n <= 3; n++) {
+                rig_run(10 * SECOND);
+                pool_prewarm(rig.pool, n);
+        }
+        rig_run(10 * SECOND);
+        l = rig_lease("a");
+        rig_run(0);
+        CHECK_STR(lease_environment(l), "sb-3");
+        rig.config.min = 1;
+        rig.config.idle_timeout_us = SECOND;
+        pool_config_changed(rig.pool);
+        rig_run(SECOND);
+        CHECK(!sandbox(1) && sandbox(2));
+        rig_stop();
+}
+
 static void limits_by_ctl(void) {
         struct lease *l;
 
@@ -368,6 +390,7 @@ static void prewarm_once(void) {
 int main(void) {
         RUN(herd);
         RUN(idle_timeout_by_ctl);
+        RUN(order);
         RUN(limits_by_ctl);
         RUN(probed);
         RUN(one_bad_probe);
