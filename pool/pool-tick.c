@@ -78,7 +78,7 @@ static void tick_grant(struct pool *p) {
                 claim_grant(p, c, e);
 }
 
-/* How many claims, as far as it matters, have waited past their time. They stand first in line. */
+/* How many claims, as far as it matters, have waited past their time, and when the next one has. */
 static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         unsigned n = 0;
         struct claim *c;
@@ -96,12 +96,13 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         return n;
 }
 
-static void fail_overdue(struct pool *p, unsigned n) {
+/* Who waited past their time gets nothing. They stand first in line. */
+static void fail_overdue(struct pool *p, int64_t now) {
         struct result why;
+        struct claim *c;
 
-        while (n-- > 0) {
-                struct claim *c = list_first(&p->waiting, struct claim, link);
-
+        while ((c = list_first(&p->waiting, struct claim, link)) &&
+               clock_after(c->since_us, p->config->wait_us) <= now) {
                 result_set(&why, RESULT_TIMEOUT,
                            "waited %lld s for an environment; all %u are in use%s%s; release a lease, or raise max or wait",
                            (long long)(p->config->wait_us / USEC_PER_SEC), (unsigned)p->config->max,
@@ -205,13 +206,10 @@ int64_t pool_tick(struct pool *p) {
         tick_grant(p);
         p->n_claims_ticked = p->n_claims;
         fail_hopeless(p, now);
+        if (!p->config->oversubscribe)
+                fail_overdue(p, now);
         overdue = count_overdue(p, now, &due);
         next = clock_earlier(next, due);
-        if (!p->config->oversubscribe && overdue > 0) {
-                fail_overdue(p, overdue);
-                overdue = 0;
-                next = now; /* there may be more */
-        }
         next = clock_earlier(next, tick_create(p, now, overdue));
         tick_shrink(p);
         next = clock_earlier(next, tick_idle(p, now));

@@ -209,6 +209,22 @@ def test_idle_environment_hangs(mount):
 
 
 @pytest.mark.exact
+def test_probes_are_in_nobodys_way(mount):
+    """Whatever a probe is at when its environment is lent or ended."""
+    mp = mount(max=2, keepalive="0.001")
+    for i in range(20):
+        lease = mp.lease(f"t{i}")
+        assert lease.run("ls -A; echo hi > file; cat file") == ("hi\n", 0)
+        lease.release()
+        mp.until(lambda: mp.environments()["idle"] > 0)
+    mp.ctl("recycle")
+    mp.until(lambda: sum(mp.environments().values()) == 0)
+    stats = mp.stats()
+    assert stats["environments_died_total"] == 0 and stats["environments_clean_failures_total"] == 0
+    assert stats["leases_granted_total"] == 20
+
+
+@pytest.mark.exact
 def test_idle_environment_is_probed(mount):
     """Over this backend probes succeed; they do not keep it from its end."""
     mp = mount(max=1, keepalive="0.1", idle_timeout="1.5")
