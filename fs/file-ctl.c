@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fs/handle.h"
@@ -89,93 +90,122 @@ const struct file_ops ctl_ops = {
 
 /* of the pool */
 
-static int pool_prewarm_verb(struct fs *fs, const char *argument) {
+static int take_no_argument(const char *argument, struct result *why) {
+        if (!*argument)
+                return 0;
+        result_set(why, RESULT_INVALID, "expected nothing behind it");
+        return -EINVAL;
+}
+
+static int run_prewarm(struct fs *fs, const char *argument, struct result *why) {
         uint64_t n;
 
-        if (text_to_u64(argument, &n) < 0 || n > fs->config->max)
+        if (text_to_u64(argument, &n) < 0 || n > fs->config->max) {
+                result_set(why, RESULT_INVALID, "expected a whole number from 0 to max, which is %" PRIu64,
+                           fs->config->max);
                 return -EINVAL;
+        }
         pool_prewarm(fs->pool, n);
         return 0;
 }
 
-static int set_verb(struct fs *fs, const char *name, const char *argument) {
-        struct result why;
+static int run_drain(struct fs *fs, const char *argument, struct result *why) {
+        int r = take_no_argument(argument, why);
 
-        if (config_set(fs->config, name, argument, CONFIG_CTL, &why) < 0)
-                return -EINVAL;
-        return 0;
+        if (r == 0)
+                leases_drain(fs->leases, true);
+        return r;
 }
 
-static int pool_max_verb(struct fs *fs, const char *argument) {
-        uint64_t n;
+static int run_resume(struct fs *fs, const char *argument, struct result *why) {
+        int r = take_no_argument(argument, why);
 
-        if (text_to_u64(argument, &n) < 0 || n < fs->config->min)
-                return -EINVAL;
-        return set_verb(fs, "max", argument);
+        if (r == 0) {
+                leases_drain(fs->leases, false);
+                pool_retry(fs->pool);
+        }
+        return r;
 }
 
-static int pool_min_verb(struct fs *fs, const char *argument) {
-        uint64_t n;
+static int run_recycle(struct fs *fs, const char *argument, struct result *why) {
+        int r = take_no_argument(argument, why);
 
-        if (text_to_u64(argument, &n) < 0 || n > fs->config->max)
-                return -EINVAL;
-        return set_verb(fs, "min", argument);
-}
-
-static int pool_drain_verb(struct fs *fs, const char *argument) {
-        if (*argument)
-                return -EINVAL;
-        leases_drain(fs->leases, true);
-        return 0;
-}
-
-static int pool_resume_verb(struct fs *fs, const char *argument) {
-        if (*argument)
-                return -EINVAL;
-        leases_drain(fs->leases, false);
-        return 0;
-}
-
-static int pool_recycle_verb(struct fs *fs, const char *argument) {
-        if (*argument)
-                return -EINVAL;
-        pool_recycle(fs->pool);
-        return 0;
+        if (r == 0)
+                pool_recycle(fs->pool);
+        return r;
 }
 
 static const struct {
         const char *name;
-        int (*run)(struct fs *fs, const char *argument);
+        int (*run)(struct fs *fs, const char *argument, struct result *why);
         const char *usage;
-} pool_verbs[] = {
-        { "prewarm", pool_prewarm_verb, "prewarm N, at most max" },
-        { "max", pool_max_verb, "max N, at least min" },
-        { "min", pool_min_verb, "min N, at most max" },
-        { "drain", pool_drain_verb, "drain" },
-        { "resume", pool_resume_verb, "resume" },
-        { "recycle", pool_recycle_verb, "recycle" },
+} verbs[] = {
+        { "prewarm", run_prewarm, "prewarm N" },
+        { "drain", run_drain, "drain" },
+        { "resume", run_resume, "resume" },
+        { "recycle", run_recycle, "recycle" },
 };
 
-#define N_POOL_VERBS (sizeof(pool_verbs) / sizeof(pool_verbs[0]))
+/* Options that may change while mounted. None of them is text: a copy of all values is a copy of the configuration. */
+static const struct {
+        const char *name;
+        const char *value;
+} settings[] = {
+        { "max", "N" },
+        { "min", "N" },
+        { "wait", "SECONDS" },
+        { "oversubscribe", "yes|no" },
+        { "creates", "N" },
+        { "max_uses", "N" },
+        { "idle_timeout", "SECONDS" },
+        { "keepalive", "SECONDS" },
+        { "probe_timeout", "SECONDS" },
+        { "max_lifetime", "SECONDS" },
+        { "min_life", "SECONDS" },
+};
+
+#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
+#define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+static int change_setting(struct fs *fs, const char *name, const char *value, struct result *why) {
+        struct config changed = *fs->config;
+        int r = config_set(&changed, name, value, CONFIG_CTL, why);
+
+        if (r == 0)
+                r = config_check(&changed, why);
+        if (r < 0)
+                return r;
+        *fs->config = changed;
+        pool_config_changed(fs->pool);
+        return 0;
+}
+
+static int run_word(struct fs *fs, const char *word, const char *argument, struct result *why) {
+        for (size_t i = 0; i < N_VERBS; i++)
+                if (!strcmp(verbs[i].name, word))
+                        return verbs[i].run(fs, argument, why);
+        for (size_t i = 0; i < N_SETTINGS; i++)
+                if (!strcmp(settings[i].name, word))
+                        return change_setting(fs, word, argument, why);
+        result_set(why, RESULT_INVALID, "unknown; read .pool/ctl for what there is");
+        return -EINVAL;
+}
 
 static int run_pool(struct handle *h, const char *line) {
         size_t len = strcspn(line, " ");
         const char *argument = line + len + strspn(line + len, " ");
-        struct result why;
+        struct result why, refusal;
+        char word[32];
 
-        result_set(&why, RESULT_INVALID, "\"%s\": unknown; read .pool/ctl for what there is", line);
-        for (size_t i = 0; i < N_POOL_VERBS; i++) {
-                if (strlen(pool_verbs[i].name) != len || strncmp(pool_verbs[i].name, line, len))
-                        continue;
-                if (pool_verbs[i].run(h->fs, argument) == 0) {
-                        log_info("ctl: %s", line);
-                        event_emit(h->fs->events, "ctl", line, "done", NULL, NULL);
-                        return 0;
-                }
-                result_set(&why, RESULT_INVALID, "\"%s\": expected %s", line, pool_verbs[i].usage);
+        snprintf(word, sizeof(word), "%.*s", (int)len, line);
+        if (run_word(h->fs, word, argument, &why) == 0) {
+                log_info("ctl: %s", line);
+                event_emit(h->fs->events, "ctl", line, "done", NULL, NULL);
+                return 0;
         }
-        log_warning("ctl: %s", why.text);
-        event_emit(h->fs->events, "ctl", line, "refused", NULL, why.text);
+        result_set(&refusal, why.code, "\"%s\": %s", line, why.text);
+        log_warning("ctl: %s", refusal.text);
+        event_emit(h->fs->events, "ctl", line, "refused", NULL, refusal.text);
         return -EINVAL;
 }
 
@@ -190,8 +220,10 @@ static int pool_ctl_flush(struct handle *h) {
 int render_pool_ctl(const struct target *t, struct buf *out) {
         int r = 0;
 
-        for (size_t i = 0; i < N_POOL_VERBS && r == 0; i++)
-                r = buf_printf(out, "%s\n", pool_verbs[i].usage);
+        for (size_t i = 0; i < N_VERBS && r == 0; i++)
+                r = buf_printf(out, "%s\n", verbs[i].usage);
+        for (size_t i = 0; i < N_SETTINGS && r == 0; i++)
+                r = buf_printf(out, "%s %s\n", settings[i].name, settings[i].value);
         return r;
 }
 

@@ -288,7 +288,8 @@ static int set_up(struct daemon *d, struct result *why) {
                 r = provider_open(&d->backend, &d->loop, &d->config, &d->state, d->state.pool_id,
                                   d->options.mountpoint, why);
         if (r == 0)
-                r = pool_new(&d->pool, d->backend, &d->config, d->events, d->journal, clock_now);
+                r = pool_new(&d->pool, d->backend, &d->config, d->events, d->journal, clock_now,
+                             (uint64_t)clock_read_us(CLOCK_REALTIME));
         if (r == 0)
                 r = leases_new(&d->leases, d->pool, &d->config, d->events, d->journal, d->state.spool, clock_now);
         if (r < 0)

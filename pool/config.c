@@ -29,7 +29,7 @@ struct option {
         size_t offset;
         const char *initial;
         const char *const *variables; /* of the process environment; the first that is set counts */
-        uint64_t least, most;         /* of a number, or of bytes */
+        uint64_t least, most;         /* of a number, or of bytes; of seconds the least, in microseconds */
         const char *const *words;     /* of a choice */
         bool secret;
         const char *help;
@@ -51,6 +51,8 @@ static const struct option options[] = {
         { "wait", TYPE_SECONDS, AT(wait_us), "300", .help = "how long a lease waits for an environment" },
         { "oversubscribe", TYPE_BOOL, AT(oversubscribe), "yes",
           .help = "after that, one environment over max; else the lease fails" },
+        { "creates", TYPE_NUMBER, AT(creates), "16", NULL, 1, CREATES_MAX,
+          .help = "environments in creation at one time" },
         { "stop_timeout", TYPE_SECONDS, AT(stop_timeout_us), "20",
           .help = "how long ending all environments may take" },
         { "reset", TYPE_CHOICE, AT(reset), "workdir", .words = WORDS("workdir", "environment"),
@@ -58,7 +60,11 @@ static const struct option options[] = {
         { "max_uses", TYPE_NUMBER, AT(max_uses), "0", NULL, 0, INT64_MAX,
           .help = "leases that one environment serves, 0: any number" },
         { "idle_timeout", TYPE_SECONDS, AT(idle_timeout_us), "600",
-          .help = "an idle environment over min is ended after that, 0: never" },
+          .help = "an idle environment over min is ended after that and up to a tenth more, 0: never" },
+        { "keepalive", TYPE_SECONDS, AT(keepalive_us), "60",
+          .help = "an environment idle that long is asked whether it still works, 0: never" },
+        { "probe_timeout", TYPE_SECONDS, AT(probe_timeout_us), "10", NULL, PROBE_TIMEOUT_MIN_US,
+          .help = "how long its answer may take; two that fail in a row end it" },
         { "max_lifetime", TYPE_SECONDS, AT(max_lifetime_us), "0",
           .help = "age at which an environment is ended, 0: the provider's own" },
         { "min_life", TYPE_SECONDS, AT(min_life_us), "300",
@@ -113,7 +119,7 @@ static const struct option options[] = {
         { "token_secret", TYPE_TEXT, AT(token_secret), "", WORDS("MODAL_TOKEN_SECRET"), .secret = true,
           .help = "modal: likewise" },
         { "fault", TYPE_TEXT, AT(fault), "",
-          .help = "inject faults: KIND:RATE joined by +; kinds create, clean, idle, death, delay" },
+          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, idle, death, delay" },
         { "fault_seed", TYPE_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
         { "state", TYPE_PATH, AT(state), "", .help = "directory for output and books" },
         { "log", TYPE_CHOICE, AT(log_level), "info", .words = WORDS("error", "warning", "info", "debug"),
@@ -198,8 +204,13 @@ static int parse(struct config *c, const struct option *o, const char *value, bo
                         *(uint64_t *)field(c, o) = number;
                 return 0;
         case TYPE_SECONDS:
-                if (text_to_usec(value, &usec) < 0)
-                        return invalid(why, o, value, "seconds, such as 300 or 0.5");
+                if (text_to_usec(value, &usec) < 0 || usec < (int64_t)o->least) {
+                        snprintf(expected, sizeof(expected), "seconds, such as 300 or 0.5");
+                        if (o->least)
+                                snprintf(expected, sizeof(expected), "seconds, at least %g",
+                                         (double)o->least / USEC_PER_SEC);
+                        return invalid(why, o, value, expected);
+                }
                 if (c)
                         *(int64_t *)field(c, o) = usec;
                 return 0;

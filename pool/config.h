@@ -47,12 +47,15 @@ struct config {
         uint64_t max, min, max_leases;
         int64_t wait_us;
         bool oversubscribe;
+        uint64_t creates; /* environments in creation at one time */
         int64_t stop_timeout_us;
         unsigned reset;
         uint64_t max_uses;       /* 0: no maximum */
         int64_t idle_timeout_us; /* 0: never */
         int64_t max_lifetime_us; /* 0: as long as the provider lets it live */
         int64_t min_life_us;
+        int64_t keepalive_us; /* 0: never */
+        int64_t probe_timeout_us;
 
         /* jobs */
         char *base;

@@ -19,7 +19,8 @@
 #define EVENTS_MAX 4096                             /* lines kept in .pool/events */
 #define EVENT_LEN_MAX 2048                          /* bytes of one */
 #define TEXT_FILE_MAX (UINT64_C(64) << 20)          /* bytes of a rendered file */
-#define CREATES_AT_ONCE 16                          /* environments in creation at one time */
+#define CREATES_MAX 1000                            /* the most that creates= takes */
+#define PROBES_AT_ONCE 8                            /* idle environments that are asked whether they work */
 
 #define CLEAN_TIMEOUT_US (60 * USEC_PER_SEC)        /* then the environment is destroyed instead */
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
@@ -28,6 +29,9 @@
 #define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */
 #define BACKOFF_MIN_US (USEC_PER_SEC / 2)           /* between failed creates, doubling … */
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)          /* … up to this */
+#define BREAKER_ERRORS 3                            /* creates refused for good in a row: then there are no more … */
+#define BREAKER_PAUSE_US (30 * USEC_PER_SEC)        /* … for so long, and then one to see */
+#define PROBE_TIMEOUT_MIN_US (USEC_PER_SEC / 10)    /* the least that probe_timeout= takes */
 
 /* Modal */
 #define MODAL_LIFETIME_MAX 86400                    /* seconds that a sandbox may live */

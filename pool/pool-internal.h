@@ -4,9 +4,11 @@
 /*
  * Shared by the parts of the pool, and by nobody else:
  *
- *   pool.c       environments and claims: what happens to them
- *   pool-tick.c  what is due: to hand out, to create, to shrink, to give up
+ *   pool.c          environments and claims: what happens to them
  *   pool-restore.c  after a restart: what an earlier run left, and what is nobody's
+ *   pool-probe.c    whether idle environments still work
+ *   pool-breaker.c  when creates fail: when the next may be sent
+ *   pool-tick.c     what is due: to hand out, to create, to shrink, to give up
  */
 
 #include <uthash.h>
@@ -33,7 +35,15 @@ struct environment {
         int64_t created_us;
         int64_t since_us;     /* in this state */
         int64_t retire_us;    /* from then on it is not lent any more */
-        int64_t deadline_us;  /* while cleaning: when to give up; while idle: when it has been so for too long */
+        int64_t deadline_us;  /* while cleaning: when to give up */
+
+        /* While idle */
+        unsigned patience;    /* its own part of the extra idle time, in thousandths: so no herd ends at one moment */
+        int64_t checked_us;   /* when it was last known to work */
+        bool suspect;         /* its newest probe failed */
+        struct exec *probe;   /* while one runs, */
+        struct list probing;  /* and then in the pool's list of these */
+        int64_t probe_end_us; /* when to give it up */
 };
 
 struct pool {
@@ -48,7 +58,12 @@ struct pool {
         unsigned n_waiting;
         unsigned prewarm;
         uint64_t n_claims, n_claims_ticked; /* ever made; of these, seen by a tick */
-        int64_t look_us; /* not later than the first time at which an idle environment has to go */
+        int64_t look_us;      /* not later than the first time at which an idle environment is too old to be lent */
+        int64_t idle_look_us; /* likewise, was idle for too long, or is to be probed */
+        bool held_back;       /* one of these was not served, for min or because of PROBES_AT_ONCE */
+        struct list probing;  /* idle environments with a probe */
+        unsigned n_probing;
+        uint64_t random;      /* the generator's state */
         bool stopping;
         bool leaving;    /* stopping, but the environments live on */
         int64_t list_us; /* when to ask the provider next what there is, or USEC_NEVER; … */
@@ -59,6 +74,11 @@ struct pool {
         struct result trouble;
         int64_t backoff_us;
         int64_t create_after_us;
+
+        /* Too many that were refused for good in a row stop them, but for a trial now and then. */
+        unsigned n_refused;
+        bool broken;
+        int64_t trial_us; /* while broken: when the next one may be sent */
 
         struct pool_totals totals;
 };
@@ -86,6 +106,37 @@ int environment_create(struct pool *p);
 
 /* Destroy it, in whatever state it is; nobody may hold it. */
 void environment_end(struct environment *e);
+
+/* It died, or is given up: whoever has it loses it, and it is destroyed. */
+void environment_lose(struct environment *e, const struct result *why);
+
+/* It has just shown that it works. */
+void environment_works(struct environment *e);
+
+/* It begins to be idle: how much of the extra time will it have? When is it idle for too long? USEC_NEVER for never. */
+void environment_draw_patience(struct environment *e);
+int64_t environment_idle_end(const struct environment *e);
+
+/* When it has to be probed, or USEC_NEVER; do so; stop that. */
+int64_t environment_probe_time(const struct environment *e);
+void environment_probe(struct environment *e);
+void environment_forget_probe(struct environment *e);
+
+/* Give up on probes that take too long; when the next of those that run does. */
+void pool_end_late_probes(struct pool *p, int64_t now);
+int64_t pool_probes_due(const struct pool *p);
+
+/* Something about an idle environment changed: tick in time for it. */
+void pool_look(struct pool *p, const struct environment *e);
+
+/* A create failed, or could not even be sent: the next one has to wait. */
+void pool_put_off_creates(struct pool *p, const struct result *why);
+
+/* How a create ended. From when on the next may be sent, and how many may be on their way at one time. */
+void pool_create_succeeded(struct pool *p);
+void pool_create_failed(struct pool *p, const struct result *r);
+int64_t pool_creates_from(const struct pool *p);
+unsigned pool_creates_most(const struct pool *p);
 
 /* Take a claim out of the line. */
 void claim_leave_line(struct pool *p, struct claim *c);

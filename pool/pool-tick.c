@@ -7,6 +7,8 @@
 
 #include "pool/pool-internal.h"
 
+#include <string.h>
+
 #include "pool/util/log.h"
 
 /* Give up on clean-ups that do not end. They were begun in order, so the first is the oldest. */
@@ -39,17 +41,32 @@ static int64_t tick_old(struct pool *p, int64_t now) {
         return p->look_us;
 }
 
-/* End those that were idle for too long, down to min. The one that is idle longest stands last. */
+/* End those that were idle for too long, down to min, and probe the others. Who is idle longest stands last. */
 static int64_t tick_idle(struct pool *p, int64_t now) {
-        struct environment *e;
+        struct environment *e, *tmp;
 
-        while (p->count[ENVIRONMENT_IDLE] > p->config->min) {
-                e = list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link);
-                if (e->deadline_us > now)
-                        return e->deadline_us;
-                environment_end(e);
+        if (p->idle_look_us > now)
+                return p->idle_look_us;
+        p->idle_look_us = USEC_NEVER;
+        p->held_back = false;
+        list_for_each_reverse_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link) {
+                bool stayed_too_long = environment_idle_end(e) <= now, probe = environment_probe_time(e) <= now;
+
+                if (stayed_too_long && p->count[ENVIRONMENT_IDLE] > p->config->min) {
+                        environment_end(e);
+                        continue;
+                }
+                if (probe && p->n_probing < PROBES_AT_ONCE) {
+                        environment_probe(e);
+                        probe = false;
+                }
+                p->held_back |= stayed_too_long || probe;
+                if (!stayed_too_long)
+                        p->idle_look_us = clock_earlier(p->idle_look_us, environment_idle_end(e));
+                if (!probe)
+                        p->idle_look_us = clock_earlier(p->idle_look_us, environment_probe_time(e));
         }
-        return USEC_NEVER;
+        return p->idle_look_us;
 }
 
 static void tick_grant(struct pool *p) {
@@ -61,7 +78,7 @@ static void tick_grant(struct pool *p) {
                 claim_grant(p, c, e);
 }
 
-/* How many claims, as far as it matters, have waited past their time. They stand first in line. */
+/* How many claims, as far as it matters, have waited past their time, and when the next one has. */
 static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         unsigned n = 0;
         struct claim *c;
@@ -73,18 +90,19 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
                         *next = due;
                         break;
                 }
-                if (++n == CREATES_AT_ONCE)
+                if (++n == p->config->creates)
                         break;
         }
         return n;
 }
 
-static void fail_overdue(struct pool *p, unsigned n) {
+/* Who waited past their time gets nothing. They stand first in line. */
+static void fail_overdue(struct pool *p, int64_t now) {
         struct result why;
+        struct claim *c;
 
-        while (n-- > 0) {
-                struct claim *c = list_first(&p->waiting, struct claim, link);
-
+        while ((c = list_first(&p->waiting, struct claim, link)) &&
+               clock_after(c->since_us, p->config->wait_us) <= now) {
                 result_set(&why, RESULT_TIMEOUT,
                            "waited %lld s for an environment; all %u are in use%s%s; release a lease, or raise max or wait",
                            (long long)(p->config->wait_us / USEC_PER_SEC), (unsigned)p->config->max,
@@ -95,18 +113,37 @@ static void fail_overdue(struct pool *p, unsigned n) {
         }
 }
 
-/* What cannot succeed by trying again is told to everyone who waits for it. */
-static void fail_hopeless(struct pool *p) {
+/* Whether there is an environment that a claim could get without a create. */
+static bool one_may_come_free(const struct pool *p) {
+        const struct config *c = p->config;
+        bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1;
+
+        return p->count[ENVIRONMENT_CREATING] + p->count[ENVIRONMENT_IDLE] > 0 ||
+               (lent_again && p->count[ENVIRONMENT_LEASED] + p->count[ENVIRONMENT_CLEANING] > 0);
+}
+
+/* While creates are stopped, those who wait are told, unless there is something else to wait for. */
+static void fail_hopeless(struct pool *p, int64_t now) {
         struct result why = p->trouble;
         struct claim *c;
 
-        if (why.code != RESULT_INVALID && why.code != RESULT_DENIED)
+        if (!p->broken || p->trial_us <= now || one_may_come_free(p))
                 return;
         while ((c = list_first(&p->waiting, struct claim, link))) {
                 claim_leave_line(p, c);
                 c->events->failed(c, &why);
         }
-        p->trouble.code = RESULT_OK;
+}
+
+static int create_one(struct pool *p) {
+        int r = environment_create(p);
+        struct result why;
+
+        if (r < 0) {
+                result_set(&why, RESULT_FAILED, "environment not created: %s", strerror(-r));
+                pool_put_off_creates(p, &why);
+        }
+        return r;
 }
 
 static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
@@ -132,15 +169,14 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         if (want_warm > warm && room > wanted)
                 wanted += room - wanted < want_warm - warm ? room - wanted : want_warm - warm;
 
-        if (wanted > 0 && p->create_after_us > now)
-                return p->create_after_us;
-        while (wanted-- > 0 && count[ENVIRONMENT_CREATING] < CREATES_AT_ONCE)
-                if (environment_create(p) < 0) {
-                        p->create_after_us = clock_after(now, BACKOFF_MIN_US);
-                        return p->create_after_us;
-                }
-        if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm)
-                p->prewarm = 0; /* asked for once, done once */
+        if (wanted > 0 && pool_creates_from(p) > now)
+                return pool_creates_from(p);
+        for (; wanted > 0 && count[ENVIRONMENT_CREATING] < pool_creates_most(p); wanted--)
+                if (create_one(p) < 0)
+                        return pool_creates_from(p);
+        if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm ||
+            pool_count_all(p) - count[ENVIRONMENT_ENDING] >= max)
+                p->prewarm = 0; /* asked for once, done once, as far as there is room */
         return USEC_NEVER;
 }
 
@@ -166,18 +202,17 @@ int64_t pool_tick(struct pool *p) {
                 return next;
 
         next = clock_earlier(next, pool_tick_list(p, now));
+        pool_end_late_probes(p, now);
         next = clock_earlier(next, tick_old(p, now));
         tick_grant(p);
         p->n_claims_ticked = p->n_claims;
-        fail_hopeless(p);
+        fail_hopeless(p, now);
+        if (!p->config->oversubscribe)
+                fail_overdue(p, now);
         overdue = count_overdue(p, now, &due);
         next = clock_earlier(next, due);
-        if (!p->config->oversubscribe && overdue > 0) {
-                fail_overdue(p, overdue);
-                overdue = 0;
-                next = now; /* there may be more */
-        }
         next = clock_earlier(next, tick_create(p, now, overdue));
         tick_shrink(p);
-        return clock_earlier(next, tick_idle(p, now));
+        next = clock_earlier(next, tick_idle(p, now));
+        return clock_earlier(next, pool_probes_due(p));
 }

@@ -39,6 +39,7 @@ const char *environment_id(const struct environment *e) {
 static void environment_set_state(struct environment *e, enum environment_state state) {
         struct pool *p = e->pool;
 
+        environment_forget_probe(e);
         list_remove(&e->link);
         p->count[e->state]--;
         e->state = state;
@@ -82,32 +83,37 @@ void environment_end(struct environment *e) {
         sandbox_destroy(e->sandbox);
 }
 
-/* Whether its time is over: after the release that brought it here, it is destroyed instead of lent again. */
+/* Whether its time is over: it is destroyed instead of lent again. */
 static bool environment_is_used_up(const struct environment *e) {
         const struct pool *p = e->pool;
         const struct config *c = p->config;
 
         if (p->stopping || e->retire || e->retire_us <= p->clock())
                 return true;
-        if (e->uses == 0)
-                return false;
-        /* More than max exist only until the next one comes free. */
-        return pool_count_all(p) - p->count[ENVIRONMENT_ENDING] > c->max || c->mode == MODE_DIRECT ||
-               c->reset == RESET_ENVIRONMENT || (c->max_uses > 0 && e->uses >= c->max_uses);
+        return e->uses > 0 && (c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
+                               (c->max_uses > 0 && e->uses >= c->max_uses));
+}
+
+/* More than max exist only until the next one comes free. */
+static bool environment_is_one_too_many(const struct environment *e) {
+        const struct pool *p = e->pool;
+
+        return e->uses > 0 && pool_count_all(p) - p->count[ENVIRONMENT_ENDING] > p->config->max;
 }
 
 /* Lend it again, or not. */
 static void environment_settle(struct environment *e) {
         struct pool *p = e->pool;
 
-        if (environment_is_used_up(e)) {
+        if (environment_is_used_up(e) || environment_is_one_too_many(e)) {
                 environment_end(e);
                 return;
         }
-        e->deadline_us = p->config->idle_timeout_us ? clock_after(p->clock(), p->config->idle_timeout_us) : USEC_NEVER;
         if (e->retire_us < p->look_us)
                 p->look_us = e->retire_us;
         environment_set_state(e, ENVIRONMENT_IDLE);
+        environment_draw_patience(e);
+        pool_look(p, e);
 }
 
 /*
@@ -126,11 +132,12 @@ static int64_t environment_retire_time(const struct environment *e) {
         return end - c->min_life_us > half ? end - c->min_life_us : half;
 }
 
-static void environment_lose(struct environment *e, const struct result *why) {
+void environment_lose(struct environment *e, const struct result *why) {
         struct claim *c = e->claim;
 
         e->pool->totals.died++;
         log_warning("environment=%s lease=%s: lost: %s", e->sandbox->id, c ? c->name : "-", why->text);
+        event_emit(e->pool->events, "environment", e->sandbox->id, "lost", c ? c->name : NULL, why->text);
         if (c) {
                 /* The lease hears of it first: it cancels its job, so that nothing runs when the end comes. */
                 e->claim = NULL;
@@ -143,7 +150,7 @@ static void environment_lose(struct environment *e, const struct result *why) {
 
 /* What the last lease left goes, and then it is lent again. */
 static void environment_clean(struct environment *e) {
-        if (environment_is_used_up(e) || sandbox_clean(e->sandbox, e->workdir) < 0) {
+        if (environment_is_used_up(e) || environment_is_one_too_many(e) || sandbox_clean(e->sandbox, e->workdir) < 0) {
                 environment_end(e);
                 return;
         }
@@ -158,6 +165,7 @@ static void on_adopted(struct environment *e, const struct result *r) {
                 return;
         }
         e->pool->totals.adopted++;
+        environment_works(e);
         e->retire_us = environment_retire_time(e);
         log_info("environment=%s lease=%s: taken back", e->sandbox->id, e->claim ? e->claim->name : "-");
         event_emit(e->pool->events, "environment", e->sandbox->id, "adopted", e->claim ? e->claim->name : NULL, NULL);
@@ -178,23 +186,17 @@ static void on_created(void *owner, const struct result *r) {
                 return;
         }
         if (result_ok(r)) {
-                p->totals.created++;
-                p->trouble.code = RESULT_OK;
-                p->backoff_us = 0;
+                pool_create_succeeded(p);
                 e->created_us = p->clock();
                 e->retire_us = environment_retire_time(e);
+                environment_works(e);
                 (void)environment_write(e); /* else the next run finds it by its nonce, and ends it */
                 environment_settle(e);
                 return;
         }
-        p->totals.create_failures++;
-        p->trouble = *r;
-        p->backoff_us = p->backoff_us ? p->backoff_us * 2 : BACKOFF_MIN_US;
-        if (p->backoff_us > BACKOFF_MAX_US)
-                p->backoff_us = BACKOFF_MAX_US;
-        p->create_after_us = clock_after(p->clock(), p->backoff_us);
         log_warning("environment: create failed: %s", r->text);
         event_emit(p->events, "environment", e->sandbox->id, "create-failed", NULL, r->text);
+        pool_create_failed(p, r);
         environment_end(e);
 }
 
@@ -211,6 +213,7 @@ static void on_cleaned(void *owner, const struct result *r) {
                 return; /* given up meanwhile */
         if (result_ok(r)) {
                 e->pool->totals.cleaned++;
+                environment_works(e);
                 free(TAKE_PTR(e->workdir));
                 (void)environment_write(e); /* else it is cleaned once more */
                 environment_settle(e);
@@ -252,6 +255,7 @@ struct environment *environment_new(struct pool *p, const char *nonce) {
         if (!e)
                 return NULL;
         list_init(&e->link);
+        list_init(&e->probing);
         e->pool = p;
         e->created_us = p->clock();
         e->retire_us = USEC_NEVER;
@@ -292,7 +296,6 @@ int environment_create(struct pool *p) {
                         (void)journal_drop_environment(p->journal, e->nonce);
         }
         if (r < 0) {
-                result_set(&p->trouble, RESULT_FAILED, "no environment can be created: %s", strerror(-r));
                 environment_free(e);
                 return r;
         }
@@ -303,7 +306,7 @@ int environment_create(struct pool *p) {
 }
 
 int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
-             struct journal *journal, int64_t (*clock)(void)) {
+             struct journal *journal, int64_t (*clock)(void), uint64_t seed) {
         struct pool *p = calloc(1, sizeof(*p));
 
         if (!p)
@@ -313,8 +316,10 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
         p->events = events;
         p->journal = journal;
         p->clock = clock;
-        p->look_us = p->list_us = USEC_NEVER;
+        p->random = seed;
+        p->look_us = p->idle_look_us = p->list_us = USEC_NEVER;
         list_init(&p->waiting);
+        list_init(&p->probing);
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 list_init(&p->environments[i]);
         *out = p;
@@ -426,6 +431,27 @@ void pool_recycle(struct pool *p) {
                 e->retire = true;
         list_for_each_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link)
                 environment_end(e);
+        pool_retry(p);
+}
+
+void pool_look(struct pool *p, const struct environment *e) {
+        int64_t next = clock_earlier(environment_idle_end(e), environment_probe_time(e));
+
+        /* There may be room for those that were held back now. */
+        p->idle_look_us = p->held_back ? p->clock() : clock_earlier(p->idle_look_us, next);
+}
+
+void pool_config_changed(struct pool *p) {
+        static const enum environment_state live[] = { ENVIRONMENT_IDLE, ENVIRONMENT_LEASED, ENVIRONMENT_CLEANING };
+        struct environment *e, *tmp;
+
+        for (size_t i = 0; i < sizeof(live) / sizeof(live[0]); i++)
+                list_for_each (e, &p->environments[live[i]], link)
+                        e->retire_us = environment_retire_time(e);
+        list_for_each_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link)
+                if (environment_is_used_up(e))
+                        environment_end(e);
+        p->look_us = p->idle_look_us = p->clock();
 }
 
 int pool_write(struct pool *p) {

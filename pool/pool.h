@@ -80,10 +80,10 @@ struct pool_totals {
 
 /*
  * @backend, @config, @events and @journal (which may be NULL) are borrowed and outlive the pool; @clock gives the
- * time, in microseconds.
+ * time, in microseconds. All jitter is drawn from @seed: the same seed and the same events give the same pool.
  */
 int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
-             struct journal *journal, int64_t (*clock)(void));
+             struct journal *journal, int64_t (*clock)(void), uint64_t seed);
 
 /* Only after pool_is_empty(). NULL is fine. */
 void pool_free(struct pool *p);
@@ -111,8 +111,14 @@ int64_t pool_tick(struct pool *p);
 /* Keep @n idle environments ready, beyond config's min; at most max. */
 void pool_prewarm(struct pool *p, unsigned n);
 
-/* Replace every environment: idle ones now, leased ones when released. */
+/* Replace every environment: idle ones now, leased ones when released. Creates are tried at once. */
 void pool_recycle(struct pool *p);
+
+/* Forget that creates failed: try at once. */
+void pool_retry(struct pool *p);
+
+/* The configuration was changed: let it count for the environments that are there, too. */
+void pool_config_changed(struct pool *p);
 
 /* Write down every environment. 0 or -errno. */
 int pool_write(struct pool *p);

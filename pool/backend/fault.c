@@ -8,11 +8,13 @@
 
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
+#include "pool/util/random.h"
 
 #define DELAY_MAX_MS 50
 
 enum kind {
         FAULT_CREATE,
+        FAULT_REFUSE,
         FAULT_CLEAN,
         FAULT_IDLE,
         FAULT_DEATH,
@@ -20,7 +22,7 @@ enum kind {
         N_KINDS,
 };
 
-static const char *const kind_names[N_KINDS] = { "create", "clean", "idle", "death", "delay" };
+static const char *const kind_names[N_KINDS] = { "create", "refuse", "clean", "idle", "death", "delay" };
 
 struct fault {
         struct backend backend;
@@ -51,22 +53,13 @@ static struct fault *fault_of(struct backend *b) {
         return container_of(b, struct fault, backend);
 }
 
-/* splitmix64: small, and the same everywhere. */
-static uint64_t draw(struct fault *f) {
-        uint64_t z = f->random += UINT64_C(0x9e3779b97f4a7c15);
-
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        return z ^ z >> 31;
-}
-
 static bool strikes(struct fault *f, enum kind kind) {
         /* Drawn in any case, so that one rate does not move the others' faults. */
-        return (double)(draw(f) >> 11) * 0x1.0p-53 < f->rate[kind];
+        return (double)(random_next(&f->random) >> 11) * 0x1.0p-53 < f->rate[kind];
 }
 
 static uint64_t delay_ms(struct fault *f) {
-        uint64_t ms = draw(f) % DELAY_MAX_MS;
+        uint64_t ms = random_below(&f->random, DELAY_MAX_MS);
 
         return strikes(f, FAULT_DELAY) ? ms : 0;
 }
@@ -160,14 +153,16 @@ static const struct sandbox_events inner_sandbox_events = {
 
 /* @ticket: of one to be adopted, else NULL. */
 static int make_sandbox(struct fault *f, const char *nonce, const char *ticket, struct sandbox **out) {
+        bool fails = !ticket && strikes(f, FAULT_CREATE), refused = !ticket && strikes(f, FAULT_REFUSE);
         struct fault_sandbox *s = calloc(1, sizeof(*s));
         int r;
 
         if (!s)
                 return -ENOMEM;
-        if (!ticket && strikes(f, FAULT_CREATE)) {
+        if (fails || refused) {
                 snprintf(s->sandbox.id, sizeof(s->sandbox.id), "fault");
-                result_set(&s->result, RESULT_FAILED, "injected fault: create failed");
+                result_set(&s->result, refused ? RESULT_INVALID : RESULT_FAILED, "injected fault: create %s",
+                           refused ? "refused" : "failed");
         } else {
                 r = ticket ? sandbox_adopt(f->inner, nonce, ticket, &inner_sandbox_events, s, &s->inner)
                            : sandbox_create(f->inner, nonce, &inner_sandbox_events, s, &s->inner);
@@ -406,7 +401,7 @@ static int parse_rates(struct fault *f, char *rates, struct result *why) {
                                 colon[-1] = ':';
                         result_set(why, RESULT_INVALID,
                                    "option fault: \"%s\": expected KIND:RATE, joined by +, with KIND one of create, "
-                                   "clean, idle, death, delay, and RATE from 0 to 1",
+                                   "refuse, clean, idle, death, delay, and RATE from 0 to 1",
                                    one);
                         return -EINVAL;
                 }

@@ -7,7 +7,8 @@
  * The same seed and the same calls give the same faults. Kinds, each with a
  * rate from 0 to 1:
  *
- *   create   a create fails
+ *   create   a create fails, and the next may not
+ *   refuse   a create is refused, as one that fails again however often it is tried
  *   clean    a clean-up fails
  *   idle     a sandbox dies instead of being cleaned
  *   death    a sandbox dies when a command is to run in it

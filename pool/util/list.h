@@ -73,7 +73,14 @@ static inline void list_move_all(struct list *to, struct list *from) {
         for (i = container_of((list)->next, __typeof__(*i), member); &i->member != (list);  \
              i = container_of(i->member.next, __typeof__(*i), member))
 
-/* As above; the body may take @i out of the list, and free it. */
+/* The other way round; the body may take @i out of the list, and free it. */
+#define list_for_each_reverse_safe(i, tmp, list, member)                                    \
+        for (i = container_of((list)->prev, __typeof__(*i), member),                        \
+            tmp = container_of(i->member.prev, __typeof__(*i), member);                     \
+             &i->member != (list);                                                          \
+             i = tmp, tmp = container_of(i->member.prev, __typeof__(*i), member))
+
+/* From the first on; the body may take @i out of the list, and free it. */
 #define list_for_each_safe(i, tmp, list, member)                                            \
         for (i = container_of((list)->next, __typeof__(*i), member),                        \
             tmp = container_of(i->member.next, __typeof__(*i), member);                     \

@@ -162,6 +162,80 @@ def test_creation_that_fails(mount, faults):
     assert 1 <= mp.stats()["environments_create_failures_total"] <= 10
 
 
+def test_creation_that_is_refused(mount):
+    """Nothing to wait for: the lease fails, and so do those that come; nobody goes on asking."""
+    mp = mount(fault="refuse:1", wait="600")
+    lease = mp.lease()
+    lease.submit("echo never")
+    fails(errno.EINVAL, lease.read, "environment")
+    fails(errno.EIO, lease.read, "exit_code")
+    assert "create refused; tried again after 30 s" in lease.read("error")
+    assert mp.stats()["environments_create_failures_total"] == 3
+    other = mp.lease("other")
+    fails(errno.EINVAL, other.read, "environment")
+    assert mp.stats()["environments_create_failures_total"] == 3
+    assert "trouble: injected fault: create refused" in (mp / ".pool/status").read_text()
+    mp.ctl("resume")
+    other.write("ctl", "renew\n")
+    fails(errno.EINVAL, other.read, "environment")
+    assert mp.stats()["environments_create_failures_total"] == 6
+    events = mp.sh("timeout 0.1 cat .pool/events", check=False).stdout
+    assert events.count("creates-stopped") == 2 and events.count("creates-resumed") == 1
+
+
+def test_refused_now_and_then(mount):
+    """One refusal is no reason to give up."""
+    mp = mount(max=1, fault="refuse:0.4", fault_seed=11)  # it strikes the first create only
+    lease = mp.lease()
+    assert lease.run("echo after all") == ("after all\n", 0)
+    assert mp.stats()["environments_create_failures_total"] == 1
+
+
+@pytest.mark.local
+@pytest.mark.exact
+def test_idle_environment_hangs(mount):
+    """Nothing but a probe can tell; then another takes its place."""
+    mp = mount(max=2, min=1, keepalive="0.2", probe_timeout="0.5")
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    mp.until_settled()
+    tree = list(processes.descendants(mp.pid))
+    mp.murder(tree, signal.SIGSTOP)
+    mp.until(lambda: mp.stats()["environments_died_total"] == 1)
+    assert mp.lease().run("echo another") == ("another\n", 0)
+    mp.until_settled()
+    assert not set(tree) & set(processes.descendants(mp.pid))
+    assert sum("probe failed: no end in time" in line for line in mp.lines) == 2
+    assert any("does not work any more" in line for line in mp.lines)
+
+
+@pytest.mark.exact
+def test_probes_are_in_nobodys_way(mount):
+    """Whatever a probe is at when its environment is lent or ended."""
+    mp = mount(max=2, keepalive="0.001")
+    for i in range(20):
+        lease = mp.lease(f"t{i}")
+        assert lease.run("ls -A; echo hi > file; cat file") == ("hi\n", 0)
+        lease.release()
+        mp.until(lambda: mp.environments()["idle"] > 0)
+    mp.ctl("recycle")
+    mp.until(lambda: sum(mp.environments().values()) == 0)
+    stats = mp.stats()
+    assert stats["environments_died_total"] == 0 and stats["environments_clean_failures_total"] == 0
+    assert stats["leases_granted_total"] == 20
+
+
+@pytest.mark.exact
+def test_idle_environment_is_probed(mount):
+    """Over this backend probes succeed; they do not keep it from its end."""
+    mp = mount(max=1, keepalive="0.1", idle_timeout="1.5")
+    mp.ctl("prewarm 1")
+    mp.until(lambda: mp.stats()["environments_destroyed_total"] == 1)
+    assert mp.stats()["environments_died_total"] == 0
+    assert not any("probe failed" in line for line in mp.lines)
+    if mp.settings.simulator:
+        assert len(mp.settings.simulator.stats()["execs"]) > 3
+
+
 def test_death_at_the_start_of_a_job(mount):
     mp = mount(fault="death:1")
     lease = mp.lease()

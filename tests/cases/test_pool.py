@@ -2,6 +2,7 @@
 """The pool: how many environments there are, who gets them when, and what .pool/ctl does."""
 
 import errno
+import json
 import os
 import threading
 
@@ -9,6 +10,10 @@ import pytest
 
 from harness import seconds
 from test_lease import fails
+
+
+SETTINGS = {"max": 3, "min": 1, "wait": 2.5, "oversubscribe": False, "creates": 7, "max_uses": 9, "idle_timeout": 0,
+            "keepalive": 0, "probe_timeout": 0.5, "max_lifetime": 3600, "min_life": 30}
 
 
 def held(mp):
@@ -260,15 +265,59 @@ def test_recycle(mp):
     assert not new & {old, idle}
 
 
+def test_options_by_ctl(mp):
+    """Each says where its value came from; a value that does not fit is refused in the option's own words."""
+    for name, value in SETTINGS.items():
+        mp.ctl(f"{name} {'no' if value is False else value}")
+    config = json.loads((mp / ".pool/config").read_text())
+    assert {name: config[name] for name in SETTINGS} == \
+        {name: {"value": value, "source": "ctl"} for name, value in SETTINGS.items()}
+    assert config["history"]["source"] == "default"
+    for line, words in (("max 0", "option max=0: expected a whole number from 1 to 100000"),
+                        ("min 4", "option min=4: more than max=3"),
+                        ("probe_timeout 0.01", "option probe_timeout=0.01: expected seconds, at least 0.1")):
+        fails(errno.EINVAL, mp.ctl, line)
+        assert any(words in one for one in mp.lines)
+    assert json.loads((mp / ".pool/config").read_text()) == config
+
+
+def test_wait_by_ctl(mount):
+    """It counts for who waits already."""
+    mp = mount(max=1, oversubscribe=False)
+    mp.lease("first").read("environment")
+    lease = mp.lease()
+    assert lease.status()["state"] == "waiting"
+    mp.ctl("wait 0")
+    fails(errno.ETIMEDOUT, lease.read, "environment")
+    mp.ctl("oversubscribe yes")
+    lease.write("ctl", "renew\n")
+    lease.read("environment")
+
+
+@pytest.mark.exact
+def test_idle_timeout(mount):
+    """What is idle for too long ends, down to min; a new idle_timeout counts for what is idle now."""
+    mp = mount(max=3)
+    mp.ctl("prewarm 3")
+    mp.until(lambda: mp.environments()["idle"] == 3)
+    mp.ctl("min 1")
+    mp.ctl("idle_timeout 0.1")
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    mp.until_settled()
+    assert len(mp.sandboxes()) == 1
+
+
 def test_bad_words_in_ctl(mp):
     for line in ("nonsense", "max", "max x", "max -1", "max 0", "min x", "drain now", "resume 1", "recycle 1", "prewarm",
-                 "prewarm -1", "max 1 2", "max 99999999999999999999"):
+                 "prewarm -1", "max 1 2", "max 99999999999999999999", "wait", "wait soon", "oversubscribe", "oversubscribe 2",
+                 "creates 0", "creates 1001", "probe_timeout 0", "keepalive -1", "idle_timeout=5", "mode direct",
+                 "image debian", "token_secret x"):
         fails(errno.EINVAL, mp.ctl, line)
     done = mp.sh("echo frobnicate > .pool/ctl", check=False)
     assert done.returncode == 1 and "Invalid argument" in done.stderr
     assert any("frobnicate" in line for line in mp.lines)
     assert {line.split()[0] for line in (mp / ".pool/ctl").read_text().splitlines()} == \
-        {"prewarm", "max", "min", "drain", "resume", "recycle"}
+        {"prewarm", "drain", "resume", "recycle", *SETTINGS}
     assert mp.lease().run("echo fine") == ("fine\n", 0)
 
 

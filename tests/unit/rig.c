@@ -16,7 +16,7 @@ void rig_start(void) {
         rig.dir = check_dir_make();
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         CHECK_INT(event_ring_new(&rig.events), 0);
-        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, NULL, sim_clock), 0);
+        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, NULL, sim_clock, 1), 0);
         CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, NULL, rig.dir.fd, sim_clock), 0);
 }
 

@@ -66,7 +66,7 @@ static void on_created(struct timer *t) {
         sim_trace("%s created: %s", s->sandbox.id, result_code_name(r.code));
         if (result_ok(&r)) {
                 b->totals.created++;
-                s->made_us = sim.now_us;
+                s->made_us = s->idle_since_us = s->checked_us = sim.now_us;
                 if (sim_chance(b->rates.expires))
                         s->sandbox.expires_us = sim.now_us + 1 + (int64_t)sim_below(3600 * USEC_PER_SEC);
                 if (sim_chance(b->rates.dies))
@@ -130,9 +130,12 @@ static void op_destroy(struct sandbox *sandbox) {
 
         SIM_CHECK(!s->destroyed.place, "%s is destroyed twice", sandbox->id);
         SIM_CHECK(!s->exec, "%s is destroyed under a job", sandbox->id);
+        SIM_CHECK(!s->probe, "%s is destroyed under a probe", sandbox->id);
         sim_trace("%s ending%s", sandbox->id, s->tenant ? ", not clean" : "");
         if (s->cleaned.place && !s->dead && b->hooks && b->hooks->giving_up_clean)
                 b->hooks->giving_up_clean(s);
+        if (b->hooks && b->hooks->destroying)
+                b->hooks->destroying(s);
         timer_cancel(&s->created);
         timer_cancel(&s->died);
         /* Its answer may still come: nobody may listen any more. */
@@ -154,6 +157,8 @@ static void on_cleaned(struct timer *t) {
         if (result_ok(&r)) {
                 s->tenant = 0;
                 s->workdir_made = false;
+                s->bad_probes = 0;
+                s->idle_since_us = s->checked_us = sim.now_us;
         } else {
                 s->clean_failed = true;
         }
@@ -169,12 +174,13 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
         struct sim_backend *b = backend_of(s);
         int64_t delay = any_delay(b);
 
-        SIM_CHECK(!s->exec, "%s is cleaned under a job", sandbox->id);
+        SIM_CHECK(!s->exec && !s->probe, "%s is cleaned under a job", sandbox->id);
         SIM_CHECK(!s->clean_failed, "%s is cleaned again after that failed", sandbox->id);
         SIM_CHECK(!s->tenant || !strcmp(workdir, s->workdir), "%s: %s is cleaned away, %s was used", sandbox->id,
                   workdir, s->workdir);
         if (sim_chance(b->rates.clean_refused)) {
                 sim_trace("%s clean refused", sandbox->id);
+                s->clean_refused = true;
                 return -EIO;
         }
         if (sim_chance(b->rates.clean_hangs))
@@ -265,6 +271,71 @@ static void draw_fate(struct sim_exec *x) {
                 x->code = sim_chance(200) ? 128 + 1 + (int)sim_below(31) : 1 + (int)sim_below(2);
 }
 
+/* probes */
+
+static void on_probed(struct timer *t) {
+        struct sim_probe *x = container_of(t, struct sim_probe, timer);
+        struct sim_sandbox *s = x->sandbox;
+        struct sim_backend *b = backend_of(s);
+        bool good = !sim_chance(b->rates.probe_fails);
+        int code = good || sim_chance(500) ? 0 : 1;
+        struct result r = {};
+
+        if (!good && code == 0)
+                result_set(&r, RESULT_FAILED, "probe: did not start");
+        sim_trace("%s probed: %s", s->sandbox.id, good ? "good" : "bad");
+        s->probe = NULL;
+        s->bad_probes = good ? 0 : s->bad_probes + 1;
+        if (good)
+                s->checked_us = sim.now_us;
+        if (b->hooks && b->hooks->probed)
+                b->hooks->probed(s, good);
+        exec_ended(&x->exec, &r, code);
+        free(x);
+}
+
+static int start_probe(struct sim_sandbox *s, const struct exec_spec *spec, struct exec **out) {
+        struct sim_backend *b = backend_of(s);
+        char command[16] = "";
+
+        blob_read(spec->command, 0, command, sizeof(command) - 1);
+        SIM_CHECK(!s->exec && !s->probe, "%s is probed while something runs in it", s->sandbox.id);
+        SIM_CHECK(!strcmp(command, "true") && !*spec->cwd && !spec->fresh && !spec->input && !spec->resume &&
+                          strlen(spec->id) == UUID_SIZE - 1,
+                  "%s is probed by \"%s\"", s->sandbox.id, command);
+        if (!sim_chance(b->rates.probe_refused)) {
+                s->probe = calloc(1, sizeof(*s->probe));
+                if (!s->probe)
+                        return -ENOMEM;
+                s->probe->sandbox = s;
+                s->probe->begun_us = sim.now_us;
+                if (!sim_chance(b->rates.probe_hangs))
+                        timer_arm(&s->probe->timer, any_delay(b), on_probed);
+                b->totals.probes++;
+        }
+        sim_trace("%s probe %s", s->sandbox.id, s->probe ? "begins" : "refused");
+        if (b->hooks && b->hooks->probing)
+                b->hooks->probing(s);
+        if (!s->probe) {
+                s->bad_probes = 0;
+                s->checked_us = sim.now_us;
+                return -EMFILE;
+        }
+        *out = &s->probe->exec;
+        return 0;
+}
+
+static void cancel_probe(struct sim_sandbox *s) {
+        struct sim_backend *b = backend_of(s);
+
+        sim_trace("%s probe is left alone", s->sandbox.id);
+        if (b->hooks && b->hooks->dropping_probe)
+                b->hooks->dropping_probe(s);
+        timer_cancel(&s->probe->timer);
+        free(s->probe);
+        s->probe = NULL;
+}
+
 static int op_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
         struct sim_sandbox *s = container_of(sandbox, struct sim_sandbox, sandbox);
         struct sim_backend *b = backend_of(s);
@@ -272,6 +343,9 @@ static int op_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct
         uint64_t instance, serial;
         uint32_t number;
 
+        if (!strcmp(spec->workdir, "/"))
+                return start_probe(s, spec, out);
+        SIM_CHECK(!s->probe, "%s gets job %s beside a probe", sandbox->id, spec->id);
         SIM_CHECK(exec_id_parse(spec->id, &instance, &serial, &number) == 0, "exec id \"%s\"", spec->id);
         SIM_CHECK(!s->exec, "%s gets job %s while another runs", sandbox->id, spec->id);
         SIM_CHECK(!s->clean_failed, "%s gets job %s after a failed clean-up", sandbox->id, spec->id);
@@ -327,8 +401,13 @@ static void op_exec_signal(struct exec *exec, int signo) {
 }
 
 static void op_exec_cancel(struct exec *exec) {
+        struct sim_sandbox *s = container_of(exec->sandbox, struct sim_sandbox, sandbox);
         struct sim_exec *x = container_of(exec, struct sim_exec, exec);
 
+        if (s->probe && exec == &s->probe->exec) {
+                cancel_probe(s);
+                return;
+        }
         sim_trace("%s job %" PRIu64 ".%" PRIu32 " is left alone", x->sandbox->sandbox.id, x->serial, x->number);
         if (backend_of(x->sandbox)->hooks && backend_of(x->sandbox)->hooks->cancelling)
                 backend_of(x->sandbox)->hooks->cancelling(x);

@@ -25,6 +25,7 @@ struct sim_rates {
         unsigned expires; /* has an end set by the provider */
         unsigned clean_refused, clean_fails, clean_hangs;
         unsigned destroy_slow, destroy_fails;
+        unsigned probe_refused, probe_fails, probe_hangs;
         unsigned exec_refused, exec_fails, exec_lost, exec_hangs, exec_ignores_kill, exec_prints, exec_codes;
         int64_t delay_max_us; /* of any answer that is not slow */
         int64_t life_max_us;  /* until a sandbox that dies does */
@@ -43,9 +44,16 @@ struct sim_sandbox {
         bool workdir_made;
         int64_t clean_since_us;
         struct sim_exec *exec;
+        struct sim_probe *probe;
         unsigned n_lent; /* for hooks */
         int64_t made_us;
         bool lent, retired; /* for hooks: a lease had it; it was there when the pool was recycled */
+        bool condemned;     /* likewise: a lease gave it up */
+        bool clean_refused; /* for hooks */
+        int64_t idle_since_us; /* for hooks: since nobody has it */
+        int64_t checked_us;    /* when it showed that it works */
+        unsigned bad_probes;   /* in a row, by now */
+        bool cut;              /* for hooks: the newest probe was cancelled before its time was up */
 };
 
 struct sim_exec {
@@ -64,6 +72,15 @@ struct sim_exec {
         int code;
 };
 
+/* An exec that is no lease's: whether the sandbox still works. */
+struct sim_probe {
+        struct exec exec; /* first */
+        struct sim_sandbox *sandbox;
+        struct timer timer;
+        int64_t begun_us;
+        int64_t timeout_us; /* for hooks */
+};
+
 /* Told of what happens, before the core is; any may be NULL. */
 struct sim_hooks {
         void (*creating)(bool refused);
@@ -75,12 +92,16 @@ struct sim_hooks {
         void (*killing)(struct sim_exec *x);
         void (*ending)(struct sim_exec *x, const struct result *r, int code);
         void (*cancelling)(struct sim_exec *x);
+        void (*destroying)(struct sim_sandbox *s);
+        void (*probing)(struct sim_sandbox *s); /* its probe is NULL when it is refused */
+        void (*probed)(struct sim_sandbox *s, bool good);
+        void (*dropping_probe)(struct sim_sandbox *s);
 };
 
 /* Counts since the start. */
 struct sim_totals {
         uint64_t creates, created, create_failures, destroyed, destroy_failures, died;
-        uint64_t cleaned, clean_failures, cleans_given_up, execs;
+        uint64_t cleaned, clean_failures, cleans_given_up, execs, probes;
 };
 
 struct sim_backend {

@@ -81,6 +81,11 @@ static void on_drop_lease(struct timer *t) {
 }
 
 static void lease_gone(struct model_lease *m) {
+        struct sim_sandbox *s;
+
+        list_for_each (s, &model.backend.sandboxes, link)
+                if (s->number == m->sandbox)
+                        s->idle_since_us = sim.now_us;
         SIM_CHECK(m->seen == LEASE_RELEASED, "lease %s was not told of its release", m->name);
         list_remove(&m->link);
         list_add_tail(&model.gone, &m->link);
@@ -218,4 +223,5 @@ void model_recycle(void) {
         list_for_each (s, &model.backend.sandboxes, link)
                 s->retired |= s->sandbox.state == SANDBOX_LIVE;
         pool_recycle(model.pool);
+        model_resume();
 }

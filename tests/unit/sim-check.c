@@ -15,6 +15,25 @@ static unsigned min_of(unsigned a, unsigned b) {
 
 /* the core's list of environments is the provider's */
 
+static int64_t next_tick_us; /* what the tick said */
+
+/* Not for too long, and probed in time. */
+static void check_idle(const struct sim_sandbox *s) {
+        const struct config *c = &model.config;
+        int64_t end = clock_after(s->idle_since_us, c->idle_timeout_us + c->idle_timeout_us / 10);
+        int64_t probe = s->bad_probes == 1 ? 0 : clock_after(s->checked_us, c->keepalive_us);
+        int64_t probe_end = s->probe ? clock_after(s->probe->begun_us, s->probe->timeout_us) : USEC_NEVER;
+
+        SIM_CHECK(!c->idle_timeout_us || pool_count(model.pool, ENVIRONMENT_IDLE) <= c->min ||
+                          (end > sim.now_us && end >= next_tick_us),
+                  "%s is idle for too long", s->sandbox.id);
+        SIM_CHECK(s->probe || !c->keepalive_us || model.n_probing == PROBES_AT_ONCE ||
+                          (probe > sim.now_us && probe >= next_tick_us),
+                  "%s is not probed in time", s->sandbox.id);
+        SIM_CHECK(probe_end > sim.now_us && probe_end >= next_tick_us, "%s is probed for too long", s->sandbox.id);
+        SIM_CHECK(s->probe || !s->cut, "a probe of %s was cut short for nothing", s->sandbox.id);
+}
+
 struct listing {
         unsigned n[ENVIRONMENT_N_STATES];
 };
@@ -45,10 +64,12 @@ static void check_environment(void *data, const struct environment_info *info) {
                   "%s is cleaned for too long", info->id);
         SIM_CHECK(info->state != ENVIRONMENT_IDLE || model.stopping || info->retire_us > sim.now_us,
                   "%s is idle and too old to be lent", info->id);
-        SIM_CHECK(info->state != ENVIRONMENT_IDLE || model.stopping || !model.config.idle_timeout_us ||
-                          pool_count(model.pool, ENVIRONMENT_IDLE) <= model.config.min ||
-                          clock_after(info->since_us, model.config.idle_timeout_us) > sim.now_us,
-                  "%s is idle for too long", info->id);
+        SIM_CHECK(s->bad_probes < 2 || info->state == ENVIRONMENT_ENDING, "%s failed two probes and is %s", info->id,
+                  environment_state_name(info->state));
+        if (info->state == ENVIRONMENT_IDLE && !model.stopping)
+                check_idle(s);
+        else
+                SIM_CHECK(!s->probe, "%s has a probe and is %s", info->id, environment_state_name(info->state));
         listing->n[info->state]++;
 }
 
@@ -167,10 +188,9 @@ static void check_progress(int64_t next_us) {
         SIM_CHECK(c->mode == MODE_DIRECT ? idle <= c->max : idle == 0 || alive <= c->max,
                   "%u environments live, %u of them idle, max is %" PRIu64, alive, idle, c->max);
         SIM_CHECK(overdue == 0 || c->oversubscribe, "%u leases wait longer than they may", overdue);
-        SIM_CHECK(waiting == 0 || model.outcome_turn != sim.turn ||
-                          (model.outcome != RESULT_INVALID && model.outcome != RESULT_DENIED),
+        SIM_CHECK(waiting == 0 || !model.broken || model.trial_us <= sim.now_us || model_one_may_come_free(),
                   "%u leases wait and were not told that it is hopeless", waiting);
-        SIM_CHECK(overdue >= CREATES_AT_ONCE || next_us <= first_due,
+        SIM_CHECK(overdue >= c->creates || next_us <= first_due,
                   "nobody looks when the first waiting lease's time is up");
 
         room = c->mode == MODE_DIRECT ? UINT32_MAX / 2 : all < c->max ? (unsigned)c->max - all : 0;
@@ -179,12 +199,12 @@ static void check_progress(int64_t next_us) {
                 wanted = overdue;
         if (waiting == 0 && idle + pool_count(p, ENVIRONMENT_CLEANING) < c->min)
                 wanted = min_of(c->min - idle - pool_count(p, ENVIRONMENT_CLEANING), creating + room);
-        SIM_CHECK(creating >= min_of(wanted, CREATES_AT_ONCE) || next_us <= model.last_trouble_us + BACKOFF_MAX_US,
+        SIM_CHECK(creating >= min_of(wanted, model.broken ? 1 : c->creates) || next_us <= model_creates_by(),
                   "%u leases wait, %u overdue, room for %u, %u creating, and nothing is due", waiting, overdue, room,
                   creating);
 
         /* Asked for once, done once; while creates have to wait it may be done later. */
-        if (idle + creating >= model.prewarm && model.last_trouble_us + BACKOFF_MAX_US < sim.now_us)
+        if (idle + creating >= model.prewarm && model_creates_by() < sim.now_us)
                 model.prewarm = 0;
 }
 
@@ -197,7 +217,7 @@ static void check_totals(void) {
         SAME(core->create_failures, own->create_failures);
         SAME(core->destroyed, own->destroyed);
         SAME(core->destroy_failures, own->destroy_failures);
-        SAME(core->died, own->died + model.n_condemned);
+        SAME(core->died, own->died + model.n_condemned + model.n_probed_out);
         SAME(core->granted, model.n_granted);
         SAME(core->cleaned, own->cleaned);
         SAME(core->clean_failures, own->clean_failures + own->cleans_given_up);
@@ -207,6 +227,7 @@ static void check_totals(void) {
 }
 
 void check_all(int64_t next_us) {
+        next_tick_us = next_us;
         check_environments();
         check_leases();
         check_progress(next_us);

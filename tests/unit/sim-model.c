@@ -40,15 +40,27 @@ void model_jobs_must_end(struct model_lease *m, enum result_code code, bool queu
                         model_job_must_end(j, code, 0);
 }
 
-static bool is_hopeless_now(enum result_code code) {
-        return (code == RESULT_INVALID || code == RESULT_DENIED) && model.hopeless_turn[code] == sim.turn;
+bool model_one_may_come_free(void) {
+        struct pool *p = model.pool;
+        unsigned n = pool_count(p, ENVIRONMENT_CREATING) + pool_count(p, ENVIRONMENT_IDLE);
+
+        if (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR && model.config.max_uses != 1)
+                n += pool_count(p, ENVIRONMENT_LEASED) + pool_count(p, ENVIRONMENT_CLEANING);
+        return n > 0;
+}
+
+int64_t model_creates_by(void) {
+        int64_t by = model.failed_us + model.backoff_us;
+
+        return model.broken && model.trial_us > by ? model.trial_us : by;
 }
 
 /* Whether a lease that waits may fail now, this way. */
 static bool may_fail(const struct model_lease *m, enum result_code code) {
-        if (code == RESULT_TIMEOUT)
-                return !model.config.oversubscribe && clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
-        return is_hopeless_now(code);
+        if (model.broken && sim.now_us < model.trial_us && !model_one_may_come_free())
+                return true;
+        return code == RESULT_TIMEOUT && !model.config.oversubscribe &&
+               clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
 }
 
 /* An end that no user and no provider brought about: the core has to have had a reason. */
@@ -151,6 +163,13 @@ void model_read(struct model_job *j) {
 
 /* what the provider does */
 
+static void back_off(void) {
+        model.failed_us = sim.now_us;
+        model.backoff_us = model.backoff_us ? model.backoff_us * 2 : BACKOFF_MIN_US;
+        if (model.backoff_us > BACKOFF_MAX_US)
+                model.backoff_us = BACKOFF_MAX_US;
+}
+
 static void on_creating(bool refused) {
         struct pool *p = model.pool;
         unsigned creating = pool_count(p, ENVIRONMENT_CREATING), waiting = pool_count_waiting(p), overdue = 0;
@@ -167,21 +186,41 @@ static void on_creating(bool refused) {
         SIM_CHECK(creating < waiting || warm + creating - waiting <
                                                 (model.config.min > model.prewarm ? model.config.min : model.prewarm),
                   "an environment is created for nobody: %u creating, %u waiting, %u warm", creating, waiting, warm);
-        SIM_CHECK(model.last_trouble_us + BACKOFF_MIN_US <= sim.now_us,
+        SIM_CHECK(model.failed_us + model.backoff_us / 2 <= sim.now_us,
                   "an environment is created too soon after a failure");
-        SIM_CHECK(creating < CREATES_AT_ONCE, "more than %d creates at once", CREATES_AT_ONCE);
+        SIM_CHECK(creating < model.config.creates, "more than %" PRIu64 " creates at once", model.config.creates);
+        SIM_CHECK(!model.broken || (creating == 0 && model.trial_us <= sim.now_us),
+                  "an environment is created while creates are stopped, %u on their way", creating);
         if (refused)
-                model.last_trouble_us = sim.now_us;
+                back_off();
         else
                 model.n_oversubscribed += over;
 }
 
+/* Everything begins anew. */
+static void forget_failures(void) {
+        model.failed_us = model.backoff_us = 0;
+        model.n_refused = 0;
+        model.broken = false;
+}
+
 static void on_created(const struct result *r) {
-        model.outcome = r->code;
-        model.outcome_turn = sim.turn;
-        model.hopeless_turn[r->code] = sim.turn;
-        if (!result_ok(r))
-                model.last_trouble_us = sim.now_us;
+        if (result_ok(r)) {
+                forget_failures();
+                return;
+        }
+        back_off();
+        model.n_refused += r->code == RESULT_INVALID || r->code == RESULT_DENIED;
+        if (!model.broken && model.n_refused < BREAKER_ERRORS)
+                return;
+        model.n_breaks += !model.broken;
+        model.broken = true;
+        model.trial_us = sim.now_us + BREAKER_PAUSE_US;
+}
+
+void model_resume(void) {
+        forget_failures();
+        pool_retry(model.pool);
 }
 
 static void on_dying(struct sim_sandbox *s) {
@@ -197,6 +236,74 @@ static void on_giving_up_clean(struct sim_sandbox *s) {
                 return;
         SIM_CHECK(s->clean_since_us + CLEAN_TIMEOUT_US <= sim.now_us, "%s: clean-up was given up early", s->sandbox.id);
         model.backend.totals.cleans_given_up++;
+}
+
+/* Whether it has, by the configuration that counts now, no more life to lend. */
+static bool is_too_old(const struct sim_sandbox *s) {
+        const struct config *c = &model.config;
+        int64_t end = c->max_lifetime_us ? s->made_us + c->max_lifetime_us : USEC_NEVER;
+
+        if (s->sandbox.expires_us && s->sandbox.expires_us < end)
+                end = s->sandbox.expires_us;
+        return end != USEC_NEVER && sim.now_us >= end - c->min_life_us &&
+               sim.now_us >= s->made_us + (end - s->made_us) / 2;
+}
+
+static bool is_used_up(const struct sim_sandbox *s) {
+        const struct config *c = &model.config;
+
+        return s->n_lent > 0 && (c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
+                                 (c->max_uses && s->n_lent >= c->max_uses));
+}
+
+/* What works is ended for a reason only. It has left its list already. */
+static void on_destroying(struct sim_sandbox *s) {
+        const struct config *c = &model.config;
+        unsigned idle = pool_count(model.pool, ENVIRONMENT_IDLE);
+        unsigned alive = pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING);
+
+        if (model.stopping || !s->made_us || s->dead || s->clean_failed || s->clean_refused || s->condemned ||
+            s->cleaned.place || s->retired || s->bad_probes >= 2)
+                return;
+        if (is_too_old(s) || is_used_up(s) || (c->mode == MODE_DIRECT ? idle : alive) >= c->max)
+                return;
+        SIM_CHECK(c->idle_timeout_us && clock_after(s->idle_since_us, c->idle_timeout_us) <= sim.now_us &&
+                          idle >= c->min,
+                  "%s is ended for nothing", s->sandbox.id);
+}
+
+/* probes */
+
+static void on_probing(struct sim_sandbox *s) {
+        const struct config *c = &model.config;
+        struct model_lease *m;
+
+        list_for_each (m, &model.leases, link)
+                SIM_CHECK(m->sandbox != s->number, "%s is probed, which lease %s has", s->sandbox.id, m->name);
+        SIM_CHECK(c->keepalive_us && (s->bad_probes == 1 || clock_after(s->checked_us, c->keepalive_us) <= sim.now_us),
+                  "%s is probed for nothing", s->sandbox.id);
+        SIM_CHECK(s->bad_probes < 2, "%s is probed a third time", s->sandbox.id);
+        SIM_CHECK(model.n_probing < PROBES_AT_ONCE, "more than %d probes at once", PROBES_AT_ONCE);
+        if (!s->probe)
+                return;
+        s->probe->timeout_us = c->probe_timeout_us;
+        model.n_probing++;
+}
+
+static void on_probed(struct sim_sandbox *s, bool good) {
+        model.n_probing--;
+        model.n_probed_out += s->bad_probes == 2;
+}
+
+static void on_dropping_probe(struct sim_sandbox *s) {
+        bool late = clock_after(s->probe->begun_us, s->probe->timeout_us) <= sim.now_us;
+
+        /* Its time is up first of all in a tick; before the tick something else may have happened to it. */
+        s->cut = !late;
+        if (late && model.ticking)
+                s->bad_probes++;
+        model.n_probing--;
+        model.n_probed_out += late && model.ticking && s->bad_probes == 2;
 }
 
 /* The last line that sets KEY counts. */
@@ -288,6 +395,10 @@ static const struct sim_hooks hooks = {
         .killing = on_killing,
         .ending = on_ending,
         .cancelling = on_cancelling,
+        .destroying = on_destroying,
+        .probing = on_probing,
+        .probed = on_probed,
+        .dropping_probe = on_dropping_probe,
 };
 
 /* leases */
@@ -295,24 +406,31 @@ static const struct sim_hooks hooks = {
 /* It was not lent too often, and has the life before it that a lease may expect. */
 static void check_age(const struct model_lease *m, const struct sim_sandbox *s) {
         const struct config *c = &model.config;
-        int64_t end = c->max_lifetime_us ? s->made_us + c->max_lifetime_us : USEC_NEVER;
 
         SIM_CHECK(!c->max_uses || s->n_lent < c->max_uses, "lease %s is granted %s, which had %u leases", m->name,
                   s->sandbox.id, s->n_lent);
-        if (s->sandbox.expires_us && s->sandbox.expires_us < end)
-                end = s->sandbox.expires_us;
-        SIM_CHECK(end == USEC_NEVER || sim.now_us < end - c->min_life_us ||
-                          sim.now_us < s->made_us + (end - s->made_us) / 2,
-                  "lease %s is granted %s, which is too old", m->name, s->sandbox.id);
+        SIM_CHECK(!is_too_old(s), "lease %s is granted %s, which is too old", m->name, s->sandbox.id);
+}
+
+static bool is_idle(const struct sim_sandbox *s) {
+        const struct model_lease *m;
+
+        if (s->sandbox.state != SANDBOX_LIVE || s->sandbox.cleaning)
+                return false;
+        list_for_each (m, &model.leases, link)
+                if (m->sandbox == s->number)
+                        return false;
+        return true;
 }
 
 static void lease_granted(struct model_lease *m) {
         struct sim_sandbox *s = sim_backend_find(&model.backend, lease_environment(m->lease));
+        struct sim_sandbox *newer;
         struct model_lease *other;
 
         SIM_CHECK(s, "lease %s is granted %s, which is not there", m->name, lease_environment(m->lease));
         SIM_CHECK(s->sandbox.state == SANDBOX_LIVE && !s->sandbox.cleaning && !s->tenant && !s->clean_failed &&
-                          !s->exec,
+                          !s->exec && !s->probe && s->bad_probes < 2,
                   "lease %s is granted %s, which is in state %d%s%s, tenant %" PRIu64, m->name, s->sandbox.id,
                   s->sandbox.state, s->sandbox.cleaning ? ", cleaning" : "", s->clean_failed ? ", not clean" : "",
                   s->tenant);
@@ -322,6 +440,10 @@ static void lease_granted(struct model_lease *m) {
                 SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->claim_order > m->claim_order,
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
+        list_for_each (newer, &model.backend.sandboxes, link)
+                SIM_CHECK(newer->idle_since_us <= s->idle_since_us || !is_idle(newer),
+                          "lease %s is granted %s, but %s is idle for a shorter time", m->name, s->sandbox.id,
+                          newer->sandbox.id);
         SIM_CHECK(!s->retired, "lease %s is granted %s, which was recycled", m->name, s->sandbox.id);
         check_age(m, s);
         SIM_CHECK(!s->lent || (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR), "lease %s is granted %s, which is not new", m->name,
@@ -331,6 +453,7 @@ static void lease_granted(struct model_lease *m) {
                   "lease %s is granted %s, which is one too many", m->name, s->sandbox.id);
         m->sandbox = s->number;
         s->lent = true;
+        s->cut = false; /* that is what it was cut for */
         s->n_lent++;
         model.n_granted++;
 }
@@ -353,8 +476,10 @@ static void lease_lost(struct model_lease *m) {
         SIM_CHECK(s && (s->dead || m->condemned), "lease %s lost %s for nothing", m->name, id);
         SIM_CHECK(lease_code(m->lease) == RESULT_LOST, "lease %s is lost with %s", m->name,
                   result_code_name(lease_code(m->lease)));
-        if (!s->dead)
+        if (!s->dead) {
                 model.n_condemned++;
+                s->condemned = true;
+        }
         m->sandbox = 0;
         m->condemned = false;
         model.n_lost++;
@@ -399,7 +524,8 @@ void model_start(const struct config *config, const struct sim_rates *rates, int
         list_init(&model.gone);
         sim_backend_init(&model.backend, rates, &hooks);
         SIM_CHECK(event_ring_new(&model.events) == 0 &&
-                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, NULL, sim_clock) == 0 &&
+                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, NULL, sim_clock,
+                                   sim.seed) == 0 &&
                           leases_new(&model.table, model.pool, &model.config, model.events, NULL, spool_dir, sim_clock) == 0,
                   "no start");
 }

@@ -65,11 +65,16 @@ struct model {
         bool draining, stopping;
         unsigned prewarm;          /* as asked for, until it is done */
         uint64_t max_lowered_turn; /* the turn in which max was lowered last */
-        uint64_t outcome_turn;     /* the turn of the newest answer to a create, */
-        enum result_code outcome;  /* and that answer */
 
-        int64_t last_trouble_us;                   /* when a create was refused or failed last */
-        uint64_t hopeless_turn[RESULT_FAILED + 1]; /* when a create failed with this code last */
+        /* Since the newest create that succeeded, or the pool was told to try again: */
+        int64_t failed_us, backoff_us; /* when one failed last or was not even sent, and the whole delay after it */
+        unsigned n_refused;            /* that were refused for good */
+        bool broken;                   /* so there are no more, */
+        int64_t trial_us;              /* but for one from then on */
+
+        bool ticking;       /* inside pool_tick() */
+        unsigned n_probing;
+        uint64_t n_probed_out, n_breaks;
         uint64_t n_granted, n_condemned, n_oversubscribed, n_renewed, n_jobs_ended, n_lost, n_failed, n_timeouts;
 };
 
@@ -107,6 +112,13 @@ void model_read(struct model_job *j);
 void model_set_max(unsigned max);
 void model_prewarm(unsigned n);
 void model_recycle(void);
+void model_resume(void);
+
+/* Whether a claim may get an environment that is there. */
+bool model_one_may_come_free(void);
+
+/* From then on the core is allowed to send a create, in any case. */
+int64_t model_creates_by(void);
 
 /* leases_stop(), in the books too. */
 void model_stop_leases(void);

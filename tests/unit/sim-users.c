@@ -128,10 +128,10 @@ static void strike(void) {
 }
 
 static void reconfigure(void) {
-        static const int64_t waits[] = { 0, 1, 10, 300, 3600 };
+        static const int64_t waits[] = { 0, 1, 10, 300, 3600 }, lives[] = { 0, 30, 60, 600, 3600 };
         struct config *c = &model.config;
 
-        switch (sim_below(7)) {
+        switch (sim_below(16)) {
         case 0:
                 model_set_max(1 + (unsigned)prng_scaled(&sim.prng, 24));
                 break;
@@ -152,14 +152,43 @@ static void reconfigure(void) {
         case 5:
                 model_recycle();
                 break;
+        case 6:
+                model_resume();
+                break;
+        case 7:
+        case 8:
+                c->idle_timeout_us = ANY_OF(waits) * USEC_PER_SEC;
+                break;
+        case 9:
+        case 10:
+                c->keepalive_us = ANY_OF(lives) * USEC_PER_SEC / 10;
+                break;
+        case 11:
+                c->max_lifetime_us = ANY_OF(lives) * USEC_PER_SEC;
+                break;
+        case 12:
+                c->min_life_us = ANY_OF(lives) * USEC_PER_SEC;
+                break;
+        case 13:
+                c->max_uses = sim_below(5);
+                break;
+        case 14:
+                c->creates = 1 + prng_scaled(&sim.prng, 16);
+                c->probe_timeout_us = (1 + (int64_t)sim_below(10)) * USEC_PER_SEC;
+                break;
         default:
                 model.draining = sim_chance(300);
                 leases_drain(model.table, model.draining);
         }
         if (c->min > c->max)
                 c->min = c->max;
+        pool_config_changed(model.pool);
         sim_trace("max=%u min=%u wait=%g oversubscribe=%d draining=%d", (unsigned)c->max, (unsigned)c->min,
                   (double)c->wait_us / USEC_PER_SEC, c->oversubscribe, model.draining);
+        sim_trace("idle_timeout=%g keepalive=%g max_lifetime=%g min_life=%g max_uses=%u creates=%u",
+                  (double)c->idle_timeout_us / USEC_PER_SEC, (double)c->keepalive_us / USEC_PER_SEC,
+                  (double)c->max_lifetime_us / USEC_PER_SEC, (double)c->min_life_us / USEC_PER_SEC,
+                  (unsigned)c->max_uses, (unsigned)c->creates);
 }
 
 static void look(void) {
@@ -175,12 +204,15 @@ static void look(void) {
         buf_deinit(&out);
 }
 
-/* For a while no environment can be created, or they can again. */
+/* For a while no create succeeds, all are refused for good, or no probe gets through; or they do again. */
 static void toggle_outage(void) {
-        unsigned *rate = &model.backend.rates.create_fails;
+        struct sim_rates *r = &model.backend.rates;
+        unsigned *rates[] = { &r->create_fails, &r->create_hopeless, &r->probe_hangs };
+        unsigned *rate = ANY_OF(rates);
 
-        *rate = *rate == 1000 ? 20 : sim_chance(300) ? 1000 : *rate;
-        sim_trace("creates fail %u times in 1000", *rate);
+        *rate = *rate == 1000 ? 20 : sim_chance(150) ? 1000 : *rate;
+        sim_trace("creates fail %u times in 1000, are refused %u, probes hang %u", r->create_fails, r->create_hopeless,
+                  r->probe_hangs);
 }
 
 /* The machine sleeps: every timer is late afterwards. */
@@ -195,7 +227,7 @@ static const struct {
 } acts[] = {
         { 300, make },       { 5, make_many }, { 230, release },       { 4, release_many },    { 250, submit },
         { 80, command },     { 30, renew },    { 60, change_setting }, { 40, read_something }, { 4, strike },
-        { 20, reconfigure }, { 4, look },      { 3, sleep_long },      { 6, toggle_outage },
+        { 40, reconfigure }, { 4, look },      { 3, sleep_long },      { 12, toggle_outage },
 };
 
 static void on_user(struct timer *t) {

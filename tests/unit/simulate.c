@@ -39,7 +39,7 @@ static void draw_rates(struct sim_rates *r) {
         *r = (struct sim_rates){
                 .create_refused = one_of(0, 0, 50),
                 .create_fails = one_of(0, 20, 300),
-                .create_hopeless = one_of(0, 0, 20),
+                .create_hopeless = one_of(0, 20, 200),
                 .create_slow = one_of(0, 10, 200),
                 .dies = one_of(0, 20, 300),
                 .expires = one_of(0, 300, 1000),
@@ -48,6 +48,9 @@ static void draw_rates(struct sim_rates *r) {
                 .clean_hangs = one_of(0, 5, 50),
                 .destroy_slow = one_of(0, 50, 500),
                 .destroy_fails = one_of(0, 10, 100),
+                .probe_refused = one_of(0, 20, 300),
+                .probe_fails = one_of(0, 20, 300),
+                .probe_hangs = one_of(0, 20, 300),
                 .exec_refused = one_of(0, 5, 100),
                 .exec_fails = one_of(0, 10, 100),
                 .exec_lost = one_of(0, 10, 100),
@@ -81,6 +84,9 @@ static void draw_config(struct config *c) {
         c->idle_timeout_us = one_of(0, 5, 600) * USEC_PER_SEC;
         c->max_lifetime_us = one_of(0, 60, 3600) * USEC_PER_SEC;
         c->min_life_us = one_of(0, 30, 300) * USEC_PER_SEC;
+        c->keepalive_us = one_of(0, 2, 60) * USEC_PER_SEC;
+        c->probe_timeout_us = one_of(1, 5, 10) * USEC_PER_SEC;
+        c->creates = one_of(1, 3, 16);
 }
 
 /* What the main loop does after each turn. */
@@ -90,7 +96,9 @@ static int64_t tick(void) {
 
         do {
                 leases_us = leases_tick(model.table);
+                model.ticking = true;
                 pool_us = pool_tick(model.pool);
+                model.ticking = false;
                 next_us = leases_us < pool_us ? leases_us : pool_us;
                 SIM_CHECK(n++ < TICKS_MAX, "the core runs in circles");
         } while (next_us <= sim.now_us);
@@ -151,9 +159,11 @@ static void run(uint64_t seed, uint64_t n_events) {
                 SIM_CHECK(sim.n_events < n_events + END_EVENTS_MAX, "it never ends");
         }
         printf("# seed %" PRIu64 ": %" PRIu64 " granted, %" PRIu64 " jobs, %" PRIu64 " timed out, %" PRIu64
-               " lost, %" PRIu64 " failed, %" PRIu64 " given up, %" PRIu64 " over max, %" PRIu64 " environments\n",
+               " lost, %" PRIu64 " failed, %" PRIu64 " given up, %" PRIu64 " over max, %" PRIu64
+               " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped\n",
                seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_lost, model.n_failed,
-               model.n_condemned, model.n_oversubscribed, model.backend.totals.created);
+               model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.probes,
+               model.n_probed_out, model.n_breaks);
         model_end();
         close(spool_dir);
         SIM_CHECK(rmdir(path) == 0, "files are left in %s", path);

@@ -21,6 +21,9 @@ static void defaults(void) {
         CHECK_INT(c.max, 4);
         CHECK_INT(c.min, 0);
         CHECK_INT(c.max_leases, 4096);
+        CHECK_INT(c.creates, 16);
+        CHECK_INT(c.keepalive_us, 60 * USEC_PER_SEC);
+        CHECK_INT(c.probe_timeout_us, 10 * USEC_PER_SEC);
         CHECK_INT(c.wait_us, 300 * USEC_PER_SEC);
         CHECK(c.oversubscribe);
         CHECK_INT(c.stop_timeout_us, 20 * USEC_PER_SEC);
@@ -98,6 +101,12 @@ static void sentences(void) {
         CHECK_STR(why.text, "option max=: expected a value");
         CHECK_INT(set("wait", "soon", CONFIG_FILE), -EINVAL);
         CHECK_STR(why.text, "option wait=soon: expected seconds, such as 300 or 0.5");
+        CHECK_INT(set("probe_timeout", "0.099", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option probe_timeout=0.099: expected seconds, at least 0.1");
+        CHECK_INT(set("probe_timeout", "0.1", CONFIG_FILE), 0);
+        CHECK_INT(set("keepalive", "0", CONFIG_FILE), 0);
+        CHECK_INT(set("creates", "0", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option creates=0: expected a whole number from 1 to 1000");
         CHECK_INT(set("oversubscribe", "perhaps", CONFIG_FILE), -EINVAL);
         CHECK_STR(why.text, "option oversubscribe=perhaps: expected yes or no");
         CHECK_INT(set("mode", "Pool", CONFIG_FILE), -EINVAL);

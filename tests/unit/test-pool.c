@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/limits.h"
+#include "rig.h"
+
+#define SECOND USEC_PER_SEC
+
+static struct sim_sandbox *sandbox(unsigned number) {
+        char id[16];
+
+        snprintf(id, sizeof(id), "sb-%u", number);
+        return sim_backend_find(&rig.backend, id);
+}
+
+/* @n environments that nobody uses, made at the same moment. */
+static void rig_idle(unsigned n) {
+        rig_start();
+        rig.config.max = rig.config.creates = n;
+        rig.config.keepalive_us = 0;
+        pool_prewarm(rig.pool, n);
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), n);
+}
+
+/* idle time */
+
+static void herd(void) {
+        enum {
+                N = 100,
+        };
+        unsigned before, most = 0;
+
+        rig_idle(N);
+        rig_run(600 * SECOND - 1);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), N);
+        for (int i = 0; i < 60; i++) {
+                before = pool_count(rig.pool, ENVIRONMENT_IDLE);
+                rig_run(SECOND);
+                if (before - pool_count(rig.pool, ENVIRONMENT_IDLE) > most)
+                        most = before - pool_count(rig.pool, ENVIRONMENT_IDLE);
+        }
+        rig_run(1);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 0);
+        CHECK(most <= 10); /* of 100 in 60 seconds: no more at one moment */
+        rig_stop();
+}
+
+static void idle_timeout_by_ctl(void) {
+        rig_idle(2);
+        rig_run(100 * SECOND);
+        rig.config.idle_timeout_us = 1000 * SECOND; /* longer: also for those that are idle now */
+        pool_config_changed(rig.pool);
+        rig_run(899 * SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 2);
+        rig.config.min = 1;
+        rig.config.idle_timeout_us = 500 * SECOND; /* shorter: likewise */
+        pool_config_changed(rig.pool);
+        rig_run(0);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig.config.min = 0;
+        pool_config_changed(rig.pool);
+        rig_run(0);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 0);
+        rig_stop();
+}
+
+/* Who is idle longest ends first, who came last is lent first. */
+static void order(void) {
+        struct lease *l;
+
+        rig_idle(1);
+        rig.config.max = 3;
+        for (unsigned n = 2; n <= 3; n++) {
+                rig_run(10 * SECOND);
+                pool_prewarm(rig.pool, n);
+        }
+        rig_run(10 * SECOND);
+        l = rig_lease("a");
+        rig_run(0);
+        CHECK_STR(lease_environment(l), "sb-3");
+        rig.config.min = 1;
+        rig.config.idle_timeout_us = SECOND;
+        pool_config_changed(rig.pool);
+        rig_run(SECOND);
+        CHECK(!sandbox(1) && sandbox(2));
+        rig_stop();
+}
+
+static void limits_by_ctl(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("a");
+        job_unref(rig_job(l, "x"));
+        rig_run(SECOND);
+        lease_release(l);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig.config.max_uses = 1; /* it had its one */
+        pool_config_changed(rig.pool);
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+
+        rig.config.max_uses = 0;
+        l = rig_lease("b");
+        rig_run(SECOND);
+        rig.config.min_life_us = 0;
+        rig.config.max_lifetime_us = 10 * SECOND; /* counts for one that is lent too, but does not take it away */
+        pool_config_changed(rig.pool);
+        rig_run(20 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        lease_release(l);
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+        rig_stop();
+}
+
+/* probes */
+
+static void probed(void) {
+        struct lease *l;
+
+        rig_idle(1);
+        rig.config.keepalive_us = 60 * SECOND;
+        pool_config_changed(rig.pool);
+        rig_run(60 * SECOND - 1);
+        CHECK_INT(rig.backend.totals.probes, 0);
+        rig_run(1);
+        CHECK_INT(rig.backend.totals.probes, 1);
+        rig_run(SIM_DELAY_US + 60 * SECOND);
+        CHECK_INT(rig.backend.totals.probes, 2);
+        l = rig_lease("a"); /* nothing is known of it while it is lent */
+        rig_run(200 * SECOND);
+        CHECK_INT(rig.backend.totals.probes, 2);
+        job_unref(rig_job(l, "x"));
+        rig_run(SECOND);
+        lease_release(l);
+        rig_run(59 * SECOND); /* cleaned: that showed that it works */
+        CHECK_INT(rig.backend.totals.probes, 2);
+        rig_run(2 * SECOND);
+        CHECK_INT(rig.backend.totals.probes, 3);
+        rig_run(480 * SECOND); /* and it does not stay for it */
+        CHECK_INT(pool_count_all(rig.pool), 1);
+        rig_run(130 * SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+        rig_stop();
+}
+
+static void one_bad_probe(void) {
+        rig_idle(1);
+        rig.config.keepalive_us = 60 * SECOND;
+        rig.backend.rates.probe_fails = 1000;
+        pool_config_changed(rig.pool);
+        rig_run(60 * SECOND + SIM_DELAY_US);
+        rig.backend.rates.probe_fails = 0;
+        rig_run(SIM_DELAY_US); /* it is checked again at once, with success */
+        CHECK_INT(rig.backend.totals.probes, 2);
+        rig_run(60 * SECOND);
+        rig.backend.rates.probe_fails = 1000; /* so this is a first one again */
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(rig.backend.totals.probes, 4);
+        rig.backend.rates.probe_fails = 0;
+        rig_run(10 * SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        CHECK_INT(pool_totals(rig.pool)->died, 0);
+        rig_stop();
+}
+
+static void two_bad_probes(void) {
+        uint64_t from;
+        bool told = false;
+
+        rig_idle(1);
+        rig.config.min = 1;
+        rig.config.keepalive_us = 60 * SECOND;
+        rig.backend.rates.probe_hangs = 1000;
+        pool_config_changed(rig.pool);
+        from = event_next(rig.events);
+        rig_run(75 * SECOND);
+        CHECK_INT(pool_totals(rig.pool)->died, 0); /* one did not end in time */
+        CHECK_INT(rig.backend.totals.probes, 2);
+        rig_run(10 * SECOND);
+        CHECK_INT(pool_totals(rig.pool)->died, 1);
+        for (; from < event_next(rig.events); from++)
+                told |= strstr(event_line(rig.events, from), "\"state\":\"lost\"") &&
+                        strstr(event_line(rig.events, from), "environment sb-1 does not work any more");
+        CHECK(told);
+        rig_run(SECOND); /* its place is free, and taken by a new one */
+        CHECK(!sandbox(1) && sandbox(2));
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig_stop();
+}
+
+static void probes_at_once(void) {
+        rig_idle(20);
+        rig.config.keepalive_us = 60 * SECOND;
+        rig.backend.rates.probe_hangs = 1000;
+        pool_config_changed(rig.pool);
+        rig_run(65 * SECOND);
+        CHECK_INT(rig.backend.totals.probes, PROBES_AT_ONCE);
+        rig.backend.rates.probe_hangs = 0;
+        rig_run(10 * SECOND); /* the others get their turn */
+        CHECK_INT(rig.backend.totals.probes, 20 + PROBES_AT_ONCE);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 20);
+        rig_stop();
+}
+
+static void lent_while_probed(void) {
+        struct lease *l;
+
+        rig_idle(1);
+        rig.config.keepalive_us = 60 * SECOND;
+        rig.backend.rates.probe_hangs = 1000;
+        pool_config_changed(rig.pool);
+        rig_run(65 * SECOND);
+        CHECK(sandbox(1)->probe);
+        l = rig_lease("a");
+        rig_run(0);
+        CHECK_STR(lease_environment(l), "sb-1");
+        CHECK(!sandbox(1)->probe);
+        rig_run(100 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(pool_totals(rig.pool)->died, 0);
+        rig_stop();
+}
+
+static void ended_while_probed(void) {
+        rig_idle(2);
+        rig.config.keepalive_us = 60 * SECOND;
+        rig.backend.rates.probe_hangs = 1000;
+        pool_config_changed(rig.pool);
+        rig_run(65 * SECOND);
+        CHECK(sandbox(1)->probe && sandbox(2)->probe);
+        sim_sandbox_die(sandbox(1));
+        pool_recycle(rig.pool); /* the provider checks that nothing runs in them */
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+        rig_stop();
+}
+
+/* creates that are refused */
+
+static void one_refusal(void) {
+        struct lease *l;
+
+        rig_start();
+        rig.backend.rates.create_hopeless = 1000;
+        l = rig_lease("a");
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(rig.backend.totals.creates, 1);
+        CHECK_INT(lease_state(l), LEASE_WAITING);
+        CHECK_STR(lease_error(l), "create: refused");
+        rig.backend.rates.create_hopeless = 0;
+        rig_run(SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        rig_stop();
+}
+
+static void refused_for_good(void) {
+        static const char words[] = "create: refused; tried again after 30 s, or when \"resume\" is written to .pool/ctl";
+        struct lease *a, *b, *c;
+
+        rig_start();
+        rig.backend.rates.create_hopeless = 1000;
+        a = rig_lease("a");
+        rig_run(5 * SECOND);
+        CHECK_INT(rig.backend.totals.creates, BREAKER_ERRORS);
+        CHECK_INT(lease_state(a), LEASE_FAILED);
+        CHECK(lease_code(a) == RESULT_INVALID || lease_code(a) == RESULT_DENIED);
+        CHECK_STR(lease_error(a), words);
+        b = rig_lease("b"); /* nothing to wait for */
+        rig_run(0);
+        CHECK_INT(lease_state(b), LEASE_FAILED);
+        rig_run(30 * SECOND);
+        CHECK_INT(rig.backend.totals.creates, BREAKER_ERRORS); /* nobody wants one */
+
+        c = rig_lease("c");
+        rig_run(SIM_DELAY_US / 2);
+        CHECK_INT(rig.backend.totals.creates, BREAKER_ERRORS + 1); /* the trial, for which it waits */
+        CHECK_INT(lease_state(c), LEASE_WAITING);
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(lease_state(c), LEASE_FAILED);
+        rig.backend.rates.create_hopeless = 0;
+        CHECK_INT(lease_command(c, "renew"), 0);
+        rig_run(29 * SECOND);
+        CHECK_INT(lease_state(c), LEASE_FAILED);
+        rig_run(SECOND);
+        CHECK_INT(lease_command(c, "renew"), 0);
+        CHECK_INT(lease_command(a, "renew"), 0);
+        rig_run(SECOND);
+        CHECK(lease_state(a) == LEASE_LEASED && lease_state(c) == LEASE_LEASED);
+        CHECK(!pool_trouble(rig.pool));
+        rig_stop();
+}
+
+static void others_come_free(void) {
+        struct lease *a, *b, *c;
+
+        rig_start();
+        a = rig_lease("a");
+        rig_run(SECOND);
+        rig.backend.rates.create_hopeless = 1000;
+        b = rig_lease("b");
+        rig_run(10 * SECOND);
+        c = rig_lease("c");
+        rig_run(10 * SECOND);
+        CHECK_INT(rig.backend.totals.creates, 1 + BREAKER_ERRORS);
+        CHECK(lease_state(b) == LEASE_WAITING && lease_state(c) == LEASE_WAITING);
+        CHECK(strstr(lease_error(c), "create: refused; tried again"));
+        rig_run(60 * SECOND); /* a trial each time */
+        CHECK_INT(rig.backend.totals.creates, 1 + BREAKER_ERRORS + 2);
+        lease_release(a);
+        rig_run(0);
+        CHECK_STR(lease_environment(b), "sb-1");
+        sim_sandbox_die(sandbox(1));
+        rig_run(0); /* the last that could have come free */
+        CHECK_INT(lease_state(c), LEASE_FAILED);
+        rig_stop();
+}
+
+static void direct_mode_has_nothing_to_give(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        rig.config.mode = MODE_DIRECT;
+        a = rig_lease("a");
+        rig_run(SECOND);
+        CHECK_INT(lease_state(a), LEASE_LEASED);
+        rig.backend.rates.create_hopeless = 1000;
+        b = rig_lease("b");
+        rig_run(10 * SECOND);
+        CHECK_INT(lease_state(b), LEASE_FAILED);
+        rig_stop();
+}
+
+static void resumed(void) {
+        struct lease *l;
+
+        rig_start();
+        rig.backend.rates.create_hopeless = 1000;
+        l = rig_lease("a");
+        rig_run(10 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_FAILED);
+        rig.backend.rates.create_hopeless = 0;
+        pool_retry(rig.pool);
+        CHECK(!pool_trouble(rig.pool));
+        CHECK_INT(lease_command(l, "renew"), 0);
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        rig_stop();
+}
+
+static void creates_at_once(void) {
+        rig_start();
+        rig.config.max = 50;
+        rig.config.creates = 3;
+        pool_prewarm(rig.pool, 50);
+        rig_run(0);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CREATING), 3);
+        rig.config.creates = 20;
+        rig_run(0);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CREATING), 20);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 50);
+        rig_stop();
+}
+
+/* Asked for once: what there is no room for is not made later. */
+static void prewarm_once(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("a");
+        rig_run(SECOND);
+        pool_prewarm(rig.pool, 2);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        sim_sandbox_die(sandbox(2));
+        rig_run(SECOND);
+        lease_release(l);
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 1);
+        pool_recycle(rig.pool); /* its place is not free yet … */
+        rig.config.max = 1;
+        pool_prewarm(rig.pool, 1);
+        rig_run(SECOND); /* … and then it is */
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig_stop();
+}
+
+int main(void) {
+        RUN(herd);
+        RUN(idle_timeout_by_ctl);
+        RUN(order);
+        RUN(limits_by_ctl);
+        RUN(probed);
+        RUN(one_bad_probe);
+        RUN(two_bad_probes);
+        RUN(probes_at_once);
+        RUN(lent_while_probed);
+        RUN(ended_while_probed);
+        RUN(one_refusal);
+        RUN(refused_for_good);
+        RUN(others_come_free);
+        RUN(direct_mode_has_nothing_to_give);
+        RUN(resumed);
+        RUN(creates_at_once);
+        RUN(prewarm_once);
+        return check_done();
+}
