@@ -31,10 +31,12 @@
 #include "pool/backend/local.h"
 #include "pool/backend/modal.h"
 #include "fs/handle.h"
+#include "fs/notify.h"
 #include "fs/ops.h"
 #include "fs/options.h"
 #include "fs/session.h"
 #include "fs/state.h"
+#include "pool/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -57,6 +59,7 @@ struct daemon {
         struct event_ring *events;
         struct fs fs;
         struct session *session;
+        struct notify notify;
 
         uv_loop_t loop;
         uv_prepare_t turn;
@@ -85,6 +88,8 @@ static void stop(struct daemon *d, const char *reason) {
                 log_info("stopping: %s", reason);
         d->phase = PHASE_STOPPING;
         d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
+        notify_send(&d->notify, "STOPPING=1\nSTATUS=ending environments\nEXTEND_TIMEOUT_USEC=%" PRId64,
+                    clock_after(d->config.stop_timeout_us, STOP_MARGIN_US));
         leases_stop(d->leases);
         pool_stop(d->pool);
 }
@@ -151,6 +156,8 @@ static void announce(struct daemon *d) {
         if (d->parent >= 0)
                 log_open(priority_of_log_level(d->config.log_level), true);
         log_info("mounted at %s, backend %s", d->options.mountpoint, d->backend->ops->name);
+        notify_send(&d->notify, "READY=1\nSTATUS=mounted at %s, backend %s", d->options.mountpoint,
+                    d->backend->ops->name);
         if (d->parent < 0)
                 return;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -204,6 +211,7 @@ static void on_turn(uv_prepare_t *prepare) {
         next = clock_earlier(next, handles_tick(&d->fs));
 
         now = clock_now();
+        next = clock_earlier(next, notify_tick(&d->notify, now));
         if (d->phase == PHASE_STOPPING) {
                 if (all_has_ended(d) || d->stop_by_us <= now) {
                         finish(d);
@@ -346,11 +354,13 @@ static void take_down(struct daemon *d) {
         }
         event_ring_free(d->events);
         state_close(&d->state);
+        notify_close(&d->notify);
 }
 
 static int run(struct daemon *d) {
         struct result why;
 
+        notify_open(&d->notify);
         if (set_up(d, &why) < 0)
                 fail(d, &why);
         else
