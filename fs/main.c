@@ -65,6 +65,8 @@ struct daemon {
         uv_prepare_t turn;
         uv_timer_t timer; /* for the next thing due */
         uv_signal_t signals[2];
+        struct lag lag;
+        int64_t turned_us, slept_us; /* when the last turn ended, and how long the loop had slept by then */
         bool loop_is_open;
         bool backend_answered; /* its start is over, one way or the other */
 
@@ -199,10 +201,21 @@ static void on_timer(uv_timer_t *timer) {
         /* It only had to end the wait: the turn does the rest. */
 }
 
+/* The turn that ends here, with the ticks of the one before: all but the sleep in between. */
+static void measure_turn(struct daemon *d) {
+        int64_t now = uv_hrtime() / 1000, slept = uv_metrics_idle_time(&d->loop) / 1000;
+
+        if (d->turned_us)
+                lag_turn(&d->lag, now - d->turned_us - (slept - d->slept_us), clock_now());
+        d->turned_us = now;
+        d->slept_us = slept;
+}
+
 static void on_turn(uv_prepare_t *prepare) {
         struct daemon *d = prepare->data;
         int64_t next, now;
 
+        measure_turn(d);
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
         next = leases_tick(d->leases);
@@ -298,6 +311,7 @@ static int set_up(struct daemon *d, struct result *why) {
         if (r < 0)
                 return r;
         d->loop_is_open = true;
+        uv_loop_configure(&d->loop, UV_METRICS_IDLE_TIME);
         uv_prepare_init(&d->loop, &d->turn);
         uv_timer_init(&d->loop, &d->timer);
         for (int i = 0; i < 2; i++) {
@@ -323,6 +337,7 @@ static int set_up(struct daemon *d, struct result *why) {
                 .pool = d->pool,
                 .leases = d->leases,
                 .events = d->events,
+                .lag = &d->lag,
                 .spool_dir = d->state.spool,
                 .uid = geteuid(),
                 .gid = getegid(),
