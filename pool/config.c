@@ -51,6 +51,8 @@ static const struct option options[] = {
         { "wait", TYPE_SECONDS, AT(wait_us), "300", .help = "how long a lease waits for an environment" },
         { "oversubscribe", TYPE_BOOL, AT(oversubscribe), "yes",
           .help = "after that, one environment over max; else the lease fails" },
+        { "held_warning", TYPE_SECONDS, AT(held_warning_us), "3600",
+          .help = "the log names leases that hold an environment so long without a job, 0: never" },
         { "stop_timeout", TYPE_SECONDS, AT(stop_timeout_us), "20",
           .help = "how long ending all environments may take" },
         { "reset", TYPE_CHOICE, AT(reset), "workdir", .words = WORDS("workdir", "environment"),

@@ -47,6 +47,7 @@ struct config {
         uint64_t max, min, max_leases;
         int64_t wait_us;
         bool oversubscribe;
+        int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;
         unsigned reset;
         uint64_t max_uses;       /* 0: no maximum */

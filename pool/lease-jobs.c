@@ -40,7 +40,20 @@ static void trim_history(struct lease *l) {
         }
 }
 
+static enum job_end classify(const struct job *j, const struct result *r, int code) {
+        if (j->state == JOB_QUEUED)
+                return JOB_END_CANCELLED;
+        if (!result_ok(r))
+                return r->code == RESULT_RELEASED ? JOB_END_KILLED : JOB_END_UNKNOWN;
+        if (j->timed_out)
+                return JOB_END_TIMEOUT;
+        if (j->wanted_dead)
+                return JOB_END_KILLED;
+        return code == 0 ? JOB_END_OK : JOB_END_FAILED;
+}
+
 static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
+        l->table->totals.ended[classify(j, r, code)]++;
         if (j->state == JOB_QUEUED)
                 l->n_queued--;
         if (l->current == j)
@@ -48,6 +61,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         l->n_ended++;
         job_end(j, r, code, l->table->clock());
         note_job(l, j, "ended");
+        lease_note_use(l);
 }
 
 /* Everything that is queued, and with @running also what runs, ends without a result. */
@@ -112,6 +126,8 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         if (r < 0) {
                 j->output_refused = true;
                 lease_kill(l, j, why);
+        } else {
+                l->table->totals.output_bytes += len;
         }
         watch_fire(&j->watches);
 }
@@ -211,8 +227,8 @@ void lease_start_next(struct lease *l) {
         }
 }
 
-int64_t leases_tick(struct leases *t) {
-        int64_t now = t->clock();
+/* Jobs that run, start or die for too long. */
+static int64_t tick_deadlines(struct leases *t, int64_t now) {
         struct job *j, *tmp;
         char why[64];
 
@@ -239,6 +255,12 @@ int64_t leases_tick(struct leases *t) {
                 }
         }
         return t->next_deadline_us;
+}
+
+int64_t leases_tick(struct leases *t) {
+        int64_t now = t->clock(), next = tick_deadlines(t, now);
+
+        return clock_earlier(next, leases_warn(t, now));
 }
 
 enum result_code lease_accepts(const struct lease *l) {
@@ -272,7 +294,9 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
         }
         l->last_number++;
         l->n_queued++;
+        l->table->totals.submitted++;
         list_add_tail(&l->jobs, &j->link);
+        lease_note_use(l);
         lease_replace(&l->remark, NULL);
         note_job(l, j, "queued");
         *out = job_ref(j);

@@ -36,6 +36,7 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
         log_debug("lease=%s environment=%s: %s%s%s", l->name, lease_environment(l) ?: "-", state_names[state],
                   why ? ": " : "", why ? why->text : "");
         event_emit(l->table->events, "lease", l->name, state_names[state], NULL, why ? why->text : NULL);
+        lease_note_use(l);
         watch_fire(&l->watches);
 }
 
@@ -111,6 +112,7 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
         list_init(&l->link);
         list_init(&l->watches);
         list_init(&l->jobs);
+        list_init(&l->unused);
         blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
         l->name = strdup(name);
         l->workdir = workdir_path(t->config->base, name);
@@ -124,6 +126,7 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
         l->serial = ++t->last_serial;
         l->uid = uid;
         l->gid = gid;
+        l->created_us = t->clock();
         l->created_wall_us = clock_read_us(CLOCK_REALTIME);
         l->timeout_us = t->config->timeout_us;
         claim_init(&l->claim, &claim_events, l->name);

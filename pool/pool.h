@@ -62,6 +62,7 @@ struct claim {
         struct environment *environment; /* while granted */
         const char *name;                /* the lease's, for logs; borrowed */
         int64_t since_us;                /* when the wait began */
+        int64_t waited_us;               /* how long it took, once it is over */
         uint64_t number;                 /* in order of arrival, from 1 */
 };
 
@@ -70,6 +71,7 @@ struct pool_totals {
         uint64_t created, create_failures, destroyed, destroy_failures, died;
         uint64_t granted, granted_warm, oversubscribed, cleaned, clean_failures;
         int64_t wait_us; /* sum over all granted claims */
+        uint64_t orphans, adopted; /* environments of an earlier run: found, and of these taken back */
 };
 
 /* @backend, @config and @events are borrowed and outlive the pool; @clock gives the time, in microseconds. */
