@@ -10,7 +10,6 @@ import tempfile
 import pytest
 
 import harness
-import processes
 
 WATCHDOG_S = 1.0
 
@@ -87,17 +86,6 @@ def test_watchdog_of_another_process(mount, manager):
     assert manager.next(1.5 * WATCHDOG_S) is None
     mp.stop()
     assert [list(message) for message in manager.waiting()] == [["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]]
-
-
-@pytest.mark.local
-def test_children_cannot_speak_for_it(mount, manager):
-    mp = mount(environment=manager.environment, isolate="none")
-    lease = mp.lease()
-    assert lease.run("env | grep -c -e NOTIFY -e WATCHDOG") == ("0\n", 1)
-    below = processes.descendants(mp.pid)
-    assert below
-    for pid in below:
-        assert "NOTIFY_SOCKET" not in processes.read(f"/proc/{pid}/environ"), processes.name(pid)
 
 
 def test_nobody_listens(mount, tmp_path):
