@@ -164,6 +164,19 @@ def test_metrics(mp):
             ("modalpool_" + name, ("method", call["method"]), ("status", call["status"])) for call in stats["calls"]}, key
 
 
+HEAD = "# HELP a A.\n# TYPE a gauge\n"
+
+
+@pytest.mark.parametrize("text", [
+    HEAD + "a 1", HEAD + "a{b=\"c\"} 1\n\n", HEAD + "a 1\na 2\n", HEAD + "b 1\n", "# TYPE a gauge\na 1\n", HEAD + HEAD + "a 1\n",
+    HEAD + "a one\n", HEAD + "a{b=\"c} 1\n", HEAD + 'a{b="c"d"} 1\n', HEAD + 'a{b="\\x"} 1\n', HEAD + 'a{b="c",b="d"} 1\n',
+    "# HELP a A.\n# TYPE a strange\na 1\n", HEAD + "# HELP b B.\na 1\n", "# HELP a A.\n# TYPE a summary\na 1\n"])
+def test_the_parser_is_strict(text):
+    assert prometheus.parse(HEAD + 'a{b="\\"\\\\\\n"} 1.5\n')["a"] == ("gauge", {("a", ("b", '"\\\n')): 1.5})
+    with pytest.raises((AssertionError, ValueError)):
+        prometheus.parse(text)
+
+
 def test_config(mount, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"wait": 7, "max": 9, "min": 1, "oversubscribe": False, "output_max": "2M"}))
@@ -202,6 +215,27 @@ def test_events(mp):
     assert [e["state"] for e in events if e.get("lease") == "t1" and "environment" not in e] == ["waiting", "leased", "released"]
     assert [e["state"] for e in events if e.get("job") == "t1/1"] == ["queued", "starting", "running", "ended"]
     os.close(fd)
+
+
+@pytest.mark.exact
+def test_events_of_an_environment(mp):
+    """Each change of its state, with the lease that has it; its death before its end, with the reason."""
+    first = mp.lease("first")
+    first.run("true")
+    first.release()
+    mp.until_settled()
+    second = mp.lease("second")
+    second.run("true")
+    mp.murder(mp.sandboxes())
+    mp.until(lambda: second.status()["state"] == "lost")
+    fd = os.open(mp / ".pool/events", os.O_RDONLY)
+    events = [e for e in lines_from(fd, '"state":"gone"') if "environment" in e]
+    os.close(fd)
+    assert [(e["state"], e.get("lease")) for e in events] == [
+        ("creating", None), ("idle", None), ("leased", "first"), ("cleaning", None), ("idle", None), ("leased", "second"),
+        ("died", "second"), ("ending", None), ("gone", None)]
+    assert len({e["environment"] for e in events[1:]}) == 1
+    assert [e["state"] for e in events if "reason" in e] == ["died"] and events[6]["reason"] == second.read("error").strip()
 
 
 def test_events_wait_for_the_next(mp):
