@@ -10,6 +10,7 @@
 
 void lease_note_use(struct lease *l) {
         struct leases *t = l->table;
+        int64_t period = t->config->held_warning_us;
         bool unused = l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
 
         if (unused == !list_empty(&l->unused))
@@ -18,8 +19,8 @@ void lease_note_use(struct lease *l) {
         if (!unused)
                 return;
         l->unused_since_us = t->clock();
-        l->warn_us = t->config->held_warning_us ? clock_after(l->unused_since_us, t->config->held_warning_us) : USEC_NEVER;
-        list_add_tail(&t->unused, &l->unused); /* the time until the warning is the same for all, so they stand in order */
+        l->warn_us = period ? clock_after(l->unused_since_us, period) : USEC_NEVER;
+        list_add_tail(&t->unused, &l->unused); /* the period is the same for all, so they stand in order */
 }
 
 static void warn(struct lease *l, int64_t now) {

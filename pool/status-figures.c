@@ -48,7 +48,8 @@ static void collect_groups(struct figures *f, const struct status_sources *s, co
                                                 "Environments by state" });
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 add_to_group(g, environment_state_name(i), pool_count(s->pool, i));
-        g = add_group(f, (struct figure_group){ FIGURE_GAUGE, "leases", "leases_by_state", "state", "Leases by state" });
+        g = add_group(f, (struct figure_group){ FIGURE_GAUGE, "leases", "leases_by_state", "state",
+                                                "Leases by state" });
         for (int i = 0; i < LEASE_RELEASED; i++)
                 add_to_group(g, lease_state_name(i), n->in_state[i]);
         g = add_group(f, (struct figure_group){ FIGURE_GAUGE, "jobs", "jobs", "state",
@@ -88,7 +89,8 @@ static void collect_totals(struct figures *f, const struct status_sources *s) {
         add(f, FIGURE_COUNTER, "environments_cleaned_total", n->cleaned, "Clean-ups that were verified");
         add(f, FIGURE_COUNTER, "environments_clean_failures_total", n->clean_failures,
             "Clean-ups that failed; the environment was destroyed");
-        add(f, FIGURE_COUNTER, "environments_orphans_total", n->orphans, "Environments of an earlier run that were found");
+        add(f, FIGURE_COUNTER, "environments_orphans_total", n->orphans,
+            "Environments of an earlier run that were found");
         add(f, FIGURE_COUNTER, "environments_adopted_total", n->adopted, "Of these, taken back");
         add(f, FIGURE_COUNTER, "oversubscribed_total", n->oversubscribed, "Environments created over max");
         add(f, FIGURE_COUNTER, "leases_granted_total", n->granted, "Environments lent");

@@ -149,8 +149,8 @@ int status_pool(const struct status_sources *s, struct buf *out) {
 
         t.r = render_counts(s, out);
         if (t.r == 0)
-                t.r = buf_printf(out, "\n%-26s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES", "AGE",
-                                 "SINCE", "LEFT");
+                t.r = buf_printf(out, "\n%-26s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES",
+                                 "AGE", "SINCE", "LEFT");
         pool_each_environment(s->pool, environment_row, &t);
         if (t.r == 0)
                 t.r = buf_printf(out, "\n%-20s %-7s %-10s %6s %6s %-26s %-10s %6s\n", "LEASE", "STATE", "OWNER", "AGE",
