@@ -7,21 +7,40 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/handle.h"
 #include "fs/node.h"
 #include "pool/limits.h"
 #include "pool/status.h"
 #include "pool/util/text.h"
 
+static struct status_sources sources(const struct fs *fs) {
+        return (struct status_sources){
+                .pool = fs->pool,
+                .leases = fs->leases,
+                .config = fs->config,
+                .lag = fs->lag,
+                .n_reads = fs->n_parked,
+                .oldest_read_us = handles_oldest(fs),
+                .now_us = fs->clock(),
+        };
+}
+
 static int render_pool_status(const struct target *t, struct buf *out) {
-        return status_pool(t->fs->pool, t->fs->leases, t->fs->config, out);
+        struct status_sources s = sources(t->fs);
+
+        return status_pool(&s, out);
 }
 
 static int render_pool_stats(const struct target *t, struct buf *out) {
-        return status_stats(t->fs->pool, t->fs->leases, t->fs->config, out);
+        struct status_sources s = sources(t->fs);
+
+        return status_stats(&s, out);
 }
 
 static int render_pool_metrics(const struct target *t, struct buf *out) {
-        return status_metrics(t->fs->pool, t->fs->leases, t->fs->config, out);
+        struct status_sources s = sources(t->fs);
+
+        return status_metrics(&s, out);
 }
 
 static int render_pool_config(const struct target *t, struct buf *out) {

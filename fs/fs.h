@@ -8,6 +8,7 @@
 
 #include "pool/config.h"
 #include "pool/event.h"
+#include "pool/lag.h"
 #include "pool/lease.h"
 #include "pool/pool.h"
 #include "pool/util/list.h"
@@ -20,6 +21,7 @@ struct fs {
         int spool_dir; /* descriptor: where written bytes may go */
         uid_t uid; /* who mounted it */
         gid_t gid;
+        const struct lag *lag;
         int64_t (*clock)(void);
         int64_t started_wall_us;
         int64_t read_limit_us;  /* the kernel aborts the mount when a read waits longer; USEC_NEVER: no limit */

@@ -221,6 +221,12 @@ int64_t handles_tick(struct fs *fs) {
         return USEC_NEVER;
 }
 
+int64_t handles_oldest(const struct fs *fs) {
+        const struct parked *p = list_first(&fs->parked, struct parked, link_in_fs);
+
+        return p ? p->since_us : USEC_NEVER;
+}
+
 ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len) {
         if (offset >= text->len)
                 return 0;

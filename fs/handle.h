@@ -72,6 +72,9 @@ void handles_free_all(struct fs *fs);
 /* Answer reads that came near the kernel's own limit. The time of the next, or USEC_NEVER. */
 int64_t handles_tick(struct fs *fs);
 
+/* Since when the oldest of fs->n_parked reads waits. */
+int64_t handles_oldest(const struct fs *fs);
+
 /* The list to watch for the handle's job. */
 struct list *stream_watches(struct handle *h);
 

@@ -28,12 +28,14 @@
 #include <uv.h>
 
 #include "fs/handle.h"
+#include "fs/notify.h"
 #include "fs/ops.h"
 #include "fs/options.h"
 #include "fs/provider.h"
 #include "fs/reap.h"
 #include "fs/session.h"
 #include "fs/state.h"
+#include "pool/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -57,11 +59,14 @@ struct daemon {
         struct event_ring *events;
         struct fs fs;
         struct session *session;
+        struct notify notify;
 
         uv_loop_t loop;
         uv_prepare_t turn;
         uv_timer_t timer; /* for the next thing due */
         uv_signal_t signals[2];
+        struct lag lag;
+        int64_t turned_us, slept_us; /* when the last turn ended, and how long the loop had slept by then */
         bool loop_is_open;
         bool backend_answered; /* its start is over, one way or the other */
 
@@ -90,6 +95,8 @@ static void stop(struct daemon *d, const char *reason) {
                 log_info("stopping: %s", reason);
         d->phase = PHASE_STOPPING;
         d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
+        notify_send(&d->notify, "STOPPING=1\nSTATUS=ending environments\nEXTEND_TIMEOUT_USEC=%" PRId64,
+                    clock_after(d->config.stop_timeout_us, STOP_MARGIN_US));
         leases_stop(d->leases, keep);
         if (keep)
                 pool_leave(d->pool);
@@ -189,6 +196,8 @@ static void announce(struct daemon *d) {
         if (d->parent >= 0)
                 log_open(priority_of_log_level(d->config.log_level), true);
         log_info("mounted at %s, backend %s", d->options.mountpoint, d->backend->ops->name);
+        notify_send(&d->notify, "READY=1\nSTATUS=mounted at %s, backend %s", d->options.mountpoint,
+                    d->backend->ops->name);
         if (d->parent < 0)
                 return;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -232,10 +241,21 @@ static void on_timer(uv_timer_t *timer) {
         /* It only had to end the wait: the turn does the rest. */
 }
 
+/* The turn that ends here, with the ticks of the one before: all but the sleep in between. */
+static void measure_turn(struct daemon *d) {
+        int64_t now = uv_hrtime() / 1000, slept = uv_metrics_idle_time(&d->loop) / 1000;
+
+        if (d->turned_us)
+                lag_turn(&d->lag, now - d->turned_us - (slept - d->slept_us), clock_now());
+        d->turned_us = now;
+        d->slept_us = slept;
+}
+
 static void on_turn(uv_prepare_t *prepare) {
         struct daemon *d = prepare->data;
         int64_t next, now;
 
+        measure_turn(d);
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
         next = leases_tick(d->leases);
@@ -244,6 +264,7 @@ static void on_turn(uv_prepare_t *prepare) {
         next = clock_earlier(next, handles_tick(&d->fs));
 
         now = clock_now();
+        next = clock_earlier(next, notify_tick(&d->notify, now));
         if (d->phase == PHASE_STOPPING) {
                 if (all_has_ended(d) || d->stop_by_us <= now) {
                         finish(d);
@@ -273,6 +294,7 @@ static int set_up(struct daemon *d, struct result *why) {
         if (r < 0)
                 return r;
         d->loop_is_open = true;
+        uv_loop_configure(&d->loop, UV_METRICS_IDLE_TIME);
         uv_prepare_init(&d->loop, &d->turn);
         uv_timer_init(&d->loop, &d->timer);
         for (int i = 0; i < 2; i++) {
@@ -300,6 +322,7 @@ static int set_up(struct daemon *d, struct result *why) {
                 .pool = d->pool,
                 .leases = d->leases,
                 .events = d->events,
+                .lag = &d->lag,
                 .spool_dir = d->state.spool,
                 .uid = geteuid(),
                 .gid = getegid(),
@@ -335,11 +358,13 @@ static void take_down(struct daemon *d) {
         keep = !d->journal || !journal_is_empty(d->journal);
         journal_close(d->journal);
         state_close(&d->state, keep);
+        notify_close(&d->notify);
 }
 
 static int run(struct daemon *d) {
         struct result why;
 
+        notify_open(&d->notify);
         if (set_up(d, &why) < 0)
                 fail(d, &why);
         else

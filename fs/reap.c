@@ -185,7 +185,7 @@ static int set_up(struct reap *r, struct result *why) {
                 n = provider_open(&r->backend, &r->loop, r->config, &r->state, r->state.pool_id, r->options->mountpoint,
                                   why);
         if (n == 0)
-                n = pool_new(&r->pool, r->backend, r->config, r->events, r->journal, clock_now);
+                n = pool_new(&r->pool, r->backend, r->config, r->events, r->journal, clock_now, 0);
         if (n == 0)
                 n = journal_each_lease(r->journal, count_lease, r);
         if (n == 0)

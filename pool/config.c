@@ -53,6 +53,8 @@ static const struct option options[] = {
           .help = "after that, one environment over max; else the lease fails" },
         { "creates", TYPE_NUMBER, AT(creates), "16", NULL, 1, CREATES_MAX,
           .help = "environments in creation at one time" },
+        { "held_warning", TYPE_SECONDS, AT(held_warning_us), "3600",
+          .help = "the log names leases that hold an environment so long without a job, 0: never" },
         { "stop_timeout", TYPE_SECONDS, AT(stop_timeout_us), "20",
           .help = "how long ending all environments may take" },
         { "reset", TYPE_CHOICE, AT(reset), "workdir", .words = WORDS("workdir", "environment"),

@@ -48,6 +48,7 @@ struct config {
         int64_t wait_us;
         bool oversubscribe;
         uint64_t creates; /* environments in creation at one time */
+        int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;
         unsigned reset;
         uint64_t max_uses;       /* 0: no maximum */

@@ -7,6 +7,7 @@
  *   leases.c      the table of all leases
  *   lease.c       a lease's life, and what readers ask of it
  *   lease-jobs.c  its jobs, from submission to end
+ *   lease-info.c  who holds what, for those who watch
  *   lease-ctl.c   the words of ctl, and the settings
  *   lease-restore.c  after a restart: leases and jobs of an earlier run
  */
@@ -31,6 +32,8 @@ struct leases {
         struct lease *by_serial;
         struct list running;     /* jobs with a deadline to watch */
         int64_t next_deadline_us; /* not later than the earliest of them */
+        struct list unused;       /* leases that hold an environment and have no job, by warn_us */
+        struct leases_totals totals;
 };
 
 struct lease {
@@ -43,7 +46,7 @@ struct lease {
         uint64_t instance; /* of the run that made it */
         uid_t uid;
         gid_t gid;
-        int64_t created_wall_us;
+        int64_t created_us, created_wall_us;
         enum lease_state state;
         struct claim claim;
         enum result_code code; /* why it is lost or failed */
@@ -61,6 +64,9 @@ struct lease {
         struct job *current;
         unsigned n_queued, n_ended;
         uint32_t last_number;
+        struct list unused; /* in the table's list, exactly while it has an environment and no job */
+        int64_t unused_since_us;
+        int64_t warn_us; /* when to tell the log of that */
         bool prepared; /* a job began there: the workdir was made and emptied */
 };
 
@@ -90,3 +96,9 @@ void lease_end_jobs(struct lease *l, bool running, const struct result *why);
 
 /* kill the job that runs; the first @why stays. */
 void lease_kill(struct lease *l, struct job *j, const char *why);
+
+/* lease-info.c: note whether it holds its environment without a job; after each change of state and of jobs. */
+void lease_note_use(struct lease *l);
+
+/* Warn of leases that do so for too long. The time of the next warning, or USEC_NEVER. */
+int64_t leases_warn(struct leases *t, int64_t now);

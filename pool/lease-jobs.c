@@ -60,7 +60,20 @@ static void note_end(struct lease *l, const struct job *j, const struct result *
         (void)journal_update_job(l->table->journal, &row);
 }
 
+static enum job_end classify(const struct job *j, const struct result *r, int code) {
+        if (j->state == JOB_QUEUED)
+                return JOB_END_CANCELLED;
+        if (!result_ok(r))
+                return r->code == RESULT_RELEASED ? JOB_END_KILLED : JOB_END_UNKNOWN;
+        if (j->timed_out)
+                return JOB_END_TIMEOUT;
+        if (j->wanted_dead)
+                return JOB_END_KILLED;
+        return code == 0 ? JOB_END_OK : JOB_END_FAILED;
+}
+
 static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
+        l->table->totals.ended[classify(j, r, code)]++;
         if (j->state == JOB_QUEUED)
                 l->n_queued--;
         if (l->current == j)
@@ -69,6 +82,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
         note_job(l, j, "ended");
+        lease_note_use(l);
 }
 
 /* Everything that is queued, and with @running also what runs, ends without a result. */
@@ -141,6 +155,8 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         if (r < 0) {
                 j->output_refused = true;
                 lease_kill(l, j, why);
+        } else {
+                l->table->totals.output_bytes += len;
         }
         watch_fire(&j->watches);
 }
@@ -290,13 +306,11 @@ void lease_resume(struct lease *l) {
         }
 }
 
-int64_t leases_tick(struct leases *t) {
-        int64_t now = t->clock();
+/* Jobs that run, start or die for too long. */
+static int64_t tick_deadlines(struct leases *t, int64_t now) {
         struct job *j, *tmp;
         char why[64];
 
-        if (journal_is_stale(t->journal))
-                (void)leases_rewrite(t); /* the next write that goes well tries again */
         if (t->next_deadline_us > now)
                 return t->next_deadline_us;
 
@@ -320,6 +334,14 @@ int64_t leases_tick(struct leases *t) {
                 }
         }
         return t->next_deadline_us;
+}
+
+int64_t leases_tick(struct leases *t) {
+        int64_t now = t->clock(), next = tick_deadlines(t, now);
+
+        if (journal_is_stale(t->journal))
+                (void)leases_rewrite(t); /* the next write that goes well tries again */
+        return clock_earlier(next, leases_warn(t, now));
 }
 
 enum result_code lease_accepts(const struct lease *l) {
@@ -356,7 +378,9 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
         r = journal_add_job(l->table->journal, &row);
         l->last_number++;
         l->n_queued++;
+        l->table->totals.submitted++;
         list_add_tail(&l->jobs, &j->link);
+        lease_note_use(l);
         lease_replace(&l->remark, NULL);
         note_job(l, j, "queued");
         *out = job_ref(j);

@@ -102,6 +102,7 @@ static int read_lease(void *data, const struct journal_lease *row) {
         l->uid = row->uid;
         l->gid = row->gid;
         l->created_wall_us = row->created_wall_us;
+        l->created_us = l->table->clock() - (clock_read_us(CLOCK_REALTIME) - row->created_wall_us);
         l->state = row->state;
         l->code = row->code;
         l->prepared = row->prepared;

@@ -45,6 +45,7 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
                 lease_replace(&l->remark, NULL);
         if (state != LEASE_RELEASED)
                 (void)lease_write(l); /* else a restart makes it what it was before, and finds out again */
+        lease_note_use(l);
         announce(l);
 }
 
@@ -131,6 +132,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial) {
         list_init(&l->link);
         list_init(&l->watches);
         list_init(&l->jobs);
+        list_init(&l->unused);
         blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
         l->table = t;
         l->serial = serial;
@@ -172,6 +174,7 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
         l->instance = t->instance;
         l->uid = uid;
         l->gid = gid;
+        l->created_us = t->clock();
         l->created_wall_us = clock_read_us(CLOCK_REALTIME);
         l->timeout_us = t->config->timeout_us;
         r = lease_write(l);

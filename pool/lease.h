@@ -33,6 +33,37 @@ enum lease_state {
         LEASE_RELEASED,
 };
 
+/* How jobs end, for counting. */
+enum job_end {
+        JOB_END_OK,        /* exit code 0 */
+        JOB_END_FAILED,    /* another exit code of its own */
+        JOB_END_TIMEOUT,   /* killed after its timeout */
+        JOB_END_KILLED,    /* killed through ctl, by the release of its lease, or for its output */
+        JOB_END_CANCELLED, /* while it was queued: it never ran */
+        JOB_END_UNKNOWN,   /* it could not be started, or its environment was lost */
+        JOB_N_ENDS,
+};
+
+/* Counts since the start. */
+struct leases_totals {
+        uint64_t submitted, ended[JOB_N_ENDS];
+        uint64_t output_bytes;
+};
+
+/* A lease as those see it who watch. */
+struct lease_info {
+        const char *name;
+        enum lease_state state;
+        uid_t uid;
+        const char *environment; /* or NULL */
+        int64_t created_us;
+        int64_t wait_us;           /* how long it has waited for its environment, or had to */
+        const struct job *current; /* or NULL */
+        unsigned queued;
+        uint32_t ended;
+        int64_t unused_since_us;   /* it has held its environment without a job since then; USEC_NEVER: it does not */
+};
+
 enum lease_setting {
         SETTING_CWD,
         SETTING_TIMEOUT,
@@ -62,7 +93,14 @@ struct lease *leases_find_serial(struct leases *t, uint64_t serial);
 /* The first lease with a serial above @serial, in order of their making; NULL at the end. */
 struct lease *leases_after(struct leases *t, uint64_t serial);
 
-/* Do what is due: job timeouts. The time of the next thing due, or USEC_NEVER. */
+/* Call @each for every lease, in order of their making, with how it stands at @now. */
+void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, const struct lease_info *info),
+                 void *data);
+
+const struct leases_totals *leases_totals(const struct leases *t);
+const char *job_end_name(enum job_end end);
+
+/* Do what is due: job timeouts, and warnings. The time of the next thing due, or USEC_NEVER. */
 int64_t leases_tick(struct leases *t);
 
 /* No new leases, until undone. */

@@ -27,6 +27,10 @@
 #define KILL_TIMEOUT_US (10 * USEC_PER_SEC)         /* a killed job that has not ended by then is lost with its environment */
 #define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a sandbox that is not in the books is ended from this age on */
 #define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */
+#define STOP_MARGIN_US (5 * USEC_PER_SEC)            /* that a service manager is asked for beyond stop_timeout */
+#define LAG_SLOW_US (USEC_PER_SEC / 10)             /* a turn of the loop that is counted as slow … */
+#define LAG_STALL_US USEC_PER_SEC                   /* … and one that the log is told of, … */
+#define LAG_WARN_EVERY_US (60 * USEC_PER_SEC)       /* … at most so often */
 #define BACKOFF_MIN_US (USEC_PER_SEC / 2)           /* between failed creates, doubling … */
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)          /* … up to this */
 #define BREAKER_ERRORS 3                            /* creates refused for good in a row: then there are no more … */

@@ -20,6 +20,7 @@ static int64_t tick_cleaning(struct pool *p, int64_t now) {
                         return e->deadline_us;
                 p->totals.clean_failures++;
                 log_warning("environment=%s: clean-up takes too long, destroying it", e->sandbox->id);
+                event_emit(p->events, "environment", e->sandbox->id, "clean-failed", NULL, "it takes too long");
                 environment_end(e);
         }
         return USEC_NEVER;

@@ -137,7 +137,7 @@ void environment_lose(struct environment *e, const struct result *why) {
 
         e->pool->totals.died++;
         log_warning("environment=%s lease=%s: lost: %s", e->sandbox->id, c ? c->name : "-", why->text);
-        event_emit(e->pool->events, "environment", e->sandbox->id, "lost", c ? c->name : NULL, why->text);
+        event_emit(e->pool->events, "environment", e->sandbox->id, "died", c ? c->name : NULL, why->text);
         if (c) {
                 /* The lease hears of it first: it cancels its job, so that nothing runs when the end comes. */
                 e->claim = NULL;
@@ -221,6 +221,7 @@ static void on_cleaned(void *owner, const struct result *r) {
         }
         e->pool->totals.clean_failures++;
         log_warning("environment=%s: clean-up failed, destroying it: %s", e->sandbox->id, r->text);
+        event_emit(e->pool->events, "environment", e->sandbox->id, "clean-failed", NULL, r->text);
         environment_end(e);
 }
 
@@ -355,18 +356,17 @@ void pool_claim(struct pool *p, struct claim *c) {
 void claim_leave_line(struct pool *p, struct claim *c) {
         list_remove(&c->link);
         p->n_waiting--;
+        c->waited_us = p->clock() - c->since_us;
         c->state = CLAIM_NONE;
 }
 
 void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
-        int64_t now = p->clock();
-
         claim_leave_line(p, c);
         c->state = CLAIM_GRANTED;
         c->environment = e;
         p->totals.granted++;
         p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
-        p->totals.wait_us += now - c->since_us;
+        p->totals.wait_us += c->waited_us;
         e->uses++;
         environment_hold(e, c);
         c->events->granted(c);

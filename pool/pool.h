@@ -66,6 +66,7 @@ struct claim {
         struct environment *environment; /* while granted */
         const char *name;                /* the lease's, for logs; borrowed */
         int64_t since_us;                /* when the wait began */
+        int64_t waited_us;               /* how long it took, once it is over */
         uint64_t number;                 /* in order of arrival, from 1 */
 };
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/status.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
-#include <string.h>
+#include <stdio.h>
 
-#include "pool/util/cleanup.h"
-#include "pool/util/clock.h"
+#include "pool/status-internal.h"
+#include "pool/util/text.h"
 
 static double seconds(int64_t us) {
         return (double)us / USEC_PER_SEC;
@@ -55,121 +53,108 @@ int status_job(const struct job *j, struct buf *out) {
         return r;
 }
 
-/* The pool */
+/* The pool: tables that fit 100 columns. */
 
-struct gauge {
-        const char *name;
-        const char *help;
-        uint64_t value;
+struct table {
+        struct buf *out;
+        int64_t now_us;
+        int r;
 };
 
-enum {
-        N_GAUGES = 4,
-        N_COUNTERS = 11,
-};
+/* @text in a column of so many characters; what is longer is cut, and shows it. */
+static void column(struct table *t, const char *text, int width) {
+        size_t len = 0, fits = 0;
+        int n = 0;
 
-static void collect_gauges(const struct pool *p, const struct leases *t, const struct config *config,
-                           struct gauge gauges[N_GAUGES]) {
-        gauges[0] = (struct gauge){ "leases", "Leases in the tree", leases_count(t) };
-        gauges[1] = (struct gauge){ "leases_waiting", "Leases that wait for an environment",
-                                    pool_count_waiting(p) };
-        gauges[2] = (struct gauge){ "environments_max", "Environments at most, but for oversubscription",
-                                    config->max };
-        gauges[3] = (struct gauge){ "environments_min", "Environments kept ready", config->min };
+        /* Bytes that go on with a character of UTF-8 take no column. */
+        for (; text[len]; len++)
+                if ((text[len] & 0xc0) != 0x80 && n++ == width - 1)
+                        fits = len;
+        if (t->r == 0)
+                t->r = n > width ? buf_printf(t->out, "%.*s… ", (int)fits, text)
+                                 : buf_printf(t->out, "%s%*s", text, width - n + 1, "");
 }
 
-static void collect_counters(const struct pool *p, struct gauge counters[N_COUNTERS]) {
-        const struct pool_totals *n = pool_totals(p);
-        const struct gauge all[N_COUNTERS] = {
-                { "environments_created_total", "Environments created", n->created },
-                { "environments_create_failures_total", "Creates that failed", n->create_failures },
-                { "environments_destroyed_total", "Environments ended", n->destroyed },
-                { "environments_destroy_failures_total", "Environments whose end could not be confirmed",
-                  n->destroy_failures },
-                { "environments_died_total", "Environments that died by themselves", n->died },
-                { "environments_cleaned_total", "Clean-ups that were verified", n->cleaned },
-                { "environments_clean_failures_total", "Clean-ups that failed; the environment was destroyed",
-                  n->clean_failures },
-                { "oversubscribed_total", "Environments created over max", n->oversubscribed },
-                { "leases_granted_total", "Environments lent", n->granted },
-                { "leases_granted_warm_total", "Environments lent without a wait", n->granted_warm },
-                { "leases_wait_microseconds_total", "Time that granted leases had waited", (uint64_t)n->wait_us },
-        };
+/* How long, to the right in a column; "-" when there is no such time. */
+static void duration(struct table *t, int64_t us, bool known, const char *end) {
+        char text[TEXT_DURATION_SIZE];
 
-        memcpy(counters, all, sizeof(all));
+        if (t->r == 0)
+                t->r = buf_printf(t->out, "%6s%s", known ? text_from_usec(us, text) : "-", end);
 }
 
-static void render_environment(void *data, const struct environment_info *info) {
-        buf_printf(data, "%-24s %-10s %-24s %" PRIu64 "\n", *info->id ? info->id : "-",
-                   environment_state_name(info->state), info->lease ? info->lease : "-", info->uses);
+static void environment_row(void *data, const struct environment_info *e) {
+        struct table *t = data;
+
+        column(t, *e->id ? e->id : "-", 26);
+        column(t, environment_state_name(e->state), 8);
+        column(t, e->lease ? e->lease : "-", 28);
+        if (t->r == 0)
+                t->r = buf_printf(t->out, "%6" PRIu64 " ", e->uses);
+        duration(t, t->now_us - e->created_us, true, " ");
+        duration(t, t->now_us - e->since_us, true, " ");
+        duration(t, e->retire_us - t->now_us, e->retire_us != USEC_NEVER, "\n");
 }
 
-int status_pool(const struct pool *p, struct leases *t, const struct config *config, struct buf *out) {
-        const struct result *trouble = pool_trouble(p);
-        const struct lease *l;
+static void lease_row(void *data, const struct lease_info *l) {
+        struct table *t = data;
+        char text[48];
+
+        column(t, l->name, 20);
+        column(t, lease_state_name(l->state), 7);
+        snprintf(text, sizeof(text), "%u", (unsigned)l->uid);
+        column(t, text, 10);
+        duration(t, t->now_us - l->created_us, true, " ");
+        duration(t, l->wait_us, true, " ");
+        column(t, l->environment ? l->environment : "-", 26);
+        if (l->current)
+                snprintf(text, sizeof(text), "%" PRIu32 "/%u/%" PRIu32, l->current->number, l->queued, l->ended);
+        else
+                snprintf(text, sizeof(text), "-/%u/%" PRIu32, l->queued, l->ended);
+        column(t, text, 10);
+        duration(t, t->now_us - l->unused_since_us, l->unused_since_us != USEC_NEVER, "\n");
+}
+
+static int render_counts(const struct status_sources *s, struct buf *out) {
+        const struct result *trouble = pool_trouble(s->pool);
+        char oldest[TEXT_DURATION_SIZE];
+        struct lease_counts n;
         int r;
 
-        r = buf_printf(out, "backend %s   leases %u (%u waiting)   environments %u of %" PRIu64 ":",
-                       pool_backend(p)->ops->name, leases_count(t), pool_count_waiting(p), pool_count_all(p),
-                       config->max);
+        lease_counts_collect(&n, s);
+        r = buf_printf(out, "backend       %s\nenvironments  %u of %" PRIu64 ":", pool_backend(s->pool)->ops->name,
+                       pool_count_all(s->pool), s->config->max);
         for (int i = 0; r == 0 && i < ENVIRONMENT_N_STATES; i++)
-                r = buf_printf(out, " %u %s%s", pool_count(p, i), environment_state_name(i),
-                               i + 1 < ENVIRONMENT_N_STATES ? "," : "\n");
-        if (r == 0 && trouble)
-                r = buf_printf(out, "trouble: %s\n", trouble->text);
+                r = buf_printf(out, "%s %u %s", i ? "," : "", pool_count(s->pool, i), environment_state_name(i));
         if (r == 0)
-                r = buf_printf(out, "\n%-24s %-10s %-24s %s\n", "ENVIRONMENT", "STATE", "LEASE", "USES");
-        if (r < 0)
-                return r;
-        pool_each_environment(p, render_environment, out);
-        for (l = leases_after(t, 0); r == 0 && l; l = leases_after(t, lease_serial(l)))
-                if (!lease_environment(l))
-                        r = buf_printf(out, "%-24s %-10s %-24s -\n", "-", lease_state_name(lease_state(l)),
-                                       lease_name(l));
+                r = buf_printf(out, "\nleases        %u:", leases_count(s->leases));
+        for (int i = 0; r == 0 && i < LEASE_RELEASED; i++)
+                r = buf_printf(out, "%s %u %s", i ? "," : "", n.in_state[i], lease_state_name(i));
+        if (r == 0)
+                r = buf_printf(out, "\njobs          %u queued, %u starting, %u running\n", n.jobs[JOB_QUEUED],
+                               n.jobs[JOB_STARTING], n.jobs[JOB_RUNNING]);
+        if (r == 0 && s->n_reads)
+                r = buf_printf(out, "reads         %u wait, the first for %s\n", s->n_reads,
+                               text_from_usec(s->now_us - s->oldest_read_us, oldest));
+        if (r == 0)
+                r = buf_printf(out, "loop          busy for %.3f s at most in the last minute, %.3f s ever\n",
+                               seconds(lag_longest_of_minute(s->lag, s->now_us)), seconds(s->lag->longest_us));
+        if (r == 0 && trouble)
+                r = buf_printf(out, "trouble       %s\n", trouble->text);
         return r;
 }
 
-int status_stats(const struct pool *p, struct leases *t, const struct config *config, struct buf *out) {
-        struct gauge gauges[N_GAUGES], counters[N_COUNTERS];
-        _cleanup_(cleanup_free) char *text = NULL;
-        const struct result *trouble = pool_trouble(p);
-        json_t *root = json_object(), *states = json_object();
+int status_pool(const struct status_sources *s, struct buf *out) {
+        struct table t = { .out = out, .now_us = s->now_us };
 
-        collect_gauges(p, t, config, gauges);
-        collect_counters(p, counters);
-        json_object_set_new(root, "backend", json_string(pool_backend(p)->ops->name));
-        for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
-                json_object_set_new(states, environment_state_name(i), json_integer(pool_count(p, i)));
-        json_object_set_new(root, "environments", states);
-        for (int i = 0; i < N_GAUGES; i++)
-                json_object_set_new(root, gauges[i].name, json_integer(gauges[i].value));
-        for (int i = 0; i < N_COUNTERS; i++)
-                json_object_set_new(root, counters[i].name, json_integer(counters[i].value));
-        json_object_set_new(root, "trouble", trouble ? json_string(trouble->text) : json_null());
-        text = json_dumps(root, JSON_INDENT(2));
-        json_decref(root);
-        return text ? buf_printf(out, "%s\n", text) : -ENOMEM;
-}
-
-static int render_metric(const struct gauge *g, const char *type, struct buf *out) {
-        return buf_printf(out, "# HELP modalpool_%s %s.\n# TYPE modalpool_%s %s\nmodalpool_%s %" PRIu64 "\n",
-                          g->name, g->help, g->name, type, g->name, g->value);
-}
-
-int status_metrics(const struct pool *p, struct leases *t, const struct config *config, struct buf *out) {
-        struct gauge gauges[N_GAUGES], counters[N_COUNTERS];
-        int r;
-
-        collect_gauges(p, t, config, gauges);
-        collect_counters(p, counters);
-        r = buf_printf(out, "# HELP modalpool_environments Environments by state.\n"
-                            "# TYPE modalpool_environments gauge\n");
-        for (int i = 0; r == 0 && i < ENVIRONMENT_N_STATES; i++)
-                r = buf_printf(out, "modalpool_environments{state=\"%s\"} %u\n", environment_state_name(i),
-                               pool_count(p, i));
-        for (int i = 0; r == 0 && i < N_GAUGES; i++)
-                r = render_metric(&gauges[i], "gauge", out);
-        for (int i = 0; r == 0 && i < N_COUNTERS; i++)
-                r = render_metric(&counters[i], "counter", out);
-        return r;
+        t.r = render_counts(s, out);
+        if (t.r == 0)
+                t.r = buf_printf(out, "\n%-26s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES",
+                                 "AGE", "SINCE", "LEFT");
+        pool_each_environment(s->pool, environment_row, &t);
+        if (t.r == 0)
+                t.r = buf_printf(out, "\n%-20s %-7s %-10s %6s %6s %-26s %-10s %6s\n", "LEASE", "STATE", "OWNER", "AGE",
+                                 "WAIT", "ENVIRONMENT", "JOBS", "UNUSED");
+        leases_each(s->leases, s->now_us, lease_row, &t);
+        return t.r;
 }

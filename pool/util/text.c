@@ -2,7 +2,9 @@
 #include "pool/util/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -89,6 +91,21 @@ int text_to_usec(const char *s, int64_t *out) {
                 return -ERANGE;
         *out = (int64_t)seconds * USEC_PER_SEC + fraction;
         return 0;
+}
+
+const char *text_from_usec(int64_t us, char out[static TEXT_DURATION_SIZE]) {
+        int64_t s = us > 0 ? us / USEC_PER_SEC : 0;
+        int minutes = s / 60 % 60, hours = s / 3600 % 24, seconds = s % 60;
+
+        if (s < 60)
+                snprintf(out, TEXT_DURATION_SIZE, "%ds", seconds);
+        else if (s < 3600)
+                snprintf(out, TEXT_DURATION_SIZE, "%dm%02ds", minutes, seconds);
+        else if (s < 86400)
+                snprintf(out, TEXT_DURATION_SIZE, "%dh%02dm", hours, minutes);
+        else
+                snprintf(out, TEXT_DURATION_SIZE, "%" PRId64 "d%02dh", s / 86400, hours);
+        return out;
 }
 
 int text_to_bytes(const char *s, uint64_t *out) {

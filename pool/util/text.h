@@ -18,6 +18,10 @@ int text_to_usec(const char *s, int64_t *out);  /* seconds, "180" or "0.5", up t
 int text_to_bytes(const char *s, uint64_t *out); /* "1048576", "64K", "20M", "1G" */
 int text_to_bool(const char *s, bool *out);      /* yes no true false on off 1 0 */
 
+/* A duration for people: "42s", "3m10s", "2h05m", "12d04h". Whole seconds, rounded down. Returns @out. */
+#define TEXT_DURATION_SIZE 32
+const char *text_from_usec(int64_t us, char out[static TEXT_DURATION_SIZE]);
+
 /* A signal's number for "INT", "SIGINT" or "2"; -EINVAL for none. */
 int text_to_signal(const char *s);
 

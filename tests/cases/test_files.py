@@ -4,14 +4,16 @@
 import json
 import os
 import re
+import subprocess
 import threading
 
 import pytest
 
+import processes
+import prometheus
 from harness import seconds
 from test_lease import fails
 
-METRIC = re.compile(r'^(modalpool_[a-z_]+)(\{[a-z_]+="[^"\\\n]*"(,[a-z_]+="[^"\\\n]*")*\})? (\d+(\.\d+)?)$')
 
 
 @pytest.mark.small
@@ -21,11 +23,18 @@ def test_status(mount):
     environment = lease.read("environment").strip()
     mp.lease("waiting one")
     text = (mp / ".pool/status").read_text()
-    head, *lines = text.splitlines()
-    assert "leases 2 (1 waiting)" in head and "of 1" in head
-    assert any(line.startswith(environment) and "leased one" in line for line in lines)
-    assert any("waiting one" in line and "waiting" in line for line in lines)
-    assert (mp / ".pool/status").stat().st_size == len(text)
+    counts, environments, leases = [part.splitlines() for part in text.split("\n\n")]
+    counts = dict(re.split("  +", line, maxsplit=1) for line in counts)
+    assert counts["backend"] in (mp.settings.provider, "fault")
+    assert counts["environments"].startswith("1 of 1: ") and "1 leased" in counts["environments"]
+    assert counts["leases"] == "2: 1 waiting, 1 leased, 0 lost, 0 failed"
+    assert any(line.startswith(environment + " ") and " leased   leased one " in line for line in environments[1:])
+    assert leases[1].startswith("leased one ") and environment in leases[1]
+    assert leases[2].startswith("waiting one ") and " waiting " in leases[2] and " -/0/0 " in leases[2]
+    assert len(leases) == 3 and all(len(line) <= 100 for line in text.splitlines() if not line.startswith("trouble"))
+    for head, *rows in environments, leases:
+        assert all(len(row) == len(head) for row in rows), text
+    assert (mp / ".pool/status").stat().st_size == len(text.encode())
 
 
 @pytest.mark.small
@@ -41,30 +50,131 @@ def test_stats(mount):
     assert mp.sh("python3 -m json.tool .pool/stats").returncode == 0
 
 
+def test_lists_in_stats(mount):
+    """Every environment and every lease, with what a program needs to judge them."""
+    mp = mount(max=1)
+    first, second = mp.lease("first"), mp.lease("second")
+    environment = first.read("environment").strip()
+    first.run("true")
+    first.submit("sleep 1000")
+    first.submit("true")
+    first.until_running(2)
+    stats = mp.stats()
+    holds, waits = stats["lease_list"]
+    assert (holds["name"], holds["state"], holds["environment"]) == ("first", "leased", environment)
+    assert (holds["owner"], holds["running"], holds["queued"], holds["ended"]) == (os.getuid(), 2, 1, 1)
+    assert holds["unused_seconds"] is None and holds["age_seconds"] >= holds["wait_seconds"] >= 0
+    assert (waits["name"], waits["state"], waits["environment"], waits["running"]) == ("second", "waiting", None, None)
+    assert 0 < waits["wait_seconds"] <= waits["age_seconds"]
+    assert stats["leases_by_state"] == {"waiting": 1, "leased": 1, "lost": 0, "failed": 0}
+    assert stats["jobs"] == {"queued": 1, "starting": 0, "running": 1} and stats["jobs_ended"]["ok"] == 1
+    lent = next(one for one in stats["environment_list"] if one["state"] == "leased")
+    assert (lent["id"], lent["lease"], lent["uses"]) == (environment, "first", 1)
+    assert lent["age_seconds"] >= lent["state_seconds"] >= 0
+    if mp.settings.provider == "modal":
+        assert 0 < lent["left_seconds"] < 86400
+    second.release()
+    first.write("ctl", "cancel\nkill\n")
+    assert first.read("jobs/2/exit_code") == "137\n"
+    mp.until(lambda: mp.stats()["lease_list"][0]["unused_seconds"] is not None)
+    ended = mp.stats()["jobs_ended"]
+    assert ended == {"ok": 1, "failed": 0, "timeout": 0, "killed": 1, "cancelled": 1, "unknown": 0}
+    assert mp.stats()["jobs_submitted_total"] == 3
+
+
+def test_output_is_counted(mp):
+    mp.lease().run("printf 12345; printf 678 >&2")
+    assert mp.stats()["output_bytes_total"] == 8
+
+
+def test_waiting_reads(mp):
+    lease = mp.lease()
+    lease.submit("sleep 1000")
+    lease.until_running()
+    assert mp.stats()["reads_waiting"] == 0 and "reads  " not in (mp / ".pool/status").read_text()
+    reader = subprocess.Popen(["cat", lease / "output"])
+    processes.until_waits(reader.pid)
+    stats = mp.stats()
+    assert stats["reads_waiting"] == 1 and stats["reads_oldest_wait_seconds"] > 0
+    assert "reads         1 wait, the first for " in (mp / ".pool/status").read_text()
+    lease.write("ctl", "kill\n")
+    reader.wait()
+    assert mp.stats()["reads_waiting"] == mp.stats()["reads_oldest_wait_seconds"] == 0
+
+
+@pytest.mark.quick
+def test_turns_of_the_loop(mp):
+    """Turns are measured, and the sleep between them is not."""
+    lease = mp.lease()
+    lease.run("true")
+    before = mp.stats()
+    took, _ = seconds(lambda: lease.run("sleep 1"))
+    after = mp.stats()
+    turns = after["loop_turn_seconds_count"] - before["loop_turn_seconds_count"]
+    busy = after["loop_turn_seconds_sum"] - before["loop_turn_seconds_sum"]
+    assert turns >= 5 and 0 < busy < took - 0.5
+    assert after["loop_longest_turn_seconds"] >= after["loop_longest_turn_of_minute_seconds"] > 0
+    assert after["loop_longest_turn_seconds"] * after["loop_turn_seconds_count"] >= after["loop_turn_seconds_sum"]
+
+
+def test_lease_held_without_a_job(mount):
+    """The log names it, after each such time; one that works is left in peace."""
+    mp = mount(held_warning="0.3")
+    works, forgotten = mp.lease("works"), mp.lease("forgotten")
+    works.submit("sleep 1000")
+    works.until_running()
+    environment = forgotten.read("environment").strip()
+    fd = os.open(mp / ".pool/events", os.O_RDONLY)
+    for _ in range(2):
+        event = lines_from(fd, '"lease":"forgotten","state":"unused"')[-1]
+        assert environment in event["reason"]
+    os.close(fd)
+    assert mp.stats()["lease_list"][1]["unused_seconds"] > 0.5
+    mp.stop()
+    lines = [line for line in mp.lines if "without a job" in line]
+    assert len(lines) >= 2 and all(f"lease=forgotten environment={environment} owner={os.getuid()}: has held" in line
+                                   for line in lines if "forgotten" in line)
+    assert sum("lease=works" in line for line in lines) <= 1  # before its job ran, on a slow machine
+
+
 @pytest.mark.small
 def test_metrics(mp):
-    """Prometheus text: each series has HELP and TYPE before it, and the values are those of stats."""
+    """Prometheus text, read by a strict parser; the values are those of stats."""
     mp.lease().run("true")
-    described, typed, values = set(), {}, {}
-    for line in (mp / ".pool/metrics").read_text().splitlines():
-        if line.startswith("# HELP "):
-            described.add(line.split()[2])
-        elif line.startswith("# TYPE "):
-            typed[line.split()[2]] = line.split()[3]
-        else:
-            match = METRIC.match(line)
-            assert match, line
-            name = match[1]
-            assert name in described and name in typed
-            assert (typed[name] == "counter") == name.endswith("_total")
-            assert (name, match[2]) not in values
-            values[name, match[2]] = float(match[4])
+    mp.until_settled()
+    families = prometheus.parse((mp / ".pool/metrics").read_text())
     stats = mp.stats()
+    values = {}
+    for name, (kind, samples) in families.items():
+        assert name.startswith("modalpool_") and (kind == "counter") == name.endswith("_total"), name
+        values.update(samples)
+    known = 0
     for key, value in stats.items():
-        if isinstance(value, int):
-            assert values[f"modalpool_{key}", None] == value
-    for state, value in stats["environments"].items():
-        assert values["modalpool_environments", '{state="%s"}' % state] == value
+        if isinstance(value, (int, float)) and not key.startswith("loop_") and key != "leases":
+            assert values[f"modalpool_{key}",] == pytest.approx(value), key
+            known += 1
+    assert known >= 20
+    assert all(("modalpool_" + key,) in values for key in stats if key.startswith("loop_"))
+    for key, name, label in (("environments", "environments", "state"), ("leases_by_state", "leases", "state"),
+                             ("jobs", "jobs", "state"), ("jobs_ended", "jobs_ended_total", "end")):
+        assert families["modalpool_" + name][1] == {("modalpool_" + name, (label, word)): number
+                                                    for word, number in stats[key].items()}
+    for key, name in (("count", "calls_total"), ("retries", "calls_retries_total"), ("seconds", "calls_seconds_total")):
+        assert set(families["modalpool_" + name][1]) == {
+            ("modalpool_" + name, ("method", call["method"]), ("status", call["status"])) for call in stats["calls"]}, key
+
+
+HEAD = "# HELP a A.\n# TYPE a gauge\n"
+
+
+@pytest.mark.parametrize("text", [
+    HEAD + "a 1", HEAD + "a{b=\"c\"} 1\n\n", HEAD + "a 1\na 2\n", HEAD + "b 1\n", "# TYPE a gauge\na 1\n", HEAD + HEAD + "a 1\n",
+    HEAD + "a one\n", HEAD + "a{b=\"c} 1\n", HEAD + 'a{b="c"d"} 1\n', HEAD + 'a{b="\\x"} 1\n', HEAD + 'a{b="c",b="d"} 1\n',
+    "# HELP a A.\n# TYPE a strange\na 1\n", HEAD + "# HELP b B.\na 1\n", "# HELP a A.\n# TYPE a summary\na 1\n"])
+def test_the_parser_is_strict(text):
+    assert prometheus.parse(HEAD + 'a{b="\\"\\\\\\n"} 1.5\n')["a"] == ("gauge", {("a", ("b", '"\\\n')): 1.5})
+    with pytest.raises((AssertionError, ValueError)):
+        prometheus.parse(text)
 
 
 def test_config(mount, tmp_path):
@@ -105,6 +215,27 @@ def test_events(mp):
     assert [e["state"] for e in events if e.get("lease") == "t1" and "environment" not in e] == ["waiting", "leased", "released"]
     assert [e["state"] for e in events if e.get("job") == "t1/1"] == ["queued", "starting", "running", "ended"]
     os.close(fd)
+
+
+@pytest.mark.exact
+def test_events_of_an_environment(mp):
+    """Each change of its state, with the lease that has it; its death before its end, with the reason."""
+    first = mp.lease("first")
+    first.run("true")
+    first.release()
+    mp.until_settled()
+    second = mp.lease("second")
+    second.run("true")
+    mp.murder(mp.sandboxes())
+    mp.until(lambda: second.status()["state"] == "lost")
+    fd = os.open(mp / ".pool/events", os.O_RDONLY)
+    events = [e for e in lines_from(fd, '"state":"gone"') if "environment" in e]
+    os.close(fd)
+    assert [(e["state"], e.get("lease")) for e in events] == [
+        ("creating", None), ("idle", None), ("leased", "first"), ("cleaning", None), ("idle", None), ("leased", "second"),
+        ("died", "second"), ("ending", None), ("gone", None)]
+    assert len({e["environment"] for e in events[1:]}) == 1
+    assert [e["state"] for e in events if "reason" in e] == ["died"] and events[6]["reason"] == second.read("error").strip()
 
 
 def test_events_wait_for_the_next(mp):
@@ -152,7 +283,7 @@ def test_names_in_text_files(mp):
         lease.run("true")
         lease.release()
     json.loads((mp / ".pool/stats").read_text())
-    assert all(METRIC.match(line) or line.startswith("# ") for line in (mp / ".pool/metrics").read_text().splitlines())
+    assert prometheus.parse((mp / ".pool/metrics").read_text())
     fd = os.open(mp / ".pool/events", os.O_RDONLY)
     names = {e.get("lease") for e in lines_from(fd, '"job":"%s/1","state":"ended"')}
     assert {'a"b\\c', "x y", "{}", "日本", "%s"} <= names

@@ -174,7 +174,7 @@ def test_creation_that_is_refused(mount):
     other = mp.lease("other")
     fails(errno.EINVAL, other.read, "environment")
     assert mp.stats()["environments_create_failures_total"] == 3
-    assert "trouble: injected fault: create refused" in (mp / ".pool/status").read_text()
+    assert "trouble       injected fault: create refused" in (mp / ".pool/status").read_text()
     mp.ctl("resume")
     other.write("ctl", "renew\n")
     fails(errno.EINVAL, other.read, "environment")

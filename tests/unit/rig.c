@@ -14,10 +14,21 @@ void rig_start(void) {
         CHECK_INT(config_init(&rig.config), 0);
         CHECK_INT(config_set(&rig.config, "max", "2", CONFIG_COMMAND_LINE, &why), 0);
         rig.dir = check_dir_make();
+        rig.lag = (struct lag){};
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         CHECK_INT(event_ring_new(&rig.events), 0);
         CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, NULL, sim_clock, 1), 0);
         CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, NULL, rig.dir.fd, sim_clock), 0);
+}
+
+struct status_sources rig_sources(void) {
+        return (struct status_sources){
+                .pool = rig.pool,
+                .leases = rig.table,
+                .config = &rig.config,
+                .lag = &rig.lag,
+                .now_us = sim.now_us,
+        };
 }
 
 void rig_run(int64_t us) {

@@ -7,7 +7,7 @@
  */
 
 #include "check.h"
-#include "pool/lease.h"
+#include "pool/status.h"
 #include "sim-backend.h"
 
 struct rig {
@@ -16,6 +16,7 @@ struct rig {
         struct sim_backend backend;
         struct pool *pool;
         struct leases *table;
+        struct lag lag;
         struct check_dir dir;
 };
 
@@ -25,6 +26,9 @@ void rig_start(void);
 
 /* Release and end everything. */
 void rig_stop(void);
+
+/* What the status files are made from, as things stand. */
+struct status_sources rig_sources(void);
 
 /* Let @us pass, with all that happens meanwhile. */
 void rig_run(int64_t us);

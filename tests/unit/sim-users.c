@@ -192,14 +192,20 @@ static void reconfigure(void) {
 }
 
 static void look(void) {
+        const struct lag lag = {};
+        const struct status_sources sources = {
+                .pool = model.pool,
+                .leases = model.table,
+                .config = &model.config,
+                .lag = &lag,
+                .now_us = sim.now_us,
+        };
         struct buf out = BUF_INIT(TEXT_FILE_MAX);
         struct model_lease *m = any_lease();
 
         if (m && (status_lease(m->lease, &out) < 0 || !strstr(out.data, "state ")))
                 sim_fail("status of lease %s", m->name);
-        if (status_pool(model.pool, model.table, &model.config, &out) < 0 ||
-            status_stats(model.pool, model.table, &model.config, &out) < 0 ||
-            status_metrics(model.pool, model.table, &model.config, &out) < 0)
+        if (status_pool(&sources, &out) < 0 || status_stats(&sources, &out) < 0 || status_metrics(&sources, &out) < 0)
                 sim_fail("status of the pool");
         buf_deinit(&out);
 }

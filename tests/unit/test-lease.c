@@ -351,6 +351,147 @@ static void released_and_still_held(void) {
         rig_stop();
 }
 
+/* Each job is counted once, by how it ended. */
+static void how_jobs_end(void) {
+        const uint64_t *n;
+        struct lease *l;
+
+        rig_start();
+        n = leases_totals(rig.table)->ended;
+        l = rig_lease("a");
+        rig_run(USEC_PER_SEC);
+        job_unref(rig_job(l, "true"));
+        rig_run(USEC_PER_SEC);
+        CHECK_INT(n[JOB_END_OK], 1);
+
+        rig.backend.rates.exec_codes = 1000;
+        job_unref(rig_job(l, "false"));
+        rig_run(USEC_PER_SEC);
+        CHECK_INT(n[JOB_END_FAILED], 1);
+        rig.backend.rates.exec_codes = 0;
+
+        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "2"), 0);
+        job_unref(rig_job(l, "long"));
+        rig_prolong("sb-1");
+        rig_run(3 * USEC_PER_SEC);
+        CHECK_INT(n[JOB_END_TIMEOUT], 1);
+
+        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0"), 0);
+        job_unref(rig_job(l, "long"));
+        rig_prolong("sb-1");
+        rig_run(USEC_PER_SEC);
+        CHECK_INT(lease_command(l, "kill"), 0);
+        rig_run(USEC_PER_SEC);
+        CHECK_INT(n[JOB_END_KILLED], 1);
+
+        job_unref(rig_job(l, "long"));
+        rig_prolong("sb-1");
+        job_unref(rig_job(l, "queued"));
+        rig_run(USEC_PER_SEC);
+        CHECK_INT(lease_command(l, "cancel"), 0);
+        CHECK_INT(n[JOB_END_CANCELLED], 1);
+        sim_sandbox_die(sim_backend_find(&rig.backend, "sb-1"));
+        CHECK_INT(n[JOB_END_UNKNOWN], 1);
+
+        CHECK_INT(lease_command(l, "renew"), 0);
+        rig_run(USEC_PER_SEC);
+        job_unref(rig_job(l, "long"));
+        rig_prolong("sb-2");
+        rig_run(USEC_PER_SEC);
+        lease_release(l);
+        CHECK_INT(n[JOB_END_KILLED], 2);
+        CHECK_INT(leases_totals(rig.table)->submitted, 7);
+        rig_stop();
+}
+
+/* The newest event that holds @text, from behind its time. */
+static const char *event_with(const char *text) {
+        for (uint64_t i = event_next(rig.events); i-- > event_oldest(rig.events);)
+                if (strstr(event_line(rig.events, i), text))
+                        return strchr(event_line(rig.events, i), ',') + 1;
+        return "(none)";
+}
+
+static void events_say_why(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("a");
+        job_unref(rig_job(l, "true"));
+        rig_run(USEC_PER_SEC);
+        rig.backend.rates.clean_fails = 1000;
+        lease_release(l);
+        rig_run(USEC_PER_SEC);
+        CHECK_STR(event_with("clean-failed"),
+                  "\"environment\":\"sb-1\",\"state\":\"clean-failed\",\"reason\":\"clean: processes are left\"}\n");
+        CHECK_STR(event_with("gone"), "\"environment\":\"sb-1\",\"state\":\"gone\"}\n");
+
+        rig_lease("b");
+        rig_run(USEC_PER_SEC);
+        sim_sandbox_die(sim_backend_find(&rig.backend, "sb-2"));
+        CHECK_STR(event_with("\"state\":\"died\""),
+                  "\"environment\":\"sb-2\",\"state\":\"died\",\"lease\":\"b\",\"reason\":\"environment sb-2: died\"}\n");
+        CHECK_STR(event_with("\"lost\""), "\"lease\":\"b\",\"state\":\"lost\",\"reason\":\"environment sb-2: died\"}\n");
+        rig_stop();
+}
+
+/* How often the events tell of leases that hold an environment for nothing. */
+static unsigned warnings(const char *name) {
+        char wanted[64];
+        unsigned n = 0;
+
+        snprintf(wanted, sizeof(wanted), "\"lease\":\"%s\",\"state\":\"unused\"", name);
+        for (uint64_t i = event_oldest(rig.events); i < event_next(rig.events); i++)
+                n += strstr(event_line(rig.events, i), wanted) != NULL;
+        return n;
+}
+
+static void held_without_a_job(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        CHECK_INT(config_set(&rig.config, "held_warning", "60", CONFIG_CTL, &(struct result){}), 0);
+        CHECK_INT(config_set(&rig.config, "wait", "100000", CONFIG_CTL, &(struct result){}), 0);
+        a = rig_lease("a");
+        b = rig_lease("b");
+        rig_lease("waits");
+        rig_run(30 * USEC_PER_SEC);
+        CHECK_INT(lease_set(b, SETTING_TIMEOUT, "0"), 0);
+        job_unref(rig_job(b, "true"));
+        rig_run(20 * USEC_PER_SEC);
+        CHECK_INT(warnings("a") + warnings("b"), 0);
+        rig_run(11 * USEC_PER_SEC);
+        CHECK_INT(warnings("a"), 1);
+        CHECK_INT(warnings("b"), 0); /* its time began anew with its job's end */
+        rig_run(20 * USEC_PER_SEC);
+        job_unref(rig_job(b, "long"));
+        rig_prolong("sb-2");
+        rig_run(600 * USEC_PER_SEC);
+        CHECK_INT(warnings("a"), 11); /* once a period */
+        CHECK_INT(warnings("b"), 0);
+        CHECK_INT(warnings("waits"), 0);
+        sim_sandbox_die(sim_backend_find(&rig.backend, "sb-1"));
+        CHECK_INT(lease_state(a), LEASE_LOST);
+        rig_run(200 * USEC_PER_SEC);
+        CHECK_INT(warnings("a"), 11);
+        CHECK_INT(lease_command(b, "kill"), 0);
+        rig_run(USEC_PER_SEC);
+        lease_release(b);
+        rig_run(600 * USEC_PER_SEC);
+        CHECK_INT(warnings("b"), 0);
+        CHECK(warnings("waits") > 0); /* it has sb-3 since */
+        rig_stop();
+}
+
+static void never_warned_of(void) {
+        rig_start();
+        CHECK_INT(config_set(&rig.config, "held_warning", "0", CONFIG_CTL, &(struct result){}), 0);
+        rig_lease("a");
+        rig_run(100000 * USEC_PER_SEC);
+        CHECK_INT(warnings("a"), 0);
+        rig_stop();
+}
+
 int main(void) {
         RUN(names);
         RUN(table);
@@ -364,5 +505,9 @@ int main(void) {
         RUN(queue_and_history);
         RUN(settings);
         RUN(released_and_still_held);
+        RUN(how_jobs_end);
+        RUN(events_say_why);
+        RUN(held_without_a_job);
+        RUN(never_warned_of);
         return check_done();
 }

@@ -181,7 +181,7 @@ static void two_bad_probes(void) {
         rig_run(10 * SECOND);
         CHECK_INT(pool_totals(rig.pool)->died, 1);
         for (; from < event_next(rig.events); from++)
-                told |= strstr(event_line(rig.events, from), "\"state\":\"lost\"") &&
+                told |= strstr(event_line(rig.events, from), "\"state\":\"died\"") &&
                         strstr(event_line(rig.events, from), "environment sb-1 does not work any more");
         CHECK(told);
         rig_run(SECOND); /* its place is free, and taken by a new one */

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "check.h"
+#include "pool/util/clock.h"
 #include "pool/util/text.h"
 
 static bool utf8(const char *s) {
@@ -170,6 +171,29 @@ static void quoting(void) {
         buf_deinit(&small);
 }
 
+static void durations(void) {
+        static const struct {
+                int64_t us;
+                const char *text;
+        } cases[] = {
+                { 0, "0s" },
+                { -5 * USEC_PER_SEC, "0s" },
+                { USEC_PER_SEC - 1, "0s" },
+                { 42 * USEC_PER_SEC, "42s" },
+                { 60 * USEC_PER_SEC, "1m00s" },
+                { 190 * USEC_PER_SEC, "3m10s" },
+                { 3600 * USEC_PER_SEC - 1, "59m59s" },
+                { 7500 * USEC_PER_SEC, "2h05m" },
+                { 86400 * USEC_PER_SEC, "1d00h" },
+                { (12 * 86400 + 4 * 3600) * USEC_PER_SEC, "12d04h" },
+                { USEC_NEVER, "106751991d04h" },
+        };
+        char text[TEXT_DURATION_SIZE];
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                CHECK_STR(text_from_usec(cases[i].us, text), cases[i].text);
+}
+
 int main(void) {
         RUN(utf8_good);
         RUN(utf8_bad);
@@ -177,6 +201,7 @@ int main(void) {
         RUN(seconds);
         RUN(bytes);
         RUN(booleans);
+        RUN(durations);
         RUN(signals);
         RUN(quoting);
         return check_done();

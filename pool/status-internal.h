@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Shared by the status files, and by nobody else:
+ *
+ *   status.c          for people
+ *   status-figures.c  the figures that programs read, under one name in both of …
+ *   status-stats.c    … JSON
+ *   status-metrics.c  … and Prometheus' format
+ */
+
+#include "pool/status.h"
+#include "pool/util/clock.h"
+
+enum figure_kind {
+        FIGURE_GAUGE,
+        FIGURE_COUNTER,
+        FIGURE_SECONDS, /* a gauge, held in microseconds */
+        FIGURE_SUMMARY, /* a sum, in microseconds, and a count */
+};
+
+struct figure {
+        enum figure_kind kind;
+        const char *name;
+        const char *help;
+        uint64_t value;
+        uint64_t count; /* of a summary */
+};
+
+/* Figures that differ by one word. */
+struct figure_group {
+        enum figure_kind kind;
+        const char *name;  /* in metrics */
+        const char *key;   /* in stats */
+        const char *label; /* what the words are */
+        const char *help;
+        unsigned n;
+        struct {
+                const char *word;
+                uint64_t value;
+        } of[6];
+};
+
+#define FIGURES_MAX 40
+#define FIGURE_GROUPS_MAX 4
+
+struct figures {
+        unsigned n, n_groups;
+        struct figure all[FIGURES_MAX];
+        struct figure_group groups[FIGURE_GROUPS_MAX];
+};
+
+void figures_collect(struct figures *f, const struct status_sources *s);
+
+/* What is counted by going through the leases. */
+struct lease_counts {
+        unsigned in_state[LEASE_RELEASED]; /* those in the tree, by state */
+        unsigned jobs[JOB_ENDED];          /* of jobs that have not ended, by state */
+        int64_t oldest_wait_us;
+};
+
+void lease_counts_collect(struct lease_counts *n, const struct status_sources *s);

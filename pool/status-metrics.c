@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The figures in Prometheus' text format 0.0.4: a family's lines stand together, behind its HELP and TYPE. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "pool/status-internal.h"
+
+static int render_head(const char *name, const char *help, const char *type, struct buf *out) {
+        return buf_printf(out, "# HELP modalpool_%s %s.\n# TYPE modalpool_%s %s\n", name, help, name, type);
+}
+
+static int render_seconds(int64_t us, struct buf *out) {
+        return buf_printf(out, " %" PRId64 ".%06" PRId64 "\n", us / USEC_PER_SEC, us % USEC_PER_SEC);
+}
+
+static int render_group(const struct figure_group *g, struct buf *out) {
+        int r = render_head(g->name, g->help, g->kind == FIGURE_COUNTER ? "counter" : "gauge", out);
+
+        for (unsigned i = 0; r == 0 && i < g->n; i++)
+                r = buf_printf(out, "modalpool_%s{%s=\"%s\"} %" PRIu64 "\n", g->name, g->label, g->of[i].word,
+                               g->of[i].value);
+        return r;
+}
+
+static int render_figure(const struct figure *f, struct buf *out) {
+        static const char *const types[] = {
+                [FIGURE_GAUGE] = "gauge",
+                [FIGURE_COUNTER] = "counter",
+                [FIGURE_SECONDS] = "gauge",
+                [FIGURE_SUMMARY] = "summary",
+        };
+        int r = render_head(f->name, f->help, types[f->kind], out);
+
+        if (r < 0)
+                return r;
+        switch (f->kind) {
+        case FIGURE_GAUGE:
+        case FIGURE_COUNTER:
+                return buf_printf(out, "modalpool_%s %" PRIu64 "\n", f->name, f->value);
+        case FIGURE_SECONDS:
+                r = buf_printf(out, "modalpool_%s", f->name);
+                return r < 0 ? r : render_seconds(f->value, out);
+        case FIGURE_SUMMARY:
+                r = buf_printf(out, "modalpool_%s_sum", f->name);
+                if (r == 0)
+                        r = render_seconds(f->value, out);
+                return r < 0 ? r : buf_printf(out, "modalpool_%s_count %" PRIu64 "\n", f->name, f->count);
+        }
+        return 0;
+}
+
+/* The words of a provider may be anything: what would end a label's value early is escaped. */
+static int render_label(const char *name, const char *value, struct buf *out) {
+        int r = buf_printf(out, "%s=\"", name);
+
+        for (const char *c = value; r == 0 && *c; c++)
+                r = *c == '\n' ? buf_append(out, "\\n", 2)
+                    : *c == '"' || *c == '\\' ? buf_printf(out, "\\%c", *c)
+                                            : buf_append(out, c, 1);
+        return r < 0 ? r : buf_append(out, "\"", 1);
+}
+
+/* Calls to the provider: one family for each of what is known of them. */
+struct calls {
+        struct buf *out;
+        const char *name;
+        enum { CALLS_N, CALLS_SECONDS, CALLS_RETRIES } what;
+        int r;
+};
+
+static void render_call(void *data, const struct backend_calls *n) {
+        struct calls *c = data;
+
+        if (c->r == 0)
+                c->r = buf_printf(c->out, "modalpool_%s{", c->name);
+        if (c->r == 0)
+                c->r = render_label("method", n->method, c->out);
+        if (c->r == 0)
+                c->r = buf_append(c->out, ",", 1);
+        if (c->r == 0)
+                c->r = render_label("status", n->status, c->out);
+        if (c->r == 0)
+                c->r = buf_append(c->out, "}", 1);
+        if (c->r < 0)
+                return;
+        if (c->what == CALLS_SECONDS)
+                c->r = render_seconds(n->took_us, c->out);
+        else
+                c->r = buf_printf(c->out, " %" PRIu64 "\n", c->what == CALLS_N ? n->n : n->retries);
+}
+
+static int render_calls(const struct backend *b, struct buf *out) {
+        static const struct {
+                const char *name, *help;
+        } families[] = {
+                [CALLS_N] = { "calls_total", "Calls to the provider that have ended, by how the last try did" },
+                [CALLS_SECONDS] = { "calls_seconds_total", "Time from the first try to the end" },
+                [CALLS_RETRIES] = { "calls_retries_total", "Tries after the first" },
+        };
+        int r = 0;
+
+        for (unsigned i = 0; r == 0 && i < sizeof(families) / sizeof(families[0]); i++) {
+                struct calls c = { .out = out, .name = families[i].name, .what = i };
+
+                c.r = render_head(families[i].name, families[i].help, "counter", out);
+                backend_each_call(b, render_call, &c);
+                r = c.r;
+        }
+        return r;
+}
+
+int status_metrics(const struct status_sources *s, struct buf *out) {
+        struct figures f;
+        int r = 0;
+
+        figures_collect(&f, s);
+        for (unsigned i = 0; r == 0 && i < f.n_groups; i++)
+                r = render_group(&f.groups[i], out);
+        for (unsigned i = 0; r == 0 && i < f.n; i++)
+                r = render_figure(&f.all[i], out);
+        return r < 0 ? r : render_calls(pool_backend(s->pool), out);
+}
