@@ -23,7 +23,7 @@
 
 #define CLEAN_TIMEOUT_US (60 * USEC_PER_SEC)        /* then the environment is destroyed instead */
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
-#define KILL_TIMEOUT_US (10 * USEC_PER_SEC)         /* a killed job that has not ended by then is lost with its environment */
+#define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits for its turn */
 #define BACKOFF_MIN_US (USEC_PER_SEC / 2)           /* between failed creates, doubling … */
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)          /* … up to this */
 

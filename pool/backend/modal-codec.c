@@ -222,8 +222,21 @@ static ModalWire__VolumeMount *make_mounts(const struct modal_volume *volumes, s
         return v;
 }
 
+/*
+ * What a sandbox does by itself: nothing, as a shell that waits in its own read. A child would do as well but for the
+ * clean-up, which spares only what the probe saw: one that is born after the probe, or anew because a job had killed
+ * it, would be killed and born for ever. So that is the last resort, where no pipe can be made.
+ */
+static const char *const entrypoint[] = {
+        "/bin/sh",
+        "-c",
+        "p=/tmp/.modalpool-wait\n"
+        "while :; do\n"
+        "  { rm -f $p && mkfifo $p && command exec 3<>$p && rm -f $p && read -r l <&3; } || sleep 86400\n"
+        "done\n",
+};
+
 int modal_pack_create(struct buf *out, const struct modal_definition *d) {
-        static const char *const entrypoint[] = { "/bin/sh", "-c", "while :; do sleep 86400; done" };
         ModalWire__SandboxCreateRequest m = MODAL_WIRE__SANDBOX_CREATE_REQUEST__INIT;
         ModalWire__Sandbox s = MODAL_WIRE__SANDBOX__INIT;
         ModalWire__Resources resources = MODAL_WIRE__RESOURCES__INIT;
