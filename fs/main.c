@@ -38,6 +38,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
+#include "pool/util/uuid.h"
 
 enum phase {
         PHASE_STARTING,
@@ -221,7 +222,13 @@ static void on_turn(uv_prepare_t *prepare) {
 
 static int open_modal(struct daemon *d, struct result *why) {
         const struct config *c = &d->config;
+        char pool_id[UUID_SIZE];
+        int r = uuid_make(pool_id);
 
+        if (r < 0) {
+                result_set(why, RESULT_FAILED, "naming the pool: %s", strerror(-r));
+                return r;
+        }
         return modal_new(&d->backend, &d->loop,
                          &(struct modal_options){
                                  .config_file = c->modal_config,
@@ -245,6 +252,7 @@ static int open_modal(struct daemon *d, struct result *why) {
                                  .cidr_allowlist = c->cidr_allowlist,
                                  .lifetime_us = c->lifetime_us,
                                  .idle_timeout_us = c->modal_idle_us,
+                                 .pool_id = pool_id,
                                  .mountpoint = d->options.mountpoint,
                          },
                          why);
