@@ -39,6 +39,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
+#include "pool/util/uuid.h"
 
 enum phase {
         PHASE_STARTING,

@@ -8,8 +8,8 @@
 #include "pool/backend/local.h"
 #include "pool/backend/modal.h"
 
-static int open_modal(struct backend **out, uv_loop_t *loop, const struct config *c, const char *mountpoint,
-                      struct result *why) {
+static int open_modal(struct backend **out, uv_loop_t *loop, const struct config *c, const char *pool_id,
+                      const char *mountpoint, struct result *why) {
         return modal_new(out, loop,
                          &(struct modal_options){
                                  .config_file = c->modal_config,
@@ -33,6 +33,7 @@ static int open_modal(struct backend **out, uv_loop_t *loop, const struct config
                                  .cidr_allowlist = c->cidr_allowlist,
                                  .lifetime_us = c->lifetime_us,
                                  .idle_timeout_us = c->modal_idle_us,
+                                 .pool_id = pool_id,
                                  .mountpoint = mountpoint,
                          },
                          why);
@@ -56,7 +57,7 @@ int provider_open(struct backend **out, uv_loop_t *loop, const struct config *co
         int r;
 
         if (!strcmp(config->backend, "modal")) {
-                r = open_modal(out, loop, config, mountpoint, why);
+                r = open_modal(out, loop, config, pool_id, mountpoint, why);
         } else if (!strcmp(config->backend, "local")) {
                 r = open_local(out, loop, config, state, why);
         } else {

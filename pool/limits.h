@@ -24,7 +24,7 @@
 
 #define CLEAN_TIMEOUT_US (60 * USEC_PER_SEC)        /* then the environment is destroyed instead */
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
-#define KILL_TIMEOUT_US (10 * USEC_PER_SEC)         /* a killed job that has not ended by then is lost with its environment */
+#define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits for its turn */
 #define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a sandbox that is not in the books is ended from this age on */
 #define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */
 #define STOP_MARGIN_US (5 * USEC_PER_SEC)            /* that a service manager is asked for beyond stop_timeout */
@@ -52,6 +52,9 @@
 #define INPUT_CHUNK (512 << 10)                     /* bytes of standard input in one request; 2 MiB are refused */
 #define COMPLAINT_MAX 512                           /* bytes of stderr held back at the beginning */
 #define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
+#define LISTED_MAX 1000000                          /* sandboxes in one listing */
+#define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
+#define CALL_COUNTS_MAX 320                         /* kinds of ended calls: 18 methods, each with 17 statuses */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
 #define CALL_TRIES 3                                /* after the first */
@@ -66,7 +69,7 @@
 #define START_PATIENCE_US (120 * USEC_PER_SEC)      /* for the start of a command */
 #define RUN_PATIENCE_US (120 * USEC_PER_SEC)        /* for a router that is gone while a command runs */
 #define CREATE_PATIENCE_US (300 * USEC_PER_SEC)     /* for a sandbox to come up */
-#define DESTROY_PATIENCE_US (15 * USEC_PER_SEC)     /* for Modal to take note of its end */
+#define DESTROY_PATIENCE_US (12 * USEC_PER_SEC)     /* for Modal to take note of its end: less than stop_timeout, with a last try */
 #define BUILD_PATIENCE_US (120 * USEC_PER_SEC)      /* for the next sign of an image build */
 #define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */

@@ -39,6 +39,8 @@ struct modal_call {
         struct grpc_call *grpc;
         uv_timer_t timer;
         struct retry retry;
+        int64_t started_us;
+        unsigned again;        /* tries because one had failed */
         int64_t began_us;      /* this try */
         unsigned generation;   /* of the access that this try used */
         unsigned renewals;     /* in a row, for refused tokens */
@@ -54,7 +56,8 @@ static void on_closed(uv_handle_t *handle) {
         free(handle->data);
 }
 
-static void release(struct modal_call *c) {
+static void release(struct modal_call *c, int code) {
+        modal_count(c->modal, c->spec.method, code, c->again, clock_now() - c->started_us);
         list_remove(&c->link);
         if (c->grpc)
                 grpc_cancel(TAKE_PTR(c->grpc));
@@ -74,7 +77,7 @@ static void finish(struct modal_call *c, const struct grpc_status *status) {
 
         log_debug("modal: %s: %s%s%s", c->spec.method, grpc_code_name(status->code), *status->message ? ": " : "",
                   said(c, status, text));
-        release(c);
+        release(c, status->code);
         c->spec.done(c->owner, status, buf_text(&reply), reply.len);
         buf_deinit(&reply);
 }
@@ -99,6 +102,7 @@ static void try_again(struct modal_call *c, const struct grpc_status *status) {
                 finish(c, status);
                 return;
         }
+        c->again++;
         log_debug("modal: %s: %s: %s; again in %lld ms", c->spec.method, grpc_code_name(status->code),
                   said(c, status, text), (long long)(delay / USEC_PER_MSEC));
         uv_timer_start(&c->timer, on_timer, (delay + 999) / 1000, 0);
@@ -145,11 +149,13 @@ static bool look_for_router(struct modal_call *c, const struct grpc_status *stat
                 return false;
         if (status->code == GRPC_UNAUTHENTICATED && c->renewals < RENEWALS_MAX) {
                 c->renewals++;
+                c->again++;
                 wait_for_access(c, true);
                 return true;
         }
         if (status->code == GRPC_NOT_FOUND && !c->asked_again) {
                 c->asked_again = true;
+                c->again++;
                 wait_for_access(c, true);
                 return true;
         }
@@ -306,7 +312,8 @@ int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *
                 .tries = spec->tries,
                 .patience_us = spec->patience_us,
         };
-        retry_reset(&c->retry, clock_now());
+        c->started_us = clock_now();
+        retry_reset(&c->retry, c->started_us);
         list_init(&c->link);
         uv_timer_init(m->loop, &c->timer);
         uv_unref((uv_handle_t *)&c->timer);
@@ -320,7 +327,7 @@ int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *
                         c->generation = spec->router->generation;
                 r = send_request(c);
                 if (r < 0) {
-                        release(c);
+                        release(c, GRPC_INTERNAL);
                         return r;
                 }
         }
@@ -333,6 +340,6 @@ long modal_call_connection(const struct modal_call *c) {
 }
 
 void modal_call_cancel(struct modal_call *c) {
-        release(c);
+        release(c, GRPC_CANCELLED);
         buf_deinit(&c->reply);
 }

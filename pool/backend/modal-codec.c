@@ -103,16 +103,8 @@ int modal_pack_app(struct buf *out, const char *app, const char *environment) {
         return pack(out, &m.base);
 }
 
-int modal_pack_secret(struct buf *out, const char *name, const char *environment) {
-        ModalWire__SecretRequest m = MODAL_WIRE__SECRET_REQUEST__INIT;
-
-        m.name = TEXT(name);
-        m.environment_name = TEXT(environment);
-        return pack(out, &m.base);
-}
-
-int modal_pack_volume(struct buf *out, const char *name, const char *environment) {
-        ModalWire__VolumeRequest m = MODAL_WIRE__VOLUME_REQUEST__INIT;
+int modal_pack_named(struct buf *out, const char *name, const char *environment) {
+        ModalWire__NamedRequest m = MODAL_WIRE__NAMED_REQUEST__INIT;
 
         m.name = TEXT(name);
         m.environment_name = TEXT(environment);
@@ -120,12 +112,12 @@ int modal_pack_volume(struct buf *out, const char *name, const char *environment
 }
 
 int modal_read_id(const void *data, size_t len, char **id) {
-        UNPACK(m, app_reply, data, len);
-        ModalWire__AppReply *m = (void *)m_base;
+        UNPACK(m, id_reply, data, len);
+        ModalWire__IdReply *m = (void *)m_base;
 
-        if (!m || !m->app_id || !*m->app_id)
+        if (!m || !m->id || !*m->id)
                 return -EBADMSG;
-        return copy(id, m->app_id);
+        return copy(id, m->id);
 }
 
 int modal_pack_image(struct buf *out, const char *app_id, const char *builder_version, char *const *commands,
@@ -222,8 +214,21 @@ static ModalWire__VolumeMount *make_mounts(const struct modal_volume *volumes, s
         return v;
 }
 
+/*
+ * What a sandbox does by itself: nothing, as a shell that waits in its own read. A child would do as well but for the
+ * clean-up, which spares only what the probe saw: one that is born after the probe, or anew because a job had killed
+ * it, would be killed and born for ever. So that is the last resort, where no pipe can be made.
+ */
+static const char *const entrypoint[] = {
+        "/bin/sh",
+        "-c",
+        "p=/tmp/.modalpool-wait\n"
+        "while :; do\n"
+        "  { rm -f $p && mkfifo $p && command exec 3<>$p && rm -f $p && read -r l <&3; } || sleep 86400\n"
+        "done\n",
+};
+
 int modal_pack_create(struct buf *out, const struct modal_definition *d) {
-        static const char *const entrypoint[] = { "/bin/sh", "-c", "while :; do sleep 86400; done" };
         ModalWire__SandboxCreateRequest m = MODAL_WIRE__SANDBOX_CREATE_REQUEST__INIT;
         ModalWire__Sandbox s = MODAL_WIRE__SANDBOX__INIT;
         ModalWire__Resources resources = MODAL_WIRE__RESOURCES__INIT;
@@ -348,29 +353,38 @@ int modal_pack_terminate(struct buf *out, const char *sandbox_id) {
         return pack(out, &m.base);
 }
 
-int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tags, size_t n_tags) {
+int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tag, double before) {
         ModalWire__SandboxListRequest m = MODAL_WIRE__SANDBOX_LIST_REQUEST__INIT;
         _cleanup_(cleanup_free) ModalWire__SandboxTag **list = NULL;
-        _cleanup_(cleanup_free) ModalWire__SandboxTag *space = make_tags(tags, n_tags, &list);
+        _cleanup_(cleanup_free) ModalWire__SandboxTag *space = make_tags(tag, 1, &list);
 
         if (!space)
                 return -ENOMEM;
         m.app_id = TEXT(app_id);
-        m.n_tags = n_tags;
+        m.has_before_timestamp = before > 0;
+        m.before_timestamp = before;
+        m.n_tags = 1;
         m.tags = list;
         return pack(out, &m.base);
 }
 
-int modal_read_list(const void *data, size_t len, int (*take)(void *owner, const char *id), void *owner) {
+int modal_read_list(const void *data, size_t len, const char *tag,
+                    int (*take)(void *owner, const struct modal_info *info), void *owner) {
         UNPACK(m, sandbox_list_reply, data, len);
         ModalWire__SandboxListReply *m = (void *)m_base;
         int r = 0;
 
         if (!m)
                 return -EBADMSG;
-        for (size_t i = 0; r == 0 && i < m->n_sandboxes; i++)
-                if (m->sandboxes[i]->id && *m->sandboxes[i]->id)
-                        r = take(owner, m->sandboxes[i]->id);
+        for (size_t i = 0; r == 0 && i < m->n_sandboxes; i++) {
+                const ModalWire__SandboxInfo *s = m->sandboxes[i];
+                struct modal_info info = { .id = s->id ? s->id : "", .tag = "", .created = s->created_at };
+
+                for (size_t k = 0; k < s->n_tags; k++)
+                        if (s->tags[k]->name && s->tags[k]->value && !strcmp(s->tags[k]->name, tag))
+                                info.tag = s->tags[k]->value;
+                r = *info.id ? take(owner, &info) : -EBADMSG;
+        }
         return r;
 }
 
@@ -456,7 +470,7 @@ int modal_read_exec_read(const void *data, size_t len, void (*take)(void *owner,
         return 0;
 }
 
-int modal_pack_exec_wait(struct buf *out, const char *task_id, const char *exec_id) {
+int modal_pack_exec(struct buf *out, const char *task_id, const char *exec_id) {
         ModalWire__ExecRequest m = MODAL_WIRE__EXEC_REQUEST__INIT;
 
         m.task_id = TEXT(task_id);
@@ -497,4 +511,15 @@ int modal_pack_exec_write(struct buf *out, const char *task_id, const char *exec
         m.data.len = len;
         m.eof = eof;
         return pack(out, &m.base);
+}
+
+int modal_read_exec_input(const void *data, size_t len, uint64_t *taken, bool *closed) {
+        UNPACK(m, exec_input_reply, data, len);
+        ModalWire__ExecInputReply *m = (void *)m_base;
+
+        if (!m)
+                return -EBADMSG;
+        *taken = m->taken;
+        *closed = m->closed;
+        return 0;
 }

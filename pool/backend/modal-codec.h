@@ -71,8 +71,8 @@ int modal_pack_environment(struct buf *out, const char *name);
 int modal_read_environment(const void *data, size_t len, char **builder_version);
 
 int modal_pack_app(struct buf *out, const char *app, const char *environment);
-int modal_pack_secret(struct buf *out, const char *name, const char *environment);
-int modal_pack_volume(struct buf *out, const char *name, const char *environment);
+/* A secret or a volume. */
+int modal_pack_named(struct buf *out, const char *name, const char *environment);
 /* App, secret and volume all answer with an id in the first field; a sandbox too. */
 int modal_read_id(const void *data, size_t len, char **id);
 
@@ -94,9 +94,19 @@ int modal_pack_wait(struct buf *out, const char *sandbox_id, float timeout);
 int modal_read_wait(const void *data, size_t len, struct modal_result *result);
 int modal_pack_terminate(struct buf *out, const char *sandbox_id);
 
-/* Sandboxes of the app with all these tags; @take gets each id. */
-int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tags, size_t n_tags);
-int modal_read_list(const void *data, size_t len, int (*take)(void *owner, const char *id), void *owner);
+/*
+ * Sandboxes of the app with this tag, a page of them, the newest first. The next page is asked for by the creation
+ * of the last; an empty one is the end. @before: in seconds, 0 for the first page.
+ */
+int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tag, double before);
+
+struct modal_info {
+        const char *id;
+        const char *tag; /* the value of the one that was asked for, or "" */
+        double created;  /* in seconds */
+};
+int modal_read_list(const void *data, size_t len, const char *tag,
+                    int (*take)(void *owner, const struct modal_info *info), void *owner);
 
 enum modal_stdio {
         MODAL_DEVNULL = 0,
@@ -109,8 +119,11 @@ int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec
 int modal_pack_exec_read(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset, int fd);
 int modal_read_exec_read(const void *data, size_t len, void (*take)(void *owner, const void *data, size_t len),
                          void *owner);
-int modal_pack_exec_wait(struct buf *out, const char *task_id, const char *exec_id);
+/* Names an exec and nothing else: for its end, for how it goes, for what it has of its input. */
+int modal_pack_exec(struct buf *out, const char *task_id, const char *exec_id);
 /* *@ended: false while it runs. @code: as a shell gives it, 128 + N for signal N. */
 int modal_read_exec_wait(const void *data, size_t len, bool *ended, int *code);
 int modal_pack_exec_write(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset,
                           const void *data, size_t len, bool eof);
+/* *@taken: bytes of input that the router has; *@closed: and the end of it. */
+int modal_read_exec_input(const void *data, size_t len, uint64_t *taken, bool *closed);

@@ -26,8 +26,7 @@
 struct modal_exec {
         struct exec exec;
         struct modal_process *process;
-        char exec_id[37];
-        char *mark; /* KEY=VALUE in the environment of each of its processes */
+        char exec_id[UUID_SIZE];
         int pending_signal;
         struct modal_process *killer; /* which sends SIGKILL: the job has ended when that is done too */
         bool ended;                   /* … with this, meanwhile */
@@ -42,17 +41,9 @@ static struct modal_exec *modal_exec_of(struct exec *e) {
         return container_of(e, struct modal_exec, exec);
 }
 
-static void exec_free(struct modal_exec *e) {
-        free(e->mark);
-        free(e);
-}
-
 /* signals */
 
 static void deliver_end(struct modal_exec *e);
-
-static void on_no_output(void *owner, enum stream stream, const void *data, size_t len) {
-}
 
 static void on_signalled(void *owner, const struct result *r, int code) {
         if (!result_ok(r))
@@ -60,7 +51,7 @@ static void on_signalled(void *owner, const struct result *r, int code) {
 }
 
 static const struct modal_process_events signal_events = {
-        .output = on_no_output,
+        .output = modal_no_output,
         .ended = on_signalled,
 };
 
@@ -74,14 +65,14 @@ static void on_killed(void *owner, const struct result *r, int code) {
 }
 
 static const struct modal_process_events killer_events = {
-        .output = on_no_output,
+        .output = modal_no_output,
         .ended = on_killed,
 };
 
 /* Nobody waits for other signals: what they do shows in the job. But after a kill nothing of it may be left. */
 static void send_signal(struct modal_exec *e, int signo) {
         struct modal_sandbox *s = modal_sandbox_of(e->exec.sandbox);
-        const char *args[SCRIPT_ARGUMENTS_MAX];
+        char mark[sizeof(EXEC_MARK "=") + UUID_SIZE];
         struct modal_process *p = NULL;
         struct script script;
         bool kill = signo == SIGKILL;
@@ -89,19 +80,11 @@ static void send_signal(struct modal_exec *e, int signo) {
 
         if (kill && e->killer)
                 return;
+        snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, e->exec_id);
         script_init(&script);
-        r = script_make_signal(&script, e->mark, signo);
-        for (size_t i = 0; i < script.n; i++)
-                args[i] = script_argument(&script, i);
-        if (r == 0)
-                r = modal_process_start(s,
-                                        &(struct modal_process_spec){
-                                                .args = args,
-                                                .n_args = script.n,
-                                                .only_start = !kill,
-                                        },
-                                        kill ? &killer_events : &signal_events, e, &p);
-        script_deinit(&script);
+        r = modal_run_script(s, &script, script_make_signal(&script, mark, signo),
+                             &(struct modal_process_spec){ .only_start = !kill },
+                             kill ? &killer_events : &signal_events, e, &p);
         if (r < 0)
                 log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
         else if (kill)
@@ -125,7 +108,7 @@ void modal_exec_cancel(struct exec *exec) {
                 modal_process_cancel(e->killer); /* we only stop listening to it */
         if (!e->ended)
                 modal_process_cancel(e->process);
-        exec_free(e);
+        free(e);
 }
 
 /* events */
@@ -202,7 +185,7 @@ static void deliver_end(struct modal_exec *e) {
                         pass_head(e);
                 exec_ended(&e->exec, &e->result, e->code);
         }
-        exec_free(e);
+        free(e);
 }
 
 static void on_ended(void *owner, const struct result *r, int code) {
@@ -224,13 +207,11 @@ static const struct modal_process_events process_events = {
 /* what to run */
 
 /* Modal takes UTF-8 only: other entries of the environment go into shell text that is run first. */
-static int split_env(const char *const *env, const char **plain, struct buf *prelude, const char **mark) {
+static int split_env(const char *const *env, const char **plain, struct buf *prelude) {
         size_t n = 0;
         int r = 0;
 
         for (; *env && r == 0; env++) {
-                if (!strncmp(*env, EXEC_MARK "=", strlen(EXEC_MARK) + 1))
-                        *mark = *env;
                 if (text_is_utf8(*env, strlen(*env)))
                         plain[n++] = *env;
                 else
@@ -303,38 +284,28 @@ static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct bu
         return r;
 }
 
-int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
-        struct modal_sandbox *s = modal_sandbox_of(sandbox);
-        struct modal_exec *e = calloc(1, sizeof(*e));
-        struct modal_feed feed = { .head = BUF_INIT(SCRIPT_SIZE_MAX), .fds = { -1, -1 } };
+/* Start it, or go on with it: what it was started with tells what it has to read. */
+static int begin(struct modal_exec *e, const struct exec_spec *spec) {
+        struct modal_feed feed = MODAL_FEED_INIT(SCRIPT_SIZE_MAX);
         struct buf prelude = BUF_INIT(SCRIPT_SIZE_MAX);
-        const char *args[SCRIPT_ARGUMENTS_MAX], *mark = NULL;
+        const char *args[SCRIPT_ARGUMENTS_MAX];
         _cleanup_(cleanup_free) const char **env = NULL;
         struct script script;
         bool feeds = false;
         size_t n = 0;
         int r;
 
-        if (!e)
-                return -ENOMEM;
         script_init(&script);
         while (spec->env[n])
                 n++;
         env = calloc(n + 1, sizeof(*env));
-        snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
-        r = env ? 0 : -ENOMEM;
+        r = env ? split_env(spec->env, env, &prelude) : -ENOMEM;
         if (r == 0)
-                r = split_env(spec->env, env, &prelude, &mark);
-        if (r == 0) {
-                e->mark = strdup(mark ? mark : "");
-                r = e->mark ? prepare(e, spec, &prelude, &script, &feed, &feeds) : -ENOMEM;
-        }
+                r = prepare(e, spec, &prelude, &script, &feed, &feeds);
         for (size_t i = 0; i < script.n; i++)
                 args[i] = script_argument(&script, i);
-        e->exec.sandbox = sandbox;
-        if (r == 0) {
-                /* The feed is the process's from here on, also when it fails. */
-                r = modal_process_start(s,
+        if (r == 0)
+                r = modal_process_start(modal_sandbox_of(e->exec.sandbox),
                                         &(struct modal_process_spec){
                                                 .args = args,
                                                 .n_args = script.n,
@@ -342,17 +313,30 @@ int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
                                                 .keep_stderr = true,
                                                 .feed = feeds ? &feed : NULL,
                                                 .exec_id = e->exec_id,
+                                                .resume = spec->resume,
+                                                .offsets = { spec->offsets[0], spec->offsets[1] },
                                         },
                                         &process_events, e, &e->process);
-        } else {
-                for (int i = 0; i < 2; i++)
-                        close_fd(feed.fds[i]);
-                buf_deinit(&feed.head);
-        }
+        else
+                modal_feed_deinit(&feed);
         script_deinit(&script);
         buf_deinit(&prelude);
+        return r;
+}
+
+int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
+        struct modal_exec *e = calloc(1, sizeof(*e));
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
+        e->exec.sandbox = sandbox;
+        /* Who has passed on any byte of stderr has passed on its head, which was no complaint. */
+        e->over_head = spec->resume && spec->offsets[STREAM_STDERR] > 0;
+        r = begin(e, spec);
         if (r < 0) {
-                exec_free(e);
+                free(e);
                 return r;
         }
         *out = &e->exec;

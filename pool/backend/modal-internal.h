@@ -9,14 +9,51 @@
 #include "pool/backend/backend.h"
 #include "pool/backend/modal-codec.h"
 #include "pool/backend/modal-credentials.h"
+#include "pool/backend/modal-feed.h"
+#include "pool/limits.h"
 #include "pool/net/grpc.h"
 #include "pool/net/retry.h"
 #include "pool/util/list.h"
+#include "pool/util/uuid.h"
 
 struct modal_call;
 struct modal_process;
 
+struct script;
+
 enum { MODAL_N_TAGS = 5 };
+
+#define MODAL_TAG_POOL "modalpool-pool"
+#define MODAL_TAG_CREATE "modalpool-create" /* its value is the nonce */
+
+/* modal-listing.c: all sandboxes with one tag */
+
+struct modal_listing_spec {
+        struct modal_tag tag;
+        const char *want; /* the name of a tag, whose value is wanted too */
+        int64_t attempt_us, patience_us; /* for each page */
+        /* -errno ends it. */
+        int (*take)(void *owner, const struct modal_info *info);
+        void (*done)(void *owner, const struct grpc_status *status);
+};
+
+struct modal_listing {
+        struct modal *modal;
+        struct modal_listing_spec spec;
+        void *owner;
+        struct modal_call *call; /* NULL: none is under way */
+        double before, last;     /* creation of the last one of the page before, and of this one */
+        unsigned n;
+};
+
+/* modal-count.c: what the calls come to */
+
+struct modal_count {
+        const char *method;
+        enum grpc_code code;
+        uint64_t n, retries;
+        int64_t took_us;
+};
 
 struct modal {
         struct backend backend;
@@ -36,7 +73,7 @@ struct modal {
         size_t n_regions, n_cidrs;
         char *cloud, *gpu_type;
         struct modal_definition definition; /* borrows all of these */
-        char pool_id[24], host[64], mount[64];
+        char pool_id[UUID_SIZE], host[64], mount[64];
 
         /* start */
         struct modal_call *call;
@@ -44,6 +81,10 @@ struct modal {
         char *builder_version, *app_id, *image_id, *entry_id;
         struct modal_result build;
         struct buf build_line; /* of the image's log, not yet whole */
+
+        struct modal_listing listing; /* of this pool's sandboxes */
+        struct modal_count counts[CALL_COUNTS_MAX];
+        size_t n_counts;
 };
 
 static inline struct modal *modal_of(struct backend *b) {
@@ -51,6 +92,8 @@ static inline struct modal *modal_of(struct backend *b) {
 }
 
 /* modal.c */
+
+extern const struct grpc_status modal_no_memory;
 
 /* Take our secrets out of what a server said. */
 void modal_scrub(const struct modal *m, char *text);
@@ -61,6 +104,22 @@ void modal_scrub(const struct modal *m, char *text);
  */
 void modal_explain(struct modal *m, struct result *r, const struct grpc_status *status, const char *what, ...)
         __attribute__((format(printf, 4, 5)));
+
+/* modal-start.c */
+
+int modal_start(struct backend *b);
+
+/* modal-listing.c */
+
+/* 0, -EBUSY while it is under way, or -errno; then take() and done() come, unless it is cancelled. */
+int modal_listing_start(struct modal *m, struct modal_listing *l, const struct modal_listing_spec *spec, void *owner);
+void modal_listing_cancel(struct modal_listing *l);
+
+/* modal-count.c */
+
+/* A call has ended, by itself or by us. @method: a literal. */
+void modal_count(struct modal *m, const char *method, int code, unsigned retries, int64_t took_us);
+void modal_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls), void *data);
 
 /* modal-router.c: the way to the router of one sandbox */
 
@@ -116,15 +175,16 @@ long modal_call_connection(const struct modal_call *c);
 void modal_call_go_on(struct modal_call *c, const struct grpc_status *status);
 struct modal_call *modal_call_first(struct list *waiting);
 
-/* modal-sandbox.c */
+/* modal-birth.c, modal-sandbox.c, modal-end.c: a sandbox */
 
 enum modal_step {
-        MODAL_STEP_CREATE,  /* SandboxCreate */
-        MODAL_STEP_TASK,    /* SandboxGetTaskId */
-        MODAL_STEP_PROBE,   /* access, and a first process */
+        MODAL_STEP_CREATE, /* SandboxCreate */
+        MODAL_STEP_TASK,   /* SandboxGetTaskId */
+        MODAL_STEP_PROBE,  /* access, and a first process */
+        MODAL_STEP_ADOPT,  /* the same, in one of an earlier run */
         MODAL_STEP_LIVE,
-        MODAL_STEP_FAILED,  /* or dead */
-        MODAL_STEP_FIND,    /* did the create that failed make one all the same? */
+        MODAL_STEP_FAILED, /* or dead, or about to be ended or left */
+        MODAL_STEP_FIND,   /* did a create that was not answered make one? */
         MODAL_STEP_TERMINATE,
         MODAL_STEP_ENDED,
 };
@@ -134,13 +194,16 @@ struct modal_sandbox {
         enum modal_step step;
         struct modal_router router;
         char *task_id;
-        char nonce[37];           /* the tag that only this create has */
+        char *ticket;             /* once it is live */
+        char nonce[UUID_SIZE];    /* the tag that only this create has */
         int64_t began_us;         /* its lifetime counts from here at the earliest */
+        int64_t began_wall_us;    /* the same moment */
+        uint32_t lifetime_secs;
         bool unsure;              /* the create failed, and may have made one */
-        struct modal_call *call;  /* of the step */
+        struct modal_call *call;  /* of the step; that of the create goes on while it is looked for */
         struct modal_call *look;  /* whether it still runs */
         int64_t looked_us;        /* since when that is asked */
-        struct modal_process *process; /* probe or clean-up */
+        struct modal_process *process; /* probe, proof of life or clean-up */
         struct modal_process *doubt;   /* whether anything still runs there */
         struct buf kept;          /* what the probe said */
         struct buf said;          /* the clean-up's output */
@@ -149,6 +212,11 @@ struct modal_sandbox {
         uv_timer_t soon;          /* to say from a clean stack that it died */
         struct result why;        /* … and of what */
         bool dying;
+        struct modal_listing listing; /* at the end: of those that its create made … */
+        struct buf found;             /* … their ids, each with its NUL … */
+        size_t found_at;              /* … and how many bytes of them are done with */
+        int64_t end_by_us;
+        struct result ended;      /* what went wrong at the end */
         unsigned n_handles;
 };
 
@@ -161,7 +229,21 @@ static inline struct modal *modal_sandbox_modal(struct modal_sandbox *s) {
 }
 
 int modal_create(struct backend *b, const char *nonce, struct sandbox **out);
+int modal_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out);
+void modal_leave(struct sandbox *s);
 void modal_destroy(struct sandbox *s);
+/* The create was answered while its sandbox is to be ended. */
+void modal_sandbox_born_late(struct modal_sandbox *s);
+
+/* NULL when there is no memory. */
+struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce);
+/* Its memory goes with the next turns of the loop. */
+void modal_sandbox_close(struct modal_sandbox *s);
+/* Listen to nothing of it any more, but for the call of the step. */
+void modal_sandbox_quiet(struct modal_sandbox *s);
+void modal_sandbox_created(struct modal_sandbox *s, const struct result *r);
+/* Begin to ask now and then whether it still runs. */
+void modal_sandbox_look(struct modal_sandbox *s);
 int modal_clean(struct sandbox *s, const char *workdir);
 
 /* The router does not know the process: does it know the sandbox? Either it died, or modal_process_unknown() follows. */
@@ -169,6 +251,9 @@ void modal_sandbox_doubt(struct modal_sandbox *s);
 
 /* It is gone: say so, later. */
 void modal_sandbox_lost(struct modal_sandbox *s, const char *what);
+
+/* Say from a clean stack that it cannot be used. */
+void modal_sandbox_fail_soon(struct modal_sandbox *s, const struct result *why);
 
 /* modal-process.c */
 
@@ -178,22 +263,17 @@ struct modal_process_events {
         void (*ended)(void *owner, const struct result *r, int code);
 };
 
-/* Where standard input comes from: @head, then the two descriptors, each @len bytes. Taken over. */
-struct modal_feed {
-        struct buf head;
-        int fds[2];
-        uint64_t lens[2];
-        bool eof; /* end it after that */
-};
-
 struct modal_process_spec {
         const char *const *args;
         size_t n_args;
         const char *const *env;
         bool keep_stderr;        /* else it is thrown away */
         bool only_start;         /* its start is all that matters: started() or ended() */
-        struct modal_feed *feed; /* NULL: nothing is written */
+        struct modal_feed *feed; /* taken over, also on failure; NULL: nothing is written */
         const char *exec_id;     /* NULL: a new one */
+        bool resume;             /* it was started by an earlier run: only follow it … */
+        uint64_t offsets[2];     /* … from here */
+        int64_t patience_us;     /* for its start; 0: START_PATIENCE_US */
 };
 
 /* 0 or -errno; then events come, until ended() or a cancel. */
@@ -206,6 +286,14 @@ void modal_processes_cancel(struct modal_sandbox *s);
 
 /* The sandbox lives, but those of its processes that asked do not exist there. */
 void modal_processes_unknown(struct modal_sandbox *s);
+
+/*
+ * Run a script, for which @how says more. @made: what its making came to; a script that could not be made is not run.
+ * The script's memory is gone afterwards. Else as modal_process_start().
+ */
+int modal_run_script(struct modal_sandbox *s, struct script *script, int made, const struct modal_process_spec *how,
+                     const struct modal_process_events *events, void *owner, struct modal_process **out);
+void modal_no_output(void *owner, enum stream stream, const void *data, size_t len);
 
 /* modal-exec.c */
 

@@ -3,7 +3,8 @@
 /*
  * One process in a sandbox, by the router's exec calls.
  *
- *   starting   TaskExecStart; the exec id is ours, so that asking twice starts once
+ *   starting   TaskExecStart; the exec id is ours, so that asking twice starts once. One that an earlier run
+ *              started is only followed: from where that run was, its input from where the router is
  *   running    TaskExecStdioRead for each stream and TaskExecWait, at once; TaskExecStdinWrite
  *   ended      streams and wait have ended
  *
@@ -15,6 +16,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,24 +54,14 @@ struct modal_process {
         long proven;              /* that which does, in this round; -1: none */
 
         struct modal_feed feed;
-        bool feeding;
-        uint64_t fed;  /* bytes that have arrived */
-        uint64_t fed_of_head;
-        unsigned feed_fd;
-        uint64_t fed_of_fd;
+        bool feeding, resumed;
+        uint64_t fed;     /* bytes that have arrived */
         struct buf chunk; /* on its way */
-        bool chunk_last;
         struct modal_call *write;
 };
 
 static struct modal *process_modal(struct modal_process *p) {
         return modal_sandbox_modal(p->sandbox);
-}
-
-static void feed_deinit(struct modal_feed *f) {
-        buf_deinit(&f->head);
-        for (int i = 0; i < 2; i++)
-                close_fd(TAKE_FD(f->fds[i]));
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -91,7 +83,7 @@ static void release(struct modal_process *p) {
         cancel_call(&p->proof);
         for (int i = 0; i < N_STREAMS; i++)
                 cancel_call(&p->outputs[i].call);
-        feed_deinit(&p->feed);
+        modal_feed_deinit(&p->feed);
         buf_deinit(&p->chunk);
         buf_deinit(&p->request);
         uv_close((uv_handle_t *)&p->timer, on_closed);
@@ -147,16 +139,34 @@ void modal_processes_unknown(struct modal_sandbox *s) {
                 }
 }
 
+/* A call to the router about this process; the router may hold its answer back. */
+static int ask(struct modal_process *p, const char *method, int (*pack)(void *owner, struct buf *out),
+               void (*done)(void *owner, const struct grpc_status *, const void *, size_t), struct modal_call **out) {
+        return modal_call_start(process_modal(p),
+                                &(struct modal_call_spec){
+                                        .router = &p->sandbox->router,
+                                        .method = method,
+                                        .lane = HTTP_STREAMS,
+                                        .attempt_us = POLL_TIMEOUT_US,
+                                        .patience_us = RUN_PATIENCE_US,
+                                        .poll = true,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack,
+                                        .done = done,
+                                },
+                                p, out);
+}
+
+static int pack_exec(void *owner, struct buf *out) {
+        struct modal_process *p = owner;
+
+        return modal_pack_exec(out, p->sandbox->task_id, p->exec_id);
+}
+
 /* the end */
 
 static void check_end(struct modal_process *p);
 static int read_output(struct modal_process *p, int stream);
-
-static int pack_wait(void *owner, struct buf *out) {
-        struct modal_process *p = owner;
-
-        return modal_pack_exec_wait(out, p->sandbox->task_id, p->exec_id);
-}
 
 static int on_proof(void *owner, const void *data, size_t len) {
         struct modal_process *p = owner;
@@ -206,7 +216,7 @@ static void on_silence(uv_timer_t *timer) {
                                        .attempt_us = PROOF_TIMEOUT_US,
                                        .tries = 1,
                                        .message_max = MODAL_MESSAGE_MAX,
-                                       .pack = pack_wait,
+                                       .pack = pack_exec,
                                        .message = on_proof,
                                        .done = on_proof_done,
                                },
@@ -258,19 +268,7 @@ static void on_wait(void *owner, const struct grpc_status *status, const void *r
 }
 
 static int wait_for_end(struct modal_process *p) {
-        return modal_call_start(process_modal(p),
-                                &(struct modal_call_spec){
-                                        .router = &p->sandbox->router,
-                                        .method = "TaskExecWait",
-                                        .lane = HTTP_STREAMS,
-                                        .attempt_us = POLL_TIMEOUT_US,
-                                        .patience_us = RUN_PATIENCE_US,
-                                        .poll = true,
-                                        .message_max = MODAL_MESSAGE_MAX,
-                                        .pack = pack_wait,
-                                        .done = on_wait,
-                                },
-                                p, &p->wait);
+        return ask(p, "TaskExecWait", pack_exec, on_wait, &p->wait);
 }
 
 /* output */
@@ -330,95 +328,79 @@ static int read_output(struct modal_process *p, int stream) {
 
 static int feed_next(struct modal_process *p);
 
-/* The next bytes into the chunk, and whether they are the last. */
-static int fill_chunk(struct modal_process *p) {
-        struct modal_feed *f = &p->feed;
-        _cleanup_(cleanup_free) char *bytes = malloc(INPUT_CHUNK);
-        size_t room = INPUT_CHUNK, n = f->head.len - p->fed_of_head;
-        int r = 0;
+/* All has arrived; or nobody reads any more, and the wait tells why. */
+static void stop_feeding(struct modal_process *p) {
+        p->feeding = false;
+        modal_feed_deinit(&p->feed);
+        buf_deinit(&p->chunk);
+}
 
-        if (!bytes)
-                return -ENOMEM;
-        buf_clear(&p->chunk);
-        if (n > room)
-                n = room;
-        if (n > 0)
-                r = buf_append(&p->chunk, f->head.data + p->fed_of_head, n);
-        p->fed_of_head += n;
-        while (r == 0 && p->chunk.len < INPUT_CHUNK && p->feed_fd < 2) {
-                uint64_t left = f->lens[p->feed_fd] - p->fed_of_fd;
-                ssize_t got;
+static void feed_failed(struct modal_process *p, int n) {
+        struct result r;
 
-                room = INPUT_CHUNK - p->chunk.len;
-                if (left == 0) {
-                        p->feed_fd++;
-                        p->fed_of_fd = 0;
-                        continue;
-                }
-                got = read(f->fds[p->feed_fd], bytes, left < room ? left : room);
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got <= 0)
-                        return got < 0 ? -errno : -EIO;
-                r = buf_append(&p->chunk, bytes, got);
-                p->fed_of_fd += got;
-        }
-        p->chunk_last = p->fed_of_head == f->head.len && p->feed_fd == 2;
-        return r;
+        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s", p->sandbox->sandbox.id,
+                   strerror(-n));
+        finish(p, &r, 0);
 }
 
 static int pack_write(void *owner, struct buf *out) {
         struct modal_process *p = owner;
 
         return modal_pack_exec_write(out, p->sandbox->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
-                                     p->chunk_last && p->feed.eof);
+                                     p->feed.eof && modal_feed_is_over(&p->feed));
 }
 
 static void on_written(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_process *p = owner;
-        struct result r;
-        int n;
+        int r;
 
         p->write = NULL;
-        if (status->code == GRPC_OK) {
-                p->fed += p->chunk.len;
-                if (!p->chunk_last) {
-                        n = feed_next(p);
-                        if (n == 0)
-                                return;
-                        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s",
-                                   p->sandbox->sandbox.id, strerror(-n));
-                        finish(p, &r, 0);
-                        return;
-                }
-        } else if (status->code != GRPC_FAILED_PRECONDITION && status->code != GRPC_NOT_FOUND) {
+        if (status->code == GRPC_FAILED_PRECONDITION || status->code == GRPC_NOT_FOUND) {
+                stop_feeding(p);
+        } else if (status->code != GRPC_OK) {
                 fail(p, status, "writing the command's input");
-                return;
+        } else if (modal_feed_is_over(&p->feed)) {
+                stop_feeding(p);
+        } else {
+                p->fed += p->chunk.len;
+                r = feed_next(p);
+                if (r < 0)
+                        feed_failed(p, r);
         }
-        /* Done; or nobody reads any more, and the wait tells why. */
-        p->feeding = false;
-        feed_deinit(&p->feed);
-        buf_deinit(&p->chunk);
 }
 
 static int feed_next(struct modal_process *p) {
-        int r = fill_chunk(p);
+        int r;
 
+        buf_clear(&p->chunk);
+        r = modal_feed_read(&p->feed, &p->chunk);
+        return r < 0 ? r : ask(p, "TaskExecStdinWrite", pack_write, on_written, &p->write);
+}
+
+/* What an earlier run has written. When that cannot be known, all is written again: it counts from its offset. */
+static void on_input(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_process *p = owner;
+        uint64_t taken = 0;
+        bool closed = false;
+        int r;
+
+        p->write = NULL;
+        if (status->code == GRPC_OK)
+                (void)modal_read_exec_input(reply, len, &taken, &closed);
+        if (closed) {
+                stop_feeding(p);
+                return;
+        }
+        r = modal_feed_skip(&p->feed, taken);
+        p->fed = taken;
+        if (r == 0)
+                r = feed_next(p);
         if (r < 0)
-                return r;
-        return modal_call_start(process_modal(p),
-                                &(struct modal_call_spec){
-                                        .router = &p->sandbox->router,
-                                        .method = "TaskExecStdinWrite",
-                                        .lane = HTTP_STREAMS,
-                                        .attempt_us = POLL_TIMEOUT_US,
-                                        .patience_us = RUN_PATIENCE_US,
-                                        .poll = true,
-                                        .message_max = MODAL_MESSAGE_MAX,
-                                        .pack = pack_write,
-                                        .done = on_written,
-                                },
-                                p, &p->write);
+                feed_failed(p, r);
+}
+
+static int feed(struct modal_process *p) {
+        return p->resumed ? ask(p, "TaskExecStdinStatus", pack_exec, on_input, &p->write) : feed_next(p);
 }
 
 /* the start */
@@ -429,7 +411,8 @@ static int pack_start(void *owner, struct buf *out) {
         return buf_append(out, p->request.data, p->request.len);
 }
 
-static int follow(struct modal_process *p) {
+static void follow(struct modal_process *p) {
+        struct result why;
         int r = read_output(p, STREAM_STDOUT);
 
         if (r == 0 && p->keep_stderr)
@@ -437,14 +420,24 @@ static int follow(struct modal_process *p) {
         if (r == 0)
                 r = wait_for_end(p);
         if (r == 0 && p->feeding)
-                r = feed_next(p);
-        return r;
+                r = feed(p);
+        if (r < 0) {
+                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->sandbox->sandbox.id,
+                           strerror(-r));
+                finish(p, &why, 0);
+                return;
+        }
+        if (p->events->started)
+                p->events->started(p->owner);
+}
+
+static void on_resumed(uv_timer_t *timer) {
+        follow(timer->data);
 }
 
 static void on_started(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_process *p = owner;
-        struct result ok = {}, why;
-        int r;
+        struct result ok = {};
 
         p->start = NULL;
         if (status->code == GRPC_NOT_FOUND) {
@@ -461,69 +454,79 @@ static void on_started(void *owner, const struct grpc_status *status, const void
                 finish(p, &ok, 0);
                 return;
         }
-        r = follow(p);
-        if (r < 0) {
-                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->sandbox->sandbox.id,
-                           strerror(-r));
-                finish(p, &why, 0);
-                return;
-        }
-        if (p->events->started)
-                p->events->started(p->owner);
+        follow(p);
 }
 
-int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
-                        const struct modal_process_events *events, void *owner, struct modal_process **out) {
+static int start(struct modal_process *p, const struct modal_process_spec *spec) {
         static const char *const nothing[] = { NULL };
-        struct modal_process *p = calloc(1, sizeof(*p));
-        int r = 0;
+        int r = modal_pack_exec_start(&p->request, p->sandbox->task_id, p->exec_id, spec->args, spec->n_args,
+                                      spec->env ? spec->env : nothing, MODAL_PIPE,
+                                      spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
 
-        if (!p) {
-                if (spec->feed)
-                        feed_deinit(spec->feed);
-                return -ENOMEM;
-        }
+        if (r < 0)
+                return r;
+        return modal_call_start(process_modal(p),
+                                &(struct modal_call_spec){
+                                        .router = &p->sandbox->router,
+                                        .method = "TaskExecStart",
+                                        .lane = HTTP_CALLS,
+                                        .attempt_us = CALL_TIMEOUT_US,
+                                        .patience_us = spec->patience_us ? spec->patience_us : START_PATIENCE_US,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack_start,
+                                        .done = on_started,
+                                },
+                                p, &p->start);
+}
+
+static struct modal_process *process_new(struct modal_sandbox *s, const struct modal_process_spec *spec) {
+        struct modal_process *p = calloc(1, sizeof(*p));
+
+        if (!p)
+                return NULL;
         p->sandbox = s;
-        p->events = events;
-        p->owner = owner;
         p->keep_stderr = spec->keep_stderr;
         p->only_start = spec->only_start;
+        p->resumed = spec->resume;
         p->request = (struct buf)BUF_INIT(MODAL_REQUEST_MAX);
         p->chunk = (struct buf)BUF_INIT(INPUT_CHUNK);
-        p->feed = (struct modal_feed){ .head = BUF_INIT(0), .fds = { -1, -1 } };
-        if (spec->feed) {
-                p->feed = *spec->feed;
-                p->feeding = true;
-        }
-        for (int i = 0; i < N_STREAMS; i++)
+        p->feed = (struct modal_feed)MODAL_FEED_INIT(0);
+        for (int i = 0; i < N_STREAMS; i++) {
                 p->outputs[i].process = p;
+                p->outputs[i].offset = spec->offsets[i];
+        }
         uv_timer_init(process_modal(p)->loop, &p->timer);
         uv_unref((uv_handle_t *)&p->timer);
         p->timer.data = p;
         list_init(&p->link);
         list_add_tail(&s->processes, &p->link);
+        return p;
+}
 
+int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
+                        const struct modal_process_events *events, void *owner, struct modal_process **out) {
+        struct modal_process *p = process_new(s, spec);
+        int r = 0;
+
+        if (!p) {
+                if (spec->feed)
+                        modal_feed_deinit(spec->feed);
+                return -ENOMEM;
+        }
+        p->events = events;
+        p->owner = owner;
+        if (spec->feed) {
+                p->feed = *spec->feed;
+                p->feeding = true;
+        }
         if (spec->exec_id)
-                strcpy(p->exec_id, spec->exec_id);
+                snprintf(p->exec_id, sizeof(p->exec_id), "%s", spec->exec_id);
         else
                 r = uuid_make(p->exec_id);
-        if (r == 0)
-                r = modal_pack_exec_start(&p->request, s->task_id, p->exec_id, spec->args, spec->n_args,
-                                          spec->env ? spec->env : nothing, MODAL_PIPE,
-                                          spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
-        if (r == 0)
-                r = modal_call_start(process_modal(p),
-                                     &(struct modal_call_spec){
-                                             .router = &s->router,
-                                             .method = "TaskExecStart",
-                                             .lane = HTTP_CALLS,
-                                             .attempt_us = CALL_TIMEOUT_US,
-                                             .patience_us = START_PATIENCE_US,
-                                             .message_max = MODAL_MESSAGE_MAX,
-                                             .pack = pack_start,
-                                             .done = on_started,
-                                     },
-                                     p, &p->start);
+        if (r == 0 && spec->resume)
+                uv_timer_start(&p->timer, on_resumed, 0, 0);
+        else if (r == 0)
+                r = start(p, spec);
         if (r < 0) {
                 release(p);
                 return r;

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +15,9 @@
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 
-#define BUILD_WAIT_SECS 55.0f /* how long one ImageJoinStreaming goes on */
-
 /* errors */
+
+const struct grpc_status modal_no_memory = { .code = GRPC_INTERNAL, .message = "out of memory", .retry_after_us = -1 };
 
 /* Whatever a server puts into its messages, no secret of ours gets any further. */
 void modal_scrub(const struct modal *m, char *text) {
@@ -95,259 +94,50 @@ void modal_explain(struct modal *m, struct result *r, const struct grpc_status *
         }
 }
 
-/* start: one step after the other */
+/* all sandboxes of this pool */
 
-static void next_step(struct modal *m);
-
-static void not_ready(struct modal *m, const struct grpc_status *status, const char *what, const char *name) {
-        struct result r;
-
-        modal_explain(m, &r, status, *name ? "%s \"%s\"" : "%s", what, name);
-        backend_ready(&m->backend, &r);
-}
-
-/* A call of the start: its id, or what else it says, into *@at. */
-static void ask(struct modal *m, const char *method, int (*pack)(void *owner, struct buf *out),
-                void (*done)(void *owner, const struct grpc_status *, const void *, size_t)) {
-        struct grpc_status status = { .code = GRPC_INTERNAL, .message = "out of memory" };
-
-        if (modal_call_start(m,
-                             &(struct modal_call_spec){
-                                     .method = method,
-                                     .lane = HTTP_CALLS,
-                                     .attempt_us = CALL_TIMEOUT_US,
-                                     .tries = CALL_TRIES,
-                                     .patience_us = CREATE_PATIENCE_US,
-                                     .message_max = MODAL_MESSAGE_MAX,
-                                     .pack = pack,
-                                     .done = done,
-                             },
-                             m, &m->call) < 0)
-                not_ready(m, &status, "starting", "");
-}
-
-static const struct grpc_status unreadable = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
-
-static int pack_environment(void *owner, struct buf *out) {
+static int on_info(void *owner, const struct modal_info *info) {
         struct modal *m = owner;
+        bool sane = info->created > 0 && info->created < 1e11;
 
-        return modal_pack_environment(out, m->credentials.environment);
+        backend_found(&m->backend, &(struct sandbox_found){
+                                           .id = info->id,
+                                           .nonce = info->tag,
+                                           .created_wall_us = sane ? (int64_t)(info->created * 1e6) : 0,
+                                   });
+        return 0;
 }
 
-static void on_environment(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+static void on_listed(void *owner, const struct grpc_status *status) {
         struct modal *m = owner;
-
-        m->call = NULL;
-        if (status->code == GRPC_OK && modal_read_environment(reply, len, &m->builder_version) < 0)
-                status = &unreadable;
-        if (status->code != GRPC_OK)
-                not_ready(m, status, *m->credentials.environment ? "Modal environment" : "opening Modal",
-                          m->credentials.environment);
-        else
-                next_step(m);
-}
-
-static int pack_app(void *owner, struct buf *out) {
-        struct modal *m = owner;
-
-        return modal_pack_app(out, m->app, m->credentials.environment);
-}
-
-static void on_app(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal *m = owner;
-
-        m->call = NULL;
-        if (status->code == GRPC_OK && modal_read_id(reply, len, &m->app_id) < 0)
-                status = &unreadable;
-        if (status->code != GRPC_OK)
-                not_ready(m, status, "app", m->app);
-        else
-                next_step(m);
-}
-
-static int pack_secret(void *owner, struct buf *out) {
-        struct modal *m = owner;
-
-        return modal_pack_secret(out, m->secrets[m->next], m->credentials.environment);
-}
-
-static void on_secret(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal *m = owner;
-
-        m->call = NULL;
-        if (status->code == GRPC_OK && modal_read_id(reply, len, &m->secret_ids[m->next]) < 0)
-                status = &unreadable;
-        if (status->code != GRPC_OK) {
-                not_ready(m, status, "secret", m->secrets[m->next]);
-                return;
-        }
-        m->next++;
-        next_step(m);
-}
-
-static int pack_volume(void *owner, struct buf *out) {
-        struct modal *m = owner;
-
-        return modal_pack_volume(out, m->volumes[m->next - m->n_secrets].name, m->credentials.environment);
-}
-
-static void on_volume(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal *m = owner;
-        struct modal_volume *v = &m->volumes[m->next - m->n_secrets];
-
-        m->call = NULL;
-        if (status->code == GRPC_OK && modal_read_id(reply, len, &v->id) < 0)
-                status = &unreadable;
-        if (status->code != GRPC_OK) {
-                not_ready(m, status, "volume", v->name);
-                return;
-        }
-        m->next++;
-        next_step(m);
-}
-
-/* the image */
-
-static void flush_build_line(struct modal *m) {
-        if (m->build_line.len > 0) {
-                modal_scrub(m, m->build_line.data);
-                backend_notice(&m->backend, buf_text(&m->build_line));
-        }
-        buf_clear(&m->build_line);
-}
-
-/* Pieces of the log are not lines. */
-static void on_build_text(void *owner, const char *text) {
-        struct modal *m = owner;
-
-        for (; *text; text++) {
-                unsigned char c = *text;
-
-                if (c == '\n' || c == '\r' || m->build_line.len >= EVENT_LEN_MAX / 2)
-                        flush_build_line(m);
-                if (c >= ' ' && c != 0x7f)
-                        (void)buf_append(&m->build_line, text, 1);
-        }
-}
-
-static int on_build_message(void *owner, const void *data, size_t len) {
-        struct modal *m = owner;
-        struct modal_result result;
-        int r = modal_read_image_join(data, len, on_build_text, m, &m->entry_id, &result);
-
-        if (r == 0 && result.status != MODAL_RESULT_NONE)
-                m->build = result;
-        return r;
-}
-
-static int pack_build(void *owner, struct buf *out) {
-        struct modal *m = owner;
-
-        return modal_pack_image_join(out, m->image_id, m->entry_id, BUILD_WAIT_SECS);
-}
-
-static void follow_build(struct modal *m);
-
-static void image_done(struct modal *m) {
         struct result r = {};
 
-        flush_build_line(m);
-        if (m->build.status != MODAL_RESULT_SUCCESS) {
-                modal_scrub(m, m->build.text);
-                result_set(&r, RESULT_INVALID, "image %s cannot be built: %s", m->image,
-                           *m->build.text ? m->build.text : modal_result_name(m->build.status));
-        }
-        m->definition.image_id = m->image_id;
-        backend_ready(&m->backend, &r);
-}
-
-static void on_build_done(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal *m = owner;
-
-        m->call = NULL;
-        if (m->build.status != MODAL_RESULT_NONE)
-                image_done(m);
-        else if (status->code == GRPC_OK)
-                follow_build(m);
-        else
-                not_ready(m, status, "building image", m->image);
-}
-
-static void follow_build(struct modal *m) {
-        struct grpc_status status = { .code = GRPC_INTERNAL, .message = "out of memory" };
-
-        if (modal_call_start(m,
-                             &(struct modal_call_spec){
-                                     .method = "ImageJoinStreaming",
-                                     .lane = HTTP_STREAMS,
-                                     .attempt_us = 2 * (int64_t)BUILD_WAIT_SECS * USEC_PER_SEC,
-                                     .patience_us = BUILD_PATIENCE_US,
-                                     .message_max = MODAL_MESSAGE_MAX,
-                                     .pack = pack_build,
-                                     .message = on_build_message,
-                                     .done = on_build_done,
-                             },
-                             m, &m->call) < 0)
-                not_ready(m, &status, "building image", m->image);
-}
-
-static int pack_image(void *owner, struct buf *out) {
-        struct modal *m = owner;
-
-        return modal_pack_image(out, m->app_id, m->builder_version, m->commands, m->n_commands);
-}
-
-static void on_image(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal *m = owner;
-
-        m->call = NULL;
-        if (status->code == GRPC_OK && modal_read_image(reply, len, &m->image_id, &m->build) < 0)
-                status = &unreadable;
         if (status->code != GRPC_OK)
-                not_ready(m, status, "image", m->image);
-        else if (m->build.status != MODAL_RESULT_NONE)
-                image_done(m);
-        else
-                follow_build(m);
+                modal_explain(m, &r, status, "listing the sandboxes of this pool");
+        backend_listed(&m->backend, &r);
 }
 
-static void next_step(struct modal *m) {
-        if (!m->builder_version) {
-                ask(m, "EnvironmentGetOrCreate", pack_environment, on_environment);
-        } else if (!m->app_id) {
-                ask(m, "AppGetOrCreate", pack_app, on_app);
-        } else if (m->next < m->n_secrets) {
-                ask(m, "SecretGetOrCreate", pack_secret, on_secret);
-        } else if (m->next < m->n_secrets + m->n_volumes) {
-                ask(m, "VolumeGetOrCreate", pack_volume, on_volume);
-        } else {
-                m->definition.app_id = m->app_id;
-                ask(m, "ImageGetOrCreate", pack_image, on_image);
-        }
-}
-
-static int modal_start(struct backend *b) {
+static int modal_list(struct backend *b) {
         struct modal *m = modal_of(b);
 
-        return modal_call_start(m,
-                                &(struct modal_call_spec){
-                                        .method = "EnvironmentGetOrCreate",
-                                        .lane = HTTP_CALLS,
-                                        .attempt_us = CALL_TIMEOUT_US,
-                                        .tries = CALL_TRIES,
-                                        .patience_us = CREATE_PATIENCE_US,
-                                        .message_max = MODAL_MESSAGE_MAX,
-                                        .pack = pack_environment,
-                                        .done = on_environment,
-                                },
-                                m, &m->call);
+        return modal_listing_start(m, &m->listing,
+                                   &(struct modal_listing_spec){
+                                           .tag = { MODAL_TAG_POOL, m->pool_id },
+                                           .want = MODAL_TAG_CREATE,
+                                           .attempt_us = CALL_TIMEOUT_US,
+                                           .patience_us = CREATE_PATIENCE_US,
+                                           .take = on_info,
+                                           .done = on_listed,
+                                   },
+                                   m);
 }
 
 static void modal_free(struct backend *b) {
         struct modal *m = modal_of(b);
 
         if (m->call)
-                modal_call_cancel(m->call);
+                modal_call_cancel(TAKE_PTR(m->call));
+        modal_listing_cancel(&m->listing);
         http_free(m->http);
         modal_settings_deinit(m);
         modal_credentials_deinit(&m->credentials);
@@ -364,6 +154,10 @@ static const struct backend_ops modal_ops = {
         .start = modal_start,
         .free = modal_free,
         .create = modal_create,
+        .adopt = modal_adopt,
+        .list = modal_list,
+        .leave = modal_leave,
+        .each_call = modal_each_call,
         .destroy = modal_destroy,
         .clean = modal_clean,
         .exec = modal_exec,
@@ -381,19 +175,20 @@ static void make_tag(char out[64], const char *text) {
                         *c = '_';
 }
 
-/* The same for each mount of this place by this user of this machine. */
-static void name_pool(struct modal *m, const char *mountpoint) {
-        char host[256] = "", key[4600];
-        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+static int name_pool(struct modal *m, const struct modal_options *o, struct result *why) {
+        char host[256] = "";
 
+        /* Sandboxes of this id are ours to end: nothing that another pool could have too will do. */
+        if (!o->pool_id || !*o->pool_id || strlen(o->pool_id) >= sizeof(m->pool_id)) {
+                result_set(why, RESULT_INVALID, "the pool has no usable id");
+                return -EINVAL;
+        }
+        strcpy(m->pool_id, o->pool_id);
         if (gethostname(host, sizeof(host) - 1) < 0)
                 host[0] = '\0';
-        snprintf(key, sizeof(key), "%s\n%s\n%u", host, mountpoint, (unsigned)geteuid());
-        for (const char *c = key; *c; c++)
-                hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-        snprintf(m->pool_id, sizeof(m->pool_id), "%016" PRIx64, hash);
         make_tag(m->host, host);
-        make_tag(m->mount, mountpoint);
+        make_tag(m->mount, o->mountpoint ? o->mountpoint : "");
+        return 0;
 }
 
 int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options *o, struct result *why) {
@@ -406,8 +201,9 @@ int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options 
         m->backend.ops = &modal_ops;
         m->loop = loop;
         m->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
-        name_pool(m, o->mountpoint ? o->mountpoint : "");
-        r = modal_settings_init(m, o, why);
+        r = name_pool(m, o, why);
+        if (r == 0)
+                r = modal_settings_init(m, o, why);
         if (r == 0)
                 r = modal_credentials_init(&m->credentials,
                                            &(struct modal_given){

@@ -4,13 +4,17 @@
 /*
  * Sandboxes of Modal (modal.com), spoken to natively: gRPC over libcurl.
  *
- *   modal.c             settings, the backend, what start() asks for
- *   modal-sandbox.c     a sandbox from create to terminate
+ *   modal.c             the backend: made, named, its errors in words, its list
+ *   modal-start.c       what start() asks for
+ *   modal-birth.c       a sandbox is created or adopted
+ *   modal-sandbox.c     … lives, and is cleaned
+ *   modal-end.c         … is terminated or left
  *   modal-exec.c        a job in it
- *   modal-process.c     one process in it: start, output by offset, input, end
+ *   modal-process.c     one process in it: start or resume, output by offset, input, end
  *   modal-call.c        one call with its retries, to the control plane or a router
  *   modal-router.c      the way to a sandbox's router: URL, token, their renewal
- *   modal-codec.c       messages; modal-script.c: what runs inside;
+ *   modal-codec.c       messages; modal-script.c: what runs inside; modal-ticket.c: what outlives us
+ *   modal-listing.c, modal-count.c, modal-feed.c, modal-settings.c,
  *   modal-credentials.c, modal-toml.c, modal-jwt.c
  */
 
@@ -33,7 +37,8 @@ struct modal_options {
         bool block_network;
         const char *cidr_allowlist;
         int64_t lifetime_us, idle_timeout_us;
-        const char *mountpoint;     /* for the tags */
+        const char *pool_id;        /* a UUID: sandboxes with this tag are ours, to take back and to end */
+        const char *mountpoint;     /* for the tags that people read */
 };
 
 /* 0, or -errno with @why filled in. */

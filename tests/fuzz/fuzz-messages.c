@@ -11,8 +11,10 @@ static void take_line(void *owner, const char *text) {
                 __builtin_trap();
 }
 
-static int take_id(void *owner, const char *id) {
-        return *id ? 0 : -1;
+static int take_info(void *owner, const struct modal_info *info) {
+        if (!*info->id || !info->tag)
+                __builtin_trap();
+        return 0;
 }
 
 static void take_data(void *owner, const void *data, size_t len) {
@@ -24,12 +26,13 @@ static void take_data(void *owner, const void *data, size_t len) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         char *text = NULL, *other = NULL;
         struct modal_result result;
+        uint64_t taken;
         bool ended;
         int code;
 
         if (len-- == 0)
                 return 0;
-        switch (*data++ % 9) {
+        switch (*data++ % 10) {
         case 0:
                 modal_read_environment(data, len, &text);
                 break;
@@ -50,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
                 modal_read_access(data, len, &text, &other);
                 break;
         case 6:
-                modal_read_list(data, len, take_id, NULL);
+                modal_read_list(data, len, "modalpool-create", take_info, NULL);
                 break;
         case 7:
                 modal_read_exec_read(data, len, take_data, NULL);
@@ -58,6 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         case 8:
                 if (modal_read_exec_wait(data, len, &ended, &code) == 0 && ended && (code < 0 || code > 255))
                         __builtin_trap();
+                break;
+        case 9:
+                modal_read_exec_input(data, len, &taken, &ended);
                 break;
         }
         free(text);

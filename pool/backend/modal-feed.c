@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal-feed.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pool/util/cleanup.h"
+
+#define N_PARTS 3
+#define PIECE 16384
+
+void modal_feed_deinit(struct modal_feed *f) {
+        buf_deinit(&f->head);
+        for (int i = 0; i < 2; i++)
+                close_fd(TAKE_FD(f->fds[i]));
+}
+
+static uint64_t size_of(const struct modal_feed *f, unsigned part) {
+        return part == 0 ? f->head.len : f->lens[part - 1];
+}
+
+bool modal_feed_is_over(const struct modal_feed *f) {
+        uint64_t at = f->at;
+
+        for (unsigned part = f->part; part < N_PARTS; part++, at = 0)
+                if (at < size_of(f, part))
+                        return false;
+        return true;
+}
+
+/* Up to @len of the next bytes; 0 at the end only. */
+static ssize_t read_some(struct modal_feed *f, char *out, size_t len) {
+        uint64_t left;
+        ssize_t n = 0;
+
+        for (;; f->part++, f->at = 0) {
+                if (f->part == N_PARTS)
+                        return 0;
+                left = size_of(f, f->part) - f->at;
+                if (left > 0)
+                        break;
+        }
+        if (len > left)
+                len = left;
+        if (f->part == 0) {
+                memcpy(out, f->head.data + f->at, len);
+                n = len;
+        } else {
+                do
+                        n = read(f->fds[f->part - 1], out, len);
+                while (n < 0 && errno == EINTR);
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+        }
+        f->at += n;
+        return n;
+}
+
+int modal_feed_read(struct modal_feed *f, struct buf *out) {
+        char piece[PIECE];
+        ssize_t n = 1;
+        int r = 0;
+
+        while (r == 0 && out->len < out->max && n > 0) {
+                size_t room = out->max - out->len;
+
+                n = read_some(f, piece, room < PIECE ? room : PIECE);
+                r = n < 0 ? (int)n : buf_append(out, piece, n);
+        }
+        return r;
+}
+
+int modal_feed_skip(struct modal_feed *f, uint64_t n) {
+        char piece[PIECE];
+        ssize_t passed = 1;
+
+        for (; n > 0 && passed > 0; n -= passed > 0 ? passed : 0)
+                passed = read_some(f, piece, n < PIECE ? n : PIECE);
+        return passed < 0 ? (int)passed : 0;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal-ticket.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pool/backend/backend.h"
+#include "pool/limits.h"
+#include "pool/util/text.h"
+
+#define VERSION "1"
+#define DIGITS "0123456789"
+#define ID_CHARACTERS DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
+
+_Static_assert(PROBE_SIZE_MAX + 2 * SANDBOX_ID_MAX + 64 <= SANDBOX_TICKET_MAX, "a ticket has no room");
+
+static bool is_id(const char *s) {
+        size_t len = strlen(s);
+
+        return len > 0 && len < SANDBOX_ID_MAX && strspn(s, ID_CHARACTERS) == len;
+}
+
+static bool is_sound(const struct modal_ticket *t) {
+        size_t len = strlen(t->kept);
+
+        return is_id(t->id) && is_id(t->task_id) && t->began_wall_us > 0 && t->lifetime_secs > 0 &&
+               t->lifetime_secs <= MODAL_LIFETIME_MAX && len <= PROBE_SIZE_MAX && strspn(t->kept, DIGITS ": ") == len;
+}
+
+int modal_ticket_make(const struct modal_ticket *t, char **out) {
+        char *text;
+
+        if (!is_sound(t))
+                return -EINVAL;
+        if (asprintf(&text, VERSION " %s %s %" PRId64 " %" PRIu32 " %s", t->id, t->task_id, t->began_wall_us,
+                     t->lifetime_secs, t->kept) < 0)
+                return -ENOMEM;
+        *out = text;
+        return 0;
+}
+
+/* The text up to the next blank, which is cut off and left behind. */
+static char *word(char **text) {
+        char *begin = *text;
+
+        *text += strcspn(begin, " ");
+        if (**text)
+                *(*text)++ = '\0';
+        return begin;
+}
+
+int modal_ticket_read(char *text, struct modal_ticket *out) {
+        const char *version = word(&text);
+        struct modal_ticket t = { .id = word(&text), .task_id = word(&text) };
+        const char *began = word(&text), *lifetime = word(&text);
+        uint64_t began_us, secs;
+
+        if (strcmp(version, VERSION) || text_to_u64(began, &began_us) < 0 || text_to_u64(lifetime, &secs) < 0 ||
+            began_us > INT64_MAX || secs > MODAL_LIFETIME_MAX)
+                return -EINVAL;
+        t.began_wall_us = began_us;
+        t.lifetime_secs = secs;
+        t.kept = text;
+        if (!is_sound(&t))
+                return -EINVAL;
+        *out = t;
+        return 0;
+}

@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: MIT
+"""Modal sandboxes that outlive the program that made them: taken back, gone on with, found, ended."""
+
+import errno
+import hashlib
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import time
+import uuid
+
+import pytest
+
+import processes
+from sim.simulator import Simulator
+
+pytestmark = [pytest.mark.modal, pytest.mark.exact]
+
+
+def sim_until(sim, condition, seconds=20):
+    """Waits for what the books say."""
+    deadline = time.monotonic() + seconds
+    while not condition(sim.stats()):
+        assert time.monotonic() < deadline, sim.stats()
+        time.sleep(0.02)
+
+
+class Run:
+    """One run of the backend alone, tests/sim/drive-modal.c; killed at the end, as a crash does."""
+
+    def __init__(self, settings, sim, pool):
+        program = pathlib.Path(settings.program).parents[1] / "tests/sim/drive-modal"
+        self.slow = settings.slow
+        self.process = subprocess.Popen(
+            [program, pool], env=sim.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            preexec_fn=processes.die_with_parent)
+        self.buffer = b""
+        self.got = {1: b"", 2: b""}  # bytes of each output
+        self.expect("ready ok")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def tell(self, *words):
+        self.process.stdin.write(" ".join(words).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def line(self, seconds=20):
+        deadline = time.monotonic() + seconds * self.slow
+        while b"\n" not in self.buffer:
+            readable, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            assert readable, "it says nothing"
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, f"it ended: {self.process.wait()}"
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.decode()
+
+    def expect(self, begin, **options):
+        """The next line that is no output; what follows its beginning."""
+        while True:
+            line = self.line(**options)
+            if line.startswith("output "):
+                _, stream, data = line.split(" ")
+                self.got[int(stream) + 1] += bytes.fromhex(data)
+                continue
+            assert line.startswith(begin), line
+            return line[len(begin):].strip()
+
+    def until_output(self, n):
+        while len(self.got[1]) < n:
+            _, stream, data = self.line().split(" ")
+            self.got[int(stream) + 1] += bytes.fromhex(data)
+
+    def create(self):
+        """(nonce, id, ticket)"""
+        nonce = str(uuid.uuid4())
+        self.tell("create", nonce)
+        seconds, box, ticket = self.expect("created ok").split(" ", 2)
+        assert 590 <= int(seconds) <= 600
+        return nonce, box, ticket
+
+    def adopt(self, nonce, ticket):
+        self.tell("adopt", nonce, ticket)
+        return self.expect("created ok").split(" ", 2)
+
+    def run(self, job, command, how="start", data=os.devnull):
+        self.tell("exec", job, how, command.encode().hex(), str(data))
+
+    def destroy(self):
+        self.tell("destroy")
+        self.expect("destroyed ok")
+
+    def list(self):
+        self.tell("list")
+        found = {}
+        while True:
+            line = self.line()
+            if line.startswith("listed"):
+                return found, line.split(" ")[1]
+            _, box, nonce, created = line.split(" ")
+            assert box not in found
+            found[box] = (nonce, int(created))
+
+
+@pytest.fixture
+def sim(tmp_path):
+    """A simulator of its own, whose books must be in order at the end."""
+    directory = tmp_path / "sim"
+    directory.mkdir()
+    with Simulator(directory=directory) as simulator:
+        yield simulator
+        stats = simulator.stats()
+        assert stats["sandboxes"]["live"] == {}
+        assert {job: facts["starts"] for job, facts in stats["execs"].items() if facts["starts"] != 1} == {}
+        assert stats["unknown_methods"] == {}
+
+
+@pytest.fixture
+def run(settings, sim):
+    pool = str(uuid.uuid4())
+    runs = []
+
+    def begin(pool=pool):
+        runs.append(Run(settings, sim, pool))
+        return runs[-1]
+    yield begin
+    for one in runs:
+        one.__exit__()
+
+
+SLOW = "i=0; while [ $i -lt 20 ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.1; done; exit 7"
+SLOW_OUT = "".join(f"line {i}\n" for i in range(20)).encode()
+
+
+def die(one, how):
+    """The end of a run, with all that it had in hand."""
+    if how == "killed":
+        one.process.kill()
+        one.process.wait()
+        return
+    one.tell("cancel")
+    one.tell("leave")
+    one.expect("destroyed ok")
+
+
+@pytest.mark.parametrize("how", ["killed", "left"])
+def test_a_job_goes_on(run, sim, how):
+    """Another run takes the sandbox back, reads on where the first was, and hears the end. Its clean-up kills all."""
+    first, job = run(), str(uuid.uuid4())
+    nonce, box, ticket = first.create()
+    first.run(job, SLOW)
+    first.expect("started")
+    first.until_output(20)
+    die(first, how)
+    before = first.got
+    assert 20 <= len(before[1]) < len(SLOW_OUT)
+
+    second = run()
+    seconds, same, again = second.adopt(nonce, ticket)
+    assert (same, again) == (box, ticket) and 500 < int(seconds) < 600
+    second.run(job, SLOW, f"{len(before[1])}:{len(before[2])}")
+    second.expect("started")
+    assert second.expect("ended") == "ok 7"
+    assert before[1] + second.got[1] == SLOW_OUT
+    assert before[2] + second.got[2] == SLOW_OUT.replace(b"line", b"err")
+    second.tell("clean", "/root/drive")
+    second.expect("cleaned ok")
+    second.run(str(uuid.uuid4()), "echo again; cat /proc/[0-9]*/comm | grep -c sleep")
+    second.expect("started")
+    assert second.expect("ended") == "ok 1" and second.got[1].endswith(b"again\n0\n")
+    second.destroy()
+    assert sim.stats()["sandboxes"] == {"created": 1, "ended": {"terminated": 1}, "live": {}}
+
+
+def test_input_goes_on(run, sim, tmp_path):
+    """The rest of a long input comes through as well, each byte once."""
+    data = os.urandom(8 << 20)  # more than the simulator takes ahead of the process
+    (tmp_path / "input").write_bytes(data)
+    command = "trap go=1 USR1; head -c 1000000 | sha1sum; until [ $go ]; do sleep 0.05; done; sha1sum; exit 3"
+    first, job = run(), str(uuid.uuid4())
+    nonce, _, ticket = first.create()
+    first.run(job, command, data=tmp_path / "input")
+    first.expect("started")
+    first.until_output(44)
+    die(first, "killed")
+    second = run()
+    second.adopt(nonce, ticket)
+    second.run(job, command, "44:0", data=tmp_path / "input")
+    second.expect("started")
+    second.tell("signal", str(int(signal.SIGUSR1)))
+    assert second.expect("ended") == "ok 3"
+    sums = [hashlib.sha1(part).hexdigest() + "  -\n" for part in (data[:1000000], data[1000000:])]
+    assert (first.got[1] + second.got[1]).decode() == "".join(sums)
+    assert sim.stats()["rpcs"]["TaskExecStdinStatus"] == 1
+    second.destroy()
+
+
+def test_started_but_not_known(run, sim):
+    """A crash between the start and its answer: it is started under the same id once more, and runs once."""
+    first, job = run(), str(uuid.uuid4())
+    nonce, _, ticket = first.create()
+    sim.faults({"kind": "hang", "when": "after", "method": "TaskExecStart"})
+    first.run(job, "echo once >>log; cat log; echo $$")
+    sim_until(sim, lambda stats: stats["execs"].get(job))
+    die(first, "killed")
+    sim.faults()
+    second = run()
+    second.adopt(nonce, ticket)
+    second.run(job, "echo once >>log; cat log; echo $$")
+    second.expect("started")
+    assert second.expect("ended") == "ok 0"
+    assert second.got[1].startswith(b"once\n") and second.got[1].count(b"\n") == 2
+    assert sim.stats()["rpcs"]["TaskExecStart"] > len(sim.stats()["execs"])
+    second.destroy()
+
+
+def test_a_job_that_nobody_knows(run):
+    """It is not started: how it ended cannot be known. The sandbox is as good as before."""
+    one = run()
+    one.create()
+    one.run(str(uuid.uuid4()), "echo no", "0:0")
+    one.expect("started")
+    assert "cannot be known" in one.expect("ended failed 0")
+    one.run(str(uuid.uuid4()), "echo yes")
+    one.expect("started")
+    assert one.expect("ended") == "ok 0" and one.got[1] == b"yes\n"
+    one.destroy()
+
+
+def test_a_complaint_that_was_read_before(run):
+    """What looks like the wrapper's line is one only at the beginning of stderr."""
+    job = str(uuid.uuid4())
+    one = run()
+    one.create()
+    one.run(job, f"printf 'x{job} cwd /nowhere' >&2; exit 126")
+    one.expect("started")
+    assert one.expect("ended") == "ok 126" and one.got[2].endswith(b"cwd /nowhere")
+    one.run(job, "", "0:1")
+    one.expect("started")
+    assert one.expect("ended") == "ok 126"
+    assert one.got[2] == f"x{job} cwd /nowhere{job} cwd /nowhere".encode()
+    one.destroy()
+
+
+# What cannot be taken back
+
+
+@pytest.mark.parametrize("when", ["before", "while it lives"])
+def test_a_sandbox_that_died(run, sim, when):
+    first = run()
+    nonce, box, ticket = first.create()
+    die(first, "killed")
+    if when == "before":
+        sim.kill_sandbox(box)
+    second = run()
+    if when == "before":
+        second.tell("adopt", nonce, ticket)
+        assert box in second.expect("created lost")
+    else:
+        second.adopt(nonce, ticket)
+        sim.kill_sandbox(box)
+        assert box in second.expect("died lost")
+    second.destroy()
+
+
+def test_no_network_is_no_death(run, sim):
+    """While nobody can be reached, the adoption waits; and then it is in time."""
+    first = run()
+    nonce, _, ticket = first.create()
+    die(first, "killed")
+    second = run()
+    sim.faults({"kind": "reset"})
+    second.tell("adopt", nonce, ticket)
+    sim_until(sim, lambda stats: sum(stats["faults"].values() if isinstance(stats["faults"], dict) else []) >= 5)
+    sim.faults()
+    second.expect("created ok")
+    second.destroy()
+
+
+@pytest.mark.parametrize("ticket", [
+    "1", "2 sb-1 ta-1 1700000000000000 600 ", "1 sb-1 ta-1 1700000000000000 600 1:2;rm", "1 sb/1 ta-1 1 600 ",
+    "1 sb-1  1 600 ", "1 sb-1 ta-1 -1 600 ", "1 sb-1 ta-1 1 86401 ", "1 sb-1 ta-1 99999999999999999999 600 "])
+def test_a_ticket_that_cannot_be_read(run, ticket):
+    one = run()
+    one.tell("adopt", str(uuid.uuid4()), ticket)
+    one.expect(f"refused {errno.EINVAL}")
+
+
+# A create that was answered to nobody
+
+
+def test_birth_that_was_answered_to_nobody(run, sim):
+    """It is found by its nonce and ended, with whatever else that create made."""
+    nonce = str(uuid.uuid4())
+    first = run()
+    sim.faults({"kind": "hang", "when": "after", "method": "SandboxCreate"})
+    first.tell("create", nonce)
+    sim_until(sim, lambda stats: stats["sandboxes"]["created"] == 1)
+    die(first, "killed")
+    again = run()  # the same create once more, under another idempotency key
+    again.tell("create", nonce)
+    sim_until(sim, lambda stats: stats["sandboxes"]["created"] == 2)
+    die(again, "killed")
+    sim.faults()
+    second = run()
+    second.tell("adopt", nonce)
+    second.expect("created failed")
+    second.destroy()
+    assert sim.stats()["sandboxes"] == {"created": 2, "ended": {"terminated": 2}, "live": {}}
+    second.tell(f"adopt {nonce}\ndestroy")  # nothing is there any more
+    second.expect("destroyed ok")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_destroyed_before_it_is_born(run, sim, when):
+    """Its create hangs, and may have made one or not: nothing is left, within the time that a stop has."""
+    one = run()
+    sim.faults({"kind": "hang", "when": when, "method": "SandboxCreate"})
+    one.tell("create", str(uuid.uuid4()))
+    sim_until(sim, lambda stats: sum(stats["faults"].values()) == 1)
+    began = time.monotonic()
+    one.tell("destroy")
+    answer = one.expect("destroyed", seconds=25)
+    assert time.monotonic() - began < 20
+    assert answer.startswith("ok" if when == "after" else "failed Modal did not answer in time")
+    assert sim.stats()["sandboxes"]["created"] == (when == "after")
+
+
+def test_list(run, sim):
+    """All of this pool, page by page, and of no other; what was ended is not in it."""
+    sim.config(list_page=2)
+    made = {}
+    for _ in range(5):
+        one = run()
+        nonce, box, ticket = one.create()
+        made[box] = (nonce, ticket)
+        die(one, "killed")
+    other = run(pool=str(uuid.uuid4()))
+    other.create()
+    last = run()
+    found, code = last.list()
+    assert code == "ok" and {box: nonce for box, (nonce, _) in found.items()} == {b: n for b, (n, _) in made.items()}
+    assert all(abs(created / 1e6 - time.time()) < 300 for _, created in found.values())
+    pages = sim.stats()["rpcs"]["SandboxList"]
+    assert pages == 4
+    for box, (nonce, ticket) in made.items():
+        last.adopt(nonce, ticket)
+        last.destroy()
+    assert last.list() == ({}, "ok")
+    other.destroy()
+
+
+def test_list_one_at_a_time(run, sim):
+    one = run()
+    sim.faults({"kind": "latency", "method": "SandboxList", "ms": 300})
+    one.tell("list\nlist")
+    one.expect(f"refused {errno.EBUSY}")
+    one.expect("listed ok")
+    sim.faults({"kind": "hang", "method": "SandboxList"})
+    one.tell("list")
+    sim_until(sim, lambda stats: sum(stats["faults"].values()) == 1)
+    one.process.stdin.close()  # the backend is freed while it lists
+    assert one.process.wait(20) == 0
+
+
+def test_calls_are_counted(run, sim):
+    """As the simulator counts them, when nothing fails; then with their retries."""
+    one = run()
+    one.create()
+    one.run(str(uuid.uuid4()), "echo hi")
+    one.expect("started")
+    one.expect("ended")
+    one.destroy()
+
+    def calls():
+        one.tell("calls")
+        lines = []
+        while (line := one.line()) != "counted":
+            lines.append(line.split(" "))
+        return {(method, status): (int(n), int(retries), int(took)) for _, method, status, n, retries, took in lines}
+    counted = calls()
+    ended = {}
+    for (method, _), (n, _, _) in counted.items():
+        ended[method] = ended.get(method, 0) + n
+    assert ended == sim.stats()["rpcs"]
+    assert counted["SandboxWait", "CANCELLED"][0] == 1 and counted["SandboxCreate", "OK"][0] == 1
+    assert all(n > 0 and took >= 0 for n, _, took in counted.values())
+    sim.faults({"kind": "status", "method": "SandboxList", "count": 2})
+    one.list()
+    assert (calls()["SandboxList", "OK"][:2]) == (1, 2)
+    sim.faults({"kind": "status", "method": "SandboxList", "code": "PERMISSION_DENIED"})
+    one.list()
+    assert calls()["SandboxList", "PERMISSION_DENIED"][:2] == (1, 0)

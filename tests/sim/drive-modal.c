@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * drive-modal POOL_ID: the Modal backend without a pool, told by lines on standard input what to do and telling by
+ * lines on standard output what came of it. So one run can be killed and another go on with what it left. It holds
+ * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends with its input.
+ *
+ *   create NONCE · adopt NONCE [TICKET]     created CODE EXPIRES-IN-SECONDS ID TICKET | TEXT
+ *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT
+ *   signal N · cancel
+ *   clean WORKDIR                            cleaned CODE TEXT
+ *   destroy · leave                          destroyed CODE TEXT
+ *   list                                     found ID NONCE CREATED · listed CODE TEXT
+ *   calls                                    call METHOD STATUS N RETRIES TOOK · counted
+ *
+ * A command that is refused is answered by "refused ERRNO".
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "pool/backend/backend.h"
+#include "pool/backend/modal.h"
+#include "pool/limits.h"
+#include "pool/util/clock.h"
+
+#define LINE_SIZE_MAX (1 << 20)
+
+static uv_loop_t loop;
+static struct backend *backend;
+static struct sandbox *sandbox;
+static struct exec *exec_;
+static struct buf lines = BUF_INIT(LINE_SIZE_MAX);
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vprintf(format, ap);
+        va_end(ap);
+        putchar('\n');
+        fflush(stdout);
+}
+
+static void refused(int r) {
+        if (r < 0)
+                say("refused %d", -r);
+}
+
+/* events */
+
+static void on_ready(void *owner, const struct result *r) {
+        say("ready %s %s", result_code_name(r->code), r->text);
+}
+
+static void on_notice(void *owner, const char *line) {
+}
+
+static void on_found(void *owner, const struct sandbox_found *found) {
+        say("found %s %s %" PRId64, found->id, *found->nonce ? found->nonce : "-", found->created_wall_us);
+}
+
+static void on_listed(void *owner, const struct result *r) {
+        say("listed %s %s", result_code_name(r->code), r->text);
+}
+
+static const struct backend_events backend_events = {
+        .ready = on_ready,
+        .notice = on_notice,
+        .found = on_found,
+        .listed = on_listed,
+};
+
+static void on_created(void *owner, const struct result *r) {
+        if (result_ok(r))
+                say("created ok %" PRId64 " %s %s", (sandbox->expires_us - clock_now()) / USEC_PER_SEC, sandbox->id,
+                    sandbox->ticket);
+        else
+                say("created %s %s", result_code_name(r->code), r->text);
+}
+
+static void on_died(void *owner, const struct result *why) {
+        say("died %s %s", result_code_name(why->code), why->text);
+}
+
+static void on_cleaned(void *owner, const struct result *r) {
+        say("cleaned %s %s", result_code_name(r->code), r->text);
+}
+
+static void on_destroyed(void *owner, const struct result *r) {
+        sandbox = NULL;
+        say("destroyed %s %s", result_code_name(r->code), r->text);
+}
+
+static const struct sandbox_events sandbox_events = {
+        .created = on_created,
+        .died = on_died,
+        .cleaned = on_cleaned,
+        .destroyed = on_destroyed,
+};
+
+static void on_started(void *owner) {
+        say("started");
+}
+
+static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
+        printf("output %d ", stream);
+        for (size_t i = 0; i < len; i++)
+                printf("%02x", ((const unsigned char *)data)[i]);
+        say("%s", "");
+}
+
+static void on_ended(void *owner, const struct result *r, int code) {
+        exec_ = NULL;
+        say("ended %s %d %s", result_code_name(r->code), code, r->text);
+}
+
+static const struct exec_events exec_events = {
+        .started = on_started,
+        .output = on_output,
+        .ended = on_ended,
+};
+
+static void on_calls(void *data, const struct backend_calls *c) {
+        say("call %s %s %" PRIu64 " %" PRIu64 " %" PRId64, c->method, c->status, c->n, c->retries, c->took_us);
+}
+
+/* commands */
+
+static void read_hex(const char *text, struct blob *out) {
+        unsigned byte;
+
+        blob_init(out, AT_FDCWD, LINE_SIZE_MAX);
+        for (; sscanf(text, "%2x", &byte) == 1; text += 2)
+                if (blob_append(out, &(unsigned char){ byte }, 1) < 0)
+                        abort();
+}
+
+static void read_file(const char *path, struct blob *out) {
+        char bytes[65536];
+        FILE *f = fopen(path, "r");
+        size_t n;
+
+        blob_init(out, AT_FDCWD, INPUT_SIZE_MAX);
+        while (f && (n = fread(bytes, 1, sizeof(bytes), f)) > 0)
+                if (blob_append(out, bytes, n) < 0)
+                        abort();
+        if (f)
+                fclose(f);
+}
+
+static void run(const char **words) {
+        static const char *const plain[] = { "LANG=C.UTF-8", NULL };
+        char mark[64];
+        const char *env[] = { plain[0], mark, NULL };
+        struct blob command, input;
+        struct exec_spec spec = { .id = words[1], .workdir = "/root/drive", .cwd = "", .fresh = true, .env = env };
+
+        snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, words[1]);
+        spec.resume = sscanf(words[2], "%" SCNu64 ":%" SCNu64, &spec.offsets[0], &spec.offsets[1]) == 2;
+        read_hex(words[3], &command);
+        read_file(words[4], &input);
+        spec.command = &command;
+        spec.input = &input;
+        refused(sandbox_exec(sandbox, &spec, &exec_events, NULL, &exec_));
+        blob_deinit(&command);
+        blob_deinit(&input);
+}
+
+static void obey(char *line) {
+        const char *words[5] = { "", "", "", "", "" };
+        const char *ticket = "";
+
+        for (size_t i = 0; i < 5 && line; i++) {
+                words[i] = strsep(&line, " ");
+                if (i == 1 && !strcmp(words[0], "adopt") && line) {
+                        ticket = line;
+                        break;
+                }
+        }
+        if (!strcmp(words[0], "create")) {
+                refused(sandbox_create(backend, words[1], &sandbox_events, NULL, &sandbox));
+        } else if (!strcmp(words[0], "adopt")) {
+                refused(sandbox_adopt(backend, words[1], ticket, &sandbox_events, NULL, &sandbox));
+        } else if (!strcmp(words[0], "exec")) {
+                run(words);
+        } else if (!strcmp(words[0], "signal")) {
+                exec_signal(exec_, atoi(words[1]));
+        } else if (!strcmp(words[0], "cancel")) {
+                exec_cancel(exec_);
+                exec_ = NULL;
+        } else if (!strcmp(words[0], "clean")) {
+                refused(sandbox_clean(sandbox, words[1]));
+        } else if (!strcmp(words[0], "destroy")) {
+                sandbox_destroy(sandbox);
+        } else if (!strcmp(words[0], "leave")) {
+                sandbox_leave(sandbox);
+        } else if (!strcmp(words[0], "list")) {
+                refused(backend_list(backend));
+        } else if (!strcmp(words[0], "calls")) {
+                backend_each_call(backend, on_calls, NULL);
+                say("counted");
+        } else {
+                say("unknown %s", words[0]);
+        }
+}
+
+static void on_input(uv_poll_t *poll, int status, int events) {
+        char bytes[65536], *end;
+        ssize_t n = read(0, bytes, sizeof(bytes));
+
+        if (n <= 0) {
+                uv_poll_stop(poll);
+                uv_stop(&loop);
+                return;
+        }
+        if (buf_append(&lines, bytes, n) < 0)
+                abort();
+        while (lines.len > 0 && (end = memchr(lines.data, '\n', lines.len))) {
+                char *line = strndup(lines.data, end - lines.data);
+                size_t len = end + 1 - lines.data;
+
+                memmove(lines.data, lines.data + len, lines.len - len);
+                lines.len -= len;
+                obey(line);
+                free(line);
+        }
+}
+
+static void close_handle(uv_handle_t *handle, void *data) {
+        if (!uv_is_closing(handle))
+                uv_close(handle, NULL);
+}
+
+int main(int argc, char **argv) {
+        uv_poll_t poll;
+        struct result why;
+
+        if (argc != 2)
+                return 2;
+        uv_loop_init(&loop);
+        if (modal_new(&backend, &loop,
+                      &(struct modal_options){
+                              .server_url = getenv("MODAL_SERVER_URL"),
+                              .token_id = getenv("MODAL_TOKEN_ID"),
+                              .token_secret = getenv("MODAL_TOKEN_SECRET"),
+                              .cafile = getenv("SSL_CERT_FILE"),
+                              .config_file = "/dev/null",
+                              .image = "debian:12-slim",
+                              .lifetime_us = 600 * USEC_PER_SEC,
+                              .pool_id = argv[1],
+                              .mountpoint = "/drive",
+                      },
+                      &why) < 0) {
+                say("ready %s %s", result_code_name(why.code), why.text);
+                return 1;
+        }
+        refused(backend_start(backend, &backend_events, NULL));
+        uv_poll_init(&loop, &poll, 0);
+        uv_poll_start(&poll, UV_READABLE, on_input);
+        uv_run(&loop, UV_RUN_DEFAULT);
+
+        /* Whoever ends the input with a sandbox in hand wants what a crash leaves. */
+        if (sandbox)
+                _exit(0);
+        backend_free(backend);
+        uv_walk(&loop, close_handle, NULL);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        buf_deinit(&lines);
+        return uv_loop_close(&loop) == 0 ? 0 : 3;
+}
