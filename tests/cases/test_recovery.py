@@ -2,9 +2,11 @@
 """What is left after the end of a daemon, and what the next one makes of it."""
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -218,3 +220,219 @@ def test_a_start_that_fails_loses_nothing(mount):
     mp.lines.clear()
     mp.start()
     assert lease.read("jobs/1/output") == "kept\n"
+
+
+# Over Modal sandboxes and jobs outlive the daemon.
+
+
+@pytest.fixture
+def modal(settings):
+    if settings.provider != "modal":
+        pytest.skip("local environments end with their daemon")
+    return settings.simulator
+
+
+@pytest.mark.modal
+@pytest.mark.limit(120)
+def test_a_job_that_prints_100_mb(mount, modal):
+    """kill -9 in its middle, twice: every byte is there, in order, and the true exit code."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    size = 100_000_000
+    lease.submit(f"seq -f %015.0f 0 {size // 16 - 1}; echo done >&2; exit 5")
+    for part in (1, 2):
+        with open(lease / "stdout", "rb", buffering=0) as stdout:
+            got = 0
+            while got < part * size // 3:
+                got += len(stdout.read(1 << 17))
+            mp.crash()
+        mp.lines.clear()
+        mp.start()
+    digest, seen = hashlib.sha256(), 0
+    with open(lease / "stdout", "rb", buffering=0) as stdout:
+        while piece := stdout.read(1 << 17):
+            digest.update(piece)
+            seen += len(piece)
+    wanted = hashlib.sha256("".join("%015d\n" % i for i in range(size // 16)).encode())
+    assert seen == size and digest.hexdigest() == wanted.hexdigest()
+    assert lease.read("stderr") == "done\n" and lease.read("exit_code") == "5\n"
+    assert lease.run("echo and on") == ("and on\n", 0)
+    assert mp.stats()["environments_adopted_total"] == 1
+
+
+@pytest.mark.modal
+def test_everything_is_taken_back(mount, modal):
+    """Idle, leased, running, queued, with input, killed, timed out: all goes on, in the sandboxes that there were."""
+    mp = mount(max=6, min=6)
+    mp.until(lambda: mp.environments()["idle"] == 6)
+    leases = {name: mp.lease(name) for name in ("runs", "ends", "kills", "late", "waits")}
+    for lease in leases.values():
+        lease.run("echo $PWD > /tmp/where")
+    held = {name: lease.read("environment") for name, lease in leases.items()}
+    before = sorted(mp.sandboxes())
+    leases["runs"].write("stdin", "some input\n")
+    leases["runs"].submit("mkfifo go; echo begun; read x < go; cat; exit 4")
+    leases["runs"].submit("echo next")
+    leases["ends"].submit("echo begun; sleep 0.5; echo over; exit 6")
+    leases["kills"].submit("trap '' TERM; echo begun; sleep 1000")
+    leases["late"].write("timeout", "1")
+    leases["late"].submit("echo begun; sleep 1000")
+    for name in ("runs", "ends", "kills", "late"):
+        leases[name].until_running(2)
+        with open(leases[name] / "jobs/2/output", "rb", buffering=0) as output:
+            assert output.read(6) == b"begun\n"
+    mp.crash()
+    while not any(facts["code"] == 6 for facts in modal.stats()["execs"].values()):
+        pass  # it ends while nobody looks
+    mp.lines.clear()
+    mp.start()
+    assert {name: lease.read("environment") for name, lease in leases.items()} == held
+    assert sorted(mp.sandboxes()) == before
+    assert leases["ends"].read("jobs/2/output") == "begun\nover\n" and leases["ends"].read("exit_code") == "6\n"
+    leases["kills"].write("ctl", "kill")
+    assert leases["kills"].read("jobs/2/exit_code") == "137\n"
+    assert leases["late"].read("exit_code") == "124\n" and leases["late"].read("jobs/2/output") == "begun\n"
+    assert leases["runs"].status()["running"] == "2" and leases["runs"].status()["queued"] == "1"
+    # Let it go on: from outside, for its lease has one job at a time.
+    leases["runs"].write("ctl", "signal USR1")
+    assert leases["runs"].read("jobs/2/exit_code") == "138\n"
+    assert leases["runs"].read("jobs/3/output") == "next\n"
+    assert leases["waits"].run("cat /tmp/where") == ("/root/hermes_tasks/waits\n", 0)
+    mp.until_settled()
+    assert sorted(mp.sandboxes()) == before
+
+
+@pytest.mark.modal
+def test_dirty_environments_are_cleaned_before_they_are_lent(mount, modal):
+    """Released, and killed before the clean-up was over: what the lease left is gone all the same."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    lease.run("sleep 1234 & touch .dot; echo kept > file")
+    modal.faults({"kind": "hang", "method": "Task*"})
+    lease.release()
+    mp.until(lambda: mp.environments()["cleaning"] == 1)
+    mp.crash()
+    modal.faults()
+    mp.lines.clear()
+    mp.start()
+    lease = mp.lease()
+    assert lease.run("ls -A; pgrep -f 'sleep 123[4]'") == ("", 1)
+    assert mp.stats()["environments_adopted_total"] == 1
+
+
+@pytest.mark.modal
+def test_a_dead_sandbox_is_not_taken_back(mount, modal):
+    mp = mount(max=2)
+    one, two = mp.lease("one"), mp.lease("two")
+    one.run("echo kept")
+    two.submit("echo begun; sleep 1000")
+    two.until_running()
+    mp.crash()
+    for sandbox in mp.sandboxes():
+        modal.kill_sandbox(sandbox)
+    mp.lines.clear()
+    mp.start()
+    mp.until(lambda: two.status()["state"] == one.status()["state"] == "lost")
+    fails(errno.EIO, two.read, "exit_code")
+    assert "gone" in two.read("jobs/1/error"), two.read("jobs/1/error")
+    assert one.read("jobs/1/output") == "kept\n"
+    two.write("ctl", "renew")
+    assert two.run("echo new") == ("new\n", 0)
+
+
+@pytest.mark.modal
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_create_that_was_never_answered(mount, modal, when):
+    """Nobody knows the sandbox but Modal: the next start finds it by its tag, and ends it."""
+    mp = mount(max=1)
+    modal.faults({"kind": "hang", "method": "SandboxCreate", "when": when})
+    mp.lease()
+    while not modal.stats()["faults"]:
+        pass
+    assert len(mp.sandboxes()) == (when == "after")
+    mp.crash()
+    modal.faults()
+    mp.lines.clear()
+    mp.start()
+    lease = mp.path / "t1"
+    assert (lease / "environment").read_text().startswith("sb-")
+    mp.until(lambda: mp.environments()["ending"] == 0)
+    assert len(mp.sandboxes()) == 1
+
+
+@pytest.mark.modal
+def test_keep_over_modal(mount, modal):
+    """Stopped on purpose, with jobs that go on."""
+    mp = mount(max=2, min=2, keep=True)
+    lease = mp.lease()
+    lease.submit("for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done; exit 3")
+    lease.until_running()
+    before = sorted(mp.sandboxes())
+    mp.process.send_signal(signal.SIGTERM)
+    assert mp.process.wait() == 0
+    mp.listener.join()
+    assert sorted(mp.sandboxes()) == before and not harness.mounted(mp.path)
+    mp.lines.clear()
+    mp.options["keep"] = False
+    mp.start()
+    assert lease.read() == "1\n2\n3\n4\n5\n6\n" and lease.read("exit_code") == "3\n"
+    assert sorted(mp.sandboxes()) == before
+
+
+@pytest.mark.modal
+def test_reap_over_modal(mount, modal):
+    """All of them, those that nobody knows too, and none of another mount of the same app."""
+    mp, other = mount(max=3), mount(max=1)
+    mp.lease().run("true")
+    other.lease().run("true")
+    theirs = other.lease("x") and [one for one in mp.sandboxes()]
+    mine = (mp / "t1/environment").read_text().strip()
+    mp.crash()
+    dry = run_reap(mp, "--dry-run")
+    assert dry.returncode == 0 and f"would end {mine}" in dry.stdout, dry.stdout + dry.stderr
+    assert sorted(mp.sandboxes()) == sorted(theirs)
+    done = run_reap(mp)
+    assert done.returncode == 0 and f"ending {mine}" in done.stdout, done.stdout + done.stderr
+    assert mp.sandboxes() == [one for one in theirs if one != mine]
+    assert (other / "t1/status").exists() and other.stats()["environments"]["leased"] == 1
+    assert list(mp.state.iterdir()) == [] and not harness.mounted(mp.path)
+    mp.process = None
+
+
+@pytest.mark.modal
+def test_what_could_not_be_ended_is_ended_by_the_next_start(mount, modal):
+    mp = mount(max=2, stop_timeout=1)
+    mp.expected += ["not ended", "did not end in time"]
+    mp.lease().run("true")
+    modal.faults({"kind": "status", "code": "UNAVAILABLE", "method": "SandboxTerminate"})
+    mp.process.send_signal(signal.SIGTERM)
+    assert mp.process.wait() == 0
+    mp.listener.join()
+    assert len(mp.sandboxes()) == 1 and list(mp.state.iterdir())
+    assert any("did not end in time" in line and mp.sandboxes()[0] in line for line in mp.lines)
+    modal.faults()
+    mp.lines.clear()
+    mp.start()
+    mp.until(lambda: mp.environments()["ending"] == 0)
+    assert mp.sandboxes() == [] and names(mp) == []
+
+
+@pytest.mark.modal
+@pytest.mark.limit(60)
+def test_50_leases_at_sigterm(mount, modal):
+    """Within stop_timeout nothing is left of them."""
+    mp = mount(max=50, creates=50)
+    leases = [mp.lease(f"t{i}") for i in range(50)]
+    for lease in leases:
+        lease.submit("sleep 1000")
+    for lease in leases:
+        lease.until_running()
+    began = time.monotonic()
+    mp.process.send_signal(signal.SIGTERM)
+    assert mp.process.wait() == 0
+    took = time.monotonic() - began
+    print(f"50 leases ended in {took:.1f} s")
+    assert took < 20 and mp.sandboxes() == []
+    mp.process = None
+    mp.listener.join()
+    assert list(mp.state.iterdir()) == []
