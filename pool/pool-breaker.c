@@ -18,10 +18,13 @@ static bool is_refusal(const struct result *r) {
         return r->code == RESULT_INVALID || r->code == RESULT_DENIED;
 }
 
-void pool_put_off_creates(struct pool *p, const struct result *why) {
+void pool_put_off_creates(struct pool *p, int64_t sent_us, const struct result *why) {
         int64_t half;
 
         p->trouble = *why;
+        if (sent_us <= p->failed_us)
+                return; /* on its way when another failed: the same trouble, told twice */
+        p->failed_us = p->clock();
         p->backoff_us = p->backoff_us ? p->backoff_us * 2 : BACKOFF_MIN_US;
         if (p->backoff_us > BACKOFF_MAX_US)
                 p->backoff_us = BACKOFF_MAX_US;
@@ -40,9 +43,9 @@ static void stop_creates(struct pool *p, const struct result *r) {
         event_emit(p->events, "backend", p->backend->ops->name, "creates-stopped", NULL, r->text);
 }
 
-void pool_create_failed(struct pool *p, const struct result *r) {
+void pool_create_failed(struct pool *p, int64_t sent_us, const struct result *r) {
         p->totals.create_failures++;
-        pool_put_off_creates(p, r);
+        pool_put_off_creates(p, sent_us, r);
         if (is_refusal(r))
                 p->n_refused++;
         if (p->broken || p->n_refused >= BREAKER_ERRORS)
@@ -56,7 +59,7 @@ void pool_create_succeeded(struct pool *p) {
 
 void pool_retry(struct pool *p) {
         p->trouble.code = RESULT_OK;
-        p->backoff_us = p->create_after_us = 0;
+        p->failed_us = p->backoff_us = p->create_after_us = 0;
         p->n_refused = 0;
         if (!p->broken)
                 return;

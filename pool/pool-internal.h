@@ -72,6 +72,7 @@ struct pool {
 
         /* A failed create puts off the next one; a successful one forgets that. */
         struct result trouble;
+        int64_t failed_us; /* when that was; 0: it is forgotten */
         int64_t backoff_us;
         int64_t create_after_us;
 
@@ -129,12 +130,12 @@ int64_t pool_probes_due(const struct pool *p);
 /* Something about an idle environment changed: tick in time for it. */
 void pool_look(struct pool *p, const struct environment *e);
 
-/* A create failed, or could not even be sent: the next one has to wait. */
-void pool_put_off_creates(struct pool *p, const struct result *why);
+/* A create that was sent then failed, or could not even be sent: the next one has to wait. */
+void pool_put_off_creates(struct pool *p, int64_t sent_us, const struct result *why);
 
 /* How a create ended. From when on the next may be sent, and how many may be on their way at one time. */
 void pool_create_succeeded(struct pool *p);
-void pool_create_failed(struct pool *p, const struct result *r);
+void pool_create_failed(struct pool *p, int64_t sent_us, const struct result *r);
 int64_t pool_creates_from(const struct pool *p);
 unsigned pool_creates_most(const struct pool *p);
 

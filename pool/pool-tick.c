@@ -142,7 +142,7 @@ static int create_one(struct pool *p) {
 
         if (r < 0) {
                 result_set(&why, RESULT_FAILED, "environment not created: %s", strerror(-r));
-                pool_put_off_creates(p, &why);
+                pool_put_off_creates(p, p->clock(), &why);
         }
         return r;
 }

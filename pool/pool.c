@@ -196,7 +196,7 @@ static void on_created(void *owner, const struct result *r) {
         }
         log_warning("environment: create failed: %s", r->text);
         event_emit(p->events, "environment", e->sandbox->id, "create-failed", NULL, r->text);
-        pool_create_failed(p, r);
+        pool_create_failed(p, e->created_us, r);
         environment_end(e);
 }
 

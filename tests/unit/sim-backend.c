@@ -75,7 +75,7 @@ static void on_created(struct timer *t) {
                 b->totals.create_failures++;
         }
         if (b->hooks && b->hooks->created)
-                b->hooks->created(&r);
+                b->hooks->created(s, &r);
         sandbox_created(&s->sandbox, &r);
 }
 
@@ -95,6 +95,7 @@ static int op_create(struct backend *backend, const char *nonce, struct sandbox 
                 return -ENOMEM;
         b->totals.creates++;
         s->number = ++b->last_number;
+        s->sent_us = sim.now_us;
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "sb-%u", s->number);
         list_init(&s->link);
         list_add_tail(&b->sandboxes, &s->link);

@@ -46,7 +46,7 @@ struct sim_sandbox {
         struct sim_exec *exec;
         struct sim_probe *probe;
         unsigned n_lent; /* for hooks */
-        int64_t made_us;
+        int64_t sent_us, made_us;
         bool lent, retired; /* for hooks: a lease had it; it was there when the pool was recycled */
         bool condemned;     /* likewise: a lease gave it up */
         bool clean_refused; /* for hooks */
@@ -84,7 +84,7 @@ struct sim_probe {
 /* Told of what happens, before the core is; any may be NULL. */
 struct sim_hooks {
         void (*creating)(bool refused);
-        void (*created)(const struct result *r);
+        void (*created)(const struct sim_sandbox *s, const struct result *r);
         void (*dying)(struct sim_sandbox *s);
         void (*giving_up_clean)(struct sim_sandbox *s);
         void (*exec)(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,

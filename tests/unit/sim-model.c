@@ -163,7 +163,9 @@ void model_read(struct model_job *j) {
 
 /* what the provider does */
 
-static void back_off(void) {
+static void back_off(int64_t sent_us) {
+        if (sent_us <= model.failed_us)
+                return; /* of the same time as one that failed already */
         model.failed_us = sim.now_us;
         model.backoff_us = model.backoff_us ? model.backoff_us * 2 : BACKOFF_MIN_US;
         if (model.backoff_us > BACKOFF_MAX_US)
@@ -192,7 +194,7 @@ static void on_creating(bool refused) {
         SIM_CHECK(!model.broken || (creating == 0 && model.trial_us <= sim.now_us),
                   "an environment is created while creates are stopped, %u on their way", creating);
         if (refused)
-                back_off();
+                back_off(sim.now_us);
         else
                 model.n_oversubscribed += over;
 }
@@ -204,12 +206,12 @@ static void forget_failures(void) {
         model.broken = false;
 }
 
-static void on_created(const struct result *r) {
+static void on_created(const struct sim_sandbox *s, const struct result *r) {
         if (result_ok(r)) {
                 forget_failures();
                 return;
         }
-        back_off();
+        back_off(s->sent_us);
         model.n_refused += r->code == RESULT_INVALID || r->code == RESULT_DENIED;
         if (!model.broken && model.n_refused < BREAKER_ERRORS)
                 return;

@@ -349,6 +349,21 @@ static void resumed(void) {
         rig_stop();
 }
 
+/* What fails together puts the next one off once. */
+static void failures_of_one_moment(void) {
+        rig_start();
+        rig.config.max = rig.config.min = 10;
+        rig.backend.rates.create_fails = 1000;
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(pool_totals(rig.pool)->create_failures, 10);
+        rig.backend.rates.create_fails = 0;
+        rig_run(BACKOFF_MIN_US / 2 - 1);
+        CHECK_INT(rig.backend.totals.creates, 10);
+        rig_run(BACKOFF_MIN_US / 2 + 1 + SIM_DELAY_US);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 10);
+        rig_stop();
+}
+
 static void creates_at_once(void) {
         rig_start();
         rig.config.max = 50;
@@ -403,6 +418,7 @@ int main(void) {
         RUN(others_come_free);
         RUN(direct_mode_has_nothing_to_give);
         RUN(resumed);
+        RUN(failures_of_one_moment);
         RUN(creates_at_once);
         RUN(prewarm_once);
         return check_done();
