@@ -180,7 +180,11 @@ int options_read(struct options *o, struct config *config, int argc, char **argv
                         print_help(program);
                         return 1;
                 case 'V':
+#ifdef MODALPOOL_CRASH_POINTS
+                        printf("modalpool %s, with crash points\n", MODALPOOL_VERSION);
+#else
                         printf("modalpool %s\n", MODALPOOL_VERSION);
+#endif
                         return 1;
                 case 'n':
                         if (!helper && !o->reap) {

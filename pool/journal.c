@@ -149,7 +149,7 @@ static int run(struct journal *j, enum statement which, const char *types, ...) 
 
 /* Said once when it begins and once when it is over, not for each of thousands of writes. */
 static int note(struct journal *j, int r) {
-        crash_point("journal, written");
+        crash_point("journal", "was written");
         if (r < 0 && !j->failing)
                 log_error("journal: not written: %s; what happens now would not be known after a crash", strerror(-r));
         if (r == 0 && j->failing)
@@ -188,7 +188,7 @@ int journal_rewrite_end(struct journal *j, int r) {
 int journal_put_environment(struct journal *j, const struct journal_environment *row) {
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         return note(j, run(j, PUT_ENVIRONMENT, "tttbiii", row->nonce, row->id, row->ticket, row->workdir,
                            (int64_t)row->uses, (int64_t)row->ending, row->created_us));
 }
@@ -196,14 +196,14 @@ int journal_put_environment(struct journal *j, const struct journal_environment 
 int journal_drop_environment(struct journal *j, const char *nonce) {
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         return note(j, run(j, DROP_ENVIRONMENT, "t", nonce));
 }
 
 int journal_put_lease(struct journal *j, const struct journal_lease *row) {
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         return note(j, run(j, PUT_LEASE, "iitiiiiittibbi", (int64_t)row->serial, (int64_t)row->instance, row->name,
                            (int64_t)row->uid, (int64_t)row->gid, row->created_wall_us, (int64_t)row->state,
                            (int64_t)row->code, row->error, row->environment, (int64_t)row->prepared, row->cwd,
@@ -215,7 +215,7 @@ int journal_drop_lease(struct journal *j, uint64_t serial) {
 
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         r = run(j, BEGIN, "");
         if (r == 0)
                 r = run(j, DROP_JOBS, "i", (int64_t)serial);
@@ -231,7 +231,7 @@ int journal_drop_lease(struct journal *j, uint64_t serial) {
 int journal_add_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         return note(j, run(j, ADD_JOB, "iixxbbiiiiiiiiiit", (int64_t)row->lease, (int64_t)row->number, row->command,
                            row->command_len, row->input, row->input_len, row->cwd, row->env, row->timeout_us,
                            row->submitted_us, (int64_t)row->state, (int64_t)row->wanted_dead, (int64_t)row->timed_out,
@@ -242,7 +242,7 @@ int journal_add_job(struct journal *j, const struct journal_job *row) {
 int journal_update_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         return note(j, run(j, UPDATE_JOB, "iiiiiiiitii", (int64_t)row->state, (int64_t)row->wanted_dead,
                            (int64_t)row->timed_out, (int64_t)row->output_refused, row->started_us, row->ended_us,
                            (int64_t)row->code, (int64_t)row->exit_code, row->error, (int64_t)row->lease,
@@ -252,7 +252,7 @@ int journal_update_job(struct journal *j, const struct journal_job *row) {
 int journal_drop_job(struct journal *j, uint64_t lease, uint32_t number) {
         if (!j)
                 return 0;
-        crash_point("journal, before");
+        crash_point("journal", "is written");
         return note(j, run(j, DROP_JOB, "ii", (int64_t)lease, (int64_t)number));
 }
 

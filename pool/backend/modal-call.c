@@ -20,6 +20,7 @@
 #include "pool/backend/modal-internal.h"
 #include "pool/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/crash.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
@@ -170,6 +171,7 @@ static void on_status(void *owner, const struct grpc_status *status) {
         int64_t now = clock_now();
         struct grpc_status none;
 
+        crash_point(c->spec.method, "was answered");
         c->grpc = NULL;
         if (status->code == GRPC_OK && (c->spec.message || c->whole)) {
                 finish(c, status);
@@ -198,6 +200,7 @@ static int on_message(void *owner, const void *data, size_t len) {
         struct modal_call *c = owner;
         int r;
 
+        crash_point(c->spec.method, "gives a message");
         c->renewals = 0;
         if (c->spec.message) {
                 c->asked_again = false;
@@ -249,6 +252,7 @@ static int send_request(struct modal_call *c) {
         }
         metadata[n] = NULL;
 
+        crash_point(c->spec.method, "is sent");
         r = c->spec.pack(c->owner, &message);
         if (r == 0)
                 r = grpc_start(c->modal->http,

@@ -9,8 +9,8 @@
  */
 
 #ifdef MODALPOOL_CRASH_POINTS
-void crash_point(const char *what);
+void crash_point(const char *what, const char *when);
 #else
-static inline void crash_point(const char *what) {
+static inline void crash_point(const char *what, const char *when) {
 }
 #endif
