@@ -20,8 +20,8 @@
 #include "pool/backend/modal-internal.h"
 #include "pool/limits.h"
 #include "pool/util/cleanup.h"
-#include "pool/util/crash.h"
 #include "pool/util/clock.h"
+#include "pool/util/crash.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
 
