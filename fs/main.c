@@ -71,6 +71,8 @@ struct daemon {
         bool loop_is_open;
         bool backend_answered; /* its start is over, one way or the other */
 
+        bool restored; /* there is something of an earlier run */
+
         enum phase phase;
         int64_t stop_by_us;
         bool signalled;
@@ -88,7 +90,7 @@ static void fail(struct daemon *d, const struct result *why) {
  * earlier run left, and was never shown by this one, stays as it is.
  */
 static void stop(struct daemon *d, const char *reason) {
-        bool keep = d->config.keep || d->phase == PHASE_STARTING;
+        bool keep = d->config.keep || d->phase == PHASE_STARTING || (d->phase == PHASE_MOUNTING && d->restored);
 
         if (d->phase >= PHASE_STOPPING)
                 return;
@@ -98,11 +100,12 @@ static void stop(struct daemon *d, const char *reason) {
         d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
         notify_send(&d->notify, "STOPPING=1\nSTATUS=ending environments\nEXTEND_TIMEOUT_USEC=%" PRId64,
                     clock_after(d->config.stop_timeout_us, STOP_MARGIN_US));
-        leases_stop(d->leases, keep);
+        /* The pool first: what is released to it then needs no clean-up any more. */
         if (keep)
                 pool_leave(d->pool);
         else
                 pool_stop(d->pool);
+        leases_stop(d->leases, keep);
 }
 
 static void on_signal(uv_signal_t *handle, int signo) {
@@ -127,7 +130,8 @@ static int restore(struct daemon *d, struct result *why) {
         if (r < 0)
                 result_set(why, RESULT_FAILED, "journal %s: what an earlier run left cannot be taken up: %s",
                            d->state.journal, strerror(-r));
-        else if (leases_count(d->leases) > 0 || pool_count_all(d->pool) > 0)
+        d->restored = leases_count(d->leases) > 0 || pool_count_all(d->pool) > 0;
+        if (r == 0 && d->restored)
                 log_info("an earlier run left %u leases and %u environments", leases_count(d->leases),
                          pool_count_all(d->pool));
         return r;
