@@ -24,7 +24,7 @@
 
 #define CLEAN_TIMEOUT_US (60 * USEC_PER_SEC)        /* then the environment is destroyed instead */
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
-#define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits for its turn */
+#define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits its turn */
 #define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a sandbox that is not in the books is ended from this age on */
 #define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */
 #define STOP_MARGIN_US (5 * USEC_PER_SEC)            /* that a service manager is asked for beyond stop_timeout */
@@ -69,7 +69,7 @@
 #define START_PATIENCE_US (120 * USEC_PER_SEC)      /* for the start of a command */
 #define RUN_PATIENCE_US (120 * USEC_PER_SEC)        /* for a router that is gone while a command runs */
 #define CREATE_PATIENCE_US (300 * USEC_PER_SEC)     /* for a sandbox to come up */
-#define DESTROY_PATIENCE_US (12 * USEC_PER_SEC)     /* for Modal to take note of its end: less than stop_timeout, with a last try */
+#define DESTROY_PATIENCE_US (12 * USEC_PER_SEC)     /* to end one with Modal; less than stop_timeout */
 #define BUILD_PATIENCE_US (120 * USEC_PER_SEC)      /* for the next sign of an image build */
 #define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */

@@ -6,16 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/modal.pb-c.h"
+#include "pool/backend/modal-messages.h"
 #include "pool/util/cleanup.h"
 
 #define CREATE_IF_MISSING 1 /* ObjectCreationType */
 #define NETWORK_OPEN 1      /* NetworkAccessType */
 #define NETWORK_BLOCKED 2
 #define NETWORK_ALLOWLIST 3
-
-/* protobuf-c takes char * for what it only reads. */
-#define TEXT(s) ((char *)(s))
 
 const char *modal_result_name(int status) {
         static const char *const names[] = {
@@ -24,45 +21,6 @@ const char *modal_result_name(int status) {
         };
 
         return status >= 0 && (size_t)status < sizeof(names) / sizeof(names[0]) ? names[status] : "an unknown reason";
-}
-
-struct sink {
-        ProtobufCBuffer base;
-        struct buf *out;
-        int error;
-};
-
-static void sink_append(ProtobufCBuffer *base, size_t len, const uint8_t *data) {
-        struct sink *s = (struct sink *)base;
-
-        if (s->error == 0)
-                s->error = buf_append(s->out, data, len);
-}
-
-static int pack(struct buf *out, const ProtobufCMessage *m) {
-        struct sink s = { .base.append = sink_append, .out = out };
-
-        protobuf_c_message_pack_to_buffer(m, &s.base);
-        return s.error;
-}
-
-/* The reply as type @name in @m, freed at the scope's end. */
-#define UNPACK(m, type, data, len)                                                                              \
-        _cleanup_(free_message) ProtobufCMessage *m##_base =                                                    \
-                protobuf_c_message_unpack(&modal_wire__##type##__descriptor, NULL, (len), (const uint8_t *)(data))
-
-static void free_message(ProtobufCMessage **m) {
-        if (*m)
-                protobuf_c_message_free_unpacked(*m, NULL);
-}
-
-static int copy(char **out, const char *s) {
-        char *text = strdup(s ? s : "");
-
-        if (!text)
-                return -ENOMEM;
-        *out = text;
-        return 0;
 }
 
 static void copy_result(struct modal_result *out, const ModalWire__GenericResult *r) {
@@ -80,7 +38,7 @@ int modal_pack_environment(struct buf *out, const char *name) {
         ModalWire__EnvironmentRequest m = MODAL_WIRE__ENVIRONMENT_REQUEST__INIT;
 
         m.name = TEXT(name);
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_environment(const void *data, size_t len, char **builder_version) {
@@ -89,7 +47,7 @@ int modal_read_environment(const void *data, size_t len, char **builder_version)
 
         if (!m)
                 return -EBADMSG;
-        return copy(builder_version,
+        return modal_copy(builder_version,
                     m->metadata && m->metadata->settings ? m->metadata->settings->image_builder_version : NULL);
 }
 
@@ -100,7 +58,7 @@ int modal_pack_app(struct buf *out, const char *app, const char *environment) {
         m.environment_name = TEXT(environment);
         m.has_creation = true;
         m.creation = CREATE_IF_MISSING;
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_pack_named(struct buf *out, const char *name, const char *environment) {
@@ -108,7 +66,7 @@ int modal_pack_named(struct buf *out, const char *name, const char *environment)
 
         m.name = TEXT(name);
         m.environment_name = TEXT(environment);
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_id(const void *data, size_t len, char **id) {
@@ -117,7 +75,7 @@ int modal_read_id(const void *data, size_t len, char **id) {
 
         if (!m || !m->id || !*m->id)
                 return -EBADMSG;
-        return copy(id, m->id);
+        return modal_copy(id, m->id);
 }
 
 int modal_pack_image(struct buf *out, const char *app_id, const char *builder_version, char *const *commands,
@@ -130,7 +88,7 @@ int modal_pack_image(struct buf *out, const char *app_id, const char *builder_ve
         m.image = &image;
         m.app_id = TEXT(app_id);
         m.builder_version = TEXT(builder_version);
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_image(const void *data, size_t len, char **image_id, struct modal_result *result) {
@@ -140,7 +98,7 @@ int modal_read_image(const void *data, size_t len, char **image_id, struct modal
         if (!m || !m->image_id || !*m->image_id)
                 return -EBADMSG;
         copy_result(result, m->result);
-        return copy(image_id, m->image_id);
+        return modal_copy(image_id, m->image_id);
 }
 
 int modal_pack_image_join(struct buf *out, const char *image_id, const char *last_entry_id, float timeout) {
@@ -150,7 +108,7 @@ int modal_pack_image_join(struct buf *out, const char *image_id, const char *las
         m.has_timeout = true;
         m.timeout = timeout;
         m.last_entry_id = TEXT(last_entry_id);
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
@@ -163,7 +121,7 @@ int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner
                 return -EBADMSG;
         copy_result(result, m->result);
         if (m->entry_id && *m->entry_id) {
-                if (copy(&id, m->entry_id) < 0)
+                if (modal_copy(&id, m->entry_id) < 0)
                         return -ENOMEM;
                 free(*entry_id);
                 *entry_id = id;
@@ -279,7 +237,7 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         m.definition = &s;
         m.n_tags = d->n_tags;
         m.tags = tags;
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout) {
@@ -288,7 +246,7 @@ int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout) {
         m.sandbox_id = TEXT(sandbox_id);
         m.has_timeout = true;
         m.timeout = timeout;
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_task(const void *data, size_t len, char **task_id, struct modal_result *result) {
@@ -298,14 +256,14 @@ int modal_read_task(const void *data, size_t len, char **task_id, struct modal_r
         if (!m)
                 return -EBADMSG;
         copy_result(result, m->task_result);
-        return copy(task_id, m->task_id);
+        return modal_copy(task_id, m->task_id);
 }
 
 int modal_pack_access(struct buf *out, const char *task_id) {
         ModalWire__AccessRequest m = MODAL_WIRE__ACCESS_REQUEST__INIT;
 
         m.task_id = TEXT(task_id);
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_access(const void *data, size_t len, char **url, char **jwt) {
@@ -333,7 +291,7 @@ int modal_pack_wait(struct buf *out, const char *sandbox_id, float timeout) {
         m.sandbox_id = TEXT(sandbox_id);
         m.has_timeout = true;
         m.timeout = timeout;
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_wait(const void *data, size_t len, struct modal_result *result) {
@@ -350,7 +308,7 @@ int modal_pack_terminate(struct buf *out, const char *sandbox_id) {
         ModalWire__SandboxTerminateRequest m = MODAL_WIRE__SANDBOX_TERMINATE_REQUEST__INIT;
 
         m.sandbox_id = TEXT(sandbox_id);
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag *tag, double before) {
@@ -365,7 +323,7 @@ int modal_pack_list(struct buf *out, const char *app_id, const struct modal_tag 
         m.before_timestamp = before;
         m.n_tags = 1;
         m.tags = list;
-        return pack(out, &m.base);
+        return modal_pack(out, &m.base);
 }
 
 int modal_read_list(const void *data, size_t len, const char *tag,
@@ -386,140 +344,4 @@ int modal_read_list(const void *data, size_t len, const char *tag,
                 r = *info.id ? take(owner, &info) : -EBADMSG;
         }
         return r;
-}
-
-/* execs */
-
-/* The entries of @env in *@list, whose space is the return value; keys are cut off in place in a copy. */
-static ModalWire__EnvEntry *make_env(const char *const *env, ModalWire__EnvEntry ***list, size_t *n, char **text) {
-        ModalWire__EnvEntry *e;
-        size_t count = 0, bytes = 0, used = 0;
-        char *at;
-
-        for (; env[count]; count++)
-                bytes += strlen(env[count]) + 1;
-        e = calloc(count + 1, sizeof(*e));
-        *list = calloc(count + 1, sizeof(**list));
-        *text = at = malloc(bytes + 1);
-        if (!e || !*list || !at) {
-                free(e);
-                return NULL;
-        }
-        for (size_t i = 0; i < count; i++) {
-                char *entry = strcpy(at, env[i]), *value = strchr(entry, '=');
-                size_t k;
-
-                at += strlen(entry) + 1;
-                if (!value || value == entry)
-                        continue;
-                *value++ = '\0';
-                for (k = 0; k < used && strcmp(e[k].key, entry); k++)
-                        ;
-                if (k == used) {
-                        modal_wire__env_entry__init(&e[k]);
-                        e[k].key = entry;
-                        (*list)[k] = &e[k];
-                        used++;
-                }
-                e[k].value = value;
-        }
-        *n = used;
-        return e;
-}
-
-int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec_id, const char *const *args,
-                          size_t n_args, const char *const *env, enum modal_stdio stdout_, enum modal_stdio stderr_) {
-        ModalWire__ExecStartRequest m = MODAL_WIRE__EXEC_START_REQUEST__INIT;
-        _cleanup_(cleanup_free) ModalWire__EnvEntry **list = NULL;
-        _cleanup_(cleanup_free) char *text = NULL;
-        _cleanup_(cleanup_free) ModalWire__EnvEntry *space = make_env(env, &list, &m.n_env, &text);
-
-        if (!space)
-                return -ENOMEM;
-        m.task_id = TEXT(task_id);
-        m.exec_id = TEXT(exec_id);
-        m.n_args = n_args;
-        m.args = (char **)args;
-        m.has_stdout_config = m.has_stderr_config = true;
-        m.stdout_config = stdout_;
-        m.stderr_config = stderr_;
-        m.env = list;
-        return pack(out, &m.base);
-}
-
-int modal_pack_exec_read(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset, int fd) {
-        ModalWire__ExecReadRequest m = MODAL_WIRE__EXEC_READ_REQUEST__INIT;
-
-        m.task_id = TEXT(task_id);
-        m.exec_id = TEXT(exec_id);
-        m.has_offset = m.has_fd = true;
-        m.offset = offset;
-        m.fd = fd;
-        return pack(out, &m.base);
-}
-
-int modal_read_exec_read(const void *data, size_t len, void (*take)(void *owner, const void *data, size_t len),
-                         void *owner) {
-        UNPACK(m, exec_read_reply, data, len);
-        ModalWire__ExecReadReply *m = (void *)m_base;
-
-        if (!m)
-                return -EBADMSG;
-        if (m->has_data && m->data.len > 0)
-                take(owner, m->data.data, m->data.len);
-        return 0;
-}
-
-int modal_pack_exec(struct buf *out, const char *task_id, const char *exec_id) {
-        ModalWire__ExecRequest m = MODAL_WIRE__EXEC_REQUEST__INIT;
-
-        m.task_id = TEXT(task_id);
-        m.exec_id = TEXT(exec_id);
-        return pack(out, &m.base);
-}
-
-int modal_read_exec_wait(const void *data, size_t len, bool *ended, int *code) {
-        UNPACK(m, exec_wait_reply, data, len);
-        ModalWire__ExecWaitReply *m = (void *)m_base;
-
-        if (!m)
-                return -EBADMSG;
-        *ended = true;
-        switch (m->end_case) {
-        case MODAL_WIRE__EXEC_WAIT_REPLY__END_CODE:
-                /* -1 is how an exec shows that Modal itself killed. */
-                *code = m->code < 0 ? 137 : m->code & 0xff;
-                break;
-        case MODAL_WIRE__EXEC_WAIT_REPLY__END_SIGNAL:
-                *code = 128 + (m->signal & 0x7f);
-                break;
-        default:
-                *ended = false;
-        }
-        return 0;
-}
-
-int modal_pack_exec_write(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset,
-                          const void *data, size_t len, bool eof) {
-        ModalWire__ExecWriteRequest m = MODAL_WIRE__EXEC_WRITE_REQUEST__INIT;
-
-        m.task_id = TEXT(task_id);
-        m.exec_id = TEXT(exec_id);
-        m.has_offset = m.has_data = m.has_eof = true;
-        m.offset = offset;
-        m.data.data = (uint8_t *)data;
-        m.data.len = len;
-        m.eof = eof;
-        return pack(out, &m.base);
-}
-
-int modal_read_exec_input(const void *data, size_t len, uint64_t *taken, bool *closed) {
-        UNPACK(m, exec_input_reply, data, len);
-        ModalWire__ExecInputReply *m = (void *)m_base;
-
-        if (!m)
-                return -EBADMSG;
-        *taken = m->taken;
-        *closed = m->closed;
-        return 0;
 }

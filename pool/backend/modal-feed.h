@@ -26,7 +26,7 @@ struct modal_feed {
 
 void modal_feed_deinit(struct modal_feed *f);
 
-/* Add the next bytes to @out, up to its maximum or the end. 0 or -errno; -EIO when a descriptor gives less than it should. */
+/* Add the next bytes to @out, up to its maximum or the end. 0 or -errno; -EIO: a descriptor gives too little. */
 int modal_feed_read(struct modal_feed *f, struct buf *out);
 
 /* Pass over up to @n bytes. As above. */

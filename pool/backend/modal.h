@@ -13,8 +13,8 @@
  *   modal-process.c     one process in it: start or resume, output by offset, input, end
  *   modal-call.c        one call with its retries, to the control plane or a router
  *   modal-router.c      the way to a sandbox's router: URL, token, their renewal
- *   modal-codec.c       messages; modal-script.c: what runs inside; modal-ticket.c: what outlives us
- *   modal-listing.c, modal-count.c, modal-feed.c, modal-settings.c,
+ *   modal-codec*.c      messages; modal-script.c: what runs inside; modal-ticket.c: what outlives us
+ *   modal-messages.c, modal-listing.c, modal-count.c, modal-feed.c, modal-settings.c,
  *   modal-credentials.c, modal-toml.c, modal-jwt.c
  */
 

@@ -1,52 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/net/http.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "pool/util/cleanup.h"
-#include "pool/util/clock.h"
+#include "pool/net/http-lane.h"
+#include "pool/net/http-url.h"
 #include "pool/util/list.h"
-#include "pool/util/log.h"
 
 #define CURL_OLDEST 0x075500       /* 7.85.0: CURLOPT_PROTOCOLS_STR */
 #define CURL_H2C_FIXED 0x080000    /* before it, a plain HTTP/2 connection cannot be used twice */
 #define CURL_NO_TE_FIRST 0x080c00  /* 8.12.0 … */
 #define CURL_NO_TE_LAST 0x080d00   /* … to 8.13.0 strip "te: trailers", without which gRPC servers refuse */
 #define CONNECT_TIMEOUT_MS 10000L
-#define HOST_CONNECTIONS_MAX 32L   /* to one host in one lane */
-#define CONNECTIONS_MAX 1024L      /* kept open in one lane */
-#define STREAMS_MAX 1000L          /* in one connection, if the server agrees */
 #define RECEIVE_BUFFER (64L << 10)
-
-/* A connection whose peer vanished is noticed after 2 + 3 × 1 s, and after 5 s when something was sent. */
-#define KEEPALIVE_IDLE_SECS 2
-#define KEEPALIVE_INTERVAL_SECS 1
-#define KEEPALIVE_PROBES 3
-#define USER_TIMEOUT_MS 5000U
-
-struct lane {
-        struct http *http;
-        CURLM *multi;
-        uv_timer_t timer;
-        struct list sockets;
-};
-
-/* A socket that curl waits for. */
-struct socket_watch {
-        uv_poll_t poll;
-        struct list link; /* in the lane's sockets */
-        struct lane *lane;
-        curl_socket_t fd;
-};
 
 struct http {
         uv_loop_t *loop;
@@ -161,11 +132,18 @@ static void collect_finished(struct lane *lane) {
 
 static void request_begin(struct http_request *q);
 
+static void enter(void *owner) {
+        struct http *h = owner;
+
+        h->depth++;
+}
+
 /* Back from curl: now do what was asked for inside it. */
-static void settle(struct http *h) {
+static void leave(void *owner) {
+        struct http *h = owner;
         struct http_request *q;
 
-        if (h->depth > 0)
+        if (--h->depth > 0)
                 return;
         while ((q = list_first(&h->dropped, struct http_request, link)))
                 request_release(q);
@@ -173,97 +151,6 @@ static void settle(struct http *h) {
                 collect_finished(&h->lanes[i]);
         while ((q = list_first(&h->starting, struct http_request, link)))
                 request_begin(q);
-}
-
-static void drive(struct lane *lane, curl_socket_t fd, int events) {
-        struct http *h = lane->http;
-        int running;
-
-        h->depth++;
-        curl_multi_socket_action(lane->multi, fd, events, &running);
-        h->depth--;
-        settle(h);
-}
-
-/* sockets and time, as curl asks for them */
-
-static void on_socket_closed(uv_handle_t *handle) {
-        free(container_of((uv_poll_t *)handle, struct socket_watch, poll));
-}
-
-static void on_socket(uv_poll_t *poll, int status, int events) {
-        struct socket_watch *w = container_of(poll, struct socket_watch, poll);
-        int flags = 0;
-
-        if (status < 0)
-                flags = CURL_CSELECT_ERR;
-        if (events & UV_READABLE)
-                flags |= CURL_CSELECT_IN;
-        if (events & UV_WRITABLE)
-                flags |= CURL_CSELECT_OUT;
-        drive(w->lane, w->fd, flags);
-}
-
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known) {
-        struct lane *lane = data;
-        struct socket_watch *w = known;
-
-        if (what == CURL_POLL_REMOVE) {
-                if (!w)
-                        return 0;
-                curl_multi_assign(lane->multi, fd, NULL);
-                list_remove(&w->link);
-                uv_close((uv_handle_t *)&w->poll, on_socket_closed);
-                return 0;
-        }
-        if (!w) {
-                w = calloc(1, sizeof(*w));
-                if (!w)
-                        return -1;
-                if (uv_poll_init_socket(lane->http->loop, &w->poll, fd) < 0) {
-                        free(w);
-                        return -1;
-                }
-                uv_unref((uv_handle_t *)&w->poll);
-                w->lane = lane;
-                w->fd = fd;
-                list_add_tail(&lane->sockets, &w->link);
-                curl_multi_assign(lane->multi, fd, w);
-        }
-        uv_poll_start(&w->poll, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0),
-                      on_socket);
-        return 0;
-}
-
-static void on_timer(uv_timer_t *timer) {
-        drive(timer->data, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int set_timer(CURLM *multi, long ms, void *data) {
-        struct lane *lane = data;
-
-        if (ms < 0)
-                uv_timer_stop(&lane->timer);
-        else
-                uv_timer_start(&lane->timer, on_timer, ms, 0);
-        return 0;
-}
-
-static int set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) {
-        static const struct {
-                int level, name, value;
-        } options[] = {
-                { SOL_SOCKET, SO_KEEPALIVE, 1 },
-                { IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECS },
-                { IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECS },
-                { IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
-                { IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS },
-        };
-
-        if (purpose == CURLSOCKTYPE_IPCXN)
-                for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-                        setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
-        return CURL_SOCKOPT_OK;
 }
 
 /* the response */
@@ -288,24 +175,6 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data) {
         return size * n;
 }
 
-/* The port pair tells the connection that @q uses; curl lends no better handle to it. */
-static bool is_connection(curl_socket_t fd, long local, long remote) {
-        struct sockaddr_storage a;
-        socklen_t len = sizeof(a);
-        long ports[2] = { -1, -1 };
-
-        for (int i = 0; i < 2; i++) {
-                len = sizeof(a);
-                if ((i ? getpeername : getsockname)(fd, (struct sockaddr *)&a, &len) < 0)
-                        return false;
-                if (a.ss_family == AF_INET)
-                        ports[i] = ntohs(((struct sockaddr_in *)&a)->sin_port);
-                else if (a.ss_family == AF_INET6)
-                        ports[i] = ntohs(((struct sockaddr_in6 *)&a)->sin6_port);
-        }
-        return ports[0] == local && ports[1] == remote;
-}
-
 long http_connection(const struct http_request *q) {
         long port = 0;
 
@@ -314,27 +183,11 @@ long http_connection(const struct http_request *q) {
         return port;
 }
 
-/* The peer did not answer in time: it, or the way to it, may be gone without a sign. */
-static void cut_connection(struct http_request *q) {
-        long local = 0, remote = 0;
-        struct socket_watch *w;
-
-        if (curl_easy_getinfo(q->easy, CURLINFO_LOCAL_PORT, &local) != CURLE_OK || local <= 0 ||
-            curl_easy_getinfo(q->easy, CURLINFO_PRIMARY_PORT, &remote) != CURLE_OK)
-                return;
-        list_for_each (w, &q->lane->sockets, link)
-                if (is_connection(w->fd, local, remote)) {
-                        log_debug("http: no answer in time, closing the connection from port %ld", local);
-                        shutdown(w->fd, SHUT_RDWR);
-                        return;
-                }
-}
-
 static void on_deadline(uv_timer_t *timer) {
         struct http_request *q = timer->data;
         struct http_outcome outcome = { .error = HTTP_TIMEOUT, .text = "no answer in time" };
 
-        cut_connection(q);
+        http_lane_cut(q->lane, q->easy);
         request_finish(q, &outcome);
 }
 
@@ -357,53 +210,11 @@ static void request_begin(struct http_request *q) {
                 uv_timer_start(&q->deadline, on_begin_failed, 0, 0);
 }
 
-/* The host part of an URL is this machine. */
-static bool is_loopback(const char *host) {
-        return !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "[::1]") ||
-               !strcmp(host, "::1");
-}
-
-/* What kind of URL it is: 0, or -EINVAL. */
-static int look_at_url(const char *url, bool *plain, bool *loopback) {
-        CURLU *u = curl_url();
-        char *scheme = NULL, *host = NULL;
-        int r = -EINVAL;
-
-        if (!u)
-                return -ENOMEM;
-        if (curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
-            curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-            curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
-                *plain = !strcmp(scheme, "http");
-                *loopback = is_loopback(host);
-                r = *plain || !strcmp(scheme, "https") ? 0 : -EINVAL;
-        }
-        curl_free(scheme);
-        curl_free(host);
-        curl_url_cleanup(u);
-        return r;
-}
-
-int http_check_url(const char *url, struct result *why) {
-        bool plain, loopback;
-        int r = look_at_url(url, &plain, &loopback);
-
-        if (r < 0) {
-                result_set(why, RESULT_INVALID, "%s: expected a URL such as https://api.modal.com", url);
-                return -EINVAL;
-        }
-        if (plain && !loopback) {
-                result_set(why, RESULT_INVALID, "%s: plain http is for this machine only; use https", url);
-                return -EINVAL;
-        }
-        return 0;
-}
-
 static int set_options(struct http_request *q, const struct http_spec *spec, size_t body_len) {
         struct http *h = q->http;
         CURL *e = q->easy;
         bool plain, loopback;
-        int r = look_at_url(spec->url, &plain, &loopback);
+        int r = http_look_at_url(spec->url, &plain, &loopback);
 
         if (r < 0)
                 return r;
@@ -432,7 +243,7 @@ static int set_options(struct http_request *q, const struct http_spec *spec, siz
                 curl_easy_setopt(e, CURLOPT_CAINFO, h->cafile);
         curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, set_up_socket);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, http_lane_set_up_socket);
         curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(e, CURLOPT_HEADERDATA, q);
         curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -523,9 +334,8 @@ static int check_curl(struct result *why) {
         return 0;
 }
 
-static void on_lane_timer_closed(uv_handle_t *handle) {
-        struct lane *lane = handle->data;
-        struct http *h = lane->http;
+static void on_lane_closed(void *owner) {
+        struct http *h = owner;
 
         if (--h->n_closing > 0)
                 return;
@@ -542,10 +352,8 @@ void http_free(struct http *h) {
         while ((q = list_first(&h->running, struct http_request, link)))
                 request_release(q);
         h->n_closing = HTTP_N_LANES;
-        for (int i = 0; i < HTTP_N_LANES; i++) {
-                curl_multi_cleanup(h->lanes[i].multi);
-                uv_close((uv_handle_t *)&h->lanes[i].timer, on_lane_timer_closed);
-        }
+        for (int i = 0; i < HTTP_N_LANES; i++)
+                http_lane_close(&h->lanes[i], on_lane_closed);
 }
 
 int http_new(struct http **out, uv_loop_t *loop, const char *cafile, struct result *why) {
@@ -569,28 +377,9 @@ int http_new(struct http **out, uv_loop_t *loop, const char *cafile, struct resu
         list_init(&h->starting);
         list_init(&h->running);
         list_init(&h->dropped);
-        for (int i = 0; i < HTTP_N_LANES; i++) {
-                struct lane *lane = &h->lanes[i];
-
-                lane->http = h;
-                list_init(&lane->sockets);
-                uv_timer_init(loop, &lane->timer);
-                uv_unref((uv_handle_t *)&lane->timer);
-                lane->timer.data = lane;
-                lane->multi = curl_multi_init();
-                if (!lane->multi) {
+        for (int i = 0; i < HTTP_N_LANES; i++)
+                if (http_lane_init(&h->lanes[i], loop, enter, leave, h) < 0)
                         r = -ENOMEM;
-                        continue;
-                }
-                curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-                curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
-                curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-                curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
-                curl_multi_setopt(lane->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-                curl_multi_setopt(lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS_MAX);
-                curl_multi_setopt(lane->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS_MAX);
-                curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
-        }
         h->cafile = cafile ? strdup(cafile) : NULL;
         if (r < 0 || (cafile && !h->cafile)) {
                 http_free(h);

@@ -13,6 +13,7 @@ import uuid
 
 import pytest
 
+import harness
 import processes
 from sim.simulator import Simulator
 
@@ -152,9 +153,13 @@ def die(one, how):
     one.expect("destroyed ok")
 
 
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("seed", [None, 1, 2, 3], ids=["calm", "seed 1", "seed 2", "seed 3"])
 @pytest.mark.parametrize("how", ["killed", "left"])
-def test_a_job_goes_on(run, sim, how):
+def test_a_job_goes_on(run, sim, how, seed):
     """Another run takes the sandbox back, reads on where the first was, and hears the end. Its clean-up kills all."""
+    if seed:
+        sim.faults(*harness.MODAL_FAULTS, seed=seed)
     first, job = run(), str(uuid.uuid4())
     nonce, box, ticket = first.create()
     first.run(job, SLOW)

@@ -3,7 +3,8 @@
 /*
  * drive-modal POOL_ID: the Modal backend without a pool, told by lines on standard input what to do and telling by
  * lines on standard output what came of it. So one run can be killed and another go on with what it left. It holds
- * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends with its input.
+ * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
+ * with its input.
  *
  *   create NONCE · adopt NONCE [TICKET]     created CODE EXPIRES-IN-SECONDS ID TICKET | TEXT
  *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT

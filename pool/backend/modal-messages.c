@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal-messages.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sink {
+        ProtobufCBuffer base;
+        struct buf *out;
+        int error;
+};
+
+static void sink_append(ProtobufCBuffer *base, size_t len, const uint8_t *data) {
+        struct sink *s = (struct sink *)base;
+
+        if (s->error == 0)
+                s->error = buf_append(s->out, data, len);
+}
+
+int modal_pack(struct buf *out, const ProtobufCMessage *m) {
+        struct sink s = { .base.append = sink_append, .out = out };
+
+        protobuf_c_message_pack_to_buffer(m, &s.base);
+        return s.error;
+}
+
+void modal_free_message(ProtobufCMessage **m) {
+        if (*m)
+                protobuf_c_message_free_unpacked(*m, NULL);
+}
+
+int modal_copy(char **out, const char *s) {
+        char *text = strdup(s ? s : "");
+
+        if (!text)
+                return -ENOMEM;
+        *out = text;
+        return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* A curl multi handle on the loop, with its sockets and its timer; http.c's alone. */
+
+#include <curl/curl.h>
+#include <uv.h>
+
+#include "pool/util/list.h"
+
+struct lane {
+        CURLM *multi;
+        uv_loop_t *loop;
+        uv_timer_t timer;
+        struct list sockets;
+        void (*enter)(void *owner); /* curl is about to act … */
+        void (*leave)(void *owner); /* … and has */
+        void (*closed)(void *owner);
+        void *owner;
+};
+
+/* 0 or -ENOMEM; it is to be closed also then. */
+int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner), void (*leave)(void *owner),
+                   void *owner);
+
+/* No request may be left. Its memory is the caller's again with @closed. */
+void http_lane_close(struct lane *lane, void (*closed)(void *owner));
+
+/* For CURLOPT_SOCKOPTFUNCTION. */
+int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose);
+
+/* The peer of @easy did not answer in time: it, or the way to it, may be gone without a sign. */
+void http_lane_cut(struct lane *lane, CURL *easy);
