@@ -51,6 +51,17 @@ static int read_job(void *data, const struct journal_job *row) {
         return 0;
 }
 
+/* It goes on where its files are, even if base= says something else now. */
+static void restore_workdir(struct lease *l) {
+        const char *workdir = environment_workdir(l->claim.environment);
+        char *copy = workdir ? strdup(workdir) : NULL;
+
+        if (copy) {
+                free(l->workdir);
+                l->workdir = copy;
+        }
+}
+
 /* Its claim is as it was, as far as that can be. */
 static void restore_claim(struct lease *l, const char *environment) {
         struct result why;
@@ -58,6 +69,7 @@ static void restore_claim(struct lease *l, const char *environment) {
         if (l->state != LEASE_WAITING && l->state != LEASE_LEASED)
                 return;
         if (environment && pool_restore_claim(l->table->pool, &l->claim, environment)) {
+                restore_workdir(l);
                 lease_set_state(l, LEASE_WAITING, NULL);
                 return;
         }

@@ -31,6 +31,10 @@ const char *environment_nonce(const struct environment *e) {
         return e->nonce;
 }
 
+const char *environment_workdir(const struct environment *e) {
+        return e->workdir;
+}
+
 const char *environment_id(const struct environment *e) {
         return e->sandbox->id;
 }

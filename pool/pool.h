@@ -159,6 +159,7 @@ const struct result *pool_trouble(const struct pool *p);
 /* An environment, for jobs and for people. */
 struct sandbox *environment_sandbox(const struct environment *e);
 const char *environment_nonce(const struct environment *e);
+const char *environment_workdir(const struct environment *e); /* as pool_use() was told, or NULL */
 const char *environment_id(const struct environment *e);
 const char *environment_state_name(enum environment_state state);
 

@@ -303,6 +303,24 @@ def test_everything_is_taken_back(mount, modal):
 
 
 @pytest.mark.modal
+def test_options_that_change_meanwhile(mount, modal):
+    """A lease stays where its files are; what is over the new maximum ends when it comes free."""
+    mp = mount(max=2)
+    one, two = mp.lease("one"), mp.lease("two")
+    one.run("echo kept > file")
+    two.run("true")
+    mp.crash()
+    mp.options.update(max=1, base="/tmp")
+    mp.lines.clear()
+    mp.start()
+    assert one.run("pwd; cat file") == ("/root/hermes_tasks/one\nkept\n", 0)
+    two.release()
+    mp.until(lambda: sum(mp.environments()[s] for s in ("idle", "leased", "cleaning", "ending")) == 1)
+    one.release()
+    assert mp.lease("three").run("pwd; ls -A; ls -A /root/hermes_tasks") == ("/tmp/hermes_tasks/three\n", 0)
+
+
+@pytest.mark.modal
 def test_dirty_environments_are_cleaned_before_they_are_lent(mount, modal):
     """Released, and killed before the clean-up was over: what the lease left is gone all the same."""
     mp = mount(max=1)
