@@ -368,6 +368,7 @@ void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
         p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
         p->totals.wait_us += c->waited_us;
         e->uses++;
+        (void)environment_write(e); /* else the next run takes it for less used than it is */
         environment_hold(e, c);
         c->events->granted(c);
 }
