@@ -293,10 +293,10 @@ void lease_resume(struct lease *l) {
         }
         r = exec_job(l, j, j->state == JOB_RUNNING);
         if (r < 0) {
-                result_set(&why, RESULT_FAILED, "environment %s: the job of an earlier run cannot be followed: %s",
+                /* It runs there all the same, so nothing else may. */
+                result_set(&why, RESULT_LOST, "environment %s given up: the job of an earlier run cannot be followed: %s",
                            lease_environment(l), strerror(-r));
-                end_job(l, j, &why, 0);
-                lease_start_next(l);
+                pool_condemn(l->table->pool, &l->claim, &why);
                 return;
         }
         follow_job(l, j);
