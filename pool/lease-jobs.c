@@ -321,7 +321,7 @@ static int64_t tick_deadlines(struct leases *t, int64_t now) {
 
                 if (j->deadline_us > now) {
                         watch_deadline(t, j, j->deadline_us);
-                } else if (j->state == JOB_RUNNING && !j->wanted_dead) {
+                } else if (j->exec->started && !j->wanted_dead) {
                         j->timed_out = true;
                         snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
                         lease_kill(l, j, why);
