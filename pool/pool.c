@@ -160,8 +160,11 @@ static void environment_clean(struct environment *e) {
 
 /* An earlier run's has answered, or will not. */
 static void on_adopted(struct environment *e, const struct result *r) {
+        struct result why;
+
         if (!result_ok(r)) {
-                environment_lose(e, r);
+                result_set(&why, RESULT_LOST, "%s", r->text); /* whatever was in the way, it is given up */
+                environment_lose(e, &why);
                 return;
         }
         e->pool->totals.adopted++;
