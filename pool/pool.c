@@ -429,6 +429,8 @@ void pool_prewarm(struct pool *p, unsigned n) {
 void pool_recycle(struct pool *p) {
         struct environment *e, *tmp;
 
+        list_for_each (e, &p->environments[ENVIRONMENT_CREATING], link)
+                e->retire = e->adopted; /* it is as old as those, and has not answered yet */
         list_for_each (e, &p->environments[ENVIRONMENT_LEASED], link)
                 e->retire = true;
         list_for_each (e, &p->environments[ENVIRONMENT_CLEANING], link)
