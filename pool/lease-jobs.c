@@ -200,12 +200,13 @@ static const char **split_lines(char *text, const char *first) {
 
 static int exec_job(struct lease *l, struct job *j, bool resume) {
         const struct config *config = l->table->config;
+        _cleanup_(cleanup_free) char *text = strdup(j->env); /* the job's own may have to be written down again */
         _cleanup_(cleanup_free) const char **env = NULL;
         char id[UUID_SIZE], mark[UUID_SIZE + sizeof(EXEC_MARK "=")];
 
         exec_id_make(id, l->instance, l->serial, j->number);
         snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
-        env = split_lines(j->env, mark);
+        env = text ? split_lines(text, mark) : NULL;
         if (!env)
                 return -ENOMEM;
         return sandbox_exec(environment_sandbox(l->claim.environment),
@@ -292,10 +293,10 @@ void lease_resume(struct lease *l) {
         }
         r = exec_job(l, j, j->state == JOB_RUNNING);
         if (r < 0) {
-                result_set(&why, RESULT_FAILED, "environment %s: the job of an earlier run cannot be followed: %s",
+                /* It runs there all the same, so nothing else may. */
+                result_set(&why, RESULT_LOST, "environment %s given up: the job of an earlier run cannot be followed: %s",
                            lease_environment(l), strerror(-r));
-                end_job(l, j, &why, 0);
-                lease_start_next(l);
+                pool_condemn(l->table->pool, &l->claim, &why);
                 return;
         }
         follow_job(l, j);

@@ -109,7 +109,10 @@ void leases_drain(struct leases *t, bool drain);
 /* Put all books into the journal again, after some of them could not be written. 0 or -errno. */
 int leases_rewrite(struct leases *t);
 
-/* Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run. */
+/*
+ * Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run, and
+ * the pool leaves the environments (pool_leave), with what runs in them.
+ */
 void leases_stop(struct leases *t, bool keep);
 
 /*

@@ -164,8 +164,11 @@ static void environment_clean(struct environment *e) {
 
 /* An earlier run's has answered, or will not. */
 static void on_adopted(struct environment *e, const struct result *r) {
+        struct result why;
+
         if (!result_ok(r)) {
-                environment_lose(e, r);
+                result_set(&why, RESULT_LOST, "%s", r->text); /* whatever was in the way, it is given up */
+                environment_lose(e, &why);
                 return;
         }
         e->pool->totals.adopted++;
@@ -372,6 +375,7 @@ void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
         p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
         p->totals.wait_us += c->waited_us;
         e->uses++;
+        (void)environment_write(e); /* else the next run takes it for less used than it is */
         environment_hold(e, c);
         c->events->granted(c);
 }
@@ -429,6 +433,8 @@ void pool_prewarm(struct pool *p, unsigned n) {
 void pool_recycle(struct pool *p) {
         struct environment *e, *tmp;
 
+        list_for_each (e, &p->environments[ENVIRONMENT_CREATING], link)
+                e->retire = e->adopted; /* it is as old as those, and has not answered yet */
         list_for_each (e, &p->environments[ENVIRONMENT_LEASED], link)
                 e->retire = true;
         list_for_each (e, &p->environments[ENVIRONMENT_CLEANING], link)

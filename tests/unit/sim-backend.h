@@ -15,6 +15,7 @@
 #include "pool/backend/backend.h"
 #include "sim.h"
 #include "pool/util/list.h"
+#include "pool/util/uuid.h"
 
 #define SIM_DELAY_US 10000
 
@@ -25,6 +26,7 @@ struct sim_rates {
         unsigned expires; /* has an end set by the provider */
         unsigned clean_refused, clean_fails, clean_hangs;
         unsigned destroy_slow, destroy_fails;
+        unsigned adopt_fails, list_fails;
         unsigned probe_refused, probe_fails, probe_hangs;
         unsigned exec_refused, exec_fails, exec_lost, exec_hangs, exec_ignores_kill, exec_prints, exec_codes;
         int64_t delay_max_us; /* of any answer that is not slow */
@@ -35,10 +37,19 @@ struct sim_rates {
 
 struct sim_sandbox {
         struct sandbox sandbox; /* first: it is the same object */
-        struct list link;
+        struct list link;       /* in the backend's sandboxes, or in its strays */
         unsigned number;
-        struct timer created, died, cleaned, destroyed;
+        char nonce[UUID_SIZE], ticket[16];
+        struct timer created, died, cleaned, destroyed, adopted;
         bool dead, clean_failed;
+        bool gone;         /* a stray that the provider has not, or has no more */
+        bool ticketed;     /* the core knows its ticket */
+        bool doomed;       /* it may not be lent any more: its end was asked for, or its birth never answered */
+        bool given_up;     /* who asked for its end does not hear of it any more */
+        bool adopted_by_nonce;
+        int64_t expires_us;
+        bool adopting;     /* asked whether it lives */
+        bool adopt_failed; /* and the answer was not that it does */
         uint64_t tenant;   /* serial of the lease whose job ran here since it was last clean; 0: clean */
         char workdir[300]; /* the tenant's */
         bool workdir_made;
@@ -60,13 +71,18 @@ struct sim_exec {
         struct exec exec; /* first */
         struct sim_sandbox *sandbox;
         struct timer timer;
-        uint64_t serial;               /* of the lease */
+        uint64_t instance, serial;     /* of the lease */
         uint32_t number;               /* of the job */
+        bool began, over;              /* the command runs; it has ended, and nobody heard of it yet */
+        bool heard;                    /* a core listens, … */
+        bool told;                     /* … and has been told all there is so far */
+        struct timer tell;             /* when it will be */
+        uint64_t printed[2];
         void *job;                     /* for hooks */
-        int64_t started_us, killed_us; /* 0: not yet */
+        int64_t started_us, killed_us; /* as the core knows; 0: not yet */
         bool ignores_kill;
         unsigned n_chunks; /* output still to come */
-        uint64_t wrote[2];
+        uint64_t wrote[2]; /* of what it printed: that the core was given */
         int64_t duration_us;
         struct result result; /* how it is to end */
         int code;
@@ -85,10 +101,12 @@ struct sim_probe {
 struct sim_hooks {
         void (*creating)(bool refused);
         void (*created)(const struct sim_sandbox *s, const struct result *r);
+        void (*adopted)(struct sim_sandbox *s, const struct result *r);
         void (*dying)(struct sim_sandbox *s);
         void (*giving_up_clean)(struct sim_sandbox *s);
         void (*exec)(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,
                      struct sim_exec *x); /* @x is NULL when it is refused */
+        void (*beginning)(struct sim_exec *x);
         void (*killing)(struct sim_exec *x);
         void (*ending)(struct sim_exec *x, const struct result *r, int code);
         void (*cancelling)(struct sim_exec *x);
@@ -102,13 +120,24 @@ struct sim_hooks {
 struct sim_totals {
         uint64_t creates, created, create_failures, destroyed, destroy_failures, died;
         uint64_t cleaned, clean_failures, cleans_given_up, execs, probes;
+        uint64_t adopted, adopt_failures, orphans, resumed, lists;
+};
+
+enum sim_core {
+        SIM_CORE_SERVES,
+        SIM_CORE_LEAVES,  /* it stops and keeps everything for the next one */
+        SIM_CORE_CRASHES, /* nothing that it does now reaches the provider, nor what it did a moment ago, perhaps */
 };
 
 struct sim_backend {
         struct backend backend; /* first */
         struct sim_rates rates;
         const struct sim_hooks *hooks;
-        struct list sandboxes; /* all that are not freed, oldest first */
+        struct list sandboxes; /* all that the core has, oldest first */
+        struct list strays;    /* that no core has: an earlier one had, or ended them and did not succeed */
+        enum sim_core core;
+        struct timer listed;
+        int64_t list_us; /* when the core asked last what there is */
         unsigned last_number;
         struct sim_totals totals;
 };
@@ -120,6 +149,16 @@ struct sim_sandbox *sim_backend_find(struct sim_backend *b, const char *id);
 
 /* Let a live sandbox die now. */
 void sim_sandbox_die(struct sim_sandbox *s);
+
+/*
+ * The core that had everything is thrown away: first say how, then let it go through its end, then let it go. What
+ * it had becomes strays, which the next core adopts.
+ */
+void sim_backend_end_core(struct sim_backend *b, enum sim_core how);
+void sim_backend_let_go(struct sim_backend *b);
+
+/* Forget the strays: the provider's own time limits have come. */
+void sim_backend_forget_strays(struct sim_backend *b);
 
 /* Byte @offset of what job @number of lease @serial prints on @stream. */
 char sim_output_byte(uint64_t serial, uint32_t number, int stream, uint64_t offset);

@@ -34,11 +34,14 @@ static int name_verdict(const char *name) {
 
 void model_create(const char *name) {
         int expected = name_verdict(name), r;
+        uint64_t failed = model.n_writes_failed;
         struct model_lease *m;
         struct lease *l;
 
         sim_trace("mkdir %.40s", name);
         r = lease_create(model.table, name, 1000, 1000, &l);
+        if (expected == 0 && model.n_writes_failed > failed)
+                expected = -ENOSPC;
         SIM_CHECK(r == expected, "mkdir %s: %d, expected %d", name, r, expected);
         if (r < 0)
                 return;
@@ -114,7 +117,9 @@ void model_stop_leases(void) {
 }
 
 void model_submit(struct model_lease *m) {
+        static char padding[BLOB_MEMORY_MAX]; /* too much for memory */
         enum result_code code = lease_code(m->lease), accepts = lease_accepts(m->lease);
+        uint64_t failed = model.n_writes_failed;
         struct model_job *j;
         struct blob command;
         int r;
@@ -144,11 +149,18 @@ void model_submit(struct model_lease *m) {
         sim_trace("lease %s: job %" PRIu64 ".%" PRIu32, m->name, m->serial, j->number);
         blob_init(&command, model.spool_dir, COMMAND_SIZE_MAX);
         r = blob_append(&command, j->command, strlen(j->command));
+        if (r == 0 && sim_chance(30)) {
+                j->padding = sizeof(padding);
+                memset(padding, ' ', sizeof(padding));
+                r = blob_append(&command, padding, sizeof(padding));
+        }
         SIM_CHECK(r == 0, "blob_append: %d", r);
         r = lease_submit(m->lease, &command, &j->job);
         SIM_CHECK(r == 0 && j->job->number == j->number && command.size == 0, "submit: %d", r);
         blob_deinit(&command);
         watch_add(&j->job->watches, &j->watch);
+        if (model.n_writes_failed > failed && j->job->code == RESULT_FAILED)
+                j->fate_known = false; /* it could not be written down */
         model_look_at_job(j);
 }
 
@@ -161,7 +173,7 @@ void model_command(struct model_lease *m, const char *line) {
         sim_trace("lease %s: ctl %s", m->name, line);
         if (!strcmp(line, "kill") || !strcmp(line, "signal KILL")) {
                 list_for_each (j, &m->jobs, link)
-                        if (j->job == current && j->exec && !j->exec->killed_us)
+                        if (j->job == current && !j->killed_us)
                                 j->kill_wanted = true;
         } else if (!strcmp(line, "cancel")) {
                 model_jobs_must_end(m, RESULT_FAILED, true);
@@ -179,6 +191,7 @@ void model_command(struct model_lease *m, const char *line) {
 void model_set(struct model_lease *m, enum lease_setting setting, const char *text) {
         bool good = true;
         int64_t usec = model.config.timeout_us;
+        uint64_t failed = model.n_writes_failed;
         int r;
 
         sim_trace("lease %s: setting %d \"%s\"", m->name, setting, text);
@@ -187,6 +200,10 @@ void model_set(struct model_lease *m, enum lease_setting setting, const char *te
         else if (setting == SETTING_ENV)
                 good = !*text || strchr(text, '=') > text;
         r = lease_set(m->lease, setting, text);
+        if (model.n_writes_failed > failed) {
+                SIM_CHECK(good && r == -ENOSPC, "lease %s: setting %d \"%s\" not written: %d", m->name, setting, text, r);
+                return;
+        }
         SIM_CHECK(r == (good ? 0 : -EINVAL), "lease %s: setting %d \"%s\": %d", m->name, setting, text, r);
         if (!good)
                 return;
@@ -221,7 +238,7 @@ void model_recycle(void) {
         struct sim_sandbox *s;
 
         list_for_each (s, &model.backend.sandboxes, link)
-                s->retired |= s->sandbox.state == SANDBOX_LIVE;
+                s->retired |= s->sandbox.state == SANDBOX_LIVE || s->adopting;
         pool_recycle(model.pool);
         model_resume();
 }

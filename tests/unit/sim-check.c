@@ -49,17 +49,17 @@ static void check_environment(void *data, const struct environment_info *info) {
         struct model_lease *m = info->lease ? model_find(info->lease) : NULL;
 
         SIM_CHECK(s, "%s is listed as %s and does not exist", info->id, environment_state_name(info->state));
-        SIM_CHECK(s->sandbox.state == live[info->state] &&
+        SIM_CHECK(s->sandbox.state == (s->adopting && info->unanswered ? SANDBOX_CREATING : live[info->state]) &&
                           (info->state == ENVIRONMENT_ENDING ||
                            s->sandbox.cleaning == (info->state == ENVIRONMENT_CLEANING)),
                   "%s is listed as %s, and is in state %d", info->id, environment_state_name(info->state),
                   s->sandbox.state);
         SIM_CHECK((info->state == ENVIRONMENT_LEASED) == (info->lease != NULL), "%s is %s by %s", info->id,
                   environment_state_name(info->state), info->lease ? info->lease : "nobody");
-        SIM_CHECK(!info->lease || (m && m->seen == LEASE_LEASED && m->sandbox == s->number),
+        SIM_CHECK(!info->lease || (m && (m->seen == LEASE_LEASED || m->restoring) && m->sandbox == s->number),
                   "%s is listed with lease %s, which does not have it", info->id, info->lease);
         SIM_CHECK(info->state != ENVIRONMENT_IDLE || !s->tenant, "%s is idle and not clean", info->id);
-        SIM_CHECK(info->state == ENVIRONMENT_LEASED || !s->exec, "%s runs a job for nobody", info->id);
+        SIM_CHECK(info->state == ENVIRONMENT_LEASED || !s->exec || info->unanswered, "%s runs a job for nobody", info->id);
         SIM_CHECK(info->state != ENVIRONMENT_CLEANING || clock_after(s->clean_since_us, CLEAN_TIMEOUT_US) > sim.now_us,
                   "%s is cleaned for too long", info->id);
         SIM_CHECK(info->state != ENVIRONMENT_IDLE || model.stopping || info->retire_us > sim.now_us,
@@ -105,18 +105,21 @@ static void check_jobs(const struct model_lease *m) {
                 SIM_CHECK(j->job->state == j->seen, "job %" PRIu64 ".%" PRIu32 " changed and did not tell", m->serial,
                           j->number);
                 n_queued += j->seen == JOB_QUEUED;
-                SIM_CHECK((j->seen == JOB_STARTING || j->seen == JOB_RUNNING) == (j->exec != NULL && j->job == current),
+                SIM_CHECK((j->seen == JOB_STARTING || j->seen == JOB_RUNNING) ==
+                                  ((j->exec != NULL || m->restoring) && j->job == current),
                           "job %" PRIu64 ".%" PRIu32 " is %s", m->serial, j->number, job_state_name(j->seen));
                 SIM_CHECK(!j->fate_known || j->seen == JOB_ENDED, "job %" PRIu64 ".%" PRIu32 " should have ended",
                           m->serial, j->number);
-                if (!x)
+                SIM_CHECK(!j->left || m->restoring || j->seen == JOB_ENDED,
+                          "job %" PRIu64 ".%" PRIu32 " was not gone on with", m->serial, j->number);
+                if (!x || m->restoring)
                         continue;
                 SIM_CHECK(!j->kill_wanted || x->killed_us, "job %" PRIu64 ".%" PRIu32 " should have been killed",
                           m->serial, j->number);
-                SIM_CHECK(x->killed_us || !x->started_us || !j->timeout_us ||
+                SIM_CHECK(x->killed_us || !x->exec.started || !j->timeout_us ||
                                   clock_after(x->started_us, j->timeout_us) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " runs past its time", m->serial, j->number);
-                SIM_CHECK(x->killed_us || x->started_us || clock_after(j->given_us, START_TIMEOUT_US) > sim.now_us,
+                SIM_CHECK(x->killed_us || x->exec.started || clock_after(j->given_us, START_TIMEOUT_US) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " does not start, and nobody gives up", m->serial, j->number);
                 SIM_CHECK(!x->killed_us || clock_after(x->killed_us, KILL_TIMEOUT_US) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " survives its kill", m->serial, j->number);
@@ -145,10 +148,10 @@ static void check_leases(void) {
                                   leases_find_serial(model.table, m->serial) == l,
                           "lease %s is not where it belongs in the table", m->name);
                 SIM_CHECK(lease_state(l) == m->seen, "lease %s changed and did not tell", m->name);
-                SIM_CHECK((lease_environment(l) != NULL) == (m->seen == LEASE_LEASED),
+                SIM_CHECK((lease_environment(l) != NULL) == (m->seen == LEASE_LEASED || m->restoring),
                           "lease %s is %s and %s an environment", m->name, lease_state_name(m->seen),
                           lease_environment(l) ? "has" : "lacks");
-                n_waiting += m->seen == LEASE_WAITING;
+                n_waiting += m->seen == LEASE_WAITING && !m->restoring;
                 check_jobs(m);
                 serial = m->serial;
         }
@@ -178,12 +181,14 @@ static void check_progress(int64_t next_us) {
         list_for_each (m, &model.leases, link) {
                 int64_t due = clock_after(m->since_us, c->wait_us);
 
-                if (m->seen != LEASE_WAITING)
+                if (m->seen != LEASE_WAITING || m->restoring)
                         continue;
                 overdue += due <= sim.now_us;
                 if (due > sim.now_us && due < first_due)
                         first_due = due;
         }
+        SIM_CHECK(!model.journal || clock_after(model.backend.list_us, ORPHAN_INTERVAL_US) > sim.now_us,
+                  "nobody looks for orphans");
         SIM_CHECK(waiting == 0 || idle == 0, "%u leases wait beside %u idle environments", waiting, idle);
         SIM_CHECK(c->mode == MODE_DIRECT ? idle <= c->max : idle == 0 || alive <= c->max,
                   "%u environments live, %u of them idle, max is %" PRIu64, alive, idle, c->max);
@@ -212,17 +217,20 @@ static void check_totals(void) {
         const struct pool_totals *core = pool_totals(model.pool);
         const struct sim_totals *own = &model.backend.totals;
 
-#define SAME(a, b) SIM_CHECK((a) == (b), "%s is %" PRIu64 ", %s is %" PRIu64, #a, (uint64_t)(a), #b, (uint64_t)(b))
-        SAME(core->created, own->created);
-        SAME(core->create_failures, own->create_failures);
-        SAME(core->destroyed, own->destroyed);
-        SAME(core->destroy_failures, own->destroy_failures);
-        SAME(core->died, own->died + model.n_condemned + model.n_probed_out);
-        SAME(core->granted, model.n_granted);
-        SAME(core->cleaned, own->cleaned);
-        SAME(core->clean_failures, own->clean_failures + own->cleans_given_up);
-        SAME(core->oversubscribed, model.n_oversubscribed);
-        SAME(own->creates - own->destroyed, pool_count_all(model.pool));
+#define SAME(field, b)                                                                                                 \
+        SIM_CHECK(core->field + model.earlier.field == (b), #field " is %" PRIu64 " and %" PRIu64 ", %s is %" PRIu64,     \
+                  model.earlier.field, core->field, #b, (uint64_t)(b))
+        SAME(created, own->created);
+        SAME(create_failures, own->create_failures);
+        SAME(destroyed, own->destroyed);
+        SAME(destroy_failures, own->destroy_failures);
+        SAME(died, own->died + own->adopt_failures + model.n_condemned + model.n_probed_out);
+        SAME(granted, model.n_granted);
+        SAME(cleaned, own->cleaned);
+        SAME(clean_failures, own->clean_failures + own->cleans_given_up);
+        SAME(oversubscribed, model.n_oversubscribed);
+        SAME(adopted, own->adopted);
+        SAME(orphans, own->orphans);
 #undef SAME
 }
 

@@ -72,13 +72,15 @@ static void check_unasked_end(struct model_job *j) {
                 m->condemned = true;
                 return;
         }
-        if (code == RESULT_LOST && !j->killed_us && j->given_us && !j->job->started_us &&
+        if (code == RESULT_LOST && !j->killed_us && j->given_us && !(j->exec && j->exec->exec.started) &&
             j->given_us + START_TIMEOUT_US <= sim.now_us) {
                 m->condemned = true;
                 return;
         }
         if (code == RESULT_LOST && m->condemned)
                 return;
+        if (code == RESULT_FAILED && !j->given_us && model.write_failed_us == sim.now_us)
+                return; /* it could not be written down */
         SIM_CHECK(m->seen == LEASE_WAITING && may_fail(m, code), "job %" PRIu64 ".%" PRIu32 " ended for nothing: %s",
                   m->serial, j->number, result_code_name(code));
 }
@@ -131,34 +133,51 @@ void model_on_job_changed(struct watch *w) {
         model_look_at_job(container_of(w, struct model_job, watch));
 }
 
-void model_read(struct model_job *j) {
-        const uint64_t *wrote = j->exec ? j->exec->wrote : j->wrote;
-        bool overflowed = wrote[0] + wrote[1] > model.config.output_max;
+static uint64_t check_bytes(const struct model_job *j, int stream, uint64_t from) {
+        uint64_t size = spool_size(j->job->spool, stream);
         static char data[4096];
-        uint64_t from = 0, size;
         ssize_t n;
 
+        spool_open(j->job->spool);
+        n = spool_read(j->job->spool, stream, from, data, sizeof(data));
+        spool_close(j->job->spool);
+        SIM_CHECK(n == (ssize_t)(size - from < sizeof(data) ? size - from : sizeof(data)),
+                  "job %" PRIu64 ".%" PRIu32 ": read of %" PRIu64 " gave %zd", j->lease->serial, j->number, from, n);
+        for (ssize_t i = 0; i < n; i++)
+                SIM_CHECK(data[i] == sim_output_byte(j->lease->serial, j->number, stream, from + i),
+                          "job %" PRIu64 ".%" PRIu32 ": byte %" PRIu64 " is wrong", j->lease->serial, j->number,
+                          from + i);
+        return from + n;
+}
+
+/* Neither more nor less than what was given; read from any place, or all of it. */
+static void read_job(struct model_job *j, bool all) {
+        const uint64_t *wrote = j->exec ? j->exec->wrote : j->wrote;
+        bool overflowed = wrote[0] + wrote[1] > model.config.output_max || j->overflowed;
+        uint64_t size;
+
+        j->overflowed = overflowed;
         for (int stream = 0; stream < 2; stream++) {
                 size = spool_size(j->job->spool, stream);
                 SIM_CHECK(size == wrote[stream] || (overflowed && size <= wrote[stream]),
                           "job %" PRIu64 ".%" PRIu32 " shows %" PRIu64 " bytes, %" PRIu64 " were written",
                           j->lease->serial, j->number, size, wrote[stream]);
-                if (size == 0)
-                        continue;
-                from = sim_below(size);
-                spool_open(j->job->spool);
-                n = spool_read(j->job->spool, stream, from, data, sizeof(data));
-                spool_close(j->job->spool);
-                SIM_CHECK(n == (ssize_t)(size - from < sizeof(data) ? size - from : sizeof(data)),
-                          "job %" PRIu64 ".%" PRIu32 ": read of %" PRIu64 " gave %zd", j->lease->serial, j->number,
-                          from, n);
-                for (ssize_t i = 0; i < n; i++)
-                        SIM_CHECK(data[i] == sim_output_byte(j->lease->serial, j->number, stream, from + i),
-                                  "job %" PRIu64 ".%" PRIu32 ": byte %" PRIu64 " is wrong", j->lease->serial, j->number,
-                                  from + i);
+                if (all)
+                        for (uint64_t at = 0; at < size;)
+                                at = check_bytes(j, stream, at);
+                else if (size > 0)
+                        check_bytes(j, stream, sim_below(size));
         }
         SIM_CHECK(!overflowed || spool_size(j->job->spool, VIEW_OUTPUT) == model.config.output_max,
                   "job %" PRIu64 ".%" PRIu32 " was cut at the wrong place", j->lease->serial, j->number);
+}
+
+void model_read(struct model_job *j) {
+        read_job(j, false);
+}
+
+void model_read_all(struct model_job *j) {
+        read_job(j, true);
 }
 
 /* what the provider does */
@@ -180,7 +199,8 @@ static void on_creating(bool refused) {
         struct model_lease *m;
 
         list_for_each (m, &model.leases, link)
-                overdue += m->seen == LEASE_WAITING && clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
+                overdue += m->seen == LEASE_WAITING && !m->restoring &&
+                           clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
         SIM_CHECK(!model.stopping, "an environment is created after the stop");
         SIM_CHECK(!over || (model.config.oversubscribe && creating < overdue),
                   "an environment is created over max: %u of %" PRIu64 ", %u creating, %u overdue", pool_count_all(p),
@@ -200,7 +220,7 @@ static void on_creating(bool refused) {
 }
 
 /* Everything begins anew. */
-static void forget_failures(void) {
+void model_forget_failures(void) {
         model.failed_us = model.backoff_us = 0;
         model.n_refused = 0;
         model.broken = false;
@@ -208,7 +228,7 @@ static void forget_failures(void) {
 
 static void on_created(const struct sim_sandbox *s, const struct result *r) {
         if (result_ok(r)) {
-                forget_failures();
+                model_forget_failures();
                 return;
         }
         back_off(s->sent_us);
@@ -220,8 +240,17 @@ static void on_created(const struct sim_sandbox *s, const struct result *r) {
         model.trial_us = sim.now_us + BREAKER_PAUSE_US;
 }
 
+void model_on_failed_write(bool create) {
+        sim_trace("the disk is full%s", create ? ": no create" : "");
+        model.n_writes_failed++;
+        model.write_failed_us = sim.now_us;
+        model.behind = true;
+        if (create)
+                back_off(sim.now_us);
+}
+
 void model_resume(void) {
-        forget_failures();
+        model_forget_failures();
         pool_retry(model.pool);
 }
 
@@ -231,6 +260,11 @@ static void on_dying(struct sim_sandbox *s) {
         list_for_each (m, &model.leases, link)
                 if (m->sandbox == s->number)
                         model_jobs_must_end(m, RESULT_LOST, false);
+}
+
+static void on_adopted(struct sim_sandbox *s, const struct result *r) {
+        if (!result_ok(r))
+                on_dying(s);
 }
 
 static void on_giving_up_clean(struct sim_sandbox *s) {
@@ -264,7 +298,7 @@ static void on_destroying(struct sim_sandbox *s) {
         unsigned idle = pool_count(model.pool, ENVIRONMENT_IDLE);
         unsigned alive = pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING);
 
-        if (model.stopping || !s->made_us || s->dead || s->clean_failed || s->clean_refused || s->condemned ||
+        if (model.stopping || s->doomed || s->adopting || s->adopt_failed || !s->made_us || s->dead || s->clean_failed || s->clean_refused || s->condemned ||
             s->cleaned.place || s->retired || s->bad_probes >= 2)
                 return;
         if (is_too_old(s) || is_used_up(s) || (c->mode == MODE_DIRECT ? idle : alive) >= c->max)
@@ -326,6 +360,9 @@ static void check_spec(const struct model_job *j, const struct exec_spec *spec) 
         blob_read(spec->command, 0, command, sizeof(command) - 1);
         blob_read(spec->input, 0, input, sizeof(input) - 1);
         snprintf(workdir, sizeof(workdir), "/root/hermes_tasks/%s", j->lease->name);
+        command[strnlen(command, strlen(j->command))] = '\0';
+        SIM_CHECK(spec->command->size == strlen(j->command) + j->padding, "command of %" PRIu64 " bytes",
+                  spec->command->size);
         SIM_CHECK(!strcmp(command, j->command), "command \"%s\", expected \"%s\"", command, j->command);
         SIM_CHECK(!strcmp(input, j->input), "input \"%s\", expected \"%s\"", input, j->input);
         SIM_CHECK(!strcmp(spec->cwd, j->cwd), "cwd \"%s\", expected \"%s\"", spec->cwd, j->cwd);
@@ -336,14 +373,29 @@ static void check_spec(const struct model_job *j, const struct exec_spec *spec) 
                   "the lease's environment is \"%s\", expected \"%s\"", last_value(spec->env, "X"), j->env);
 }
 
+/* What an earlier core started cannot be followed: its environment is given up. */
+static void give_up(struct model_lease *m) {
+        m->condemned = true;
+        model_jobs_must_end(m, RESULT_LOST, false);
+}
+
+static void on_beginning(struct sim_exec *x) {
+        struct model_job *j = x->job;
+
+        SIM_CHECK(++j->n_begun == 1, "job %" PRIu64 ".%" PRIu32 " begins %u times", x->serial, x->number, j->n_begun);
+}
+
 static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,
                     struct sim_exec *x) {
         struct model_job *j = find_job(serial, number), *other;
 
+        SIM_CHECK(spec->resume == (j->seen == JOB_RUNNING), "job %s is %s, resume is %d", spec->id,
+                  job_state_name(j->seen), spec->resume);
         SIM_CHECK(j->lease->seen == LEASE_LEASED && j->lease->sandbox == s->number,
                   "job %s runs in %s, its lease is %s in sb-%u", spec->id, s->sandbox.id,
                   lease_state_name(j->lease->seen), j->lease->sandbox);
-        SIM_CHECK(j->seen == JOB_QUEUED && !j->exec, "job %s runs twice", spec->id);
+        SIM_CHECK(j->left || (j->seen == JOB_QUEUED && !j->exec), "job %s runs twice", spec->id);
+        SIM_CHECK(!x || !j->exec || x == j->exec, "job %s runs beside itself", spec->id);
         list_for_each (other, &j->lease->jobs, link) {
                 if (other == j)
                         break;
@@ -352,9 +404,13 @@ static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_
         }
         check_spec(j, spec);
         if (!x) {
-                model_job_must_end(j, RESULT_FAILED, 0);
+                if (j->left)
+                        give_up(j->lease);
+                else
+                        model_job_must_end(j, RESULT_FAILED, 0);
                 return;
         }
+        j->left = false;
         j->exec = x;
         j->given_us = sim.now_us;
         x->job = j;
@@ -364,6 +420,7 @@ static void on_killing(struct sim_exec *x) {
         struct model_job *j = x->job;
         bool late = j->timeout_us > 0 && x->started_us && clock_after(x->started_us, j->timeout_us) <= sim.now_us;
 
+        late = late || (j->killed_us && !j->kill_wanted); /* by an earlier core */
         j->killed_us = sim.now_us;
         if (x->wrote[0] + x->wrote[1] > model.config.output_max)
                 j->kill_wanted = true;
@@ -382,7 +439,7 @@ static void on_cancelling(struct sim_exec *x) {
 
 static void on_ending(struct sim_exec *x, const struct result *r, int code) {
         struct model_job *j = x->job;
-        bool timed_out = x->killed_us && !j->kill_wanted;
+        bool timed_out = j->killed_us && !j->kill_wanted;
 
         on_cancelling(x);
         model_job_must_end(j, r->code, timed_out ? 124 : code);
@@ -391,9 +448,11 @@ static void on_ending(struct sim_exec *x, const struct result *r, int code) {
 static const struct sim_hooks hooks = {
         .creating = on_creating,
         .created = on_created,
+        .adopted = on_adopted,
         .dying = on_dying,
         .giving_up_clean = on_giving_up_clean,
         .exec = on_exec,
+        .beginning = on_beginning,
         .killing = on_killing,
         .ending = on_ending,
         .cancelling = on_cancelling,
@@ -431,6 +490,15 @@ static void lease_granted(struct model_lease *m) {
         struct model_lease *other;
 
         SIM_CHECK(s, "lease %s is granted %s, which is not there", m->name, lease_environment(m->lease));
+        SIM_CHECK(!s->doomed && !s->adopt_failed, "lease %s is granted %s, which is to be ended", m->name, s->sandbox.id);
+        if (m->restoring) {
+                SIM_CHECK(m->sandbox == s->number && s->sandbox.state == SANDBOX_LIVE &&
+                                  (!s->tenant || s->tenant == m->serial),
+                          "lease %s had sb-%u, is given back %s, tenant %" PRIu64, m->name, m->sandbox, s->sandbox.id,
+                          s->tenant);
+                m->restoring = false;
+                return;
+        }
         SIM_CHECK(s->sandbox.state == SANDBOX_LIVE && !s->sandbox.cleaning && !s->tenant && !s->clean_failed &&
                           !s->exec && !s->probe && s->bad_probes < 2,
                   "lease %s is granted %s, which is in state %d%s%s, tenant %" PRIu64, m->name, s->sandbox.id,
@@ -439,7 +507,8 @@ static void lease_granted(struct model_lease *m) {
         list_for_each (other, &model.leases, link) {
                 SIM_CHECK(other == m || other->sandbox != s->number, "lease %s is granted %s, which lease %s has",
                           m->name, s->sandbox.id, other->name);
-                SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->claim_order > m->claim_order,
+                SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->restoring ||
+                                  other->claim_order > m->claim_order,
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
         list_for_each (newer, &model.backend.sandboxes, link)
@@ -475,15 +544,15 @@ static void lease_lost(struct model_lease *m) {
 
         snprintf(id, sizeof(id), "sb-%u", m->sandbox);
         s = sim_backend_find(&model.backend, id);
-        SIM_CHECK(s && (s->dead || m->condemned), "lease %s lost %s for nothing", m->name, id);
+        SIM_CHECK(s && (s->dead || s->adopt_failed || m->condemned), "lease %s lost %s for nothing", m->name, id);
         SIM_CHECK(lease_code(m->lease) == RESULT_LOST, "lease %s is lost with %s", m->name,
                   result_code_name(lease_code(m->lease)));
-        if (!s->dead) {
+        if (!s->dead && !s->adopt_failed) {
                 model.n_condemned++;
                 s->condemned = true;
         }
         m->sandbox = 0;
-        m->condemned = false;
+        m->condemned = m->restoring = false;
         model.n_lost++;
 }
 
@@ -503,7 +572,7 @@ void model_on_lease_changed(struct watch *w) {
                 lease_failed(m);
                 return;
         case LEASE_LOST:
-                SIM_CHECK(from == LEASE_LEASED, "lease %s was %s, is lost", m->name, lease_state_name(from));
+                SIM_CHECK(from == LEASE_LEASED || m->restoring, "lease %s was %s, is lost", m->name, lease_state_name(from));
                 lease_lost(m);
                 return;
         case LEASE_WAITING:
@@ -520,16 +589,18 @@ void model_on_lease_changed(struct watch *w) {
 
 /* the whole */
 
-void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir) {
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir, bool with_journal) {
+        struct result why;
+        bool damaged;
+
         model = (struct model){ .config = *config, .spool_dir = spool_dir };
         list_init(&model.leases);
         list_init(&model.gone);
         sim_backend_init(&model.backend, rates, &hooks);
         SIM_CHECK(event_ring_new(&model.events) == 0 &&
-                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, NULL, sim_clock,
-                                   sim.seed) == 0 &&
-                          leases_new(&model.table, model.pool, &model.config, model.events, NULL, spool_dir, sim_clock) == 0,
+                          (!with_journal || journal_open(&model.journal, ":memory:", "simulated", sim_clock, &damaged, &why) == 0),
                   "no start");
+        model_open_core();
 }
 
 void model_end(void) {
@@ -538,6 +609,8 @@ void model_end(void) {
         SIM_CHECK(pool_is_empty(model.pool) && leases_count(model.table) == 0, "the core's books are not empty");
         leases_free(model.table);
         pool_free(model.pool);
+        sim_backend_forget_strays(&model.backend);
+        journal_close(model.journal);
         event_ring_free(model.events);
         backend_free(&model.backend.backend);
 }

@@ -19,9 +19,11 @@ struct model_lease {
         char name[NAME_LEN_MAX + 1];
         uint64_t serial;
         enum lease_state seen;
+        enum result_code code; /* at the end of a core */
         uint64_t claim_order; /* while waiting: the place in line */
         int64_t since_us;     /* and since when */
         unsigned sandbox;     /* number of the one it holds; 0: none */
+        bool restoring;       /* an earlier core gave it that one, which did not say yet whether it lives */
         bool condemned;       /* its environment was given up because of a job that would not end */
         struct list jobs;     /* of model jobs that are not dropped, oldest first */
         uint32_t last_number;
@@ -38,15 +40,20 @@ struct model_job {
         uint32_t number;
         enum job_state seen;
         char command[48], cwd[32], env[32], input[32]; /* as they were at submission */
+        size_t padding; /* spaces at the command's end */
         int64_t timeout_us;
         uint64_t wrote[2];
+        bool overflowed;
         struct sim_exec *exec; /* while one is there */
         bool kill_wanted;      /* by the user, or for its output */
+        bool left;             /* an earlier core gave it to the provider, this one did not go on with it yet */
+        unsigned n_begun;      /* how often it began to run: once at most */
         int64_t given_us;      /* to the provider; 0: not yet */
         int64_t killed_us;     /* 0: not yet */
         bool fate_known;       /* it has to end, this way: */
         enum result_code code;
         int exit_code;
+        char error[RESULT_TEXT_MAX]; /* at the end of a core */
         struct timer drop; /* once ended: when its reader goes */
 };
 
@@ -55,6 +62,7 @@ struct model {
         struct event_ring *events;
         struct pool *pool;
         struct leases *table;
+        struct journal *journal;
         struct sim_backend backend;
         int spool_dir;
 
@@ -72,6 +80,15 @@ struct model {
         bool broken;                   /* so there are no more, */
         int64_t trial_us;              /* but for one from then on */
 
+        /* The journal's disk */
+        bool disk_full;
+        unsigned write_fails;  /* in a thousand, else */
+        uint64_t n_writes_failed;
+        int64_t write_failed_us; /* when the newest did */
+        bool behind;           /* rows may be wrong, until all are put again */
+
+        struct pool_totals earlier; /* of the cores before this one */
+        uint64_t n_crashes, n_stops;
         bool ticking;       /* inside pool_tick() */
         unsigned n_probing;
         uint64_t n_probed_out, n_breaks;
@@ -80,7 +97,7 @@ struct model {
 
 extern struct model model;
 
-void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir);
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir, bool with_journal);
 
 /* Everything has to be gone by now. */
 void model_end(void);
@@ -109,6 +126,7 @@ void model_command(struct model_lease *m, const char *line);
 void model_set(struct model_lease *m, enum lease_setting setting, const char *text);
 void model_write_input(struct model_lease *m, const char *text);
 void model_read(struct model_job *j);
+void model_read_all(struct model_job *j);
 void model_set_max(unsigned max);
 void model_prewarm(unsigned n);
 void model_recycle(void);
@@ -122,6 +140,26 @@ int64_t model_creates_by(void);
 
 /* leases_stop(), in the books too. */
 void model_stop_leases(void);
+
+/*
+ * The daemon is killed, at once, or stops and keeps everything; and a new one takes up what it left. Nothing happens
+ * while the journal is behind: what it does not know then is lost, as it says.
+ */
+void model_restart(bool planned);
+void model_open_core(void);
+
+/* What is to be forgotten with a core: that creates failed. */
+void model_forget_failures(void);
+
+/* A write of the journal fails; @create: so a create is not sent. */
+void model_on_failed_write(bool create);
+void sim_system_reset(void);
+
+/* The journal's rows are the books', all of them, and no others. */
+void check_rows(void);
+
+/* A number that changes when they do. */
+uint64_t rows_digest(void);
 
 /* The invariants: after each tick, @next_us is what it returned. */
 void check_all(int64_t next_us);

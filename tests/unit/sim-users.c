@@ -227,6 +227,15 @@ static void sleep_long(void) {
         sim_trace("time jumps");
 }
 
+static void fill_disk(void) {
+        model.disk_full = model.journal && !model.disk_full && sim_chance(300);
+        sim_trace("the disk is %sfull", model.disk_full ? "" : "not ");
+}
+
+static void restart(void) {
+        model_restart(sim_chance(200));
+}
+
 static const struct {
         unsigned weight;
         void (*act)(void);
@@ -234,6 +243,7 @@ static const struct {
         { 300, make },       { 5, make_many }, { 230, release },       { 4, release_many },    { 250, submit },
         { 80, command },     { 30, renew },    { 60, change_setting }, { 40, read_something }, { 4, strike },
         { 40, reconfigure }, { 4, look },      { 3, sleep_long },      { 12, toggle_outage },
+        { 12, fill_disk },  { 12, restart },
 };
 
 static void on_user(struct timer *t) {

@@ -15,6 +15,7 @@
 #include "prng.h"
 
 #define SIM_TRACE_LINES 50
+#define SIM_WALL_US INT64_C(1700000000000000) /* wall time when the clock shows 0 */
 
 struct sim {
         int64_t now_us;

@@ -26,6 +26,7 @@
 #define SEEDS           40
 #define EVENTS_PER_SEED 25000
 #define END_EVENTS_MAX  100000 /* until all is quiet after the stop */
+#define ROWS_EVERY      200    /* turns */
 #define TICKS_MAX       1000   /* of one moment: more means that the core runs in circles */
 
 static unsigned one_of(unsigned a, unsigned b, unsigned c) {
@@ -48,6 +49,8 @@ static void draw_rates(struct sim_rates *r) {
                 .clean_hangs = one_of(0, 5, 50),
                 .destroy_slow = one_of(0, 50, 500),
                 .destroy_fails = one_of(0, 10, 100),
+                .adopt_fails = one_of(0, 20, 300),
+                .list_fails = one_of(0, 100, 500),
                 .probe_refused = one_of(0, 20, 300),
                 .probe_fails = one_of(0, 20, 300),
                 .probe_hangs = one_of(0, 20, 300),
@@ -95,7 +98,12 @@ static int64_t tick(void) {
         unsigned n = 0;
 
         do {
+                bool stale = journal_is_stale(model.journal);
+                uint64_t failed = model.n_writes_failed;
+
                 leases_us = leases_tick(model.table);
+                if (stale && !journal_is_stale(model.journal) && model.n_writes_failed == failed)
+                        model.behind = false;
                 model.ticking = true;
                 pool_us = pool_tick(model.pool);
                 model.ticking = false;
@@ -103,6 +111,9 @@ static int64_t tick(void) {
                 SIM_CHECK(n++ < TICKS_MAX, "the core runs in circles");
         } while (next_us <= sim.now_us);
         check_all(next_us);
+        SIM_CHECK(!journal_is_stale(model.journal) || model.behind, "the journal is behind, and the model does not know");
+        if (model.journal && !model.behind && sim.turn % ROWS_EVERY == 0)
+                check_rows();
         sim.turn++;
         return next_us;
 }
@@ -146,12 +157,16 @@ static void run(uint64_t seed, uint64_t n_events) {
         draw_config(&config);
         spool_dir = mkdtemp(path) ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
         SIM_CHECK(spool_dir >= 0, "no directory in /tmp");
-        model_start(&config, &rates, spool_dir);
+        sim_system_reset();
+        model_start(&config, &rates, spool_dir, true);
+        model.write_fails = one_of(0, 0, 5);
         users_start(one_of(100, 2000, 20000) * USEC_PER_MSEC);
         for (due_us = tick(); sim.n_events < n_events;)
                 due_us = turn(due_us);
 
         users_stop();
+        model.disk_full = false;
+        model.write_fails = 0;
         stop(sim_chance(500));
         due_us = tick();
         while (timer_next() || due_us != USEC_NEVER) {
@@ -160,10 +175,14 @@ static void run(uint64_t seed, uint64_t n_events) {
         }
         printf("# seed %" PRIu64 ": %" PRIu64 " granted, %" PRIu64 " jobs, %" PRIu64 " timed out, %" PRIu64
                " lost, %" PRIu64 " failed, %" PRIu64 " given up, %" PRIu64 " over max, %" PRIu64
-               " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped\n",
+               " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped, %" PRIu64
+               " kills and %" PRIu64 " stops of the daemon, %" PRIu64 " adopted, %" PRIu64 " not, %" PRIu64
+               " jobs gone on with, %" PRIu64 " orphans, %" PRIu64 " writes failed\n",
                seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_lost, model.n_failed,
                model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.probes,
-               model.n_probed_out, model.n_breaks);
+               model.n_probed_out, model.n_breaks, model.n_crashes, model.n_stops, model.backend.totals.adopted,
+               model.backend.totals.adopt_failures, model.backend.totals.resumed, model.backend.totals.orphans,
+               model.n_writes_failed);
         model_end();
         close(spool_dir);
         SIM_CHECK(rmdir(path) == 0, "files are left in %s", path);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A core ends, and the next one takes up what it left. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/lease-internal.h"
+#include "pool/pool-internal.h"
+#include "sim-model.h"
+
+static void on_found(void *owner, const struct sandbox_found *found) {
+        pool_found(model.pool, found);
+}
+
+static void on_listed(void *owner, const struct result *r) {
+        pool_listed(model.pool, r);
+}
+
+void model_open_core(void) {
+        static const struct backend_events events = { .found = on_found, .listed = on_listed };
+
+        SIM_CHECK(backend_start(&model.backend.backend, &events, NULL) == 0 &&
+                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, model.journal,
+                                   sim_clock, sim.seed) == 0 &&
+                          leases_new(&model.table, model.pool, &model.config, model.events, model.journal,
+                                     model.spool_dir, sim_clock) == 0 &&
+                          pool_restore(model.pool) == 0 && leases_restore(model.table) == 0,
+                  "no start");
+}
+
+/* the end */
+
+/* Its lease has dropped it already, who reads it ends with the core. What is killed removes no files. */
+static void forget_job(struct model_job *j, bool planned) {
+        if (!planned)
+                job_keep(j->job);
+        watch_remove(&j->watch);
+        timer_cancel(&j->drop);
+        list_remove(&j->link);
+        if (j->exec)
+                j->exec->job = NULL;
+        job_unref(j->job);
+        free(j);
+}
+
+static void forget_gone(bool planned) {
+        struct model_lease *m;
+
+        while ((m = list_first(&model.gone, struct model_lease, link))) {
+                while (!list_empty(&m->jobs))
+                        forget_job(list_first(&m->jobs, struct model_job, link), planned);
+                watch_remove(&m->watch);
+                timer_cancel(&m->drop);
+                list_remove(&m->link);
+                lease_unref(m->lease);
+                free(m);
+        }
+}
+
+/* What is to survive, as it was at the end; what is not, goes. */
+static void note_lease(struct model_lease *m, bool planned) {
+        struct model_job *j, *tmp;
+
+        watch_remove(&m->watch);
+        list_for_each_safe (j, tmp, &m->jobs, link) {
+                watch_remove(&j->watch);
+                model_read_all(j);
+                j->left = j->seen == JOB_STARTING || j->seen == JOB_RUNNING;
+                if (j->seen == JOB_ENDED) {
+                        j->fate_known = true;
+                        j->code = j->job->code;
+                        j->exit_code = j->job->exit_code;
+                }
+                snprintf(j->error, sizeof(j->error), "%s", j->job->error ?: "");
+                if (!lease_job(m->lease, j->number))
+                        forget_job(j, planned);
+        }
+        m->code = lease_code(m->lease);
+}
+
+static void drop_references(struct model_lease *m) {
+        struct model_job *j;
+
+        list_for_each (j, &m->jobs, link) {
+                job_unref(j->job);
+                j->job = NULL;
+        }
+        lease_unref(m->lease);
+        m->lease = NULL;
+}
+
+static void add_totals(void) {
+        const struct pool_totals *t = pool_totals(model.pool);
+        struct pool_totals *sum = &model.earlier;
+
+        sum->created += t->created;
+        sum->create_failures += t->create_failures;
+        sum->destroyed += t->destroyed;
+        sum->destroy_failures += t->destroy_failures;
+        sum->died += t->died;
+        sum->granted += t->granted;
+        sum->oversubscribed += t->oversubscribed;
+        sum->cleaned += t->cleaned;
+        sum->clean_failures += t->clean_failures;
+        sum->adopted += t->adopted;
+        sum->orphans += t->orphans;
+}
+
+static void end_core(bool planned) {
+        struct sim_backend *b = &model.backend;
+        uint64_t rows = rows_digest();
+
+        if (!planned)
+                add_totals();
+        sim_backend_end_core(b, planned ? SIM_CORE_LEAVES : SIM_CORE_CRASHES);
+        if (!planned)
+                model.pool->journal = model.table->journal = NULL;
+        leases_stop(model.table, true);
+        pool_leave(model.pool);
+        sim_backend_let_go(b);
+        if (planned)
+                add_totals();
+        else
+                SIM_CHECK(rows == rows_digest(), "a core that was killed writes");
+        SIM_CHECK(pool_is_empty(model.pool) && leases_count(model.table) == 0, "the core did not let go of everything");
+        leases_free(model.table);
+        pool_free(model.pool);
+}
+
+/* the beginning */
+
+static void take_job(struct model_lease *m, struct model_job *j) {
+        struct job *job = lease_job(m->lease, j->number);
+
+        SIM_CHECK(job, "job %" PRIu64 ".%" PRIu32 " is forgotten", m->serial, j->number);
+        j->job = job_ref(job);
+        watch_add(&job->watches, &j->watch);
+        SIM_CHECK(job->state == j->seen || (m->seen == LEASE_LOST && job_ended(job)),
+                  "job %" PRIu64 ".%" PRIu32 " was %s, is %s", m->serial, j->number, job_state_name(j->seen),
+                  job_state_name(job->state));
+        SIM_CHECK(j->seen != JOB_ENDED || (job->code == j->code && job->exit_code == j->exit_code),
+                  "job %" PRIu64 ".%" PRIu32 " ended with %s %d, shows %s %d", m->serial, j->number,
+                  result_code_name(j->code), j->exit_code, result_code_name(job->code), job->exit_code);
+        SIM_CHECK(!strcmp(job->error ?: "", j->error), "job %" PRIu64 ".%" PRIu32 " says \"%s\", said \"%s\"", m->serial,
+                  j->number, job->error ?: "", j->error);
+        model_read_all(j);
+}
+
+static void check_settings(const struct model_lease *m) {
+        const struct lease *l = m->lease;
+
+        SIM_CHECK(!strcmp(l->cwd, m->cwd) && !strcmp(l->env, m->env) && l->timeout_us == m->timeout_us,
+                  "lease %s has cwd \"%s\", env \"%s\", timeout %g", m->name, l->cwd, l->env,
+                  (double)l->timeout_us / USEC_PER_SEC);
+        SIM_CHECK(lease_uid(l) == 1000 && lease_gid(l) == 1000, "lease %s is somebody else's", m->name);
+}
+
+static void take_lease(struct model_lease *m) {
+        struct model_job *j;
+        struct lease *l = leases_find(model.table, m->name);
+
+        SIM_CHECK(l && lease_serial(l) == m->serial, "lease %s is forgotten", m->name);
+        m->lease = lease_ref(l);
+        watch_add(lease_watches(l), &m->watch);
+        m->input[0] = '\0';
+        check_settings(m);
+        if (m->seen == LEASE_LEASED) {
+                m->seen = LEASE_WAITING;
+                m->restoring = true;
+        } else if (m->seen == LEASE_WAITING && !m->restoring) {
+                m->claim_order = ++model.next_claim;
+                m->since_us = sim.now_us;
+        }
+        SIM_CHECK(lease_state(l) == m->seen && lease_code(l) == m->code, "lease %s was %s: %s, is %s: %s", m->name,
+                  lease_state_name(m->seen), result_code_name(m->code), lease_state_name(lease_state(l)),
+                  result_code_name(lease_code(l)));
+        list_for_each (j, &m->jobs, link)
+                take_job(m, j);
+}
+
+void model_restart(bool planned) {
+        struct model_lease *m;
+
+        if (!model.journal || model.behind || model.stopping)
+                return;
+        check_rows();
+        sim_trace("the daemon %s", planned ? "stops, and keeps everything" : "is killed");
+        forget_gone(planned);
+        list_for_each (m, &model.leases, link)
+                note_lease(m, planned);
+        end_core(planned);
+        list_for_each (m, &model.leases, link)
+                drop_references(m);
+        model.n_crashes += !planned;
+        model.n_stops += planned;
+        model.draining = false;
+        model.prewarm = 0;
+        model.n_probing = 0;
+        model_forget_failures();
+
+        sim_trace("the daemon starts");
+        model_open_core();
+        list_for_each (m, &model.leases, link)
+                take_lease(m);
+        if (!model.behind)
+                check_rows();
+}

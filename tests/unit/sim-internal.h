@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Shared by the parts of the simulated provider, and by nobody else:
+ *
+ *   sim-backend.c  sandboxes: from their creation to their end
+ *   sim-exec.c     what runs in them: jobs and probes
+ *   sim-recover.c  sandboxes and jobs whose core has ended, and what the next one does with them
+ */
+
+#include "sim-backend.h"
+
+struct sim_backend *sim_backend_of(const struct sim_sandbox *s);
+int64_t sim_any_delay(const struct sim_backend *b);
+
+/* It is the core's from now on. */
+void sim_sandbox_take(struct sim_backend *b, struct sim_sandbox *s);
+
+/* It is nobody's any more, alive or not. */
+void sim_sandbox_stray(struct sim_sandbox *s, bool gone);
+void sim_sandbox_free(struct sim_sandbox *s);
+void sim_sandbox_on_destroyed(struct timer *t);
+
+int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
+void sim_exec_signal(struct exec *exec, int signo);
+void sim_exec_cancel(struct exec *exec);
+
+/* What runs there ends, unheard; unless its core does. */
+void sim_exec_discard(struct sim_exec *x);
+
+/* Its core has ended: it goes on, or it had not arrived yet. */
+void sim_exec_leave(struct sim_exec *x, bool lossy);
+
+int sim_backend_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out);
+int sim_backend_list(struct backend *b);
+void sim_sandbox_leave(struct sandbox *sandbox);
