@@ -76,6 +76,9 @@ struct daemon {
         enum phase phase;
         int64_t stop_by_us;
         bool signalled;
+        char *notice;        /* the first that the backend had for its start, or NULL */
+        int64_t notice_us;   /* when that was */
+        bool start_is_slow;  /* so long ago that it was shown */
         int parent; /* pipe to the process that the user waits for, or -1 */
         int exit_status;
 };
@@ -159,14 +162,33 @@ static void on_ready(void *owner, const struct result *r) {
         d->phase = PHASE_MOUNTING;
 }
 
+/* Whether somebody looks on, who would like to see more of a start than how it ended. */
+static bool is_watched(const struct daemon *d) {
+        return d->options.foreground || isatty(STDERR_FILENO);
+}
+
+/* What takes longer is spoken of: an image may take minutes to build. */
+static int64_t tell_slow_start(struct daemon *d, int64_t now) {
+        if (d->phase != PHASE_STARTING || d->start_is_slow || !d->notice)
+                return USEC_NEVER;
+        if (now < d->notice_us + START_QUIET_US)
+                return d->notice_us + START_QUIET_US;
+        log_info("still starting: %s", d->notice);
+        d->start_is_slow = true;
+        return USEC_NEVER;
+}
+
 static void on_notice(void *owner, const char *line) {
         struct daemon *d = owner;
 
-        /* The lines of an image's build: whoever starts us is told how it ended. */
-        if (d->phase == PHASE_STARTING)
-                log_debug("%s: %s", d->backend->ops->name, line);
-        else
+        if (d->phase != PHASE_STARTING || (d->start_is_slow && is_watched(d)))
                 log_info("%s: %s", d->backend->ops->name, line);
+        else
+                log_debug("%s: %s", d->backend->ops->name, line);
+        if (d->phase == PHASE_STARTING && !d->notice) {
+                d->notice = strdup(line);
+                d->notice_us = clock_now();
+        }
         event_emit(d->events, "backend", d->backend->ops->name, "notice", NULL, line);
 }
 
@@ -270,6 +292,7 @@ static void on_turn(uv_prepare_t *prepare) {
 
         now = clock_now();
         next = clock_earlier(next, notify_tick(&d->notify, now));
+        next = clock_earlier(next, tell_slow_start(d, now));
         if (d->phase == PHASE_STOPPING) {
                 if (all_has_ended(d) || d->stop_by_us <= now) {
                         finish(d);
@@ -364,6 +387,7 @@ static void take_down(struct daemon *d) {
         journal_close(d->journal);
         state_close(&d->state, keep);
         notify_close(&d->notify);
+        free(d->notice);
 }
 
 static int run(struct daemon *d) {

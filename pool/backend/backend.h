@@ -105,7 +105,7 @@ struct exec_spec {
         const struct blob *input;   /* standard input; NULL or empty: none */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, or relative to workdir; "": the workdir */
-        bool fresh;                 /* first make the workdir, and empty it of whatever is there */
+        bool fresh;                 /* first empty the workdir of whatever is there; it is made in any case */
         const char *const *env;     /* "KEY=VALUE", a later one wins, NULL at the end */
 };
 

@@ -362,6 +362,8 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
                 r = prepare_workdir(workdir);
                 if (r < 0)
                         return r;
+        } else {
+                (void)make_path(AT_FDCWD, workdir, 0755); /* when that is no help, the cwd is not there */
         }
         cwd_fd = open_cwd(workdir, cwd);
         if (cwd_fd < 0)

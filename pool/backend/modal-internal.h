@@ -81,6 +81,7 @@ struct modal {
         char *builder_version, *app_id, *image_id, *entry_id;
         struct modal_result build;
         struct buf build_line; /* of the image's log, not yet whole */
+        char *last_line;       /* the newest that was, or NULL */
 
         struct modal_listing listing; /* of this pool's sandboxes */
         struct modal_count counts[CALL_COUNTS_MAX];

@@ -12,6 +12,8 @@
  * $1 exec id, $2 workdir, $3 cwd, $4 shell, $5 1: make the workdir anew, $6 i: there is input,
  * $7 bytes of the command on standard input, $8 prelude, $9 command.
  *
+ * Who does not make the workdir anew still makes it where it is missing: the job that had to may have been killed first.
+ *
  * dd with fullblock reads exactly that much of a pipe, which head of busybox does not: the
  * rest is the command's own. The script lies in a file until the clean-up, for dash reads it bit by bit.
  * Variables have names that no environment has: to set one that was inherited would change the command's.
@@ -23,6 +25,7 @@ static const char job_script[] =
         "u \"$2\"; _w=$_v; u \"$3\"; _d=$_v; u \"$4\"; _s=$_v; u \"$8\"; _p=$_v; u \"$9\"; _c=$_v\n"
         "if [ \"$_f\" = 1 ]; then\n"
         "  _e=$( { rm -rf -- \"$_w\" && mkdir -p -- \"$_w\"; } 2>&1) || no fail \"making the workdir: $_e\"\n"
+        "elif ! [ -d \"$_w\" ]; then mkdir -p -- \"$_w\" 2>/dev/null\n"
         "fi\n"
         "if [ \"$_n\" -gt 0 ]; then\n"
         "  _t=/tmp/.modalpool/$_m\n"

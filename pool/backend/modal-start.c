@@ -6,9 +6,13 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "pool/backend/modal-internal.h"
 #include "pool/limits.h"
+#include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 
 #define BUILD_WAIT_SECS 55.0f /* how long one ImageJoinStreaming goes on */
@@ -120,6 +124,8 @@ static void flush_build_line(struct modal *m) {
         if (m->build_line.len > 0) {
                 modal_scrub(m, m->build_line.data);
                 backend_notice(&m->backend, buf_text(&m->build_line));
+                free(m->last_line);
+                m->last_line = strdup(m->build_line.data);
         }
         buf_clear(&m->build_line);
 }
@@ -156,15 +162,24 @@ static int pack_build(void *owner, struct buf *out) {
 
 static void follow_build(struct modal *m);
 
+/* What Modal says may be no more than that a command failed: why, the end of the log knows best. */
+static void explain_build(struct modal *m, struct result *r) {
+        const char *text = *m->build.text ? m->build.text : modal_result_name(m->build.status);
+
+        modal_scrub(m, m->build.text);
+        if (m->last_line && !strstr(text, m->last_line))
+                result_set(r, RESULT_INVALID, "image %s cannot be built: %s; its log ends with: %s", m->image, text,
+                           m->last_line);
+        else
+                result_set(r, RESULT_INVALID, "image %s cannot be built: %s", m->image, text);
+}
+
 static void image_done(struct modal *m) {
         struct result r = {};
 
         flush_build_line(m);
-        if (m->build.status != MODAL_RESULT_SUCCESS) {
-                modal_scrub(m, m->build.text);
-                result_set(&r, RESULT_INVALID, "image %s cannot be built: %s", m->image,
-                           *m->build.text ? m->build.text : modal_result_name(m->build.status));
-        }
+        if (m->build.status != MODAL_RESULT_SUCCESS)
+                explain_build(m, &r);
         m->definition.image_id = m->image_id;
         backend_ready(&m->backend, &r);
 }
@@ -197,6 +212,14 @@ static void follow_build(struct modal *m) {
                 not_ready(m, &modal_no_memory, "building image", m->image);
 }
 
+static void begin_build(struct modal *m) {
+        _cleanup_(cleanup_free) char *line = NULL;
+
+        if (asprintf(&line, "building image %s", m->image) >= 0)
+                backend_notice(&m->backend, line);
+        follow_build(m);
+}
+
 static int pack_image(void *owner, struct buf *out) {
         struct modal *m = owner;
 
@@ -214,7 +237,7 @@ static void on_image(void *owner, const struct grpc_status *status, const void *
         else if (m->build.status != MODAL_RESULT_NONE)
                 image_done(m);
         else
-                follow_build(m);
+                begin_build(m);
 }
 
 static int next_step(struct modal *m) {

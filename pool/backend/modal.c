@@ -142,6 +142,7 @@ static void modal_free(struct backend *b) {
         modal_settings_deinit(m);
         modal_credentials_deinit(&m->credentials);
         buf_deinit(&m->build_line);
+        free(m->last_line);
         free(m->builder_version);
         free(m->app_id);
         free(m->image_id);

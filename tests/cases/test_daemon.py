@@ -117,8 +117,12 @@ def background(settings, tmp_path):
         path = path or tmp_path / "back"
         path.mkdir(exist_ok=True)
         before = processes.descendants()
-        done = subprocess.run([settings.program, *arguments, settings.provider, name or str(path)], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, cwd=cwd or tmp_path, env={**os.environ, **settings.environment})
+        while True:
+            done = subprocess.run([settings.program, *arguments, settings.provider, name or str(path)], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, cwd=cwd or tmp_path,
+                                  env={**os.environ, **settings.environment})
+            if done.returncode == 0 or not harness.may_pass(settings, done.stderr):
+                break
         assert done.returncode == 0, done.stderr
         mounts.append((path, [pid for pid in processes.descendants() if pid not in before]))
         return path, done

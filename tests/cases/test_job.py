@@ -140,6 +140,8 @@ def test_cwd(lease):
         assert lease.run("pwd")[0] == expected + "\n"
     lease.mount.sh("> t1/cwd")
     assert lease.run("pwd")[0] == workdir + "\n"
+    assert lease.run('rm -r "$PWD"')[1] == 0
+    assert lease.run("pwd; ls -A") == (workdir + "\n", 0)
 
 
 def test_cwd_that_is_not_there(lease):
@@ -255,6 +257,17 @@ def test_kill_at_once(lease):
         lease.write("ctl", "kill\n")
         assert lease.read("exit_code") == "137\n"
     assert lease.run("echo fine") == ("fine\n", 0)
+
+
+def test_kill_of_a_first_job(mp):
+    """Wherever the kill finds it, before the workdir was made too: the next one finds it."""
+    for i in range(20):
+        lease = mp.lease(f"t{i}")
+        lease.submit("sleep 1000")
+        lease.until_running()
+        lease.write("ctl", "kill\n")
+        assert lease.run("echo fine") == ("fine\n", 0)
+        lease.release()
 
 
 @pytest.mark.parametrize("name,number", [("INT", 2), ("SIGTERM", 15), ("usr1", 10), ("15", 15), ("KILL", 9), ("HUP", 1)])

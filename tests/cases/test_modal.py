@@ -164,6 +164,57 @@ def test_refusals(modalpool, settings, calm, tmp_path, what, flags):  # noqa: F8
     assert calm.stats()["sandboxes"]["created"] == 0
 
 
+def start_of(program, arguments, watched, **more):
+    """What the daemon says from its start until it is mounted, or has failed: on a terminal, or to a pipe."""
+    ours, its = os.openpty() if watched else os.pipe()
+    with os.fdopen(ours, "rb", 0) as ours:
+        process = subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stderr=its, **more)
+        os.close(its)
+        said = b""
+        with contextlib.suppress(OSError):  # a terminal that nobody holds any more
+            while b"mounted at" not in said and (piece := ours.read(4096)):
+                said += piece
+    return process, said.decode().replace("\r", "").splitlines()
+
+
+@pytest.mark.parametrize("how", ["background", "terminal", "foreground"])
+def test_a_long_build_says_so(settings, calm, tmp_path, how):
+    """One line after a second; who looks on sees the rest of its log. An image that is there is not spoken of."""
+    mountpoint, dockerfile = tmp_path / "mnt", tmp_path / "dockerfile"
+    mountpoint.mkdir()
+    dockerfile.write_text("".join(f"ENV {how}{i}=1\n" for i in range(9)))
+    where = [*(["-f"] if how == "foreground" else []), "-o", f"state={tmp_path}/state,image=slow,dockerfile={dockerfile}",
+             "modal", str(mountpoint)]
+    more = {"env": plain_environment(settings, tmp_path, **settings.environment)}
+    before = processes.descendants()
+    calm.config(build_secs=2.0)
+    for slow in (True, False):
+        process, said = start_of(settings.program, where, how == "terminal", **more)
+        try:
+            assert [line for line in said if "still starting" in line] == ["modalpool: still starting: building image slow"] * slow
+            steps = [line for line in said if line.startswith("modalpool: modal: Step ")]
+            assert bool(steps) == (slow and how != "background")
+            assert "modalpool: modal: Step 10/10: ENV %s8=1" % how in steps or not steps
+            assert all("still starting" in line or line in steps or "modal: Built image" in line or "mounted at" in line
+                       for line in said), said
+            assert harness.mounted(mountpoint)
+        finally:
+            calm.config(build_secs=0.05)
+            if harness.mounted(mountpoint):
+                subprocess.run(["fusermount3", "-u", mountpoint], check=True)
+            assert process.wait() == 0
+            assert processes.gone([pid for pid in processes.descendants() if pid not in before], 10) == []
+
+
+def test_a_failed_build_names_the_cause(modalpool, settings, calm, tmp_path):  # noqa: F811
+    """What Modal says of it is no more than that it failed; the last line of the log says why."""
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "dockerfile").write_text("RUN exit 7\n")
+    done = modalpool("-o", f"state={tmp_path}/state,image=base,dockerfile={tmp_path}/dockerfile", "modal", tmp_path / "mnt",
+                     env=plain_environment(settings, tmp_path, **settings.environment))
+    one_line(done, "image base cannot be built", "command 2 ended with 7", "its log ends with: sh: this is why")
+
+
 def test_plain_http(mount, settings):
     """Without TLS, to this machine only."""
     with Simulator(tls=False) as plain:
@@ -369,7 +420,7 @@ def test_router_moves_in_mid_stream(mount, calm):
         counter.until(i * 800)
         calm.move_router()
     counter.check()
-    assert any("router is now at" in line for line in mp.lines)
+    assert mp.hears("router is now at")
     assert lease.run("echo after") == ("after\n", 0)
 
 

@@ -60,6 +60,11 @@ class Image:
                 self._settle(Result(status=Result.GENERIC_STATUS_FAILURE,
                                     exception=f"manifest for {command.split()[1]} not found: manifest unknown"))
                 return
+            if command.upper().startswith("RUN EXIT "):
+                self._log(f"sh: this is why '{command}' fails\n")
+                self._settle(Result(status=Result.GENERIC_STATUS_FAILURE,
+                                    exception=f"command {i + 1} ended with {command.split()[2]}"))
+                return
         self._log("Built image " + self.id + "\n")
         self._settle(Result(status=Result.GENERIC_STATUS_SUCCESS))
 

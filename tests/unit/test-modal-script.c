@@ -74,7 +74,15 @@ static void workdir_is_fresh(void) {
         job.fresh = false;
         CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
         CHECK_STR(out, ".b\na\nc\n");
+        job = job_of("rm -r \"$PWD\"");
+        job.fresh = false;
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
+        job = job_of("touch again; ls -A");
+        job.fresh = false;
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
+        CHECK_STR(out, "again\n");
         job.fresh = true;
+        job.command = "ls -A", job.command_len = strlen(job.command);
         CHECK_INT(run(&job, "", 0, out, sizeof(out)), 0);
         CHECK_STR(out, "");
 }
