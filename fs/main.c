@@ -104,9 +104,7 @@ static void stop(struct daemon *d, const char *reason) {
         notify_send(&d->notify, "STOPPING=1\nSTATUS=ending environments\nEXTEND_TIMEOUT_USEC=%" PRId64,
                     clock_after(d->config.stop_timeout_us, STOP_MARGIN_US));
         /* The pool first: what is released to it then needs no clean-up any more. */
-        if (keep)
-                pool_leave(d->pool);
-        else
+        if (!keep)
                 pool_stop(d->pool);
         leases_stop(d->leases, keep);
 }
