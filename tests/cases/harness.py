@@ -279,6 +279,7 @@ class Mount:
         self.crashed = True
         self.process.kill()
         self.process.wait()
+        self.listener.join()  # what it said last is not taken for what the next one says
         assert processes.gone(pids, 5) == []
 
     def abort(self):
