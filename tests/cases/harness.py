@@ -33,6 +33,8 @@ MODAL_FAULTS = [
     {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "no_trailers"},
 ]
 SILENT_FAULTS = [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"}, {"kind": "stall", "rate": 0.05}]
+# Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process until it is one.
+forking = threading.Lock()
 BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
                        r"|not ended:|Segmentation")
 
@@ -115,7 +117,7 @@ class Mount:
         self.expected = []
         self.device = None
         self.process = None
-        self.crashed = False
+        self.crashed = False  # and was not started again
         self.elsewhere = False  # it is not the session's simulator that serves this mount
         self.jobs = 0  # at least so many ran here
         if start:
@@ -128,6 +130,7 @@ class Mount:
     def start(self):
         """Start in the foreground, and wait until it says that it is mounted, or ends."""
         answered = threading.Event()
+        self.crashed = False
 
         def listen(stream):
             for line in stream:
@@ -136,8 +139,9 @@ class Mount:
                     answered.set()
             answered.set()
 
-        self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        env=self.environment, preexec_fn=processes.die_with_parent)
+        with forking:
+            self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                            env=self.environment, preexec_fn=processes.die_with_parent)
         self.listener = threading.Thread(target=listen, args=(self.process.stderr,), daemon=True)
         self.listener.start()
         answered.wait()
@@ -217,6 +221,8 @@ class Mount:
 
     def stop(self, signo=signal.SIGTERM):
         """End it as an administrator would, and check that nothing is left of it."""
+        if self.crashed:
+            self.end_what_crashed()
         if self.process is None:
             return
         self.ask_who_served()
@@ -250,10 +256,25 @@ class Mount:
     def crash(self):
         """kill -9: nothing is cleared up."""
         pids = processes.descendants(self.pid)
-        self.crashed = True
         self.process.kill()
         self.process.wait()
+        self.process = None
+        self.listener.join()
+        self.crashed = True
         assert processes.gone(pids, 5) == []
+
+    def reap(self, *flags):
+        """modalpool reap, as it would be called for this mount."""
+        command = [*self.settings.wrapper, self.settings.program, "reap", *flags, "-o", option_words(self.options),
+                   self.settings.provider, str(self.path)]
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, stdin=subprocess.DEVNULL)
+
+    def end_what_crashed(self):
+        """Nobody has started it again: reap ends all of it."""
+        done = self.reap()
+        left = list(self.state.rglob("*"))
+        assert done.returncode == 0 and not left and not mounted(self.path), (done, left, self.log())
+        self.crashed = False
 
     def abort(self):
         """Free everything that waits in the kernel for this daemon."""

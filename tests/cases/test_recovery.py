@@ -131,24 +131,18 @@ def test_damaged_journal_is_put_aside(mount):
     assert mp.lease().run("echo hi") == ("hi\n", 0)
 
 
-def run_reap(mp, *flags):
-    command = [*mp.settings.wrapper, mp.settings.program, "reap", *flags, "-o", harness.option_words(mp.options),
-               mp.settings.provider, str(mp.path)]
-    return subprocess.run(command, capture_output=True, text=True, env=mp.environment, stdin=subprocess.DEVNULL)
-
-
 def test_reap(mount):
     mp = mount(max=2)
     lease = mp.lease()
     lease.run("echo hi")
-    alive = run_reap(mp)
+    alive = mp.reap()
     assert alive.returncode == 1 and "another modalpool serves" in alive.stderr
     assert lease.run("echo still") == ("still\n", 0)
     mp.crash()
-    dry = run_reap(mp, "--dry-run")
+    dry = mp.reap("--dry-run")
     assert dry.returncode == 0 and "would end" in dry.stdout and "1 leases forgotten" in dry.stdout
     assert list(mp.state.iterdir()) and harness.mounted(mp.path)
-    done = run_reap(mp)
+    done = mp.reap()
     assert done.returncode == 0, done.stderr
     assert "1 environments ended" in done.stdout and "0 left" in done.stdout
     assert list(mp.state.iterdir()) == [] and not harness.mounted(mp.path)
@@ -158,7 +152,7 @@ def test_reap(mount):
 
 def test_reap_of_nothing(mount):
     mp = mount(start=False)
-    done = run_reap(mp)
+    done = mp.reap()
     assert (done.returncode, done.stdout) == (0, "0 environments ended, 0 of them in nobody's books; 0 left\n")
     assert list(mp.state.iterdir()) == []
 
@@ -199,7 +193,7 @@ def test_keep(mount, signo):
     assert mp.process.wait() == 0
     mp.process = None
     mp.listener.join()
-    run_reap(mp)
+    mp.reap()
 
 
 def test_a_start_that_fails_loses_nothing(mount):
@@ -388,15 +382,14 @@ def test_reap_over_modal(mount, modal):
     theirs = other.lease("x") and [one for one in mp.sandboxes()]
     mine = (mp / "t1/environment").read_text().strip()
     mp.crash()
-    dry = run_reap(mp, "--dry-run")
+    dry = mp.reap("--dry-run")
     assert dry.returncode == 0 and f"would end {mine}" in dry.stdout, dry.stdout + dry.stderr
     assert sorted(mp.sandboxes()) == sorted(theirs)
-    done = run_reap(mp)
+    done = mp.reap()
     assert done.returncode == 0 and f"ending {mine}" in done.stdout, done.stdout + done.stderr
     assert mp.sandboxes() == [one for one in theirs if one != mine]
     assert (other / "t1/status").exists() and other.stats()["environments"]["leased"] == 1
     assert list(mp.state.iterdir()) == [] and not harness.mounted(mp.path)
-    mp.process = None
 
 
 @pytest.mark.modal
