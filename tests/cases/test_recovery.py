@@ -297,6 +297,29 @@ def test_everything_is_taken_back(mount, modal):
 
 
 @pytest.mark.modal
+def test_a_job_that_ended_in_time_did_not_time_out(mount, modal):
+    """Though its time was over when the next daemon came to look."""
+    mp = mount(max=2)
+    ends, late = mp.lease("ends"), mp.lease("late")
+    for lease in (ends, late):
+        lease.write("timeout", "2")
+    ends.submit("echo begun; sleep 0.5; echo over; exit 6")
+    late.submit("echo begun; sleep 1000")
+    ends.until_running()
+    late.until_running()
+    mp.crash()
+    while not any(facts.get("code") == 6 for facts in modal.stats()["execs"].values()):
+        pass
+    time.sleep(2)
+    mp.lines.clear()
+    mp.start()
+    assert ends.read() == "begun\nover\n" and ends.read("exit_code") == "6\n"
+    assert ends.read("error") == "ok\n"
+    assert late.read("exit_code") == "124\n" and "timed out" in late.read("error")
+    assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"failed": 1, "timeout": 1}
+
+
+@pytest.mark.modal
 def test_dirty_environments_are_cleaned_before_they_are_lent(mount, modal):
     """Released, and killed before the clean-up was over: what the lease left is gone all the same."""
     mp = mount(max=1)
