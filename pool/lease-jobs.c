@@ -161,12 +161,20 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         watch_fire(&j->watches);
 }
 
+/* It was killed because its time was over, but had ended by itself while no daemon was there to see it. */
+static void forgive(struct job *j) {
+        j->timed_out = j->wanted_dead = false;
+        free(TAKE_PTR(j->error));
+}
+
 static void on_ended(void *owner, const struct result *r, int code) {
         struct job *j = owner;
         struct lease *l = j->lease;
         struct result ok = {};
 
         j->exec = NULL;
+        if (j->timed_out && j->resumed && result_ok(r) && code != 128 + SIGKILL)
+                forgive(j);
         if (j->timed_out && result_ok(r))
                 code = 124, r = &ok;
         end_job(l, j, r, code);
@@ -291,7 +299,8 @@ void lease_resume(struct lease *l) {
                 lease_start_next(l);
                 return;
         }
-        r = exec_job(l, j, j->state == JOB_RUNNING);
+        j->resumed = j->state == JOB_RUNNING;
+        r = exec_job(l, j, j->resumed);
         if (r < 0) {
                 /* It runs there all the same, so nothing else may. */
                 result_set(&why, RESULT_LOST, "environment %s given up: the job of an earlier run cannot be followed: %s",

@@ -68,6 +68,7 @@ struct pool {
         bool leaving;    /* stopping, but the environments live on */
         int64_t list_us; /* when to ask the provider next what there is, or USEC_NEVER; … */
         int64_t list_interval_us; /* … and how long after that again */
+        int64_t restored_wall_us; /* when this run began to make any */
         int64_t (*clock)(void);
 
         /* A failed create puts off the next one; a successful one forgets that. */

@@ -71,6 +71,7 @@ int pool_restore(struct pool *p) {
                 environment_free(e);
         }
         p->list_us = p->clock();
+        p->restored_wall_us = clock_read_us(CLOCK_REALTIME);
         p->list_interval_us = ORPHAN_GRACE_US;
         return r;
 }
@@ -116,7 +117,8 @@ void pool_found(struct pool *p, const struct sandbox_found *found) {
                 log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone", found->id);
                 return;
         }
-        if (age < ORPHAN_GRACE_US) {
+        /* What was made before this run can be nobody's but an earlier one's, however young it is. */
+        if (found->created_wall_us >= p->restored_wall_us && age < ORPHAN_GRACE_US) {
                 p->list_us = clock_earlier(p->list_us, clock_after(p->clock(), ORPHAN_GRACE_US - age));
                 return;
         }

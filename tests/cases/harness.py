@@ -34,6 +34,8 @@ MODAL_FAULTS = [
 ]
 SILENT_FAULTS = [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"}, {"kind": "stall", "rate": 0.05}]
 TRANSIENT = ["injected by the simulator", "the connection to Modal broke"]  # in the last words of a start that gave up
+# Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process until it is one.
+forking = threading.Lock()
 BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
                        r"|not ended:|Segmentation")
 
@@ -122,7 +124,7 @@ class Mount:
         self.expected = []
         self.device = None
         self.process = None
-        self.crashed = False
+        self.crashed = False  # and was not started again
         self.elsewhere = False  # it is not the session's simulator that serves this mount
         self.jobs = 0  # at least so many ran here
         if start:
@@ -137,6 +139,7 @@ class Mount:
         Start in the foreground, and wait until it says that it is mounted, or ends. It gives up after four tries of a
         call, as Modal's own clients do; who injects so many faults that this happens starts it again.
         """
+        self.crashed = False
         while not self.try_to_start():
             if not may_pass(self.settings, self.log()):
                 raise RuntimeError("not mounted:\n" + self.log())
@@ -154,8 +157,9 @@ class Mount:
                 self.heard.notify_all()
 
         self.silent, before = False, len(self.lines)
-        self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        env=self.environment, preexec_fn=processes.die_with_parent)
+        with forking:
+            self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                            env=self.environment, preexec_fn=processes.die_with_parent)
         self.listener = threading.Thread(target=listen, args=(self.process.stderr,), daemon=True)
         self.listener.start()
         if self.hears("mounted at", before):
@@ -243,6 +247,8 @@ class Mount:
 
     def stop(self, signo=signal.SIGTERM):
         """End it as an administrator would, and check that nothing is left of it."""
+        if self.crashed:
+            self.end_what_crashed()
         if self.process is None:
             return
         self.ask_who_served()
@@ -276,11 +282,25 @@ class Mount:
     def crash(self):
         """kill -9: nothing is cleared up."""
         pids = processes.descendants(self.pid)
-        self.crashed = True
         self.process.kill()
         self.process.wait()
+        self.process = None
         self.listener.join()  # what it said last is not taken for what the next one says
+        self.crashed = True
         assert processes.gone(pids, 5) == []
+
+    def reap(self, *flags):
+        """modalpool reap, as it would be called for this mount."""
+        command = [*self.settings.wrapper, self.settings.program, "reap", *flags, "-o", option_words(self.options),
+                   self.settings.provider, str(self.path)]
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, stdin=subprocess.DEVNULL)
+
+    def end_what_crashed(self):
+        """Nobody has started it again: reap ends all of it."""
+        done = self.reap()
+        left = list(self.state.rglob("*"))
+        assert done.returncode == 0 and not left and not mounted(self.path), (done, left, self.log())
+        self.crashed = False
 
     def abort(self):
         """Free everything that waits in the kernel for this daemon."""

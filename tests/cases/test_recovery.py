@@ -131,24 +131,18 @@ def test_damaged_journal_is_put_aside(mount):
     assert mp.lease().run("echo hi") == ("hi\n", 0)
 
 
-def run_reap(mp, *flags):
-    command = [*mp.settings.wrapper, mp.settings.program, "reap", *flags, "-o", harness.option_words(mp.options),
-               mp.settings.provider, str(mp.path)]
-    return subprocess.run(command, capture_output=True, text=True, env=mp.environment, stdin=subprocess.DEVNULL)
-
-
 def test_reap(mount):
     mp = mount(max=2)
     lease = mp.lease()
     lease.run("echo hi")
-    alive = run_reap(mp)
+    alive = mp.reap()
     assert alive.returncode == 1 and "another modalpool serves" in alive.stderr
     assert lease.run("echo still") == ("still\n", 0)
     mp.crash()
-    dry = run_reap(mp, "--dry-run")
+    dry = mp.reap("--dry-run")
     assert dry.returncode == 0 and "would end" in dry.stdout and "1 leases forgotten" in dry.stdout
     assert list(mp.state.iterdir()) and harness.mounted(mp.path)
-    done = run_reap(mp)
+    done = mp.reap()
     assert done.returncode == 0, done.stderr
     assert "1 environments ended" in done.stdout and "0 left" in done.stdout
     assert list(mp.state.iterdir()) == [] and not harness.mounted(mp.path)
@@ -158,7 +152,7 @@ def test_reap(mount):
 
 def test_reap_of_nothing(mount):
     mp = mount(start=False)
-    done = run_reap(mp)
+    done = mp.reap()
     assert (done.returncode, done.stdout) == (0, "0 environments ended, 0 of them in nobody's books; 0 left\n")
     assert list(mp.state.iterdir()) == []
 
@@ -199,7 +193,7 @@ def test_keep(mount, signo):
     assert mp.process.wait() == 0
     mp.process = None
     mp.listener.join()
-    run_reap(mp)
+    mp.reap()
 
 
 def test_a_start_that_fails_loses_nothing(mount):
@@ -321,6 +315,29 @@ def test_options_that_change_meanwhile(mount, modal):
 
 
 @pytest.mark.modal
+def test_a_job_that_ended_in_time_did_not_time_out(mount, modal):
+    """Though its time was over when the next daemon came to look."""
+    mp = mount(max=2)
+    ends, late = mp.lease("ends"), mp.lease("late")
+    for lease in (ends, late):
+        lease.write("timeout", "2")
+    ends.submit("echo begun; sleep 0.5; echo over; exit 6")
+    late.submit("echo begun; sleep 1000")
+    ends.until_running()
+    late.until_running()
+    mp.crash()
+    while not any(facts.get("code") == 6 for facts in modal.stats()["execs"].values()):
+        pass
+    time.sleep(2)
+    mp.lines.clear()
+    mp.start()
+    assert ends.read() == "begun\nover\n" and ends.read("exit_code") == "6\n"
+    assert ends.read("error") == "ok\n"
+    assert late.read("exit_code") == "124\n" and "timed out" in late.read("error")
+    assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"failed": 1, "timeout": 1}
+
+
+@pytest.mark.modal
 def test_dirty_environments_are_cleaned_before_they_are_lent(mount, modal):
     """Released, and killed before the clean-up was over: what the lease left is gone all the same."""
     mp = mount(max=1)
@@ -406,15 +423,14 @@ def test_reap_over_modal(mount, modal):
     theirs = other.lease("x") and [one for one in mp.sandboxes()]
     mine = (mp / "t1/environment").read_text().strip()
     mp.crash()
-    dry = run_reap(mp, "--dry-run")
+    dry = mp.reap("--dry-run")
     assert dry.returncode == 0 and f"would end {mine}" in dry.stdout, dry.stdout + dry.stderr
     assert sorted(mp.sandboxes()) == sorted(theirs)
-    done = run_reap(mp)
+    done = mp.reap()
     assert done.returncode == 0 and f"ending {mine}" in done.stdout, done.stdout + done.stderr
     assert mp.sandboxes() == [one for one in theirs if one != mine]
     assert (other / "t1/status").exists() and other.stats()["environments"]["leased"] == 1
     assert list(mp.state.iterdir()) == [] and not harness.mounted(mp.path)
-    mp.process = None
 
 
 @pytest.mark.modal

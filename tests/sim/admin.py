@@ -1,5 +1,6 @@
 """The admin endpoint: plain HTTP and JSON on loopback, for tests and for the curious."""
 
+import json
 import time
 
 from aiohttp import web
@@ -28,6 +29,7 @@ class Admin:
             web.post("/reset", self.reset),
             web.post("/secret", self.secret),
             web.post("/sandbox/{id}/kill", self.kill),
+            web.post("/sandbox/{id}/age", self.age),
             web.post("/router/move", self.move),
             web.post("/connections/reset", self.reset_connections),
             web.post("/jwt/expire", self.expire),
@@ -60,7 +62,7 @@ class Admin:
         return web.json_response([c for c in self.sim.books.trace if all(c[k] == v for k, v in wanted.items())])
 
     async def sandboxes(self, request):
-        """Every sandbox since the last reset, with what was asked for at its creation."""
+        """Every sandbox since the last reset, with what was asked for at its creation; ?TAG=VALUE narrows them."""
         def describe(s):
             return {
                 "id": s.id, "task_id": s.task_id, "version": s.version, "tags": s.tags, "app_id": s.app_id,
@@ -68,7 +70,8 @@ class Admin:
                 "created_at": s.created_at, "execs": list(s.execs),
                 "definition": MessageToDict(s.definition, preserving_proto_field_name=True),
                 "outbound": s.outbound and MessageToDict(s.outbound, preserving_proto_field_name=True)}
-        return web.json_response([describe(s) for s in self.sim.world.sandboxes.values()])
+        wanted = request.query.items()
+        return web.json_response([describe(s) for s in self.sim.world.sandboxes.values() if wanted <= s.tags.items()])
 
     async def get_faults(self, request):
         return web.json_response({"seed": self.sim.plan.seed, "rules": [vars(r) for r in self.sim.plan.rules]})
@@ -107,14 +110,24 @@ class Admin:
             object_creation_type=api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS))
         return web.json_response({"secret_id": secret_id})
 
-    async def kill(self, request):
-        """An accident: the sandbox dies with everything in it, and nobody is told."""
+    def find(self, request):
         sandbox = self.sim.world.sandboxes.get(request.match_info["id"])
         if sandbox is None:
-            return web.json_response({"error": "no such sandbox"}, status=404)
+            raise web.HTTPNotFound(text=json.dumps({"error": "no such sandbox"}), content_type="application/json")
+        return sandbox
+
+    async def kill(self, request):
+        """An accident: the sandbox dies with everything in it, and nobody is told."""
+        sandbox = self.find(request)
         die(sandbox)
         await sandbox.gone()
         return web.json_response({"result": Result.GenericStatus.Name(sandbox.result.status)})
+
+    async def age(self, request):
+        """The sandbox says that it was created so many seconds ago; nothing else about it changes."""
+        sandbox = self.find(request)
+        sandbox.created_at = time.time() - float((await self.body(request))["seconds"])
+        return web.json_response({"created_at": sandbox.created_at})
 
     async def move(self, request):
         """The router gets a new port; the old one resets what it has and refuses the rest."""

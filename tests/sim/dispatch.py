@@ -83,7 +83,8 @@ class Dispatcher(grpc.GenericRpcHandler):
         status = "CANCELLED"
         try:
             after = await self._before(call, request)
-            work = asyncio.ensure_future(run(request, call))
+            work = asyncio.ensure_future(self._work(run, request, call, after))
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may outlive who awaits it
             # Shielded: a client that goes away does not undo what it asked for.
             response = await (work if name in LONG_POLLS else asyncio.shield(work))
             await self._after(call, after)
@@ -99,6 +100,12 @@ class Dispatcher(grpc.GenericRpcHandler):
             await context.abort(e.code, e.sentence, getattr(e, "trailers", ()))
         finally:
             self.books.end(call, status)
+
+    async def _work(self, run, request, call, rules):
+        for rule in rules:
+            if rule.kind == "late":
+                await asyncio.sleep(self.plan.delay(rule))
+        return await run(request, call)
 
     async def _stream(self, name, run, request, context):
         call = self.books.begin(name, request, dict(context.invocation_metadata() or ()))
@@ -126,7 +133,7 @@ class Dispatcher(grpc.GenericRpcHandler):
         self.servicer.authorize(request, call)
         later = []
         for rule in self.plan.draw(call.method, CALL_KINDS):
-            if rule.kind == "status" and rule.bytes >= 0 or rule.when == "after":
+            if rule.kind == "status" and rule.bytes >= 0 or rule.when == "after" or rule.kind == "late":
                 later.append(rule)
             else:
                 await self._strike(call, rule)

@@ -12,7 +12,7 @@ import random
 import grpc
 
 # Done by the servicers' dispatcher, which knows requests and answers.
-CALL_KINDS = {"latency", "status", "throttle", "hang", "kill_sandbox"}
+CALL_KINDS = {"latency", "late", "status", "throttle", "hang", "kill_sandbox"}
 # Done by single methods, which ask for them by name.
 ANSWER_KINDS = {"not_yet", "task_result"}
 # Done by the proxy, which sees frames and connections.
@@ -28,7 +28,7 @@ class Rule:
     when: str = "before"       # before the call is executed, or after, when only its answer is lost
     skip: int = 0              # the first calls of a method that are spared
     count: int = -1            # strikes left; -1 is no limit
-    ms: float | list = 0       # latency, and the delay of kill_sandbox; [from, to] draws evenly
+    ms: float | list = 0       # latency, lateness, and the delay of kill_sandbox; [from, to] draws evenly
     code: str = "UNAVAILABLE"  # status
     message: str = "injected by the simulator"
     bytes: int = -1            # status and cut on a stream: after so many bytes of it

@@ -120,7 +120,6 @@ class Router:
                 env.update(self.objects.find("secrets", source.secret_id, "secret"))
         env.update(request.env)
         sandbox.touch()
-        asyncio.ensure_future(self._follow(request.exec_id, entry))
         try:
             await process.start(
                 self.world.launcher, "exec", box=sandbox.id, argv=list(request.command_args), env=env,
@@ -132,6 +131,7 @@ class Router:
             process.fail(126 if e.step == "chdir" else 127, f"{what}: {e}")
             return
         self.books.exec_started(sandbox, request.exec_id)
+        asyncio.ensure_future(self._follow(request.exec_id, entry))
         if request.timeout_secs and not process.ended.is_set():
             process.limit_time(self.world.launcher, request.timeout_secs)
 

@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -110,8 +111,8 @@ class Simulator:
         query = "&".join(f"{k}={v}" for k, v in wanted.items())
         return self.ask("/trace?" + query)
 
-    def sandboxes(self):
-        return self.ask("/sandboxes")
+    def sandboxes(self, **tags):
+        return self.ask("/sandboxes?" + urllib.parse.urlencode(tags))
 
     def faults(self, *rules, seed=0, **document):
         return self.ask("/faults", {"seed": seed, "rules": list(rules), **document})
@@ -127,6 +128,9 @@ class Simulator:
 
     def kill_sandbox(self, sandbox_id):
         return self.ask(f"/sandbox/{sandbox_id}/kill", {})
+
+    def age_sandbox(self, sandbox_id, seconds):
+        return self.ask(f"/sandbox/{sandbox_id}/age", {"seconds": seconds})
 
     def move_router(self):
         return self.ask("/router/move", {})

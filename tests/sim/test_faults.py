@@ -23,6 +23,25 @@ def test_latency(client, sim):
     assert time.monotonic() - began >= 0.3
 
 
+def test_late_and_nobody_waits(client, sim, refused):
+    request = client.create_request({"color": "red"})
+    sim.faults({"kind": "late", "method": "SandboxCreate", "ms": 1000, "count": 1})
+    with refused("DEADLINE_EXCEEDED"):
+        client.call("SandboxCreate", request, timeout=0.3)
+    assert sim.sandboxes(color="red") == []
+    eventually(lambda: sim.sandboxes(color="red"))
+    client.call("SandboxCreate", client.create_request({"color": "blue"}))
+    assert [len(sim.sandboxes(**tags)) for tags in ({}, {"color": "red"}, {"color": "red", "size": "1"})] == [2, 1, 0]
+
+
+def test_age(client, box, sim):
+    sim.age_sandbox(box.id, 100)
+    listed = client.call("SandboxList", api_pb2.SandboxListRequest(app_id=client.app())).sandboxes
+    assert 99 < time.time() - listed[0].created_at < 120
+    with pytest.raises(ValueError, match="no such sandbox"):
+        sim.age_sandbox("sb-none", 100)
+
+
 def test_status_before_leaves_no_trace(client, sim, refused):
     request = client.create_request()
     sim.faults({"kind": "status", "method": "SandboxCreate", "code": "INTERNAL", "message": "kaputt", "count": 1})
