@@ -240,9 +240,10 @@ static void on_created(const struct sim_sandbox *s, const struct result *r) {
         model.trial_us = sim.now_us + BREAKER_PAUSE_US;
 }
 
-void model_on_failed_write(bool create) {
-        sim_trace("the disk is full%s", create ? ": no create" : "");
+void model_on_failed_write(bool create, bool submit) {
+        sim_trace("the disk is full%s", create ? ": no create" : submit ? ": no job" : "");
         model.n_writes_failed++;
+        model.n_submits_failed += submit;
         model.write_failed_us = sim.now_us;
         model.behind = true;
         if (create)

@@ -102,8 +102,10 @@ static int64_t tick(void) {
                 uint64_t failed = model.n_writes_failed;
 
                 leases_us = leases_tick(model.table);
-                if (stale && !journal_is_stale(model.journal) && model.n_writes_failed == failed)
+                if (stale && model.n_writes_failed == failed) {
+                        SIM_CHECK(!journal_is_stale(model.journal), "the journal can be written, and is not put right");
                         model.behind = false;
+                }
                 model.ticking = true;
                 pool_us = pool_tick(model.pool);
                 model.ticking = false;
