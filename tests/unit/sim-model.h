@@ -97,7 +97,7 @@ struct model {
 
 extern struct model model;
 
-void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir, bool with_journal);
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir);
 
 /* Everything has to be gone by now. */
 void model_end(void);
