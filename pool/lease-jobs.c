@@ -303,7 +303,8 @@ void lease_resume(struct lease *l) {
         r = exec_job(l, j, j->resumed);
         if (r < 0) {
                 /* It runs there all the same, so nothing else may. */
-                result_set(&why, RESULT_LOST, "environment %s given up: the job of an earlier run cannot be followed: %s",
+                result_set(&why, RESULT_LOST,
+                           "environment %s given up: the job of an earlier run cannot be followed: %s",
                            lease_environment(l), strerror(-r));
                 pool_condemn(l->table->pool, &l->claim, &why);
                 return;

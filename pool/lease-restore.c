@@ -73,7 +73,8 @@ static void restore_claim(struct lease *l, const char *environment) {
                 lease_set_state(l, LEASE_WAITING, NULL);
                 return;
         }
-        if (l->state == LEASE_WAITING && !environment) {
+        /* With a job that began, the grant is what could not be written: nobody knows where that runs. */
+        if (l->state == LEASE_WAITING && !environment && !l->current) {
                 pool_claim(l->table->pool, &l->claim);
                 return;
         }

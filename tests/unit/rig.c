@@ -1,13 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
+#include "pool/lease-internal.h"
 #include "pool/limits.h"
+#include "pool/pool-internal.h"
 #include "pool/util/log.h"
 
 struct rig rig;
 
+static void on_found(void *owner, const struct sandbox_found *found) {
+        pool_found(rig.pool, found);
+}
+
+static void on_listed(void *owner, const struct result *r) {
+        pool_listed(rig.pool, r);
+}
+
+static void new_core(void) {
+        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, rig.journal, sim_clock, 1), 0);
+        CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, rig.journal, rig.dir.fd, sim_clock), 0);
+}
+
 void rig_start(void) {
+        static const struct backend_events events = { .found = on_found, .listed = on_listed };
         struct result why;
+        bool damaged;
 
         log_open(-1, false);
         sim_reset(1, 0);
@@ -17,8 +34,22 @@ void rig_start(void) {
         rig.lag = (struct lag){};
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         CHECK_INT(event_ring_new(&rig.events), 0);
-        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, NULL, sim_clock, 1), 0);
-        CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, NULL, rig.dir.fd, sim_clock), 0);
+        CHECK_INT(backend_start(&rig.backend.backend, &events, NULL), 0);
+        CHECK_INT(journal_open(&rig.journal, ":memory:", "simulated", sim_clock, &damaged, &why), 0);
+        new_core();
+}
+
+void rig_restart(void) {
+        sim_backend_end_core(&rig.backend, SIM_CORE_CRASHES);
+        rig.pool->journal = rig.table->journal = NULL;
+        leases_stop(rig.table, true);
+        pool_leave(rig.pool);
+        sim_backend_let_go(&rig.backend);
+        leases_free(rig.table);
+        pool_free(rig.pool);
+        new_core();
+        CHECK_INT(pool_restore(rig.pool), 0);
+        CHECK_INT(leases_restore(rig.table), 0);
 }
 
 struct status_sources rig_sources(void) {
@@ -58,7 +89,9 @@ void rig_stop(void) {
         CHECK(pool_is_empty(rig.pool));
         leases_free(rig.table);
         pool_free(rig.pool);
+        sim_backend_forget_strays(&rig.backend);
         backend_free(&rig.backend.backend);
+        journal_close(rig.journal);
         event_ring_free(rig.events);
         config_deinit(&rig.config);
         check_dir_remove(&rig.dir);

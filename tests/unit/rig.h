@@ -13,6 +13,7 @@
 struct rig {
         struct config config;
         struct event_ring *events;
+        struct journal *journal; /* in memory */
         struct sim_backend backend;
         struct pool *pool;
         struct leases *table;
@@ -26,6 +27,9 @@ void rig_start(void);
 
 /* Release and end everything. */
 void rig_stop(void);
+
+/* The daemon is killed, and another one takes up what it left. Nothing of the first may be held any more. */
+void rig_restart(void);
 
 /* What the status files are made from, as things stand. */
 struct status_sources rig_sources(void);

@@ -7,6 +7,8 @@
  * It behaves as backend.h allows, at random, as badly as its rates say. And it
  * checks on its own what may never be done to a sandbox: run two jobs, run one
  * lease's job over another's remains, be used when dead, failed or ending.
+ *
+ * It outlives the core: what one core had, the next one adopts.
  */
 
 #include <stdbool.h>

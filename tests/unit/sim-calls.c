@@ -119,7 +119,7 @@ void model_stop_leases(void) {
 void model_submit(struct model_lease *m) {
         static char padding[BLOB_MEMORY_MAX]; /* too much for memory */
         enum result_code code = lease_code(m->lease), accepts = lease_accepts(m->lease);
-        uint64_t failed = model.n_writes_failed;
+        uint64_t submits_failed = model.n_submits_failed;
         struct model_job *j;
         struct blob command;
         int r;
@@ -159,8 +159,12 @@ void model_submit(struct model_lease *m) {
         SIM_CHECK(r == 0 && j->job->number == j->number && command.size == 0, "submit: %d", r);
         blob_deinit(&command);
         watch_add(&j->job->watches, &j->watch);
-        if (model.n_writes_failed > failed && j->job->code == RESULT_FAILED)
-                j->fate_known = false; /* it could not be written down */
+        if (model.n_submits_failed > submits_failed) {
+                j->fate_known = false;
+                model_job_must_end(j, RESULT_FAILED, 0);
+                SIM_CHECK(job_ended(j->job) && j->job->error, "job %" PRIu64 ".%" PRIu32 " is not written, and goes on",
+                          m->serial, j->number);
+        }
         model_look_at_job(j);
 }
 

@@ -187,7 +187,7 @@ static void check_progress(int64_t next_us) {
                 if (due > sim.now_us && due < first_due)
                         first_due = due;
         }
-        SIM_CHECK(!model.journal || clock_after(model.backend.list_us, ORPHAN_INTERVAL_US) > sim.now_us,
+        SIM_CHECK(clock_after(model.backend.list_us, ORPHAN_INTERVAL_US) > sim.now_us,
                   "nobody looks for orphans");
         SIM_CHECK(waiting == 0 || idle == 0, "%u leases wait beside %u idle environments", waiting, idle);
         SIM_CHECK(c->mode == MODE_DIRECT ? idle <= c->max : idle == 0 || alive <= c->max,

@@ -144,8 +144,8 @@ static void take_job(struct model_lease *m, struct model_job *j) {
         SIM_CHECK(j->seen != JOB_ENDED || (job->code == j->code && job->exit_code == j->exit_code),
                   "job %" PRIu64 ".%" PRIu32 " ended with %s %d, shows %s %d", m->serial, j->number,
                   result_code_name(j->code), j->exit_code, result_code_name(job->code), job->exit_code);
-        SIM_CHECK(!strcmp(job->error ?: "", j->error), "job %" PRIu64 ".%" PRIu32 " says \"%s\", said \"%s\"", m->serial,
-                  j->number, job->error ?: "", j->error);
+        SIM_CHECK(!strcmp(job->error ?: "", j->error), "job %" PRIu64 ".%" PRIu32 " says \"%s\", said \"%s\"",
+                  m->serial, j->number, job->error ?: "", j->error);
         model_read_all(j);
 }
 
@@ -184,7 +184,7 @@ static void take_lease(struct model_lease *m) {
 void model_restart(bool planned) {
         struct model_lease *m;
 
-        if (!model.journal || model.behind || model.stopping)
+        if (model.behind || model.stopping)
                 return;
         check_rows();
         sim_trace("the daemon %s", planned ? "stops, and keeps everything" : "is killed");

@@ -57,8 +57,8 @@ static void print_chunk(struct sim_exec *x) {
         size_t len = prng_scaled(&sim.prng, sim_backend_of(x->sandbox)->rates.output_max);
 
         x->printed[stream] += len;
-        sim_trace("%s job %" PRIu64 ".%" PRIu32 " prints %zu to %d%s", x->sandbox->sandbox.id, x->serial, x->number, len,
-                  stream, listens(x) ? "" : ", unheard");
+        sim_trace("%s job %" PRIu64 ".%" PRIu32 " prints %zu to %d%s", x->sandbox->sandbox.id, x->serial, x->number,
+                  len, stream, listens(x) ? "" : ", unheard");
         if (listens(x))
                 give_output(x, stream);
 }
@@ -213,8 +213,8 @@ static void listen_again(struct sim_exec *x, const struct exec_spec *spec) {
         struct sim_backend *b = sim_backend_of(x->sandbox);
 
         for (int i = 0; i < 2; i++) {
-                SIM_CHECK(spec->offsets[i] <= x->wrote[i], "job %s goes on at %" PRIu64 ", was given %" PRIu64, spec->id,
-                          spec->offsets[i], x->wrote[i]);
+                SIM_CHECK(spec->offsets[i] <= x->wrote[i], "job %s goes on at %" PRIu64 ", was given %" PRIu64,
+                          spec->id, spec->offsets[i], x->wrote[i]);
                 x->wrote[i] = spec->resume ? spec->offsets[i] : 0;
         }
         x->heard = true;
@@ -271,7 +271,9 @@ int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct
                         x = begin_exec(s, spec, instance, serial, number);
         }
         sim_trace("%s job %" PRIu64 ".%" PRIu32 " %s", sandbox->id, serial, number,
-                  !x ? "refused" : x->told ? "starting" : "goes on");
+                  !x        ? "refused"
+                  : x->told ? "starting"
+                            : "goes on");
         if (b->hooks && b->hooks->exec)
                 b->hooks->exec(s, spec, serial, number, x);
         if (!x)

@@ -240,9 +240,10 @@ static void on_created(const struct sim_sandbox *s, const struct result *r) {
         model.trial_us = sim.now_us + BREAKER_PAUSE_US;
 }
 
-void model_on_failed_write(bool create) {
-        sim_trace("the disk is full%s", create ? ": no create" : "");
+void model_on_failed_write(bool create, bool submit) {
+        sim_trace("the disk is full%s", create ? ": no create" : submit ? ": no job" : "");
         model.n_writes_failed++;
+        model.n_submits_failed += submit;
         model.write_failed_us = sim.now_us;
         model.behind = true;
         if (create)
@@ -298,8 +299,8 @@ static void on_destroying(struct sim_sandbox *s) {
         unsigned idle = pool_count(model.pool, ENVIRONMENT_IDLE);
         unsigned alive = pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING);
 
-        if (model.stopping || s->doomed || s->adopting || s->adopt_failed || !s->made_us || s->dead || s->clean_failed || s->clean_refused || s->condemned ||
-            s->cleaned.place || s->retired || s->bad_probes >= 2)
+        if (model.stopping || s->doomed || s->adopting || s->adopt_failed || !s->made_us || s->dead ||
+            s->clean_failed || s->clean_refused || s->condemned || s->cleaned.place || s->retired || s->bad_probes >= 2)
                 return;
         if (is_too_old(s) || is_used_up(s) || (c->mode == MODE_DIRECT ? idle : alive) >= c->max)
                 return;
@@ -572,7 +573,8 @@ void model_on_lease_changed(struct watch *w) {
                 lease_failed(m);
                 return;
         case LEASE_LOST:
-                SIM_CHECK(from == LEASE_LEASED || m->restoring, "lease %s was %s, is lost", m->name, lease_state_name(from));
+                SIM_CHECK(from == LEASE_LEASED || m->restoring, "lease %s was %s, is lost", m->name,
+                          lease_state_name(from));
                 lease_lost(m);
                 return;
         case LEASE_WAITING:
@@ -589,7 +591,7 @@ void model_on_lease_changed(struct watch *w) {
 
 /* the whole */
 
-void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir, bool with_journal) {
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir) {
         struct result why;
         bool damaged;
 
@@ -598,7 +600,7 @@ void model_start(const struct config *config, const struct sim_rates *rates, int
         list_init(&model.gone);
         sim_backend_init(&model.backend, rates, &hooks);
         SIM_CHECK(event_ring_new(&model.events) == 0 &&
-                          (!with_journal || journal_open(&model.journal, ":memory:", "simulated", sim_clock, &damaged, &why) == 0),
+                          journal_open(&model.journal, ":memory:", "simulated", sim_clock, &damaged, &why) == 0,
                   "no start");
         model_open_core();
 }

@@ -83,7 +83,7 @@ struct model {
         /* The journal's disk */
         bool disk_full;
         unsigned write_fails;  /* in a thousand, else */
-        uint64_t n_writes_failed;
+        uint64_t n_writes_failed, n_submits_failed;
         int64_t write_failed_us; /* when the newest did */
         bool behind;           /* rows may be wrong, until all are put again */
 
@@ -97,7 +97,7 @@ struct model {
 
 extern struct model model;
 
-void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir, bool with_journal);
+void model_start(const struct config *config, const struct sim_rates *rates, int spool_dir);
 
 /* Everything has to be gone by now. */
 void model_end(void);
@@ -151,8 +151,8 @@ void model_open_core(void);
 /* What is to be forgotten with a core: that creates failed. */
 void model_forget_failures(void);
 
-/* A write of the journal fails; @create: so a create is not sent. */
-void model_on_failed_write(bool create);
+/* A write of the journal fails: so a create is not sent, or a job that was submitted is not run. */
+void model_on_failed_write(bool create, bool submit);
 void sim_system_reset(void);
 
 /* The journal's rows are the books', all of them, and no others. */

@@ -157,7 +157,8 @@ static void show(struct sim_backend *b, const char *nonce) {
         if (!s)
                 return;
         if (find_stray(b, nonce)) {
-                SIM_CHECK(made_us + ORPHAN_GRACE_US > sim.now_us, "%s is nobody's, was shown, and is not ended", s->sandbox.id);
+                SIM_CHECK(made_us + ORPHAN_GRACE_US > sim.now_us, "%s is nobody's, was shown, and is not ended",
+                          s->sandbox.id);
                 return;
         }
         SIM_CHECK(s->sandbox.state == SANDBOX_ENDING, "%s was nobody's, and is not ended", s->sandbox.id);

@@ -34,13 +34,16 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *out) {
         return 0;
 }
 
+static bool begins(sqlite3_stmt *s, const char *text) {
+        return !strncmp(sqlite3_sql(s), text, strlen(text));
+}
+
 /* The row of an environment of which nobody has heard yet: that write stands before each create. */
 static bool is_create(sqlite3_stmt *s) {
-        static const char put[] = "INSERT OR REPLACE INTO environment";
         bool found = false;
         char *sql;
 
-        if (strncmp(sqlite3_sql(s), put, sizeof(put) - 1))
+        if (!begins(s, "INSERT OR REPLACE INTO environment"))
                 return false;
         sql = sqlite3_expanded_sql(s);
         found = sql && strstr(sql, "','','',NULL,0,0,");
@@ -55,6 +58,6 @@ int __wrap_sqlite3_step(sqlite3_stmt *s) {
 
         if (sqlite3_stmt_readonly(s) || !model.journal || !(model.disk_full || sim_chance(model.write_fails)))
                 return __real_sqlite3_step(s);
-        model_on_failed_write(alone && is_create(s));
+        model_on_failed_write(alone && is_create(s), alone && begins(s, "INSERT OR REPLACE INTO job"));
         return SQLITE_FULL;
 }

@@ -228,7 +228,7 @@ static void sleep_long(void) {
 }
 
 static void fill_disk(void) {
-        model.disk_full = model.journal && !model.disk_full && sim_chance(300);
+        model.disk_full = !model.disk_full && sim_chance(300);
         sim_trace("the disk is %sfull", model.disk_full ? "" : "not ");
 }
 

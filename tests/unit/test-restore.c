@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What a daemon that was killed left, step by step; the simulation has all of it at random. */
+
+#include <string.h>
+
+#include "pool/limits.h"
+#include "rig.h"
+
+#define SECOND USEC_PER_SEC
+
+static struct sim_sandbox *sandbox_of(struct lease *l) {
+        return sim_backend_find(&rig.backend, lease_environment(l));
+}
+
+static void running_job_is_followed(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        rig_prolong(lease_environment(l));
+        rig_run(SECOND);
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        CHECK(l && lease_state(l) == LEASE_WAITING);
+        rig_run(10 * SIM_DELAY_US);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        j = lease_current(l);
+        CHECK(j && j->state == JOB_RUNNING && sandbox_of(l)->exec);
+        CHECK_INT(rig.backend.totals.execs, 1);
+        CHECK_INT(rig.backend.totals.resumed, 1);
+        rig_stop();
+}
+
+/* The provider does not say that the job is there: it is lost, and not for its timeout. */
+static void silent_job_is_lost(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t");
+        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0"), 0);
+        job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        rig_prolong(lease_environment(l));
+        rig_run(SECOND);
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        rig_run(SIM_DELAY_US);
+        timer_cancel(&sandbox_of(l)->exec->tell);
+        j = job_ref(lease_current(l));
+        rig_run(START_TIMEOUT_US - 1);
+        CHECK_INT(j->state, JOB_RUNNING);
+        rig_run(SECOND);
+        CHECK_INT(j->state, JOB_ENDED);
+        CHECK_INT(j->code, RESULT_LOST);
+        CHECK(!j->timed_out && j->error && strstr(j->error, "did not start"));
+        CHECK_INT(lease_state(l), LEASE_LOST);
+        job_unref(j);
+        rig_stop();
+}
+
+static int forget_grant(void *data, const struct journal_lease *row) {
+        struct journal_lease *out = data;
+
+        *out = *row;
+        out->name = "t";
+        out->environment = out->error = NULL;
+        out->state = LEASE_WAITING;
+        out->cwd = out->env = "";
+        return 0;
+}
+
+/* The grant could not be written, the start of the job could: it must not run again somewhere else. */
+static void job_without_environment_is_lost(void) {
+        struct journal_lease row;
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(lease_current(l)->state, JOB_STARTING);
+        rig_prolong(lease_environment(l));
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(journal_each_lease(rig.journal, forget_grant, &row), 0);
+        CHECK_INT(journal_put_lease(rig.journal, &row), 0);
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        CHECK_INT(lease_state(l), LEASE_LOST);
+        CHECK(!lease_current(l) && lease_newest(l)->code == RESULT_LOST);
+        rig_run(10 * SIM_DELAY_US);
+        CHECK_INT(rig.backend.totals.execs, 1);
+        CHECK_INT(rig.backend.totals.cleaned, 1);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        CHECK_INT(lease_command(l, "renew"), 0);
+        rig_run(10 * SIM_DELAY_US);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(rig.backend.totals.execs, 1);
+        rig_stop();
+}
+
+/* A planned stop that keeps everything touches nothing. */
+static void kept_job_goes_on(void) {
+        struct sim_sandbox *s;
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        rig_prolong(lease_environment(l));
+        rig_run(SECOND);
+        s = sandbox_of(l);
+        sim_backend_end_core(&rig.backend, SIM_CORE_LEAVES);
+        leases_stop(rig.table, true);
+        pool_leave(rig.pool);
+        CHECK(s->exec && !s->cleaned.place && s->sandbox.state == SANDBOX_ENDING && !s->sandbox.cleaning);
+        sim_backend_let_go(&rig.backend);
+        CHECK(pool_is_empty(rig.pool));
+        rig_restart();
+        rig_run(10 * SIM_DELAY_US);
+        l = leases_find(rig.table, "t");
+        CHECK(l && lease_current(l) && lease_current(l)->state == JOB_RUNNING);
+        rig_stop();
+}
+
+int main(void) {
+        RUN(running_job_is_followed);
+        RUN(silent_job_is_lost);
+        RUN(job_without_environment_is_lost);
+        RUN(kept_job_goes_on);
+        return check_done();
+}
