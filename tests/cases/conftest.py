@@ -75,6 +75,7 @@ def pytest_sessionstart(session):
 
 def pytest_collection_modifyitems(config, items):
     exact = pytest.mark.skip(reason="exact numbers do not hold with faults injected")
+    own = pytest.mark.skip(reason="makes its own faults, or none: it is the same without --backend modal+fault")
     quick = pytest.mark.skip(reason="measures speed or size, which say nothing here")
     root = pytest.mark.skip(reason="needs root")
     other = pytest.mark.skip(reason="is about another backend")
@@ -86,6 +87,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(other)
         if item.get_closest_marker("exact") and faults:
             item.add_marker(exact)
+        if "calm" in item.fixturenames and faults:
+            item.add_marker(own)
         if item.get_closest_marker("quick") and slow:
             item.add_marker(quick)
         if item.get_closest_marker("root") and os.geteuid() != 0:

@@ -182,11 +182,11 @@ def test_sendfile_of_what_grows(lease, tmp_path):
 
 
 @pytest.mark.limit(120)
-@pytest.mark.quick
-def test_a_gibibyte(mp):
-    """Read back byte for byte by two readers at once, within little memory."""
+def test_a_gibibyte(mp, settings):
+    """Read back byte for byte by two readers at once, within little memory. Over Modal test_modal.py has one."""
+    size = GIB if settings.slow == 1 and settings.provider == "local" and not settings.faults else GIB // 16
     lease = mp.lease()
-    lease.submit(f"seq 200000000 | head -c {GIB}")
+    lease.submit(f"seq 200000000 | head -c {size}")
     sums = [None, None]
 
     def reader(i):
@@ -200,18 +200,18 @@ def test_a_gibibyte(mp):
     for thread in threads:
         thread.start()
     expected = hashlib.blake2b()
-    with subprocess.Popen(f"seq 200000000 | head -c {GIB}", shell=True, stdout=subprocess.PIPE) as local:
+    with subprocess.Popen(f"seq 200000000 | head -c {size}", shell=True, stdout=subprocess.PIPE) as local:
         while chunk := local.stdout.read(1 << 20):
             expected.update(chunk)
     for thread in threads:
         thread.join()
     assert sums == [expected.hexdigest()] * 2
-    assert (lease / "output").stat().st_size == GIB
+    assert (lease / "output").stat().st_size == size
     assert lease.read("exit_code") == "0\n" and lease.read("error") == "ok\n"
     memory = {line.split(":")[0]: int(line.split()[1]) for line in
               processes.read(f"/proc/{mp.pid}/status").splitlines() if line.startswith(("VmHWM", "VmRSS"))}
     print(f"daemon: VmRSS {memory['VmRSS'] >> 10} MiB, at most {memory['VmHWM'] >> 10} MiB")
-    assert memory["VmHWM"] < 64 << 10
+    assert memory["VmHWM"] < 64 << 10 or settings.slow > 1  # a sanitizer keeps what is freed
 
 
 def test_output_max(mount):
