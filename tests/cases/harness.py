@@ -166,7 +166,7 @@ class Mount:
         self.listener.start()
         if self.hears("mounted at", before):
             return True
-        self.process.wait()
+        self.status = self.process.wait()
         self.process = None
         return False
 

@@ -129,7 +129,7 @@ class User:
         try:
             self.call(mount.start)
         except RuntimeError:
-            if mount.process.returncode != -signal.SIGKILL:
+            if mount.status != -signal.SIGKILL:
                 raise
             raise Died from None
         finally:
