@@ -33,7 +33,7 @@ MODAL_FAULTS = [
     {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "no_trailers"},
 ]
 SILENT_FAULTS = [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"}, {"kind": "stall", "rate": 0.05}]
-# Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process until it is one.
+# Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process for a moment.
 forking = threading.Lock()
 BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
                        r"|not ended:|Segmentation")
