@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: MIT
+"""
+Crash points over Modal, one after the other: a daemon that is killed at any of them loses nothing that was said.
+
+A scripted user works on a mount whose daemon ends itself at the N-th place (pool/util/crash.h), for N = 1, 2, … until
+a run comes to its end. Each time the daemon is started again, and what there is must agree with what the user had been
+told: see User. Then everything is released, and nothing may be left, at Modal or on disk.
+
+What happens at the same time passes its places in another order each time, so two runs with the same N may die at
+different ones; the part of a second that decides is Modal's, or the machine's.
+"""
+
+import collections
+import dataclasses
+import errno
+import itertools
+import os
+import re
+import signal
+import subprocess
+import threading
+import traceback
+
+import pytest
+
+import harness
+
+pytestmark = [pytest.mark.modal, pytest.mark.exact]
+
+AT_ONCE = 3  # mounts; each has its own pool's id, by which its sandboxes are known
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
+
+
+@pytest.fixture
+def modal(settings):
+    said = subprocess.run([settings.program, "-V"], capture_output=True, text=True).stdout
+    if "with crash points" not in said:
+        pytest.skip("built without -Dcrash_points=true")
+    return settings.simulator
+
+
+class Died(Exception):
+    """The daemon ended itself, as it was told to."""
+
+
+@dataclasses.dataclass
+class Job:
+    name: str  # which it appends to /tmp/ran, so that it is seen how often it ran
+    command: str
+    stdout: bytes  # None: whatever it is
+    stderr: bytes
+    code: int
+    kill: bool = False  # it ends when it is killed: once it has printed
+    killed: bool = False  # that was said
+    cut: bool = False  # it may have ended before it did anything
+    gone: bool = False  # its sandbox is dead, and /tmp/ran with it
+    arrived: bool = False
+    seen: dict = dataclasses.field(default_factory=dict)  # file: bytes
+    whole: set = dataclasses.field(default_factory=set)  # files that were read to their end
+
+    def note(self, file, data, whole):
+        """What was read must begin with what had been read before, or be it."""
+        old = self.seen.get(file, b"")
+        assert data.startswith(old) or (old.startswith(data) and not whole), (self.name, file, old, data)
+        assert file not in self.whole or len(data) <= len(old), (self.name, file, old, data)
+        self.seen[file] = max(old, data, key=len)
+        if whole:
+            self.whole.add(file)
+
+    def check(self):
+        seen = self.seen
+        assert seen["cmd"] == self.command.encode(), self.name
+        assert seen["exit_code"] == b"%d\n" % self.code, (self.name, seen)
+        assert seen["stderr"] == self.stderr, (self.name, seen)
+        assert self.stdout is None or seen["stdout"] == self.stdout, (self.name, seen)
+        assert sorted(seen["output"]) == sorted(seen["stdout"] + seen["stderr"]), (self.name, seen)
+
+
+@dataclasses.dataclass
+class Lease:
+    name: str
+    made: bool = False  # mkdir has returned
+    releasing: bool = False  # rmdir was called …
+    released: bool = False  # … and has returned
+    murdered: str = ""  # its sandbox, which died by accident
+    jobs: list = dataclasses.field(default_factory=list)
+    settings: dict = dataclasses.field(default_factory=dict)  # name: what it may be
+
+
+class User:
+    """
+    Somebody who works on a mount, one call after the other, and remembers what came of each.
+
+    What was under way when the daemon died may have been done or not. And so may what was only closed: the kernel sends
+    RELEASE, by which a command is submitted and a setting stored, after close has returned. But it does so before the
+    next call of the same process, so what was closed has arrived as soon as any further call went well.
+    """
+
+    def __init__(self, mount, sim):
+        self.mount = mount
+        self.sim = sim
+        self.leases = {}
+        self.closed = None  # to be called when what was closed has arrived
+        self.pool = None
+        self.history = []  # what the daemons before this one said
+
+    def call(self, function, *arguments):
+        try:
+            result = function(*arguments)
+        except OSError as e:
+            if e.errno not in DEAD:
+                raise
+            self.died()
+        if self.closed:
+            self.closed()
+            self.closed = None
+        return result
+
+    def died(self):
+        self.closed = None
+        assert self.mount.process.wait() == -signal.SIGKILL, self.mount.log()
+        raise Died
+
+    def start(self, at=None):
+        """With a daemon that ends itself at the N-th place, or with one that does not."""
+        mount = self.mount
+        mount.environment.pop("MODALPOOL_CRASH_AT", None)
+        if at:
+            mount.environment["MODALPOOL_CRASH_AT"] = str(at)
+        self.history += [*mount.lines, "---"]
+        mount.lines.clear()
+        try:
+            self.call(mount.start)
+        except RuntimeError:
+            if mount.process.returncode != -signal.SIGKILL:
+                raise
+            raise Died from None
+        finally:
+            self.pool = self.pool or next(mount.state.glob("*/pool")).read_text()
+
+    def end(self):
+        """As an administrator ends it: nothing is left."""
+        self.mount.process.send_signal(signal.SIGTERM)
+        if self.mount.process.wait() == -signal.SIGKILL:
+            raise Died
+        self.mount.stop()
+
+    # what users do
+
+    def make(self, name):
+        lease = self.leases[name] = Lease(name)
+        self.call(os.mkdir, self.mount / name)
+        lease.made = True
+        return lease
+
+    def release(self, lease):
+        lease.releasing = True
+        self.call(os.rmdir, self.mount / lease.name)
+        lease.released = True
+
+    def write(self, path, text):
+        data = text.encode()
+
+        def write():
+            with harness.forking, open(path, "wb", buffering=0) as file:
+                rest = data
+                while rest:
+                    rest = rest[file.write(rest):]
+
+        self.call(write)
+
+    def set(self, lease, name, text):
+        old = self.call((self.mount / lease.name / name).read_text).removesuffix("\n")
+        lease.settings[name] = {old, text}
+        self.write(self.mount / lease.name / name, text)
+        self.closed = lambda: lease.settings.update({name: {text}})
+
+    def submit(self, lease, script, stdout=b"", stderr=b"", code=0, **more):
+        name = f"{lease.name}.{len(lease.jobs) + 1}"
+        job = Job(name, f"echo {name} >> /tmp/ran; {script}", stdout, stderr, code, **more)
+        lease.jobs.append(job)
+        self.write(self.mount / lease.name / "cmd", job.command)
+        self.closed = lambda: setattr(job, "arrived", True)
+        return job
+
+    def path(self, lease, job):
+        return self.mount / lease.name / "jobs" / str(lease.jobs.index(job) + 1)
+
+    def read(self, lease, job, name, enough=None):
+        """To its end, or until there is enough."""
+        path = self.path(lease, job) / name
+
+        def read():
+            data = b""
+            with open(path, "rb", buffering=0) as file:
+                while piece := file.read(1 << 16):
+                    data += piece
+                    job.note(name, data, False)
+                    if data == enough:
+                        return
+            job.note(name, data, True)
+
+        self.call(read)
+
+    def result(self, lease, job):
+        for name in ("output", "exit_code", "stdout", "stderr", "cmd"):
+            self.read(lease, job, name)
+        job.check()
+
+    def kill(self, lease, job):
+        self.read(lease, job, "stdout", job.stdout)
+        self.write(self.mount / lease.name / "ctl", "kill")
+        job.killed = True
+
+    def status(self, lease):
+        text = self.call((self.mount / lease.name / "status").read_text)
+        return dict(line.split(" ", 1) for line in text.splitlines())
+
+    def until(self, true):
+        self.call(self.mount.until, true)
+
+    # and what they then find
+
+    def names(self):
+        return {name for name in self.call(os.listdir, self.mount.path) if not name.startswith(".")}
+
+    def look(self):
+        """The leases that there are, compared with those that there should be."""
+        names = self.names()
+        assert names <= set(self.leases), names
+        for lease in list(self.leases.values()):
+            there = lease.name in names
+            assert there or not lease.made or lease.releasing, f"{lease.name} is lost"
+            assert not there or not lease.released, f"{lease.name} is there again"
+            lease.made = there
+            if there:
+                lease.releasing = False
+                self.look_into(lease)
+            else:
+                del self.leases[lease.name]
+
+    def look_into(self, lease):
+        numbers = sorted(int(n) for n in self.call(os.listdir, self.mount / lease.name / "jobs") if n != "latest")
+        assert numbers == list(range(1, len(numbers) + 1)), numbers
+        for job in lease.jobs[len(numbers):]:
+            assert not job.arrived, f"{job.name} is lost"
+        assert len(numbers) <= len(lease.jobs), f"a job of {lease.name} that nobody submitted"
+        del lease.jobs[len(numbers):]
+        for job in lease.jobs:
+            job.arrived = True
+        for name, wanted in lease.settings.items():
+            text = self.call((self.mount / lease.name / name).read_text).removesuffix("\n")
+            assert text in wanted, (lease.name, name, text)
+
+    def go_on(self):
+        """Every job comes to its end, with the right bytes and the right code, and ran once."""
+        for lease in self.leases.values():
+            if lease.murdered:
+                self.renew(lease)
+            for job in lease.jobs:
+                if job.kill and not job.killed and "exit_code" not in job.whole:
+                    self.kill_again(lease, job)
+                self.result(lease, job)
+            count = self.submit(lease, "cat /tmp/ran", None)
+            self.result(lease, count)
+            ran = collections.Counter(count.seen["stdout"].decode().split())
+            assert set(ran.values()) == {1}, ran
+            for job in lease.jobs:
+                assert job.gone or job.cut or ran[job.name] == 1, (job.name, ran)
+
+    def kill_again(self, lease, job):
+        """It was not said that it was done."""
+        self.read(lease, job, "stdout", job.stdout)
+        try:
+            self.write(self.mount / lease.name / "ctl", "kill")
+        except OSError as e:
+            if e.errno != errno.EINVAL:  # it is dead already
+                raise
+        job.killed = True
+
+    def renew(self, lease):
+        """Its sandbox is dead. When that is known, and nobody has yet, ask for another one."""
+
+        def known():
+            status = self.status(lease)
+            return status["state"] == "lost" or status["environment"] not in ("-", lease.murdered)
+
+        self.until(known)
+        if self.status(lease)["state"] == "lost":
+            self.write(self.mount / lease.name / "ctl", "renew")
+
+    def until_taken_back(self):
+        """Every sandbox has answered, and who waited has one."""
+        def settled():
+            stats = self.mount.stats()
+            return not stats["leases_by_state"]["waiting"] and not stats["environments"]["creating"]
+
+        self.until(settled)
+
+    def leave(self):
+        for lease in self.leases.values():
+            if not lease.released:
+                self.release(lease)
+        self.end()
+        left = [one["id"] for one in self.sim.sandboxes(**{"modalpool-pool": self.pool}) if not one["result"]]
+        assert left == [], "not ended at Modal"
+
+
+# The scripts: what a user does, from an empty mount to an empty mount.
+
+def work(user):
+    """Most of what there is: two sandboxes, made for those who wait, then lent again."""
+    a = user.make("a")
+    user.set(a, "env", "WHO=you")
+    first = user.submit(a, "printf out; printf err >&2; printf more; exit 7", b"outmore", b"err", 7)
+    user.write(user.mount / "a/stdin", "some input\n")
+    script = f"cat; echo $WHO; printf %s {'x' * 100_000} | tail -c 5; exit 3"
+    second = user.submit(a, script, b"some input\nyou\nxxxxx", b"", 3)
+    b = user.make("b")
+    queued = user.submit(b, "echo queued", b"queued\n")
+    user.set(b, "timeout", "0.3")
+    late = user.submit(b, "sleep 1000", code=124, cut=True)
+    user.set(b, "timeout", "100")
+    user.result(a, first)
+    user.result(a, second)
+    ends = user.submit(a, "echo begun; exec sleep 1000", b"begun\n", b"", 137, kill=True)
+    user.kill(a, ends)
+    user.result(a, ends)
+    user.result(b, queued)
+    user.result(b, late)
+    user.release(b)
+    c = user.make("c")
+    runs = user.submit(c, "echo begun; sleep 1000", b"begun\n", b"", 137, kill=True)
+    user.read(c, runs, "stdout", runs.stdout)
+    user.release(c)
+    user.make("d")
+    user.leave()
+
+
+def renewal(user):
+    """A sandbox dies, and the lease asks for another one."""
+    a = user.make("a")
+    user.result(a, user.submit(a, "echo one", b"one\n"))
+    sandbox = user.call((user.mount / "a/environment").read_text).strip()
+    a.jobs[0].gone = True
+    a.murdered = sandbox
+    user.mount.murder([sandbox])
+    user.renew(a)
+    user.result(a, user.submit(a, "echo two", b"two\n"))
+    user.leave()
+
+
+class Points:
+    """
+    Runs of a script for some N, some at once, until as many did not die. Remembers where the others did.
+
+    @again: the N at which the next starts die in turn, while they take back what there is, until one does not.
+    """
+
+    def __init__(self, mount, sim, script):
+        self.mount, self.sim, self.script = mount, sim, script
+        self.lasted = 0  # runs in which the daemon did not die: no two pass the same number of places
+        self.problem = None
+        self.died_at = collections.Counter()
+        self.lives = 0
+        self.lock = threading.Lock()
+
+    def live(self, user, what, at=None):
+        """A life of the daemon: whether it lasted."""
+        with self.lock:
+            self.lives += 1
+        try:
+            user.start(at)
+            what(user)
+            return True
+        except Died:
+            user.mount.listener.join()
+            where = re.search(r"crash point \d+: (.*)", user.mount.log())[1]
+            with self.lock:
+                self.died_at[where] += 1
+            return False
+
+    def run(self, number, again):
+        with self.lock:
+            user = User(self.mount(start=False, max=2), self.sim)
+        try:
+            lasted = self.live(user, self.script, number)
+            if not lasted:
+                for at in again:
+                    if self.live(user, take_back, at):
+                        user.mount.crash()
+                        break
+                assert self.live(user, finish)
+        except BaseException as e:
+            raise AssertionError(f"crash point {number} of {self.script.__name__}:\n{traceback.format_exc()}\n"
+                                 + "\n".join(user.history + user.mount.lines)) from e
+        return lasted
+
+    def work(self, numbers, again):
+        try:
+            while self.lasted < AT_ONCE and not self.problem:
+                with self.lock:
+                    number = next(numbers)
+                self.lasted += self.run(number, again)
+        except BaseException as e:
+            self.problem = self.problem or e
+
+    def enumerate(self, numbers, again=()):
+        threads = [threading.Thread(target=self.work, args=(numbers, again)) for _ in range(AT_ONCE)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.problem:
+            raise self.problem
+        for exec_id, facts in self.sim.stats()["execs"].items():
+            assert facts["starts"] == 1, (exec_id, facts)
+
+
+def take_back(user):
+    user.look()
+    user.until_taken_back()
+
+
+def finish(user):
+    user.look()
+    user.go_on()
+    user.leave()
+
+
+def report(points, name, methods):
+    """How many places there were, and that all kinds were among them."""
+    kinds = collections.Counter()
+    for where, n in points.died_at.items():
+        kinds[where.split()[0]] += n
+    print(f"\n{name}: {sum(kinds.values())} crash points in {points.lives} lives: {dict(kinds.most_common())}")
+    assert set(methods) <= set(kinds), kinds
+
+
+# What comes before the accident in `renewal` comes in `work` too.
+@pytest.mark.limit(400)
+@pytest.mark.parametrize("script, first", [(work, 1), (renewal, 60)])
+def test_every_crash_point(mount, modal, script, first):
+    points = Points(mount, modal, script)
+    points.enumerate(itertools.count(first))
+    report(points, script.__name__, ["journal", "SandboxCreate", "TaskExecStart", "TaskExecStdioRead", "TaskExecWait",
+                                     "SandboxTerminate"])
+
+
+@pytest.mark.limit(400)
+def test_every_crash_point_of_the_recovery(mount, modal):
+    """The first daemon dies in its work, the second at its first place, the third at its second, and so on."""
+    points = Points(mount, modal, work)
+    points.enumerate(itertools.count(40, 37), again=range(1, 1000))
+    report(points, "recovery", ["EnvironmentGetOrCreate", "SandboxList", "TaskExecStart", "TaskExecStdioRead",
+                                "TaskExecWait", "journal"])
