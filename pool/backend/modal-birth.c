@@ -286,6 +286,7 @@ int modal_adopt(struct backend *b, const char *nonce, const char *ticket, struct
         if (!s)
                 return -ENOMEM;
         if (!*ticket) {
+                s->step = MODAL_STEP_FAILED; /* no create is under way whose answer could be waited for */
                 s->unsure = true;
                 result_set(&why, RESULT_FAILED, "an earlier run never heard whether a sandbox was made");
                 modal_sandbox_fail_soon(s, &why);

@@ -36,7 +36,7 @@ MODAL_FAULTS = [
 SILENT_FAULTS = [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"},
                  *({"kind": "stall", "count": 1, "method": method} for method in ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait"))]
 TRANSIENT = ["injected by the simulator", "the connection to Modal broke"]  # in the last words of a start that gave up
-# Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process until it is one.
+# Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process for a moment.
 forking = threading.Lock()
 BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
                        r"|not ended:|Segmentation")

@@ -183,8 +183,8 @@ def work(mp, n, seed):
 def gauges(mp):
     """{name: value} of all that may go down again, but for times."""
     families = prometheus.parse((mp / ".pool/metrics").read_text())
-    found = {key: value for name, (kind, samples) in families.items() if kind == "gauge" and not name.endswith("_seconds")
-             for key, value in samples.items()}
+    found = {key: value for name, (kind, samples) in families.items()
+             if kind == "gauge" and not name.endswith("_seconds") for key, value in samples.items()}
     found |= {key: value for key, value in mp.stats().items() if key in STATS or key.endswith("_list")}
     return found
 
