@@ -434,7 +434,8 @@ static void raise_limits(void) {
 }
 
 int main(int argc, char **argv) {
-        struct daemon d = { .parent = -1, .state = { .lock = -1, .spool = -1 } };
+        /* Not on the stack: what did not end in time stays its own until the process ends. */
+        static struct daemon d = { .parent = -1, .state = { .lock = -1, .spool = -1 } };
         struct result why = {};
         int r;
 

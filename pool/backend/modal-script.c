@@ -12,7 +12,8 @@
  * $1 exec id, $2 workdir, $3 cwd, $4 shell, $5 1: make the workdir anew, $6 i: there is input,
  * $7 bytes of the command on standard input, $8 prelude, $9 command.
  *
- * Who does not make the workdir anew still makes it where it is missing: the job that had to may have been killed first.
+ * Who does not make the workdir anew still makes it where it is missing: the job that had to may have been killed
+ * before it did.
  *
  * dd with fullblock reads exactly that much of a pipe, which head of busybox does not: the
  * rest is the command's own. The script lies in a file until the clean-up, for dash reads it bit by bit.
