@@ -114,6 +114,11 @@ struct job {
         void begin() {
                 modal_wire::ExecStartRequest q;
 
+                // These live in their contexts' memory.
+                start.reset();
+                wait.reset();
+                for (output &o : outputs)
+                        o.reader.reset();
                 id = uuid();
                 got = 0;
                 q.set_task_id(where->task);
@@ -125,6 +130,11 @@ struct job {
                 start_context = context();
                 start = router->AsyncTaskExecStart(start_context.get(), q, &queue);
                 start->Finish(&started, &status, &tags[STARTED]);
+        }
+
+        ~job() {
+                for (output &o : outputs)
+                        o.reader.reset();
         }
 
         void follow() {
@@ -236,6 +246,7 @@ std::shared_ptr<grpc::Channel> open_channel(const std::string &url) {
         grpc::ChannelArguments args;
 
         args.SetMaxReceiveMessageSize(-1);
+        args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0); // no pings beside the calls
         return grpc::CreateCustomChannel(target_of(url), credentials, args);
 }
 
