@@ -14,7 +14,7 @@ import time
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "cases"))
 
-from parts import PARTS, say  # noqa: E402
+from parts import PARTS, QUICK, say  # noqa: E402
 from peers import Workshop  # noqa: E402
 from plots import draw  # noqa: E402
 from targets import check  # noqa: E402
@@ -32,7 +32,7 @@ def stop(signo, frame):
 
 def main(build, out, *words):
     quick = "quick" in words
-    wanted = [word for word in words if word != "quick"] or list(PARTS)
+    wanted = [word for word in words if word != "quick"] or list(QUICK if quick else PARTS)
     for word in wanted:
         if word not in PARTS:
             sys.exit(f"bench: {word}: no such part; there are {' '.join(PARTS)}")
