@@ -127,21 +127,21 @@ def by_cat(mount, size):
 
 def throughput(shop, quick):
     """Output that comes as fast as it can."""
-    size = GIB // 8 if quick else GIB
+    size = GIB // 16 if quick else GIB
     names = ("modalpool", "modalpool, cat", "floor", "go", "js", "python")
     mount = shop.peer("modalpool", output_max="2G", max=2)
     peers = {name: mount if name.startswith("modalpool") else shop.peer(name) for name in names}
 
     def work(peer, name):
         # What is slow is given less to do.
-        n = size if name in names[:3] else min(size, GIB // 8)
+        n = size if name in names[:3] else min(size, GIB // 16)
         if peer is mount:
             mount.ask("drop")
             mount.ask("leases", 1)
         took = by_cat(mount, n) if name == "modalpool, cat" else \
             peer.ask("stream", 1, 1, n, f"head -c {n} /dev/zero")["wall_ns"]
         return n / MIB / (took / 1e9)
-    results = rounds(2 if quick else 6, peers, work)
+    results = rounds(2 if quick else 5, peers, work)
     shop.drop(mount, *(peers[name] for name in names[2:]))
     return {"bytes": size, **{name: {"mib_per_s": spread(rates), "modalpool_rate": ratio(results["modalpool"], rates),
                                      "to_floor": ratio(rates, results["floor"])} for name, rates in results.items()}}
@@ -151,12 +151,12 @@ def scale(shop, quick):
     """Jobs in many leases at once."""
     found = {}
     for at in (1, 10, 100) if quick else (1, 10, 100, 1000):
-        each = max(2, 200 // at)
+        each = max(1, 200 // at)
         names = ("modalpool", "floor", "go", "js", "python, asyncio")
         peers = {name: shop.peer(name, max=max(at, 8)) if name == "modalpool" else shop.peer(name) for name in names}
         for peer in peers.values():
             peer.ask("jobs", 1, at, 0, "true")  # makes the sandboxes, and opens connections
-        results = rounds(2 if quick else 3, peers, lambda peer, name: peer.ask("jobs", each, at, 0, "true"))
+        results = rounds(2 if quick or at == 1000 else 4, peers, lambda peer, name: peer.ask("jobs", each, at, 0, "true"))
         rate = {name: [each * at / (a["wall_ns"] / 1e9) for a in answers] for name, answers in results.items()}
         found[str(at)] = {name: {
             "jobs_per_s": spread(rate[name]), "cpu_us": spread([a["cpu_ns"] / each / at / 1e3 for a in answers]),
