@@ -117,6 +117,14 @@ struct work {
         bool timed;
 };
 
+static void complain(int lease, const char *code) {
+        char why[512] = "";
+
+        drain(lease, "error", why, sizeof(why) - 1);
+        fprintf(stderr, "bench-mount: lease-%d: exit code \"%s\": %s\n", lease, code, why);
+        exit(1);
+}
+
 static void run_job(const struct work *w, char *buffer, size_t size) {
         size_t len = strlen(w->command);
         char code[16] = "";
@@ -126,8 +134,8 @@ static void run_job(const struct work *w, char *buffer, size_t size) {
                 die("cmd");
         if (drain(w->lease, "output", buffer, size) != w->size)
                 die("the output has the wrong size");
-        if (drain(w->lease, "exit_code", code, sizeof(code)) != 2 || code[0] != '0')
-                die("the exit code is wrong");
+        if (drain(w->lease, "exit_code", code, sizeof(code) - 1) != 2 || code[0] != '0')
+                complain(w->lease, code);
 }
 
 static void *run_jobs(void *data) {
