@@ -19,6 +19,12 @@
 #define LASTING_S 60.0
 #define FLEETING_S 0.0
 
+/*
+ * The kernel sends RELEASE in the background, by default twelve at a time: the rest wait in it, and an OPEN
+ * that comes later overtakes them. Then `echo … > cmd; cat output` would not find its job.
+ */
+#define RELEASES_AT_ONCE UINT16_MAX
+
 static struct fs *fs_of(fuse_req_t req) {
         return fuse_req_userdata(req);
 }
@@ -31,6 +37,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn) {
         struct fs *fs = userdata;
 
         fs->greeted = true;
+        conn->max_background = RELEASES_AT_ONCE;
+        conn->congestion_threshold = RELEASES_AT_ONCE;
         /* Our answers are made in memory: to splice them would cost a pipe each. */
         conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
         /* What is in a directory is said once, by READDIR; LOOKUP tells the rest. */

@@ -55,7 +55,8 @@ static void read_to_end(int fd, char *data, size_t size, size_t *len) {
 /* the floor */
 
 static void spawn_once(void) {
-        char *argv[] = { "bash", "-c", COMMAND, NULL }, data[64];
+        const char *argv[] = { "bash", "-c", COMMAND, NULL };
+        char data[64];
         posix_spawn_file_actions_t actions;
         int fds[2], status;
         size_t len;
@@ -65,7 +66,7 @@ static void spawn_once(void) {
                 die("pipe");
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-        if (posix_spawn(&pid, "/bin/bash", &actions, NULL, argv, environ) != 0)
+        if (posix_spawn(&pid, "/bin/bash", &actions, NULL, (char *const *)argv, environ) != 0)
                 die("posix_spawn");
         posix_spawn_file_actions_destroy(&actions);
         close(fds[1]);

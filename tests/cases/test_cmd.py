@@ -36,6 +36,14 @@ def test_one_open_one_command(mp, script):
     assert jobs(lease) == [1]
 
 
+def test_closed_is_submitted(mount, compiled):
+    """The kernel sends the end of a file behind our back, a few at a time: what its user opens next must not overtake it."""
+    mp = mount(max=1)
+    for i in range(200):
+        mp.lease(f"t{i}")
+    assert mp.sh([compiled("crowd"), "200"]).stdout == "0\n"
+
+
 @pytest.mark.small
 def test_children_that_hold_the_file(mp):
     """The command is whole when the last of them closes it, and not before."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""What modalpool wants to reach, each a ratio of one run. A target is met or missed, never bent."""
+
+from spread import text
+
+SDKS = ("go", "js", "python", "python, asyncio")
+
+
+def at_most(limit, value):
+    return value <= limit
+
+
+def at_least(limit, value):
+    return value >= limit
+
+
+def of_acquire(found):
+    yield "a warm acquire calls nobody", at_most, 0, found["calls"]
+    yield "mkdir beside an empty FUSE mkdir", at_most, 3, found["mkdir_to_empty"]
+
+
+def of_jobs(found):
+    for what in ("true", "1 KiB"):
+        here = found[what]
+        yield f"a job ({what}) beside the floor", at_most, 1.3, here["floor"]["modalpool_time"]
+        yield f"a job ({what}) beside the Python SDK", at_most, 1 / 3, here["python"]["modalpool_time"]
+        best = max((here[sdk]["modalpool_cpu"] for sdk in SDKS), key=lambda s: s["median"])
+        yield f"a job's ({what}) processor time beside the thriftiest SDK", at_most, 1, best
+
+
+def of_delay(found):
+    trips = found["50 ms"]["modalpool"]["round_trips"]
+    yield "round trips of a job at 50 ms", at_most, 2.1, trips
+    yield "round trips of a job at 50 ms, opened together", at_most, 1.1, trips
+
+
+def of_throughput(found):
+    yield "output to a C reader beside the floor", at_least, 0.8, found["modalpool"]["to_floor"]
+    yield "output to cat beside the floor", at_least, 0.8, found["modalpool, cat"]["to_floor"]
+
+
+def of_idle(found):
+    if "10000" not in found:
+        return
+    here = found["10000"]
+    for name, costs in here["operations"].items():
+        yield f"{name} with 10,000 leases beside 10", at_most, 1.2, costs["time_growth"]
+        yield f"{name}'s processor time with 10,000 leases beside 10", at_most, 1.2, costs["cpu_growth"]
+    yield "MiB of 10,000 idle leases", at_most, 100, here["resident_mib"]
+
+
+def of_local(found):
+    job = found["ratio (aim: 1.5 or less)"]
+    yield "a local job beside posix_spawn", at_most, 1.5, job["median"]
+
+
+TARGETS = {"acquire": of_acquire, "jobs": of_jobs, "delay": of_delay, "throughput": of_throughput, "idle": of_idle,
+           "local": of_local}
+
+
+def check(found):
+    """Print each target that was measured, and give them as a list."""
+    results = []
+    for part, targets in TARGETS.items():
+        if part not in found:
+            continue
+        for name, holds, limit, value in targets(found[part]):
+            median = value["median"] if isinstance(value, dict) else value
+            shown = text(value) if isinstance(value, dict) else f"{value:g}" if value == int(value) else f"{value:.2f}"
+            reached = holds(limit, median)
+            bound = f"{'at most' if holds is at_most else 'at least'} {limit:.3g}"
+            results.append({"name": name, "bound": bound, "value": value, "reached": reached})
+            print(f"{'reached    ' if reached else 'NOT reached'}  {name}: {shown}, {bound}", flush=True)
+    return results
