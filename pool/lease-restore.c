@@ -171,8 +171,10 @@ int leases_restore(struct leases *t) {
 
         r = journal_each_lease(t->journal, read_lease, &all);
         for (; r == 0 && taken < all.n; taken++) {
-                struct lease *l = all.leases[taken];
+                struct lease *l = all.leases[taken], *older = leases_find(t, l->name);
 
+                if (older)
+                        lease_release(older); /* it was released, and that could not be written down */
                 lease_add(l);
                 t->last_serial = l->serial;
                 r = journal_each_job(t->journal, l->serial, read_job, l);

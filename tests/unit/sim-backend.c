@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "pool/limits.h"
+#include "pool/util/cleanup.h"
 
 struct sim_backend *sim_backend_of(const struct sim_sandbox *s) {
         return container_of(s->sandbox.backend, struct sim_backend, backend);
@@ -148,6 +149,7 @@ void sim_sandbox_free(struct sim_sandbox *s) {
                 timer_cancel(timers[i]);
         if (s->exec)
                 sim_exec_discard(s->exec);
+        free(s->past);
         list_remove(&s->link);
         free(s);
 }
@@ -234,7 +236,7 @@ static void on_cleaned(struct timer *t) {
         } else {
                 s->clean_failed = s->sandbox.cleaning;
         }
-        if (s->sandbox.state == SANDBOX_LIVE) {
+        if (s->sandbox.state == SANDBOX_LIVE && s->sandbox.cleaning) {
                 b->totals.cleaned += result_ok(&r);
                 b->totals.clean_failures += !result_ok(&r);
         }
@@ -260,6 +262,7 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
                 delay = 2 * CLEAN_TIMEOUT_US;
         if (s->exec)
                 sim_exec_discard(s->exec);
+        free(TAKE_PTR(s->past));
         s->clean_since_us = sim.now_us;
         timer_arm(&s->cleaned, delay, on_cleaned);
         sim_trace("%s cleaning %s", sandbox->id, workdir);

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <uthash.h>
+
 #include "pool/backend/backend.h"
 #include "sim.h"
 #include "pool/util/list.h"
@@ -57,6 +59,7 @@ struct sim_sandbox {
         bool workdir_made;
         int64_t clean_since_us;
         struct sim_exec *exec;
+        struct sim_exec *past; /* the one before: how it ended can be asked for again */
         struct sim_probe *probe;
         unsigned n_lent; /* for hooks */
         int64_t sent_us, made_us;
@@ -73,6 +76,7 @@ struct sim_exec {
         struct exec exec; /* first */
         struct sim_sandbox *sandbox;
         struct timer timer;
+        char id[UUID_SIZE];
         uint64_t instance, serial;     /* of the lease */
         uint32_t number;               /* of the job */
         bool began, over;              /* the command runs; it has ended, and nobody heard of it yet */
@@ -108,7 +112,6 @@ struct sim_hooks {
         void (*giving_up_clean)(struct sim_sandbox *s);
         void (*exec)(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,
                      struct sim_exec *x); /* @x is NULL when it is refused */
-        void (*beginning)(struct sim_exec *x);
         void (*killing)(struct sim_exec *x);
         void (*ending)(struct sim_exec *x, const struct result *r, int code);
         void (*cancelling)(struct sim_exec *x);
@@ -116,6 +119,12 @@ struct sim_hooks {
         void (*probing)(struct sim_sandbox *s); /* its probe is NULL when it is refused */
         void (*probed)(struct sim_sandbox *s, bool good);
         void (*dropping_probe)(struct sim_sandbox *s);
+};
+
+/* A job that began: none may begin again, anywhere. */
+struct sim_begun {
+        char id[UUID_SIZE];
+        UT_hash_handle hh;
 };
 
 /* Counts since the start. */
@@ -138,6 +147,9 @@ struct sim_backend {
         struct list sandboxes; /* all that the core has, oldest first */
         struct list strays;    /* that no core has: an earlier one had, or ended them and did not succeed */
         enum sim_core core;
+        struct sim_begun *begun; /* a hash of them */
+        bool lenient;            /* what nobody left may be asked after, and is not there; */
+        bool was_lenient;        /* likewise jobs, from then on */
         struct timer listed;
         int64_t list_us; /* when the core asked last what there is */
         unsigned last_number;

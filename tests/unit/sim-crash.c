@@ -132,6 +132,18 @@ static void end_core(bool planned) {
 
 /* the beginning */
 
+static void start_core(bool lenient) {
+        sim_trace("the daemon starts");
+        model.draining = false;
+        model.prewarm = 0;
+        model.n_probing = 0;
+        model_forget_failures();
+        model.backend.lenient = lenient;
+        model.backend.was_lenient = model.backend.was_lenient || lenient;
+        model_open_core();
+        model.backend.lenient = false;
+}
+
 static void take_job(struct model_lease *m, struct model_job *j) {
         struct job *job = lease_job(m->lease, j->number);
 
@@ -181,11 +193,138 @@ static void take_lease(struct model_lease *m) {
                 take_job(m, j);
 }
 
+/* The journal was behind: see what there is now */
+
+static void copy(char *to, size_t size, const char *from) {
+        snprintf(to, size, "%s", from ?: "");
+}
+
+static struct sim_exec *find_run(const struct sim_sandbox *s, const struct model_lease *m, const struct model_job *j) {
+        struct sim_exec *x = s->exec ?: s->past;
+
+        return x && x->serial == m->serial && x->number == j->number && x->instance == m->lease->instance ? x : NULL;
+}
+
+static void see_job(struct model_lease *m, struct job *job) {
+        struct sim_sandbox *s;
+        struct sim_exec *x;
+        struct model_job *j = calloc(1, sizeof(*j));
+
+        if (!j)
+                abort();
+        j->lease = m;
+        j->job = job_ref(job);
+        j->number = job->number;
+        j->seen = job->state;
+        j->timeout_us = job->timeout_us;
+        snprintf(j->command, sizeof(j->command), "job %" PRIu64 ".%" PRIu32, m->serial, j->number);
+        j->padding = job->command.size - strlen(j->command);
+        copy(j->cwd, sizeof(j->cwd), job->cwd);
+        copy(j->env, sizeof(j->env), job->env ? strchr(job->env, '\n') + 1 : NULL);
+        blob_read(&job->input, 0, j->input, sizeof(j->input) - 1);
+        j->left = j->seen == JOB_STARTING || j->seen == JOB_RUNNING;
+        j->kill_wanted = job->wanted_dead && !job->timed_out;
+        j->killed_us = job->timed_out;
+        j->overflowed =
+                job->output_refused && spool_size(job->spool, VIEW_OUTPUT) > 0; /* of a released lease: no file */
+        for (int i = 0; i < 2; i++)
+                j->wrote[i] = spool_size(job->spool, i);
+        list_for_each (s, &model.backend.sandboxes, link)
+                if (j->left && s->number == m->sandbox && (x = find_run(s, m, j))) {
+                        x->started_us = job->started_us;
+                        x->job = j;
+                        j->exec = x == s->exec ? x : NULL;
+                }
+        watch_init(&j->watch, model_on_job_changed);
+        watch_add(&job->watches, &j->watch);
+        list_add_tail(&m->jobs, &j->link);
+        if (j->seen == JOB_ENDED)
+                model_read_on(j);
+}
+
+static void see_lease(struct lease *l) {
+        const char *environment = lease_environment(l);
+        struct model_lease *m = calloc(1, sizeof(*m));
+
+        if (!m)
+                abort();
+        m->lease = lease_ref(l);
+        copy(m->name, sizeof(m->name), lease_name(l));
+        m->serial = lease_serial(l);
+        m->seen = lease_state(l);
+        m->sandbox = environment ? sim_backend_find(&model.backend, environment)->number : 0;
+        m->restoring = environment != NULL;
+        m->rough = true;
+        m->claim_order = ++model.next_claim;
+        m->since_us = sim.now_us;
+        m->last_number = l->last_number;
+        copy(m->cwd, sizeof(m->cwd), l->cwd);
+        copy(m->env, sizeof(m->env), l->env);
+        m->timeout_us = l->timeout_us;
+        list_init(&m->jobs);
+        list_add_tail(&model.leases, &m->link);
+        watch_init(&m->watch, model_on_lease_changed);
+        watch_add(lease_watches(l), &m->watch);
+        model.n_leases++;
+        for (struct job *j = lease_job_after(l, 0); j; j = lease_job_after(l, j->number))
+                see_job(m, j);
+}
+
+static void see_environments(void) {
+        struct sim_sandbox *s;
+        struct environment *e;
+
+        list_for_each (s, &model.backend.sandboxes, link) {
+                HASH_FIND_STR(model.pool->by_nonce, s->nonce, e);
+                SIM_CHECK(e, "%s is in no books", s->sandbox.id);
+                s->doomed = e->state == ENVIRONMENT_ENDING;
+                s->n_lent = e->uses;
+                s->lent = e->uses > 0;
+        }
+}
+
+/* Readers, too. */
+static void forget_everything(void) {
+        struct model_lease *m, *tmp;
+
+        list_for_each_safe (m, tmp, &model.leases, link) {
+                list_remove(&m->link);
+                list_add_tail(&model.gone, &m->link);
+        }
+        forget_gone(false);
+        model.n_leases = 0;
+}
+
+static void kill_while_behind(void) {
+        struct model_lease *m;
+        struct model_job *j;
+
+        sim_trace("the daemon is killed, and not all is written down");
+        list_for_each (m, &model.leases, link) {
+                watch_remove(&m->watch);
+                list_for_each (j, &m->jobs, link)
+                        watch_remove(&j->watch);
+        }
+        list_for_each (m, &model.gone, link)
+                watch_remove(&m->watch);
+        forget_everything();
+        end_core(false);
+        start_core(true);
+        see_environments();
+        for (struct lease *l = leases_after(model.table, 0); l; l = leases_after(model.table, lease_serial(l)))
+                see_lease(l);
+        model.n_rough++;
+}
+
 void model_restart(bool planned) {
         struct model_lease *m;
 
-        if (model.behind || model.stopping)
+        if (model.stopping || (model.behind && planned))
                 return;
+        if (model.behind) {
+                kill_while_behind();
+                return;
+        }
         check_rows();
         sim_trace("the daemon %s", planned ? "stops, and keeps everything" : "is killed");
         forget_gone(planned);
@@ -196,13 +335,7 @@ void model_restart(bool planned) {
                 drop_references(m);
         model.n_crashes += !planned;
         model.n_stops += planned;
-        model.draining = false;
-        model.prewarm = 0;
-        model.n_probing = 0;
-        model_forget_failures();
-
-        sim_trace("the daemon starts");
-        model_open_core();
+        start_core(false);
         list_for_each (m, &model.leases, link)
                 take_lease(m);
         if (!model.behind)

@@ -31,11 +31,13 @@ static void end_exec(struct sim_exec *x) {
                   listens(x) ? "" : ", unheard", result_code_name(x->result.code), x->code);
         if (!listens(x))
                 return;
+        x->heard = false;
         x->sandbox->exec = NULL;
         if (b->hooks && b->hooks->ending)
                 b->hooks->ending(x, &x->result, x->code);
+        free(x->sandbox->past);
+        x->sandbox->past = x;
         exec_ended(&x->exec, &x->result, x->code);
-        free(x);
 }
 
 /* Give what was printed since. */
@@ -69,6 +71,18 @@ static void tell_start(struct sim_exec *x) {
         exec_started(&x->exec);
 }
 
+static void note_begun(struct sim_backend *b, const struct sim_exec *x) {
+        struct sim_begun *begun;
+
+        HASH_FIND_STR(b->begun, x->id, begun);
+        SIM_CHECK(!begun, "job %s begins twice", x->id);
+        begun = calloc(1, sizeof(*begun));
+        if (!begun)
+                abort();
+        memcpy(begun->id, x->id, sizeof(begun->id));
+        HASH_ADD_STR(b->begun, id, begun);
+}
+
 static void on_step(struct timer *t) {
         struct sim_exec *x = container_of(t, struct sim_exec, timer);
         struct sim_backend *b = sim_backend_of(x->sandbox);
@@ -76,11 +90,10 @@ static void on_step(struct timer *t) {
         if (!x->began && x->result.code != RESULT_FAILED) {
                 sim_trace("%s job %" PRIu64 ".%" PRIu32 " starts%s", x->sandbox->sandbox.id, x->serial, x->number,
                           listens(x) ? "" : ", unheard");
+                note_begun(b, x);
                 x->began = true;
                 x->sandbox->workdir_made = true;
                 timer_arm(&x->timer, x->n_chunks ? 0 : x->duration_us, on_step);
-                if (b->hooks && b->hooks->beginning)
-                        b->hooks->beginning(x);
                 if (listens(x))
                         tell_start(x);
         } else if (x->n_chunks > 0) {
@@ -203,7 +216,7 @@ static void cancel_probe(struct sim_sandbox *s) {
 
 /* What an earlier core started under this id, or NULL. */
 static struct sim_exec *find_exec(const struct sim_sandbox *s, uint64_t instance, uint64_t serial, uint32_t number) {
-        struct sim_exec *x = s->exec;
+        struct sim_exec *x = s->exec ?: s->past;
 
         return x && !x->heard && x->instance == instance && x->serial == serial && x->number == number ? x : NULL;
 }
@@ -217,6 +230,11 @@ static void listen_again(struct sim_exec *x, const struct exec_spec *spec) {
                           spec->id, spec->offsets[i], x->wrote[i]);
                 x->wrote[i] = spec->resume ? spec->offsets[i] : 0;
         }
+        if (x->sandbox->past == x)
+                x->sandbox->past = NULL;
+        x->sandbox->exec = x;
+        x->exec = (struct exec){};
+        x->killed_us = 0;
         x->heard = true;
         x->told = false;
         timer_arm(&x->tell, sim_any_delay(b), on_tell);
@@ -227,18 +245,26 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
                                    uint64_t serial, uint32_t number) {
         struct sim_backend *b = sim_backend_of(s);
         struct sim_exec *x = calloc(1, sizeof(*x));
+        struct sim_begun *begun;
 
         SIM_CHECK(!s->exec, "%s gets job %s while another runs", s->sandbox.id, spec->id);
-        SIM_CHECK(!spec->resume, "%s is to go on with job %s, which never ran there", s->sandbox.id, spec->id);
-        SIM_CHECK(spec->fresh == !s->workdir_made, "%s job %s: fresh is %d", s->sandbox.id, spec->id, spec->fresh);
+        SIM_CHECK(!spec->resume || b->was_lenient, "%s is to go on with job %s, which never ran there", s->sandbox.id,
+                  spec->id);
+        SIM_CHECK(b->was_lenient || spec->fresh == !s->workdir_made, "%s job %s: fresh is %d", s->sandbox.id, spec->id,
+                  spec->fresh);
         if (!x)
                 abort();
         x->sandbox = s;
+        snprintf(x->id, sizeof(x->id), "%s", spec->id);
         x->instance = instance;
         x->serial = serial;
         x->number = number;
         x->heard = x->told = true;
         draw_fate(x);
+        HASH_FIND_STR(b->begun, spec->id, begun);
+        SIM_CHECK(!begun || b->was_lenient, "job %s is started twice", spec->id);
+        if (spec->resume || begun)
+                x->n_chunks = 0, result_set(&x->result, RESULT_FAILED, "exec: it is not there");
         if (!sim_chance(b->rates.exec_hangs))
                 timer_arm(&x->timer, sim_any_delay(b), on_step);
         s->exec = x;

@@ -23,6 +23,7 @@ struct model_lease {
         uint64_t claim_order; /* while waiting: the place in line */
         int64_t since_us;     /* and since when */
         unsigned sandbox;     /* number of the one it holds; 0: none */
+        bool rough;           /* the journal was behind when it was taken up */
         bool restoring;       /* an earlier core gave it that one, which did not say yet whether it lives */
         bool condemned;       /* its environment was given up because of a job that would not end */
         struct list jobs;     /* of model jobs that are not dropped, oldest first */
@@ -47,7 +48,6 @@ struct model_job {
         struct sim_exec *exec; /* while one is there */
         bool kill_wanted;      /* by the user, or for its output */
         bool left;             /* an earlier core gave it to the provider, this one did not go on with it yet */
-        unsigned n_begun;      /* how often it began to run: once at most */
         int64_t given_us;      /* to the provider; 0: not yet */
         int64_t killed_us;     /* 0: not yet */
         bool fate_known;       /* it has to end, this way: */
@@ -88,7 +88,7 @@ struct model {
         bool behind;           /* rows may be wrong, until all are put again */
 
         struct pool_totals earlier; /* of the cores before this one */
-        uint64_t n_crashes, n_stops;
+        uint64_t n_crashes, n_rough, n_stops;
         bool ticking;       /* inside pool_tick() */
         unsigned n_probing;
         uint64_t n_probed_out, n_breaks;
@@ -142,11 +142,14 @@ int64_t model_creates_by(void);
 void model_stop_leases(void);
 
 /*
- * The daemon is killed, at once, or stops and keeps everything; and a new one takes up what it left. Nothing happens
- * while the journal is behind: what it does not know then is lost, as it says.
+ * The daemon is killed, at once, or stops and keeps everything; and a new one takes up what it left. Where the journal
+ * is behind that may be anything, and the model goes on from what it is; but what is never to happen does not happen.
  */
 void model_restart(bool planned);
 void model_open_core(void);
+
+/* It has ended, and is read for a while. */
+void model_read_on(struct model_job *j);
 
 /* What is to be forgotten with a core: that creates failed. */
 void model_forget_failures(void);

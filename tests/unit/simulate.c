@@ -179,11 +179,12 @@ static void run(uint64_t seed, uint64_t n_events) {
         printf("# seed %" PRIu64 ": %" PRIu64 " granted, %" PRIu64 " jobs, %" PRIu64 " timed out, %" PRIu64
                " lost, %" PRIu64 " failed, %" PRIu64 " given up, %" PRIu64 " over max, %" PRIu64
                " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped, %" PRIu64
-               " kills and %" PRIu64 " stops of the daemon, %" PRIu64 " adopted, %" PRIu64 " not, %" PRIu64
+               " kills, %" PRIu64
+               " more while the disk was full, and %" PRIu64 " stops of the daemon, %" PRIu64 " adopted, %" PRIu64 " not, %" PRIu64
                " jobs gone on with, %" PRIu64 " orphans, %" PRIu64 " writes failed\n",
                seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_lost, model.n_failed,
                model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.probes,
-               model.n_probed_out, model.n_breaks, model.n_crashes, model.n_stops, model.backend.totals.adopted,
+               model.n_probed_out, model.n_breaks, model.n_crashes, model.n_rough, model.n_stops, model.backend.totals.adopted,
                model.backend.totals.adopt_failures, model.backend.totals.resumed, model.backend.totals.orphans,
                model.n_writes_failed);
         model_end();
