@@ -400,6 +400,7 @@ def test_keep_over_modal(mount, modal):
     """Stopped on purpose, with jobs that go on."""
     mp = mount(max=2, min=2, keep=True)
     lease = mp.lease()
+    mp.until(lambda: sum(mp.environments().values()) == 2 and mp.environments()["creating"] == 0)
     lease.submit("for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done; exit 3")
     lease.until_running()
     before = sorted(mp.sandboxes())
