@@ -26,6 +26,15 @@ def machine():
             "commit": commit.stdout.strip(), "date": time.strftime("%Y-%m-%d")}
 
 
+def remembered(out, quick):
+    """What was measured before: parts that are not measured again stay as they were."""
+    try:
+        before = json.loads((out / "results.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return before if before["quick"] == quick else {}
+
+
 def stop(signo, frame):
     sys.exit(128 + signo)
 
@@ -44,7 +53,7 @@ def main(build, out, *words):
 
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    found = {"machine": machine(), "quick": quick}
+    found = remembered(out, quick) | {"machine": machine(), "quick": quick}
     shop = Workshop(build)
     try:
         for name in wanted:

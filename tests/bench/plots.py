@@ -121,7 +121,7 @@ def idle(found):
             ys = [found[n]["operations"][name][key]["median"] for n in counts]
             axes[0].plot(xs, ys, style, color=colour, label=f"{name}, {'time' if key[0] == 't' else 'daemon CPU'}")
     axes[0].axhline(1.2, color="#2e7d32", ls="--", lw=1, label="target")
-    axes[0].set_ylabel("cost of an operation beside that with ten leases")
+    axes[0].set_ylabel("cost beside that with ten leases")
     axes[1].plot(xs, [found[n]["resident_mib"] for n in counts], "o-", color=COLOURS["modalpool"], label="memory of the daemon")
     axes[1].axhline(100, color="#2e7d32", ls="--", lw=1, label="target for 10,000")
     axes[1].set_ylabel("MiB")
