@@ -26,13 +26,12 @@ def machine():
             "commit": commit.stdout.strip(), "date": time.strftime("%Y-%m-%d")}
 
 
-def remembered(out, quick):
+def remembered(out):
     """What was measured before: parts that are not measured again stay as they were."""
     try:
-        before = json.loads((out / "results.json").read_text())
+        return json.loads((out / "results.json").read_text())
     except (OSError, ValueError):
         return {}
-    return before if before["quick"] == quick else {}
 
 
 def stop(signo, frame):
@@ -51,9 +50,9 @@ def main(build, out, *words):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    out = pathlib.Path(out)
+    out = pathlib.Path(out) / ("quick" if quick else "")
     out.mkdir(parents=True, exist_ok=True)
-    found = remembered(out, quick) | {"machine": machine(), "quick": quick}
+    found = remembered(out) | {"machine": machine(), "quick": quick}
     shop = Workshop(build)
     try:
         for name in wanted:
