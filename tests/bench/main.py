@@ -26,6 +26,14 @@ def machine():
             "commit": commit.stdout.strip(), "date": time.strftime("%Y-%m-%d")}
 
 
+def remembered(out):
+    """What was measured before: parts that are not measured again stay as they were."""
+    try:
+        return json.loads((out / "results.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
 def stop(signo, frame):
     sys.exit(128 + signo)
 
@@ -42,9 +50,9 @@ def main(build, out, *words):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    out = pathlib.Path(out)
+    out = pathlib.Path(out) / ("quick" if quick else "")
     out.mkdir(parents=True, exist_ok=True)
-    found = {"machine": machine(), "quick": quick}
+    found = remembered(out) | {"machine": machine(), "quick": quick}
     shop = Workshop(build)
     try:
         for name in wanted:

@@ -14,12 +14,14 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
 import processes
 
 START_SECS = 60
+STOP_SECS = 60
 
 
 def cpu_ns(pid):
@@ -126,11 +128,15 @@ class Daemon:
         if self.process:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(60)
+                self.process.wait(STOP_SECS)
             except subprocess.TimeoutExpired:
+                print(f"bench: {self.process.args[0]} did not end in {STOP_SECS} s, and is killed", file=sys.stderr)
                 self.process.kill()
                 self.process.wait()
-        if os.path.ismount(self.path):
+            if self.process.returncode != 0:
+                print(f"bench: {self.process.args[0]} ended with {self.process.returncode}", file=sys.stderr)
+        # Also a dead mount, which stat does not see.
+        if f" {self.path} " in processes.read("/proc/self/mounts"):
             subprocess.run(["fusermount3", "-uz", str(self.path)], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 

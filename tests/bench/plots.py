@@ -20,7 +20,7 @@ def error(s):
     return [[s["median"] - s["p5"]], [s["p95"] - s["median"]]]
 
 
-def bars(axes, values, label, form="{:.3g}"):
+def bars(axes, values, label, form="{:.4g}"):
     """Lying bars: {peer: number, or spread}; the first on top."""
     for y, (peer, value) in enumerate(values.items()):
         median = value["median"] if isinstance(value, dict) else value
@@ -42,7 +42,7 @@ def limit(axes, x, text):
 
 
 def panels(n, title, height=3.4):
-    figure, axes = plt.subplots(1, n, figsize=(5.6 * n, height), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, n, figsize=(6.4 * n if n == 1 else 5.6 * n, height), layout="constrained", squeeze=False)
     figure.suptitle(title)
     return figure, axes[0]
 
@@ -51,7 +51,7 @@ def acquire(found):
     figure, (axes,) = panels(1, "Warm acquire: from the request to the moment a job may start", 2.6)
     bars(axes, {"empty FUSE mkdir": found["empty_mkdir_us"], "modalpool": found["modalpool_mkdir_us"],
                 "modalpool, and read environment": found["modalpool_mkdir_and_environment_us"],
-                "pool on the Python SDK": found["python_pool_us"]}, "µs, logarithmic; lines: 5th to 95th percentile of rounds")
+                "pool on the Python SDK": found["python_pool_us"]}, "µs; whiskers: 5th to 95th percentile")
     axes.set_xscale("log")
     axes.set_xlim(1)
     limit(axes, 3 * found["empty_mkdir_us"]["median"], "target")
@@ -62,7 +62,7 @@ def jobs(found):
     figure, axes = panels(2, "A job's round trip (true), no delay")
     here = found["true"]
     first, second = axes
-    bars(first, {peer: v["p50_us"] / 1e3 for peer, v in here.items()}, "ms until its end is known, median; whisker to the 99th percentile")
+    bars(first, {peer: v["p50_us"] / 1e3 for peer, v in here.items()}, "ms until its end is known: median, line to the 99th percentile")
     for y, v in enumerate(here.values()):
         first.plot([v["p50_us"] / 1e3, v["p99_us"] / 1e3], [y + 0.3, y + 0.3], color="#333333", lw=1)
     first.set_xlim(0, max(v["p50_us"] for v in here.values()) / 1e3 * 1.6)
@@ -106,7 +106,7 @@ def lines(axes, found, value, label):
 def scale(found):
     figure, axes = panels(3, "Jobs in many leases at once")
     lines(axes[0], found, lambda v: v["jobs_per_s"], "jobs a second")
-    lines(axes[1], found, lambda v: v["cpu_us"], "µs of the client's processor time for each job")
+    lines(axes[1], found, lambda v: v["cpu_us"], "µs of client CPU for each job")
     lines(axes[2], found, lambda v: v["resident_mib"], "MiB of memory")
     axes[0].legend(fontsize=8)
     return figure
@@ -121,7 +121,7 @@ def idle(found):
             ys = [found[n]["operations"][name][key]["median"] for n in counts]
             axes[0].plot(xs, ys, style, color=colour, label=f"{name}, {'time' if key[0] == 't' else 'daemon CPU'}")
     axes[0].axhline(1.2, color="#2e7d32", ls="--", lw=1, label="target")
-    axes[0].set_ylabel("cost of an operation beside that with ten leases")
+    axes[0].set_ylabel("cost beside that with ten leases")
     axes[1].plot(xs, [found[n]["resident_mib"] for n in counts], "o-", color=COLOURS["modalpool"], label="memory of the daemon")
     axes[1].axhline(100, color="#2e7d32", ls="--", lw=1, label="target for 10,000")
     axes[1].set_ylabel("MiB")
