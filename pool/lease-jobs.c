@@ -286,6 +286,17 @@ void lease_start_next(struct lease *l) {
         }
 }
 
+void lease_end_unwritten(struct lease *l) {
+        struct result why;
+        struct job *j;
+
+        result_set(&why, RESULT_FAILED, "how it ended was not written down before the daemon was killed");
+        list_for_each (j, &l->jobs, link)
+                if (j != l->current && (j->state == JOB_STARTING || j->state == JOB_RUNNING))
+                        end_job(l, j, &why, 0);
+        trim_history(l);
+}
+
 /*
  * A job that had not said that it runs is handed over again, under the same id, which starts it only once; the
  * provider goes on with it where it did run already.

@@ -178,6 +178,7 @@ int leases_restore(struct leases *t) {
                 lease_add(l);
                 t->last_serial = l->serial;
                 r = journal_each_job(t->journal, l->serial, read_job, l);
+                lease_end_unwritten(l);
                 if (r == 0)
                         restore_claim(l, all.environments[taken]);
         }

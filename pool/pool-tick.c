@@ -125,11 +125,12 @@ static bool one_may_come_free(const struct pool *p) {
 
 /* While creates are stopped, those who wait are told, unless there is something else to wait for. */
 static void fail_hopeless(struct pool *p, int64_t now) {
-        struct result why = p->trouble;
+        struct result why;
         struct claim *c;
 
         if (!p->broken || p->trial_us <= now || one_may_come_free(p))
                 return;
+        why = p->trouble; /* which may change while they are told */
         while ((c = list_first(&p->waiting, struct claim, link))) {
                 claim_leave_line(p, c);
                 c->events->failed(c, &why);

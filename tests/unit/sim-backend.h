@@ -80,6 +80,7 @@ struct sim_exec {
         uint64_t instance, serial;     /* of the lease */
         uint32_t number;               /* of the job */
         bool began, over;              /* the command runs; it has ended, and nobody heard of it yet */
+        bool resumed;                  /* by the core that listens */
         bool heard;                    /* a core listens, … */
         bool told;                     /* … and has been told all there is so far */
         struct timer tell;             /* when it will be */

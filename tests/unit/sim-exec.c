@@ -235,6 +235,7 @@ static void listen_again(struct sim_exec *x, const struct exec_spec *spec) {
         x->sandbox->exec = x;
         x->exec = (struct exec){};
         x->killed_us = 0;
+        x->resumed = spec->resume;
         x->heard = true;
         x->told = false;
         timer_arm(&x->tell, sim_any_delay(b), on_tell);

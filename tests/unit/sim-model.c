@@ -2,6 +2,7 @@
 #include "sim-model.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -441,6 +442,10 @@ static void on_cancelling(struct sim_exec *x) {
 static void on_ending(struct sim_exec *x, const struct result *r, int code) {
         struct model_job *j = x->job;
         bool timed_out = j->killed_us && !j->kill_wanted;
+
+        /* What ended while no core looked has its own code, whatever the time is when one does. */
+        if (x->resumed && result_ok(r) && code != 128 + SIGKILL)
+                timed_out = false;
 
         on_cancelling(x);
         model_job_must_end(j, r->code, timed_out ? 124 : code);
