@@ -269,39 +269,29 @@ def lease(mp):
     return lease
 
 
+def compile_client(name, out, *flags):
+    """tests/cases/clients/NAME.c, built once."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        pytest.skip("no C compiler")
+    if not out.exists():
+        source = pathlib.Path(__file__).parent / "clients" / f"{name}.c"
+        subprocess.run([compiler, "-O1", "-Wall", *flags, "-o", out, source], check=True)
+    return str(out)
+
+
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """compiled("program"): tests/cases/clients/program.c, built."""
+    """compiled("program"): a client, built."""
     directory = tmp_path_factory.mktemp("clients")
-
-    def build(name):
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if not compiler:
-            pytest.skip("no C compiler")
-        program = directory / name
-        if not program.exists():
-            source = pathlib.Path(__file__).parent / "clients" / f"{name}.c"
-            subprocess.run([compiler, "-O1", "-Wall", "-o", program, source], check=True)
-        return str(program)
-
-    return build
+    return lambda name: compile_client(name, directory / name)
 
 
 @pytest.fixture(scope="session")
 def compiled_library(tmp_path_factory):
-    """compiled_library("library"): tests/cases/clients/library.c, built to be preloaded."""
+    """compiled_library("library"): one that is to be preloaded."""
     directory = tmp_path_factory.mktemp("libraries")
-
-    def build(name):
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if not compiler:
-            pytest.skip("no C compiler")
-        library = directory / f"{name}.so"
-        source = pathlib.Path(__file__).parent / "clients" / f"{name}.c"
-        subprocess.run([compiler, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-        return str(library)
-
-    return build
+    return lambda name: compile_client(name, directory / f"{name}.so", "-shared", "-fPIC")
 
 
 @pytest.fixture
