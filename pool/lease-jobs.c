@@ -106,6 +106,11 @@ static void watch_deadline(struct leases *t, struct job *j, int64_t deadline_us)
                 t->next_deadline_us = deadline_us;
 }
 
+static void send_kill(struct leases *t, struct job *j) {
+        watch_deadline(t, j, clock_after(t->clock(), KILL_TIMEOUT_US));
+        exec_signal(j->exec, SIGKILL);
+}
+
 /* Kill its processes; when even that does not end it, leases_tick() condemns the environment. */
 void lease_kill(struct lease *l, struct job *j, const char *why) {
         job_remark(j, why);
@@ -113,10 +118,8 @@ void lease_kill(struct lease *l, struct job *j, const char *why) {
                 return;
         j->wanted_dead = true;
         (void)write_job(l, j);
-        if (!j->exec)
-                return; /* an earlier run's, whose environment has not answered yet */
-        watch_deadline(l->table, j, clock_after(l->table->clock(), KILL_TIMEOUT_US));
-        exec_signal(j->exec, SIGKILL);
+        if (j->exec) /* else an earlier run's, whose environment has not answered yet */
+                send_kill(l->table, j);
 }
 
 static void on_started(void *owner) {
@@ -235,17 +238,13 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
 
 /* Written down before: where it is to run, and that it may have begun. */
 static int start_job(struct lease *l, struct job *j) {
+        struct journal_job row = job_row(j, l->serial);
         int r = pool_use(l->table->pool, &l->claim, l->workdir);
 
-        if (r == 0) {
-                j->state = JOB_STARTING;
-                r = write_job(l, j);
-        }
+        row.state = JOB_STARTING;
         if (r == 0)
-                r = exec_job(l, j, false);
-        if (r < 0)
-                j->state = JOB_QUEUED;
-        return r;
+                r = journal_update_job(l->table->journal, &row);
+        return r < 0 ? r : exec_job(l, j, false);
 }
 
 /* It is with the backend. */
@@ -322,10 +321,8 @@ void lease_resume(struct lease *l) {
         }
         follow_job(l, j);
         note_job(l, j, "resumed");
-        if (j->wanted_dead) {
-                watch_deadline(l->table, j, clock_after(l->table->clock(), KILL_TIMEOUT_US));
-                exec_signal(j->exec, SIGKILL);
-        }
+        if (j->wanted_dead)
+                send_kill(l->table, j);
 }
 
 /* Jobs that run, start or die for too long. */

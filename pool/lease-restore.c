@@ -83,32 +83,35 @@ static void restore_claim(struct lease *l, const char *environment) {
         lease_set_state(l, LEASE_LOST, &why);
 }
 
+/* A lease that was read, and what it held. Books are changed only when all are read: reading must not write. */
 struct restored {
+        struct list link;
+        struct lease *lease;
+        char *environment; /* its nonce, or NULL */
+};
+
+static void restored_free(struct restored *one) {
+        list_remove(&one->link);
+        lease_unref(one->lease);
+        free(one->environment);
+        free(one);
+}
+
+struct reading {
         struct leases *table;
-        struct lease **leases;
-        char **environments;
-        size_t n, room;
+        struct list all; /* of restored, by serial */
 };
 
 static int read_lease(void *data, const struct journal_lease *row) {
-        struct restored *all = data;
+        struct reading *reading = data;
+        struct restored *one = calloc(1, sizeof(*one));
         struct lease *l;
 
-        if (all->n == all->room) {
-                size_t room = all->room ? 2 * all->room : 64;
-                struct lease **leases = reallocarray(all->leases, room, sizeof(*leases));
-                char **environments;
-
-                if (!leases)
-                        return -ENOMEM;
-                all->leases = leases;
-                environments = reallocarray(all->environments, room, sizeof(*environments));
-                if (!environments)
-                        return -ENOMEM;
-                all->environments = environments;
-                all->room = room;
-        }
-        l = lease_new(all->table, row->name, row->serial);
+        if (!one)
+                return -ENOMEM;
+        list_init(&one->link);
+        list_add_tail(&reading->all, &one->link);
+        l = one->lease = lease_new(reading->table, row->name, row->serial);
         if (!l)
                 return -ENOMEM;
         l->instance = row->instance;
@@ -125,13 +128,8 @@ static int read_lease(void *data, const struct journal_lease *row) {
         free(l->env);
         l->cwd = strdup(row->cwd);
         l->env = strdup(row->env);
-        all->environments[all->n] = row->environment ? strdup(row->environment) : NULL;
-        if (!l->cwd || !l->env || (row->environment && !all->environments[all->n])) {
-                lease_unref(l);
-                return -ENOMEM;
-        }
-        all->leases[all->n++] = l;
-        return 0;
+        one->environment = row->environment ? strdup(row->environment) : NULL;
+        return l->cwd && l->env && (one->environment || !row->environment) ? 0 : -ENOMEM;
 }
 
 /* Files that belong to no job: of leases that were released, of jobs that the history has dropped. */
@@ -164,30 +162,33 @@ static int sweep(struct leases *t) {
         return 0;
 }
 
-int leases_restore(struct leases *t) {
-        struct restored all = { .table = t };
-        size_t taken = 0;
+/* Into the table, with its jobs and its claim. */
+static int take_up(struct restored *one) {
+        struct lease *l = TAKE_PTR(one->lease), *older = leases_find(l->table, l->name);
         int r;
 
-        r = journal_each_lease(t->journal, read_lease, &all);
-        for (; r == 0 && taken < all.n; taken++) {
-                struct lease *l = all.leases[taken], *older = leases_find(t, l->name);
+        if (older)
+                lease_release(older); /* it was released, and that could not be written down */
+        lease_add(l);
+        l->table->last_serial = l->serial;
+        r = journal_each_job(l->table->journal, l->serial, read_job, l);
+        lease_end_unwritten(l);
+        if (r == 0)
+                restore_claim(l, one->environment);
+        return r;
+}
 
-                if (older)
-                        lease_release(older); /* it was released, and that could not be written down */
-                lease_add(l);
-                t->last_serial = l->serial;
-                r = journal_each_job(t->journal, l->serial, read_job, l);
-                lease_end_unwritten(l);
+int leases_restore(struct leases *t) {
+        struct reading reading = { .table = t };
+        struct restored *one;
+        int r;
+
+        list_init(&reading.all);
+        r = journal_each_lease(t->journal, read_lease, &reading);
+        while ((one = list_first(&reading.all, struct restored, link))) {
                 if (r == 0)
-                        restore_claim(l, all.environments[taken]);
+                        r = take_up(one);
+                restored_free(one);
         }
-        for (size_t i = 0; i < all.n; i++) {
-                if (i >= taken)
-                        lease_unref(all.leases[i]);
-                free(all.environments[i]);
-        }
-        free(all.leases);
-        free(all.environments);
         return r < 0 ? r : sweep(t);
 }

@@ -140,14 +140,13 @@ static void ask_for_task(struct modal_sandbox *s);
 
 static void on_task(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_sandbox *s = owner;
-        struct grpc_status odd = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
         struct modal_result result;
         _cleanup_(cleanup_free) char *task = NULL;
         struct result r;
 
         s->call = NULL;
         if (status->code == GRPC_OK && modal_read_task(reply, len, &task, &result) < 0)
-                status = &odd;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK) {
                 create_failed(s, status, "waiting for it to come up");
                 return;
@@ -205,16 +204,15 @@ static int pack_create(void *owner, struct buf *out) {
 
 static void on_create(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_sandbox *s = owner;
-        struct grpc_status odd = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
         _cleanup_(cleanup_free) char *id = NULL;
         bool ending = s->sandbox.state == SANDBOX_ENDING;
 
         s->call = NULL;
         if (status->code == GRPC_OK && modal_read_id(reply, len, &id) < 0)
-                status = &odd;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK) {
                 /* Any of these may come from one who gave up while another went on. */
-                s->unsure = retry_may_pass(status) || status == &odd;
+                s->unsure = retry_may_pass(status) || status == &modal_unreadable;
                 if (!ending)
                         create_failed(s, status, "not created");
         } else {

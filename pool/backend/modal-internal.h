@@ -94,6 +94,7 @@ static inline struct modal *modal_of(struct backend *b) {
 
 /* modal.c */
 
+extern const struct grpc_status modal_unreadable;
 extern const struct grpc_status modal_no_memory;
 
 /* Take our secrets out of what a server said. */

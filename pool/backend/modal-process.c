@@ -241,20 +241,18 @@ static int wait_for_end(struct modal_process *p);
 
 static void on_ask_again(uv_timer_t *timer) {
         struct modal_process *p = timer->data;
-        struct grpc_status status = { .code = GRPC_INTERNAL, .message = "out of memory" };
 
         if (wait_for_end(p) < 0)
-                fail(p, &status, "waiting for the command's end");
+                fail(p, &modal_no_memory, "waiting for the command's end");
 }
 
 static void on_wait(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_process *p = owner;
-        struct grpc_status odd = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
         bool ended;
 
         p->wait = NULL;
         if (status->code == GRPC_OK && modal_read_exec_wait(reply, len, &ended, &p->code) < 0)
-                status = &odd;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK) {
                 fail(p, status, "waiting for the command's end");
                 return;

@@ -17,8 +17,6 @@
 
 #define BUILD_WAIT_SECS 55.0f /* how long one ImageJoinStreaming goes on */
 
-static const struct grpc_status unreadable = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
-
 static void go_on(struct modal *m);
 
 static void not_ready(struct modal *m, const struct grpc_status *status, const char *what, const char *name) {
@@ -57,7 +55,7 @@ static void on_environment(void *owner, const struct grpc_status *status, const 
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_environment(reply, len, &m->builder_version) < 0)
-                status = &unreadable;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK)
                 not_ready(m, status, *m->credentials.environment ? "Modal environment" : "opening Modal",
                           m->credentials.environment);
@@ -76,7 +74,7 @@ static void on_app(void *owner, const struct grpc_status *status, const void *re
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_id(reply, len, &m->app_id) < 0)
-                status = &unreadable;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK)
                 not_ready(m, status, "app", m->app);
         else
@@ -109,7 +107,7 @@ static void on_named(void *owner, const struct grpc_status *status, const void *
         m->call = NULL;
         if (status->code == GRPC_OK &&
             modal_read_id(reply, len, is_secret(m) ? &m->secret_ids[m->next] : &next_volume(m)->id) < 0)
-                status = &unreadable;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK) {
                 not_ready(m, status, is_secret(m) ? "secret" : "volume", next_name(m));
                 return;
@@ -231,7 +229,7 @@ static void on_image(void *owner, const struct grpc_status *status, const void *
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_image(reply, len, &m->image_id, &m->build) < 0)
-                status = &unreadable;
+                status = &modal_unreadable;
         if (status->code != GRPC_OK)
                 not_ready(m, status, "image", m->image);
         else if (m->build.status != MODAL_RESULT_NONE)
