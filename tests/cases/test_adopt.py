@@ -20,14 +20,6 @@ from sim.simulator import Simulator
 pytestmark = [pytest.mark.modal, pytest.mark.exact]
 
 
-def sim_until(sim, condition, seconds=20):
-    """Waits for what the books say."""
-    deadline = time.monotonic() + seconds
-    while not condition(sim.stats()):
-        assert time.monotonic() < deadline, sim.stats()
-        time.sleep(0.02)
-
-
 class Run:
     """One run of the backend alone, tests/sim/drive-modal.c; killed at the end, as a crash does."""
 
@@ -215,7 +207,7 @@ def test_started_but_not_known(run, sim):
     nonce, _, ticket = first.create()
     sim.faults({"kind": "hang", "when": "after", "method": "TaskExecStart"})
     first.run(job, "echo once >>log; cat log; echo $$")
-    sim_until(sim, lambda stats: stats["execs"].get(job))
+    sim.until(lambda stats: stats["execs"].get(job))
     die(first, "killed")
     sim.faults()
     second = run()
@@ -285,7 +277,7 @@ def test_no_network_is_no_death(run, sim):
     second = run()
     sim.faults({"kind": "reset"})
     second.tell("adopt", nonce, ticket)
-    sim_until(sim, lambda stats: sum(stats["faults"].values() if isinstance(stats["faults"], dict) else []) >= 5)
+    sim.until(lambda stats: sum(stats["faults"].values() if isinstance(stats["faults"], dict) else []) >= 5)
     sim.faults()
     second.expect("created ok")
     second.destroy()
@@ -309,11 +301,11 @@ def test_birth_that_was_answered_to_nobody(run, sim):
     first = run()
     sim.faults({"kind": "hang", "when": "after", "method": "SandboxCreate"})
     first.tell("create", nonce)
-    sim_until(sim, lambda stats: stats["sandboxes"]["created"] == 1)
+    sim.until(lambda stats: stats["sandboxes"]["created"] == 1)
     die(first, "killed")
     again = run()  # the same create once more, under another idempotency key
     again.tell("create", nonce)
-    sim_until(sim, lambda stats: stats["sandboxes"]["created"] == 2)
+    sim.until(lambda stats: stats["sandboxes"]["created"] == 2)
     die(again, "killed")
     sim.faults()
     second = run()
@@ -331,7 +323,7 @@ def test_destroyed_before_it_is_born(run, sim, when):
     one = run()
     sim.faults({"kind": "hang", "when": when, "method": "SandboxCreate"})
     one.tell("create", str(uuid.uuid4()))
-    sim_until(sim, lambda stats: sum(stats["faults"].values()) == 1)
+    sim.until(lambda stats: sum(stats["faults"].values()) == 1)
     began = time.monotonic()
     one.tell("destroy")
     answer = one.expect("destroyed", seconds=25)
@@ -372,7 +364,7 @@ def test_list_one_at_a_time(run, sim):
     one.expect("listed ok")
     sim.faults({"kind": "hang", "method": "SandboxList"})
     one.tell("list")
-    sim_until(sim, lambda stats: stats["faults"].get("hang SandboxList"))
+    sim.until(lambda stats: stats["faults"].get("hang SandboxList"))
     one.process.stdin.close()  # the backend is freed while it lists
     assert one.process.wait(20) == 0
 

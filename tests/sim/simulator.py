@@ -10,6 +10,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -106,6 +107,14 @@ class Simulator:
 
     def stats(self):
         return self.ask("/stats")
+
+    def until(self, condition, seconds=20):
+        """Waits for what the books say; they have no event to wait for."""
+        deadline = time.monotonic() + seconds
+        while not condition(stats := self.stats()):
+            assert time.monotonic() < deadline, stats
+            time.sleep(0.02)
+        return stats
 
     def trace(self, **wanted):
         query = "&".join(f"{k}={v}" for k, v in wanted.items())
