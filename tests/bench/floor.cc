@@ -252,7 +252,7 @@ std::shared_ptr<grpc::Channel> open_channel(const std::string &url) {
 
 void create() {
         modal_wire::SandboxCreateRequest q;
-        modal_wire::SandboxCreateReply s;
+        modal_wire::IdReply s;
         modal_wire::SandboxTaskRequest tq;
         modal_wire::SandboxTaskReply t;
         modal_wire::AccessRequest aq;
@@ -264,7 +264,7 @@ void create() {
         q.mutable_definition()->add_entrypoint_args("sleep");
         q.mutable_definition()->add_entrypoint_args("3600");
         check(control->SandboxCreate(caller().get(), q, &s), "SandboxCreate");
-        tq.set_sandbox_id(s.sandbox_id());
+        tq.set_sandbox_id(s.id());
         check(control->SandboxGetTaskId(caller().get(), tq, &t), "SandboxGetTaskId");
         aq.set_task_id(t.task_id());
         check(control->TaskGetCommandRouterAccess(caller().get(), aq, &a), "TaskGetCommandRouterAccess");
@@ -277,7 +277,7 @@ void set_up() {
         modal_wire::EnvironmentRequest eq;
         modal_wire::EnvironmentReply e;
         modal_wire::AppRequest aq;
-        modal_wire::AppReply a;
+        modal_wire::IdReply a;
         modal_wire::ImageRequest iq;
         modal_wire::ImageReply i;
         std::ifstream file(getenv("SSL_CERT_FILE"));
@@ -290,7 +290,7 @@ void set_up() {
         aq.set_app_name("bench");
         aq.set_creation(1); // if missing
         check(control->AppGetOrCreate(caller().get(), aq, &a), "AppGetOrCreate");
-        app = a.app_id();
+        app = a.id();
         iq.set_app_id(app);
         iq.set_builder_version(e.metadata().settings().image_builder_version());
         iq.mutable_image()->add_dockerfile_commands("FROM debian:12-slim");
