@@ -41,8 +41,11 @@ class Settings:
     environment: dict = dataclasses.field(default_factory=dict)
 
 
-# Who starts the tests with nohup must not change what a hangup does to the readers here.
+# Who starts the tests with nohup, or in the background of a script, must not change what signals do to the readers here.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Hang(Exception):
