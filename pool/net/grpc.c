@@ -141,7 +141,7 @@ static const struct http_events http_events = {
 int grpc_start(struct http *http, const struct grpc_spec *spec, const struct grpc_events *events, void *owner,
                struct grpc_call **out) {
         char timeout[32] = "grpc-timeout: ";
-        const char *headers[METADATA_MAX + 6];
+        const char *headers[METADATA_MAX + 4];
         _cleanup_(cleanup_free) char *url = NULL;
         unsigned char head[5];
         struct grpc_call *c;
@@ -150,8 +150,6 @@ int grpc_start(struct http *http, const struct grpc_spec *spec, const struct grp
 
         headers[n++] = "content-type: application/grpc";
         headers[n++] = "te: trailers";
-        headers[n++] = "expect:"; /* curl would ask first whether a large body is welcome */
-        headers[n++] = "user-agent: modalpool/" MODALPOOL_VERSION;
         if (spec->timeout_us > 0) {
                 grpc_timeout_format(spec->timeout_us, timeout + strlen(timeout));
                 headers[n++] = timeout;

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "pool/util/log.h"
 
@@ -19,74 +20,142 @@
 #define KEEPALIVE_PROBES 3
 #define USER_TIMEOUT_MS 5000U
 
-/* A socket that curl waits for. */
+/* A socket of curl, from its opening to its closing. */
 struct socket_watch {
         uv_poll_t poll;
-        struct list link; /* in the lane's sockets */
+        struct list link;         /* in the lane's sockets */
+        struct list link_written; /* in the lane's written */
         struct lane *lane;
         curl_socket_t fd;
+        int port;    /* the local one; 0: not yet known */
+        int wanted;  /* what curl waits for: UV_READABLE, UV_WRITABLE */
+        int watched; /* what the loop looks for, that or more: to change it costs system calls */
 };
 
-static void drive(struct lane *lane, curl_socket_t fd, int events) {
+/*
+ * curl writes the head and the body of each request by itself. In a socket that is corked the kernel keeps what fills
+ * no segment, for 200 ms at the most; so all that was written meanwhile goes out at once, and arrives as one.
+ */
+static void flush_written(struct lane *lane) {
+        static const int on = 1, off = 0;
+        struct socket_watch *w;
+
+        while ((w = list_first(&lane->written, struct socket_watch, link_written))) {
+                list_remove(&w->link_written);
+                setsockopt(w->fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+                setsockopt(w->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+        }
+}
+
+static void note_written(struct socket_watch *w) {
+        list_remove(&w->link_written);
+        list_add_tail(&w->lane->written, &w->link_written);
+}
+
+/* @w: the socket of the events, or NULL. */
+static void drive(struct lane *lane, struct socket_watch *w, int events) {
+        curl_socket_t fd = w ? w->fd : CURL_SOCKET_TIMEOUT;
         int running;
 
+        if (w)
+                note_written(w);
         lane->enter(lane->owner);
         curl_multi_socket_action(lane->multi, fd, events, &running);
+        flush_written(lane);
         lane->leave(lane->owner);
 }
 
 /* sockets and time, as curl asks for them */
 
-static void on_socket_closed(uv_handle_t *handle) {
-        free(container_of((uv_poll_t *)handle, struct socket_watch, poll));
+static void on_socket(uv_poll_t *poll, int status, int events);
+
+static int watch(struct socket_watch *w, int wanted) {
+        w->wanted = wanted;
+        if (wanted == w->watched || (wanted == 0 && w->watched == UV_READABLE))
+                return 0;
+        w->watched = wanted;
+        return wanted ? uv_poll_start(&w->poll, wanted, on_socket) : uv_poll_stop(&w->poll);
 }
 
 static void on_socket(uv_poll_t *poll, int status, int events) {
         struct socket_watch *w = container_of(poll, struct socket_watch, poll);
         int flags = 0;
 
+        /* It lies idle: what the server says there is seen when the connection is used again. */
+        if (!w->wanted) {
+                w->watched = 0;
+                uv_poll_stop(poll);
+                return;
+        }
         if (status < 0)
                 flags = CURL_CSELECT_ERR;
         if (events & UV_READABLE)
                 flags |= CURL_CSELECT_IN;
         if (events & UV_WRITABLE)
                 flags |= CURL_CSELECT_OUT;
-        drive(w->lane, w->fd, flags);
+        drive(w->lane, w, flags);
+}
+
+static struct socket_watch *find_watch(struct lane *lane, curl_socket_t fd) {
+        struct socket_watch *w;
+
+        list_for_each (w, &lane->sockets, link)
+                if (w->fd == fd)
+                        return w;
+        return NULL;
+}
+
+static struct socket_watch *new_watch(struct lane *lane, curl_socket_t fd) {
+        struct socket_watch *w = calloc(1, sizeof(*w));
+
+        if (!w)
+                return NULL;
+        if (uv_poll_init_socket(lane->loop, &w->poll, fd) < 0) {
+                free(w);
+                return NULL;
+        }
+        uv_unref((uv_handle_t *)&w->poll);
+        w->lane = lane;
+        w->fd = fd;
+        list_init(&w->link_written);
+        list_add_tail(&lane->sockets, &w->link);
+        return w;
 }
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known) {
         struct lane *lane = data;
         struct socket_watch *w = known;
 
-        if (what == CURL_POLL_REMOVE) {
-                if (!w)
-                        return 0;
-                curl_multi_assign(lane->multi, fd, NULL);
-                list_remove(&w->link);
-                uv_close((uv_handle_t *)&w->poll, on_socket_closed);
-                return 0;
-        }
         if (!w) {
-                w = calloc(1, sizeof(*w));
+                w = find_watch(lane, fd);
+                if (!w && what != CURL_POLL_REMOVE)
+                        w = new_watch(lane, fd);
                 if (!w)
-                        return -1;
-                if (uv_poll_init_socket(lane->loop, &w->poll, fd) < 0) {
-                        free(w);
-                        return -1;
-                }
-                uv_unref((uv_handle_t *)&w->poll);
-                w->lane = lane;
-                w->fd = fd;
-                list_add_tail(&lane->sockets, &w->link);
+                        return what == CURL_POLL_REMOVE ? 0 : -1;
                 curl_multi_assign(lane->multi, fd, w);
         }
-        uv_poll_start(&w->poll, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0),
-                      on_socket);
-        return 0;
+        if (what == CURL_POLL_REMOVE)
+                return watch(w, 0);
+        return watch(w, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
+}
+
+static void on_socket_closed(uv_handle_t *handle) {
+        free(container_of((uv_poll_t *)handle, struct socket_watch, poll));
+}
+
+int http_lane_close_socket(void *data, curl_socket_t fd) {
+        struct socket_watch *w = find_watch(data, fd);
+
+        if (w) {
+                list_remove(&w->link);
+                list_remove(&w->link_written);
+                uv_close((uv_handle_t *)&w->poll, on_socket_closed);
+        }
+        return close(fd);
 }
 
 static void on_timer(uv_timer_t *timer) {
-        drive(timer->data, CURL_SOCKET_TIMEOUT, 0);
+        drive(timer->data, NULL, 0);
 }
 
 static int set_timer(CURLM *multi, long ms, void *data) {
@@ -108,6 +177,7 @@ int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) 
                 { IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECS },
                 { IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
                 { IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS },
+                { IPPROTO_TCP, TCP_CORK, 1 },
         };
 
         if (purpose == CURLSOCKTYPE_IPCXN)
@@ -116,22 +186,29 @@ int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) 
         return CURL_SOCKOPT_OK;
 }
 
-/* The port pair tells the connection that @q uses; curl lends no better handle to it. */
-static bool is_connection(curl_socket_t fd, long local, long remote) {
+static int port_of(curl_socket_t fd, int (*name)(int fd, struct sockaddr *a, socklen_t *len)) {
         struct sockaddr_storage a;
         socklen_t len = sizeof(a);
-        long ports[2] = { -1, -1 };
 
-        for (int i = 0; i < 2; i++) {
-                len = sizeof(a);
-                if ((i ? getpeername : getsockname)(fd, (struct sockaddr *)&a, &len) < 0)
-                        return false;
-                if (a.ss_family == AF_INET)
-                        ports[i] = ntohs(((struct sockaddr_in *)&a)->sin_port);
-                else if (a.ss_family == AF_INET6)
-                        ports[i] = ntohs(((struct sockaddr_in6 *)&a)->sin6_port);
+        if (name(fd, (struct sockaddr *)&a, &len) < 0)
+                return 0;
+        if (a.ss_family == AF_INET)
+                return ntohs(((struct sockaddr_in *)&a)->sin_port);
+        return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&a)->sin6_port) : 0;
+}
+
+/* It has a connection, and is about to be sent: curl tells of its ports, and not of its socket. */
+int http_lane_begin_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port) {
+        struct lane *lane = data;
+        struct socket_watch *w;
+
+        list_for_each (w, &lane->sockets, link) {
+                if (!w->port)
+                        w->port = port_of(w->fd, getsockname);
+                if (w->port == local_port)
+                        note_written(w);
         }
-        return ports[0] == local && ports[1] == remote;
+        return CURL_PREREQFUNC_OK;
 }
 
 /* The peer did not answer in time: it, or the way to it, may be gone without a sign. */
@@ -143,7 +220,7 @@ void http_lane_cut(struct lane *lane, CURL *easy) {
             curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &remote) != CURLE_OK)
                 return;
         list_for_each (w, &lane->sockets, link)
-                if (is_connection(w->fd, local, remote)) {
+                if (port_of(w->fd, getsockname) == local && port_of(w->fd, getpeername) == remote) {
                         log_debug("http: no answer in time, closing the connection from port %ld", local);
                         shutdown(w->fd, SHUT_RDWR);
                         return;
@@ -154,6 +231,7 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
                    void *owner) {
         *lane = (struct lane){ .loop = loop, .enter = enter, .leave = leave, .owner = owner };
         list_init(&lane->sockets);
+        list_init(&lane->written);
         uv_timer_init(loop, &lane->timer);
         uv_unref((uv_handle_t *)&lane->timer);
         lane->timer.data = lane;

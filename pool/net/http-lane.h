@@ -13,6 +13,7 @@ struct lane {
         uv_loop_t *loop;
         uv_timer_t timer;
         struct list sockets;
+        struct list written; /* sockets with something that the kernel may hold back */
         void (*enter)(void *owner); /* curl is about to act … */
         void (*leave)(void *owner); /* … and has */
         void (*closed)(void *owner);
@@ -26,8 +27,10 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
 /* No request may be left. Its memory is the caller's again with @closed. */
 void http_lane_close(struct lane *lane, void (*closed)(void *owner));
 
-/* For CURLOPT_SOCKOPTFUNCTION. */
+/* For CURLOPT_SOCKOPTFUNCTION, and, with the lane, CURLOPT_CLOSESOCKETFUNCTION and CURLOPT_PREREQFUNCTION. */
 int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose);
+int http_lane_close_socket(void *lane, curl_socket_t fd);
+int http_lane_begin_request(void *lane, char *remote_ip, char *local_ip, int remote_port, int local_port);
 
 /* The peer of @easy did not answer in time: it, or the way to it, may be gone without a sign. */
 void http_lane_cut(struct lane *lane, CURL *easy);

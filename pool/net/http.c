@@ -17,7 +17,12 @@
 #define CURL_NO_TE_FIRST 0x080c00  /* 8.12.0 … */
 #define CURL_NO_TE_LAST 0x080d00   /* … to 8.13.0 strip "te: trailers", without which gRPC servers refuse */
 #define CONNECT_TIMEOUT_MS 10000L
-#define RECEIVE_BUFFER (64L << 10)
+#define SPARE_MAX 16               /* handles of curl that each lane keeps for the next requests */
+
+static const long receive_buffer[HTTP_N_LANES] = {
+        [HTTP_CALLS] = 16L << 10, /* a TLS record */
+        [HTTP_STREAMS] = 64L << 10,
+};
 
 struct http {
         uv_loop_t *loop;
@@ -25,6 +30,8 @@ struct http {
         char *cafile;
         bool plain_once;       /* the workaround for CURL_H2C_FIXED: a connection for each plain request … */
         bool plain_once_used;  /* … and there was one */
+        CURL *spare[HTTP_N_LANES][SPARE_MAX];
+        unsigned n_spare[HTTP_N_LANES];
         unsigned depth;        /* > 0: inside curl, which must not be told of starts and ends now */
         struct list starting;  /* requests for curl to begin, made inside it */
         struct list running;   /* known to curl */
@@ -35,6 +42,7 @@ struct http {
 struct http_request {
         struct http *http;
         struct lane *lane;
+        enum http_lane which;
         struct list link; /* in starting, running or dropped; none once finished */
         const struct http_events *events; /* NULL: cancelled, no event comes any more */
         void *owner;
@@ -46,6 +54,47 @@ struct http_request {
         char error[CURL_ERROR_SIZE];
 };
 
+/* curl's handles, which are costly to make */
+
+static size_t on_header(char *line, size_t size, size_t n, void *data);
+static size_t on_body(char *bytes, size_t size, size_t n, void *data);
+
+/* With all that is the same for every request of a lane. */
+static CURL *new_easy(struct http *h, enum http_lane which) {
+        CURL *e = curl_easy_init();
+
+        if (!e)
+                return NULL;
+        curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(e, CURLOPT_USERAGENT, "modalpool/" MODALPOOL_VERSION);
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+        if (h->cafile)
+                curl_easy_setopt(e, CURLOPT_CAINFO, h->cafile);
+        curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+        curl_easy_setopt(e, CURLOPT_BUFFERSIZE, receive_buffer[which]);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, http_lane_set_up_socket);
+        curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, http_lane_close_socket);
+        curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, &h->lanes[which]);
+        curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, http_lane_begin_request);
+        curl_easy_setopt(e, CURLOPT_PREREQDATA, &h->lanes[which]);
+        curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+        return e;
+}
+
+static CURL *take_easy(struct http *h, enum http_lane which) {
+        return h->n_spare[which] > 0 ? h->spare[which][--h->n_spare[which]] : new_easy(h, which);
+}
+
+static void put_easy(struct http *h, enum http_lane which, CURL *e) {
+        if (e && h->n_spare[which] < SPARE_MAX)
+                h->spare[which][h->n_spare[which]++] = e;
+        else
+                curl_easy_cleanup(e);
+}
+
 /* the end of a request */
 
 static void on_deadline_closed(uv_handle_t *handle) {
@@ -56,7 +105,7 @@ static void request_release(struct http_request *q) {
         list_remove(&q->link);
         if (q->known)
                 curl_multi_remove_handle(q->lane->multi, q->easy);
-        curl_easy_cleanup(q->easy);
+        put_easy(q->http, q->which, q->easy);
         curl_slist_free_all(q->headers);
         free(q->body);
         uv_close((uv_handle_t *)&q->deadline, on_deadline_closed);
@@ -213,40 +262,28 @@ static void request_begin(struct http_request *q) {
 static int set_options(struct http_request *q, const struct http_spec *spec, size_t body_len) {
         struct http *h = q->http;
         CURL *e = q->easy;
-        bool plain, loopback;
+        bool plain, loopback, alone;
         int r = http_look_at_url(spec->url, &plain, &loopback);
 
         if (r < 0)
                 return r;
         if (plain && !loopback)
                 return -EPERM;
+        alone = plain && h->plain_once;
         curl_easy_setopt(e, CURLOPT_PRIVATE, q);
         curl_easy_setopt(e, CURLOPT_ERRORBUFFER, q->error);
-        curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
         curl_easy_setopt(e, CURLOPT_URL, spec->url);
         curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
                          plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_2TLS);
-        if (loopback)
-                curl_easy_setopt(e, CURLOPT_PROXY, "");
-        if (plain && h->plain_once) {
+        curl_easy_setopt(e, CURLOPT_PROXY, loopback ? "" : NULL);
+        curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, (long)alone);
+        curl_easy_setopt(e, CURLOPT_FORBID_REUSE, (long)alone);
+        curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)!alone);
+        if (alone) {
                 h->plain_once_used = true;
-                curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-                curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
                 curl_multi_setopt(q->lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L);
-        } else {
-                curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
         }
-        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
-        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
-        if (h->cafile)
-                curl_easy_setopt(e, CURLOPT_CAINFO, h->cafile);
-        curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
-        curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, http_lane_set_up_socket);
-        curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(e, CURLOPT_HEADERDATA, q);
-        curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(e, CURLOPT_WRITEDATA, q);
         curl_easy_setopt(e, CURLOPT_HTTPHEADER, q->headers);
         curl_easy_setopt(e, CURLOPT_POSTFIELDS, q->body);
@@ -274,6 +311,7 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
         if (!q)
                 return -ENOMEM;
         q->http = h;
+        q->which = spec->lane;
         q->lane = &h->lanes[spec->lane];
         q->events = events;
         q->owner = owner;
@@ -282,7 +320,7 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
         uv_unref((uv_handle_t *)&q->deadline);
         q->deadline.data = q;
 
-        q->easy = curl_easy_init();
+        q->easy = take_easy(h, spec->lane);
         q->body = malloc(body_len ? body_len : 1);
         if (q->easy && q->body)
                 r = copy_headers(q, spec->headers);
@@ -352,6 +390,9 @@ void http_free(struct http *h) {
         while ((q = list_first(&h->running, struct http_request, link)))
                 request_release(q);
         h->n_closing = HTTP_N_LANES;
+        for (int i = 0; i < HTTP_N_LANES; i++)
+                while (h->n_spare[i] > 0)
+                        curl_easy_cleanup(h->spare[i][--h->n_spare[i]]);
         for (int i = 0; i < HTTP_N_LANES; i++)
                 http_lane_close(&h->lanes[i], on_lane_closed);
 }
