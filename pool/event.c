@@ -11,10 +11,18 @@
 #include "pool/util/clock.h"
 #include "pool/util/watch.h"
 
+struct event {
+        int64_t wall_us;
+        const char *kind, *state;
+        const char *name, *lease, *reason; /* in text; NULL: not given */
+        char text[];
+};
+
 struct event_ring {
         struct list watches;
-        uint64_t next; /* number of the next line; lines are numbered from 0 */
-        char *lines[EVENTS_MAX];
+        uint64_t next; /* number of the next event; they are numbered from 0 */
+        struct event *events[EVENTS_MAX];
+        char *line; /* the one that was asked for last: most are never read */
 };
 
 int event_ring_new(struct event_ring **out) {
@@ -31,7 +39,8 @@ void event_ring_free(struct event_ring *ring) {
         if (!ring)
                 return;
         for (size_t i = 0; i < EVENTS_MAX; i++)
-                free(ring->lines[i]);
+                free(ring->events[i]);
+        free(ring->line);
         free(ring);
 }
 
@@ -39,43 +48,66 @@ struct list *event_ring_watches(struct event_ring *ring) {
         return &ring->watches;
 }
 
-/* @text as a JSON string; text that is no UTF-8 is refused by jansson and left out. */
-static void add_string(json_t *line, const char *key, const char *text) {
-        if (text)
-                json_object_set_new(line, key, json_stringn(text, strnlen(text, EVENT_LEN_MAX / 4)));
+static size_t text_size(const char *text) {
+        return text ? strnlen(text, EVENT_LEN_MAX / 4) + 1 : 0;
 }
 
-static char *render(const char *kind, const char *name, const char *state, const char *lease,
-                    const char *reason) {
-        int64_t wall = clock_read_us(CLOCK_REALTIME);
-        json_t *line = json_pack("{s:f}", "time", (double)wall / USEC_PER_SEC);
+/* Copy @text to *@at, and go behind it. */
+static const char *keep(char **at, const char *text) {
+        size_t size = text_size(text);
+        char *copy = *at;
+
+        if (!text)
+                return NULL;
+        memcpy(copy, text, size - 1);
+        copy[size - 1] = '\0';
+        *at += size;
+        return copy;
+}
+
+void event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
+                const char *lease, const char *reason) {
+        struct event *e = malloc(sizeof(*e) + text_size(name) + text_size(lease) + text_size(reason));
+        struct event **slot = &ring->events[ring->next % EVENTS_MAX];
+        char *at;
+
+        if (!e)
+                return;
+        at = e->text;
+        e->wall_us = clock_read_us(CLOCK_REALTIME);
+        e->kind = kind;
+        e->state = state;
+        e->name = keep(&at, name);
+        e->lease = keep(&at, lease);
+        e->reason = keep(&at, reason);
+        free(*slot);
+        *slot = e;
+        ring->next++;
+        watch_fire(&ring->watches);
+}
+
+/* Text that is no UTF-8 is refused by jansson and left out. */
+static void add_string(json_t *line, const char *key, const char *text) {
+        if (text)
+                json_object_set_new(line, key, json_string(text));
+}
+
+static char *render(const struct event *e) {
+        json_t *line = json_pack("{s:f}", "time", (double)e->wall_us / USEC_PER_SEC);
         char *text, *out = NULL;
 
         if (!line)
                 return NULL;
-        add_string(line, kind, name);
-        add_string(line, "state", state);
-        add_string(line, "lease", lease);
-        add_string(line, "reason", reason);
+        add_string(line, e->kind, e->name);
+        add_string(line, "state", e->state);
+        add_string(line, "lease", e->lease);
+        add_string(line, "reason", e->reason);
         text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(17));
         json_decref(line);
         if (text && asprintf(&out, "%s\n", text) < 0)
                 out = NULL;
         free(text);
         return out;
-}
-
-void event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
-                const char *lease, const char *reason) {
-        char *line = render(kind, name, state, lease, reason);
-        char **slot = &ring->lines[ring->next % EVENTS_MAX];
-
-        if (!line)
-                return;
-        free(*slot);
-        *slot = line;
-        ring->next++;
-        watch_fire(&ring->watches);
 }
 
 uint64_t event_oldest(const struct event_ring *ring) {
@@ -86,8 +118,10 @@ uint64_t event_next(const struct event_ring *ring) {
         return ring->next;
 }
 
-const char *event_line(const struct event_ring *ring, uint64_t number) {
+const char *event_line(struct event_ring *ring, uint64_t number) {
         if (number < event_oldest(ring) || number >= ring->next)
                 return NULL;
-        return ring->lines[number % EVENTS_MAX];
+        free(ring->line);
+        ring->line = render(ring->events[number % EVENTS_MAX]);
+        return ring->line;
 }

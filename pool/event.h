@@ -23,8 +23,8 @@ struct list *event_ring_watches(struct event_ring *ring);
 
 /*
  * Add {"time":…,"KIND":"NAME","state":"STATE","lease":…,"reason":…}; @lease and
- * @reason may be NULL. Out of memory drops the line: events inform, nothing
- * depends on them.
+ * @reason may be NULL, @kind and @state are literals. Out of memory drops the
+ * line: events inform, nothing depends on them.
  */
 void event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
                 const char *lease, const char *reason);
@@ -33,5 +33,5 @@ void event_emit(struct event_ring *ring, const char *kind, const char *name, con
 uint64_t event_oldest(const struct event_ring *ring);
 uint64_t event_next(const struct event_ring *ring);
 
-/* Line @number, with its newline; NULL when it is not there. Good until the next event. */
-const char *event_line(const struct event_ring *ring, uint64_t number);
+/* Line @number, with its newline; NULL when it is not there. Good until another one is asked for. */
+const char *event_line(struct event_ring *ring, uint64_t number);
