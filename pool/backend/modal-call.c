@@ -297,11 +297,12 @@ static void attempt(struct modal_call *c) {
 
 int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *owner, struct modal_call **out) {
         struct modal_call *c = calloc(1, sizeof(*c));
-        int r;
+        int r = 0;
 
         if (!c)
                 return -ENOMEM;
-        r = uuid_make(c->key);
+        if (!spec->router) /* only the control plane is told of it */
+                r = uuid_make(c->key);
         if (r < 0) {
                 free(c);
                 return r;
