@@ -242,7 +242,7 @@ static int start_job(struct lease *l, struct job *j) {
         int r = pool_use(l->table->pool, &l->claim, l->workdir);
 
         row.state = JOB_STARTING;
-        if (r == 0)
+        if (r == 0 && !j->written_as_starting)
                 r = journal_update_job(l->table->journal, &row);
         return r < 0 ? r : exec_job(l, j, false);
 }
@@ -254,13 +254,20 @@ static void follow_job(struct lease *l, struct job *j) {
         watch_deadline(l->table, j, clock_after(l->table->clock(), START_TIMEOUT_US));
 }
 
+/* From the newest, for before those that are queued there may be hundreds that have ended. */
 static struct job *first_queued(struct lease *l) {
-        struct job *j;
+        struct job *j, *before, *first = NULL;
+        unsigned left = l->n_queued;
 
-        list_for_each (j, &l->jobs, link)
-                if (j->state == JOB_QUEUED)
-                        return j;
-        return NULL;
+        list_for_each_reverse_safe (j, before, &l->jobs, link) {
+                if (left == 0)
+                        break;
+                if (j->state == JOB_QUEUED) {
+                        first = j;
+                        left--;
+                }
+        }
+        return first;
 }
 
 void lease_start_next(struct lease *l) {
@@ -394,6 +401,10 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
                 return -ENOMEM;
         }
         row = job_row(j, l->serial);
+        /* It starts at once: then one row says both. */
+        j->written_as_starting = l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+        if (j->written_as_starting)
+                row.state = JOB_STARTING;
         r = journal_add_job(l->table->journal, &row);
         l->last_number++;
         l->n_queued++;
