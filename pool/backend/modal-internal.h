@@ -83,6 +83,8 @@ struct modal {
         struct buf build_line; /* of the image's log, not yet whole */
         char *last_line;       /* the newest that was, or NULL */
 
+        struct list unlooked; /* sandboxes whose turn to be looked after comes, the next one first */
+        unsigned n_looks;
         struct modal_listing listing; /* of this pool's sandboxes */
         struct modal_count counts[CALL_COUNTS_MAX];
         size_t n_counts;
@@ -203,8 +205,10 @@ struct modal_sandbox {
         uint32_t lifetime_secs;
         bool unsure;              /* the create failed, and may have made one */
         struct modal_call *call;  /* of the step; that of the create goes on while it is looked for */
+        struct list link_look;    /* in the backend's unlooked */
         struct modal_call *look;  /* whether it still runs */
-        int64_t looked_us;        /* since when that is asked */
+        int64_t looked_us;        /* since when that is asked … */
+        float look_secs;          /* … and for how long the answer is held back */
         struct modal_process *process; /* probe, proof of life or clean-up */
         struct modal_process *doubt;   /* whether anything still runs there */
         struct buf kept;          /* what the probe said */

@@ -15,8 +15,8 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 
-#define LOOK_SECS 50.0f                     /* how long one SandboxWait holds its answer back */
-#define LOOK_WAITED_US (10 * USEC_PER_SEC)  /* an answer that comes sooner was not held back */
+#define LOOK_SECS 50.0f    /* how long one SandboxWait holds its answer back … */
+#define LOOK_LEAST_SECS 5.0f /* … and when others wait for their turn */
 #define LOOK_AGAIN_MS 500
 
 /* its memory */
@@ -53,6 +53,7 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         s->said = (struct buf)BUF_INIT(COMPLAINT_MAX);
         s->found = (struct buf)BUF_INIT(FOUND_SIZE_MAX);
         list_init(&s->processes);
+        list_init(&s->link_look);
         modal_router_init(&s->router, m, "", on_router_gone);
         s->n_handles = 2;
         uv_timer_init(m->loop, &s->timer);
@@ -66,18 +67,6 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
 void modal_sandbox_close(struct modal_sandbox *s) {
         uv_close((uv_handle_t *)&s->timer, on_handle_closed);
         uv_close((uv_handle_t *)&s->soon, on_handle_closed);
-}
-
-void modal_sandbox_quiet(struct modal_sandbox *s) {
-        if (s->look)
-                modal_call_cancel(TAKE_PTR(s->look));
-        if (s->process)
-                modal_process_cancel(TAKE_PTR(s->process));
-        if (s->doubt)
-                modal_process_cancel(TAKE_PTR(s->doubt));
-        modal_processes_cancel(s);
-        uv_timer_stop(&s->timer);
-        uv_timer_stop(&s->soon);
 }
 
 void modal_sandbox_created(struct modal_sandbox *s, const struct result *r) {
@@ -169,31 +158,69 @@ void modal_sandbox_doubt(struct modal_sandbox *s) {
                 modal_sandbox_lost(s, "its state cannot be asked for: out of memory");
 }
 
-/* While nothing runs in it, nothing else would tell. Modal holds the answer back until it has ended. */
-static void look_after(struct modal_sandbox *s, uint64_t ms);
+/*
+ * Whether it still is there: while nothing runs in it, nothing else would tell. Modal holds the answer back until it
+ * has ended. Each such call costs memory here and a place on a connection, so with more than LOOKS_MAX sandboxes
+ * they take turns: then a death is noticed a while later, or by the next job.
+ */
+
+static void look_next(struct modal *m);
+
+static void wait_for_look(struct modal_sandbox *s) {
+        struct modal *m = modal_sandbox_modal(s);
+
+        list_add_tail(&m->unlooked, &s->link_look);
+        look_next(m);
+}
+
+static void on_look_timer(uv_timer_t *timer) {
+        struct modal_sandbox *s = timer->data;
+
+        list_remove(&s->link_look);
+        wait_for_look(s);
+}
+
+static void look_later(struct modal_sandbox *s, uint64_t ms) {
+        uv_timer_start(&s->timer, on_look_timer, ms, 0);
+}
+
+/* Its place is free; but that may be because all are ended now, so the next one has it in a while only. */
+static void end_look(struct modal_sandbox *s) {
+        struct modal *m = modal_sandbox_modal(s);
+        struct modal_sandbox *next;
+
+        list_remove(&s->link_look);
+        if (!s->look)
+                return;
+        modal_call_cancel(TAKE_PTR(s->look));
+        m->n_looks--;
+        next = list_first(&m->unlooked, struct modal_sandbox, link_look);
+        if (next)
+                look_later(next, LOOK_AGAIN_MS);
+}
 
 static int pack_look(void *owner, struct buf *out) {
         struct modal_sandbox *s = owner;
 
-        return modal_pack_wait(out, s->sandbox.id, LOOK_SECS);
+        s->looked_us = clock_now();
+        s->look_secs = list_empty(&modal_sandbox_modal(s)->unlooked) ? LOOK_SECS : LOOK_LEAST_SECS;
+        return modal_pack_wait(out, s->sandbox.id, s->look_secs);
 }
 
-static void on_look(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal_sandbox *s = owner;
+static void take_look(struct modal_sandbox *s, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_result result = {};
+        bool waited = clock_now() - s->looked_us >= s->look_secs * (USEC_PER_SEC / 2);
+        bool over = status->code == GRPC_NOT_FOUND ||
+                    (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
+                     result.status != MODAL_RESULT_NONE);
         char what[320];
-        bool over, waited = clock_now() - s->looked_us >= LOOK_WAITED_US;
 
-        s->look = NULL;
-        if (s->dying)
-                return;
-        over = status->code == GRPC_NOT_FOUND ||
-               (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
-                result.status != MODAL_RESULT_NONE);
-        if (!over) {
-                look_after(s, status->code == GRPC_OK && waited ? 0 : LOOK_INTERVAL_MS);
+        if (!over && status->code == GRPC_OK && waited) {
+                wait_for_look(s);
+        } else if (!over) {
+                look_later(s, LOOK_INTERVAL_MS);
         } else if (!list_empty(&s->processes)) {
-                look_after(s, LOOK_AGAIN_MS); /* they find out by themselves, with what they still said */
+                look_later(s, LOOK_AGAIN_MS); /* they find out by themselves, with what they still said */
         } else if (status->code == GRPC_NOT_FOUND) {
                 modal_sandbox_lost(s, status->message);
         } else {
@@ -203,30 +230,56 @@ static void on_look(void *owner, const struct grpc_status *status, const void *r
         }
 }
 
-static void on_look_timer(uv_timer_t *timer) {
-        struct modal_sandbox *s = timer->data;
+static void on_look(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_sandbox *s = owner;
+        struct modal *m = modal_sandbox_modal(s);
 
-        s->looked_us = clock_now();
-        if (modal_call_start(modal_sandbox_modal(s),
-                             &(struct modal_call_spec){
-                                     .method = "SandboxWait",
-                                     .lane = HTTP_CALLS,
-                                     .attempt_us = CALL_TIMEOUT_US + (int64_t)LOOK_SECS * USEC_PER_SEC,
-                                     .tries = CALL_TRIES,
-                                     .message_max = MODAL_MESSAGE_MAX,
-                                     .pack = pack_look,
-                                     .done = on_look,
-                             },
-                             s, &s->look) < 0)
-                look_after(s, LOOK_INTERVAL_MS);
+        s->look = NULL;
+        m->n_looks--;
+        if (!s->dying)
+                take_look(s, status, reply, len);
+        look_next(m);
 }
 
-static void look_after(struct modal_sandbox *s, uint64_t ms) {
-        uv_timer_start(&s->timer, on_look_timer, ms, 0);
+static int look(struct modal_sandbox *s) {
+        return modal_call_start(modal_sandbox_modal(s),
+                                &(struct modal_call_spec){
+                                        .method = "SandboxWait",
+                                        .lane = HTTP_CALLS,
+                                        .attempt_us = CALL_TIMEOUT_US + (int64_t)LOOK_SECS * USEC_PER_SEC,
+                                        .tries = CALL_TRIES,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack_look,
+                                        .done = on_look,
+                                },
+                                s, &s->look);
+}
+
+static void look_next(struct modal *m) {
+        struct modal_sandbox *s;
+
+        while (m->n_looks < LOOKS_MAX && (s = list_first(&m->unlooked, struct modal_sandbox, link_look))) {
+                list_remove(&s->link_look);
+                if (look(s) == 0)
+                        m->n_looks++;
+                else
+                        look_later(s, LOOK_INTERVAL_MS);
+        }
 }
 
 void modal_sandbox_look(struct modal_sandbox *s) {
-        look_after(s, 0);
+        wait_for_look(s);
+}
+
+void modal_sandbox_quiet(struct modal_sandbox *s) {
+        end_look(s);
+        if (s->process)
+                modal_process_cancel(TAKE_PTR(s->process));
+        if (s->doubt)
+                modal_process_cancel(TAKE_PTR(s->doubt));
+        modal_processes_cancel(s);
+        uv_timer_stop(&s->timer);
+        uv_timer_stop(&s->soon);
 }
 
 /* clean-up */

@@ -202,6 +202,7 @@ int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options 
                 return -ENOMEM;
         m->backend.ops = &modal_ops;
         m->loop = loop;
+        list_init(&m->unlooked);
         m->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
         r = name_pool(m, o, why);
         if (r == 0)
