@@ -428,9 +428,9 @@ static void raise_limits(void) {
                 limit.rlim_cur = limit.rlim_max;
                 setrlimit(RLIMIT_NOFILE, &limit);
         }
-        /* Memory that is freed goes back: a daemon's size should follow its load. */
-        mallopt(M_TRIM_THRESHOLD, 256 << 10);
-        mallopt(M_MMAP_THRESHOLD, 128 << 10);
+        /* Memory that is freed goes back: a daemon's size should follow its load. But not that of each piece of output. */
+        mallopt(M_TRIM_THRESHOLD, 1 << 20);
+        mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
 int main(int argc, char **argv) {

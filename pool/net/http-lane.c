@@ -24,7 +24,7 @@
 struct socket_watch {
         uv_poll_t poll;
         struct list link;         /* in the lane's sockets */
-        struct list link_written; /* in the lane's written */
+        struct list link_corked;  /* in the lane's corked */
         struct lane *lane;
         curl_socket_t fd;
         int port;    /* the local one; 0: not yet known */
@@ -33,35 +33,24 @@ struct socket_watch {
 };
 
 /*
- * curl writes the head and the body of each request by itself. In a socket that is corked the kernel keeps what fills
- * no segment, for 200 ms at the most; so all that was written meanwhile goes out at once, and arrives as one.
+ * curl writes the head and the body of each request by itself. While a socket is corked the kernel keeps what fills no
+ * segment; so the requests of one turn go out together.
  */
-static void flush_written(struct lane *lane) {
-        static const int on = 1, off = 0;
-        struct socket_watch *w;
-
-        while ((w = list_first(&lane->written, struct socket_watch, link_written))) {
-                list_remove(&w->link_written);
-                setsockopt(w->fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
-                setsockopt(w->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
-        }
-}
-
-static void note_written(struct socket_watch *w) {
-        list_remove(&w->link_written);
-        list_add_tail(&w->lane->written, &w->link_written);
+static void cork(struct socket_watch *w, int on) {
+        setsockopt(w->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+        list_remove(&w->link_corked);
+        if (on)
+                list_add_tail(&w->lane->corked, &w->link_corked);
 }
 
 /* @w: the socket of the events, or NULL. */
 static void drive(struct lane *lane, struct socket_watch *w, int events) {
-        curl_socket_t fd = w ? w->fd : CURL_SOCKET_TIMEOUT;
         int running;
 
-        if (w)
-                note_written(w);
         lane->enter(lane->owner);
-        curl_multi_socket_action(lane->multi, fd, events, &running);
-        flush_written(lane);
+        curl_multi_socket_action(lane->multi, w ? w->fd : CURL_SOCKET_TIMEOUT, events, &running);
+        while ((w = list_first(&lane->corked, struct socket_watch, link_corked)))
+                cork(w, false);
         lane->leave(lane->owner);
 }
 
@@ -117,7 +106,7 @@ static struct socket_watch *new_watch(struct lane *lane, curl_socket_t fd) {
         uv_unref((uv_handle_t *)&w->poll);
         w->lane = lane;
         w->fd = fd;
-        list_init(&w->link_written);
+        list_init(&w->link_corked);
         list_add_tail(&lane->sockets, &w->link);
         return w;
 }
@@ -148,7 +137,7 @@ int http_lane_close_socket(void *data, curl_socket_t fd) {
 
         if (w) {
                 list_remove(&w->link);
-                list_remove(&w->link_written);
+                list_remove(&w->link_corked);
                 uv_close((uv_handle_t *)&w->poll, on_socket_closed);
         }
         return close(fd);
@@ -158,12 +147,23 @@ static void on_timer(uv_timer_t *timer) {
         drive(timer->data, NULL, 0);
 }
 
+static void on_turn(uv_idle_t *turn) {
+        uv_idle_stop(turn);
+        drive(turn->data, NULL, 0);
+}
+
+/*
+ * At once is in the next turn of the loop: a timer of 0 ms that is set again and again, as curl does while a fast stream
+ * lasts, lets libuv before 1.45 do nothing else.
+ */
 static int set_timer(CURLM *multi, long ms, void *data) {
         struct lane *lane = data;
 
-        if (ms < 0)
-                uv_timer_stop(&lane->timer);
-        else
+        uv_timer_stop(&lane->timer);
+        uv_idle_stop(&lane->turn);
+        if (ms == 0)
+                uv_idle_start(&lane->turn, on_turn);
+        else if (ms > 0)
                 uv_timer_start(&lane->timer, on_timer, ms, 0);
         return 0;
 }
@@ -177,7 +177,6 @@ int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) 
                 { IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECS },
                 { IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
                 { IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS },
-                { IPPROTO_TCP, TCP_CORK, 1 },
         };
 
         if (purpose == CURLSOCKTYPE_IPCXN)
@@ -205,8 +204,8 @@ int http_lane_begin_request(void *data, char *remote_ip, char *local_ip, int rem
         list_for_each (w, &lane->sockets, link) {
                 if (!w->port)
                         w->port = port_of(w->fd, getsockname);
-                if (w->port == local_port)
-                        note_written(w);
+                if (w->port == local_port && list_empty(&w->link_corked))
+                        cork(w, true);
         }
         return CURL_PREREQFUNC_OK;
 }
@@ -231,10 +230,13 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
                    void *owner) {
         *lane = (struct lane){ .loop = loop, .enter = enter, .leave = leave, .owner = owner };
         list_init(&lane->sockets);
-        list_init(&lane->written);
+        list_init(&lane->corked);
         uv_timer_init(loop, &lane->timer);
         uv_unref((uv_handle_t *)&lane->timer);
         lane->timer.data = lane;
+        uv_idle_init(loop, &lane->turn);
+        uv_unref((uv_handle_t *)&lane->turn);
+        lane->turn.data = lane;
         lane->multi = curl_multi_init();
         if (!lane->multi)
                 return -ENOMEM;
@@ -249,14 +251,21 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
         return 0;
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void on_turn_closed(uv_handle_t *handle) {
         struct lane *lane = handle->data;
 
         lane->closed(lane->owner);
 }
 
+static void on_timer_closed(uv_handle_t *handle) {
+        struct lane *lane = handle->data;
+
+        uv_close((uv_handle_t *)&lane->turn, on_turn_closed);
+}
+
 void http_lane_close(struct lane *lane, void (*closed)(void *owner)) {
         lane->closed = closed;
         curl_multi_cleanup(lane->multi);
+        uv_idle_stop(&lane->turn);
         uv_close((uv_handle_t *)&lane->timer, on_timer_closed);
 }

@@ -12,8 +12,9 @@ struct lane {
         CURLM *multi;
         uv_loop_t *loop;
         uv_timer_t timer;
+        uv_idle_t turn; /* the next one of the loop: for what has to be at once */
         struct list sockets;
-        struct list written; /* sockets with something that the kernel may hold back */
+        struct list corked; /* sockets in which the kernel holds back what is written */
         void (*enter)(void *owner); /* curl is about to act … */
         void (*leave)(void *owner); /* … and has */
         void (*closed)(void *owner);
