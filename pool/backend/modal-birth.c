@@ -71,8 +71,10 @@ static void live(struct modal_sandbox *s) {
         s->sandbox.expires_us = s->began_us + s->lifetime_secs * USEC_PER_SEC;
         s->step = MODAL_STEP_LIVE;
         modal_sandbox_created(s, &ok);
-        if (s->step == MODAL_STEP_LIVE)
+        if (s->step == MODAL_STEP_LIVE) {
                 modal_sandbox_look(s);
+                modal_riddle(s);
+        }
 }
 
 static void on_probe_output(void *owner, enum stream stream, const void *data, size_t len) {

@@ -96,7 +96,7 @@ static void on_timer(uv_timer_t *timer) {
 
 /* The try failed: wait for the next one, or give up. */
 static void try_again(struct modal_call *c, const struct grpc_status *status) {
-        int64_t delay = retry_next(&c->retry, status, clock_now());
+        int64_t delay = c->spec.once ? -1 : retry_next(&c->retry, status, clock_now());
         char text[GRPC_MESSAGE_TEXT_MAX];
 
         if (delay < 0) {
@@ -182,7 +182,7 @@ static void on_status(void *owner, const struct grpc_status *status) {
                 snprintf(none.message, sizeof(none.message), "the answer is not exactly one message");
                 status = &none;
         }
-        if (c->spec.poll && status->code == GRPC_DEADLINE_EXCEEDED && status->cause == HTTP_OK &&
+        if (c->spec.poll && !c->spec.once && status->code == GRPC_DEADLINE_EXCEEDED && status->cause == HTTP_OK &&
             now - c->began_us >= POLL_LEAST_US) {
                 retry_reset(&c->retry, now);
                 c->renewals = 0;
@@ -192,7 +192,7 @@ static void on_status(void *owner, const struct grpc_status *status) {
         /* A stream that was open for a while was in order, though it may have had nothing to say. */
         if (c->spec.message && now - c->began_us >= STREAM_GOOD_US)
                 retry_reset(&c->retry, now);
-        if (!look_for_router(c, status))
+        if (c->spec.once || !look_for_router(c, status))
                 try_again(c, status);
 }
 

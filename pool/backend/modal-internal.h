@@ -160,6 +160,7 @@ struct modal_call_spec {
         int64_t patience_us; /* for all tries since something last went well */
         unsigned tries;      /* 0: any number in that time */
         bool poll;           /* the server holds its answer back: its DEADLINE_EXCEEDED only says not yet */
+        bool once;           /* one try, whatever it comes to: the caller knows another way */
         size_t message_max;
         /* The request, anew for each try. */
         int (*pack)(void *owner, struct buf *out);
@@ -217,6 +218,9 @@ struct modal_sandbox {
         uv_timer_t timer;         /* of create, then of looking, then of destroy */
         uv_timer_t soon;          /* to say from a clean stack that it died */
         struct result why;        /* … and of what */
+        struct modal_call *riddle; /* does the router hold back calls for a process that it does not know? */
+        int64_t asked_us;          /* when that was asked */
+        bool holds;                /* it does */
         bool dying;
         struct modal_listing listing; /* at the end: of those that its create made … */
         struct buf found;             /* … their ids, each with its NUL … */
@@ -260,6 +264,11 @@ void modal_sandbox_lost(struct modal_sandbox *s, const char *what);
 
 /* Say from a clean stack that it cannot be used. */
 void modal_sandbox_fail_soon(struct modal_sandbox *s, const struct result *why);
+
+/* modal-riddle.c */
+
+/* Find out, in a while, whether what is asked of a process may be asked together with its start. */
+void modal_riddle(struct modal_sandbox *s);
 
 /* modal-process.c */
 

@@ -8,6 +8,10 @@
  *   running    TaskExecStdioRead for each stream and TaskExecWait, at once; TaskExecStdinWrite
  *   ended      streams and wait have ended
  *
+ * Where the router holds back calls for a process that it does not know yet, those for its output and its end go out
+ * together with the start. Output or an end is then as good as the start's answer. Of such an early call everything
+ * else, also the end of a stream, counts only once the start is answered; and when one fails, it is asked again.
+ *
  * Streams are read by offset: whatever breaks, the next try goes on where the
  * last byte was. When the process has ended and a stream is silent, that is
  * because something else holds the pipe open, or because the stream got lost.
@@ -31,7 +35,9 @@ enum { N_STREAMS = 2 };
 
 struct output {
         struct modal_process *process;
-        struct modal_call *call; /* NULL: ended, or not kept */
+        struct modal_call *call;
+        bool early;              /* it was asked for before the start was answered */
+        bool over;               /* it ended, or is not kept */
         uint64_t offset;         /* bytes given so far */
         unsigned silences;       /* rounds in a row that brought nothing over a working connection */
 };
@@ -45,6 +51,8 @@ struct modal_process {
         struct buf request; /* TaskExecStart, until it is answered */
         bool keep_stderr, only_start;
         struct modal_call *start, *wait;
+        bool waits_early; /* as that of an output */
+        bool running;     /* its start was answered, or something else tells that it started */
         struct output outputs[N_STREAMS];
         bool known; /* the exit code */
         int code;
@@ -150,6 +158,7 @@ static int ask(struct modal_process *p, const char *method, int (*pack)(void *ow
                                         .attempt_us = POLL_TIMEOUT_US,
                                         .patience_us = RUN_PATIENCE_US,
                                         .poll = true,
+                                        .once = !p->running,
                                         .message_max = MODAL_MESSAGE_MAX,
                                         .pack = pack,
                                         .done = done,
@@ -166,7 +175,12 @@ static int pack_exec(void *owner, struct buf *out) {
 /* the end */
 
 static void check_end(struct modal_process *p);
+static void follow(struct modal_process *p);
 static int read_output(struct modal_process *p, int stream);
+
+static bool is_read(const struct modal_process *p) {
+        return p->outputs[STREAM_STDOUT].over && p->outputs[STREAM_STDERR].over;
+}
 
 static int on_proof(void *owner, const void *data, size_t len) {
         struct modal_process *p = owner;
@@ -190,10 +204,12 @@ static void on_silence(uv_timer_t *timer) {
 
                 if (!o->call || p->proof || p->proven < 0)
                         continue;
-                if (p->proven == modal_call_connection(o->call) && ++o->silences == SILENCES_MAX)
+                if (p->proven == modal_call_connection(o->call) && ++o->silences == SILENCES_MAX) {
                         cancel_call(&o->call);
+                        o->over = true;
+                }
         }
-        if (!p->outputs[0].call && !p->outputs[1].call) {
+        if (is_read(p)) {
                 check_end(p);
                 return;
         }
@@ -228,7 +244,7 @@ static void check_end(struct modal_process *p) {
 
         if (!p->known)
                 return;
-        if (p->outputs[0].call || p->outputs[1].call) {
+        if (!is_read(p)) {
                 p->proven = -1;
                 if (!uv_is_active((uv_handle_t *)&p->timer))
                         uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
@@ -248,24 +264,29 @@ static void on_ask_again(uv_timer_t *timer) {
 
 static void on_wait(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_process *p = owner;
-        bool ended;
+        bool ended = false;
 
         p->wait = NULL;
         if (status->code == GRPC_OK && modal_read_exec_wait(reply, len, &ended, &p->code) < 0)
                 status = &modal_unreadable;
-        if (status->code != GRPC_OK) {
-                fail(p, status, "waiting for the command's end");
-                return;
-        }
-        if (!ended) {
+        if (ended) {
+                p->known = true;
+                follow(p);
+                if (p->events)
+                        check_end(p);
+        } else if (!p->running) {
+                return; /* it is asked again when the start is answered */
+        } else if (status->code == GRPC_OK) {
                 uv_timer_start(&p->timer, on_ask_again, ASK_AGAIN_MS, 0);
-                return;
+        } else if (!p->waits_early) {
+                fail(p, status, "waiting for the command's end");
+        } else if (wait_for_end(p) < 0) {
+                fail(p, &modal_no_memory, "waiting for the command's end");
         }
-        p->known = true;
-        check_end(p);
 }
 
 static int wait_for_end(struct modal_process *p) {
+        p->waits_early = !p->running;
         return ask(p, "TaskExecWait", pack_exec, on_wait, &p->wait);
 }
 
@@ -284,6 +305,9 @@ static void take_output(void *owner, const void *data, size_t len) {
 
         o->offset += len;
         o->silences = 0;
+        follow(p);
+        if (!p->events)
+                return;
         if (p->known)
                 uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
         p->events->output(p->owner, o - p->outputs, data, len);
@@ -295,17 +319,25 @@ static int on_read(void *owner, const void *data, size_t len) {
 
 static void on_read_done(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct output *o = owner;
+        struct modal_process *p = o->process;
 
         o->call = NULL;
-        if (status->code == GRPC_OK)
-                check_end(o->process);
-        else
-                fail(o->process, status, "reading the command's output");
+        if (!p->running)
+                return; /* it is asked for again when the start is answered */
+        if (status->code == GRPC_OK) {
+                o->over = true;
+                check_end(p);
+        } else if (!o->early) {
+                fail(p, status, "reading the command's output");
+        } else if (read_output(p, o - p->outputs) < 0) {
+                fail(p, &modal_no_memory, "reading the command's output");
+        }
 }
 
 static int read_output(struct modal_process *p, int stream) {
         struct output *o = &p->outputs[stream];
 
+        o->early = !p->running;
         return modal_call_start(process_modal(p),
                                 &(struct modal_call_spec){
                                         .router = &p->sandbox->router,
@@ -313,6 +345,7 @@ static int read_output(struct modal_process *p, int stream) {
                                         .lane = HTTP_STREAMS,
                                         .attempt_us = STREAM_RENEW_US,
                                         .poll = true,
+                                        .once = !p->running,
                                         .patience_us = RUN_PATIENCE_US,
                                         .message_max = MODAL_OUTPUT_MAX,
                                         .pack = pack_read,
@@ -409,14 +442,27 @@ static int pack_start(void *owner, struct buf *out) {
         return buf_append(out, p->request.data, p->request.len);
 }
 
+/* What is not asked for yet, or was asked for too early. */
+static int ask_for_all(struct modal_process *p) {
+        int r = 0;
+
+        for (int i = 0; i < N_STREAMS && r == 0; i++)
+                if (!p->outputs[i].over && !p->outputs[i].call)
+                        r = read_output(p, i);
+        if (r == 0 && !p->known && !p->wait)
+                r = wait_for_end(p);
+        return r;
+}
+
+/* It runs. */
 static void follow(struct modal_process *p) {
         struct result why;
-        int r = read_output(p, STREAM_STDOUT);
+        int r;
 
-        if (r == 0 && p->keep_stderr)
-                r = read_output(p, STREAM_STDERR);
-        if (r == 0)
-                r = wait_for_end(p);
+        if (p->running)
+                return;
+        p->running = true;
+        r = ask_for_all(p);
         if (r == 0 && p->feeding)
                 r = feed(p);
         if (r < 0) {
@@ -438,6 +484,8 @@ static void on_started(void *owner, const struct grpc_status *status, const void
         struct result ok = {};
 
         p->start = NULL;
+        if (p->running)
+                return; /* that is known already */
         if (status->code == GRPC_NOT_FOUND) {
                 modal_sandbox_lost(p->sandbox, status->message);
                 return;
@@ -461,20 +509,22 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                       spec->env ? spec->env : nothing, MODAL_PIPE,
                                       spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
 
-        if (r < 0)
-                return r;
-        return modal_call_start(process_modal(p),
-                                &(struct modal_call_spec){
-                                        .router = &p->sandbox->router,
-                                        .method = "TaskExecStart",
-                                        .lane = HTTP_CALLS,
-                                        .attempt_us = CALL_TIMEOUT_US,
-                                        .patience_us = spec->patience_us ? spec->patience_us : START_PATIENCE_US,
-                                        .message_max = MODAL_MESSAGE_MAX,
-                                        .pack = pack_start,
-                                        .done = on_started,
-                                },
-                                p, &p->start);
+        if (r == 0)
+                r = modal_call_start(process_modal(p),
+                                     &(struct modal_call_spec){
+                                             .router = &p->sandbox->router,
+                                             .method = "TaskExecStart",
+                                             .lane = HTTP_CALLS,
+                                             .attempt_us = CALL_TIMEOUT_US,
+                                             .patience_us = spec->patience_us ? spec->patience_us : START_PATIENCE_US,
+                                             .message_max = MODAL_MESSAGE_MAX,
+                                             .pack = pack_start,
+                                             .done = on_started,
+                                     },
+                                     p, &p->start);
+        if (r == 0 && p->sandbox->holds && !p->only_start)
+                r = ask_for_all(p);
+        return r;
 }
 
 static struct modal_process *process_new(struct modal_sandbox *s, const struct modal_process_spec *spec) {
@@ -493,6 +543,7 @@ static struct modal_process *process_new(struct modal_sandbox *s, const struct m
                 p->outputs[i].process = p;
                 p->outputs[i].offset = spec->offsets[i];
         }
+        p->outputs[STREAM_STDERR].over = !spec->keep_stderr;
         uv_timer_init(process_modal(p)->loop, &p->timer);
         uv_unref((uv_handle_t *)&p->timer);
         p->timer.data = p;

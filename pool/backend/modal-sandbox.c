@@ -273,6 +273,8 @@ void modal_sandbox_look(struct modal_sandbox *s) {
 
 void modal_sandbox_quiet(struct modal_sandbox *s) {
         end_look(s);
+        if (s->riddle)
+                modal_call_cancel(TAKE_PTR(s->riddle));
         if (s->process)
                 modal_process_cancel(TAKE_PTR(s->process));
         if (s->doubt)

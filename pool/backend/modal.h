@@ -11,6 +11,7 @@
  *   modal-end.c         … is terminated or left
  *   modal-exec.c        a job in it
  *   modal-process.c     one process in it: start or resume, output by offset, input, end
+ *   modal-riddle.c      may these be asked for together with the start?
  *   modal-call.c        one call with its retries, to the control plane or a router
  *   modal-router.c      the way to a sandbox's router: URL, token, their renewal
  *   modal-codec*.c      messages; modal-script.c: what runs inside; modal-ticket.c: what outlives us

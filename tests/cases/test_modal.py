@@ -264,6 +264,73 @@ def test_round_trips_of_a_job(mount, calm):
     assert lease.read("exit_code") == "137\n"
 
 
+@pytest.fixture
+def router(calm):
+    """Sets what the router does with calls for an exec that is not there (yet)."""
+    yield lambda what: calm.config(unknown_exec=what)
+    calm.config(unknown_exec="refuse")
+
+
+def until_known(calm, leases):
+    """Until the daemon has seen for each sandbox that its router holds such calls back."""
+    calm.until(lambda stats: stats["statuses"]["TaskExecStdioRead"].get("DEADLINE_EXCEEDED", 0) >= len(leases))
+    for lease in leases:
+        lease.run("true")
+
+
+def test_one_round_trip_where_the_router_waits(mount, calm, router):
+    """The job is over for its user while its start is still not answered."""
+    router("hold")
+    lease = mount(max=1).lease()
+    lease.run("true")
+    until_known(calm, [lease])
+    calm.faults({"kind": "hang", "when": "after", "method": "TaskExecStart"})
+    for i in range(10):
+        before = router_calls(calm)
+        assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
+        after = router_calls(calm)
+        assert {name: after[name] - before[name] for name in ROUTER} == {
+            "TaskExecStart": 1, "TaskExecStdioRead": 2, "TaskExecWait": 1, "TaskExecPoll": 0, "TaskExecStdinWrite": 0,
+            "TaskGetCommandRouterAccess": 0}
+    lease.submit("echo begun; sleep 1000")
+    lease.until_running()
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "137\n" and lease.read() == "begun\n"
+    calm.faults()
+    lease.write("stdin", "given")  # which waits for the start's answer
+    assert lease.run("cat; echo") == ("given\n", 0)
+    assert {facts["starts"] for facts in calm.stats()["execs"].values()} == {1}
+
+
+@pytest.mark.parametrize("what", ["refuse", "end"])
+def test_starts_come_first_elsewhere(mount, calm, router, what):
+    """Also where the end of an output is told that has not begun: nothing of it would be read."""
+    router(what)
+    lease = mount(max=1).lease()
+    lease.run("true")
+    for i in range(5):
+        seen = len(calm.trace())
+        calm.faults({"kind": "latency", "when": "after", "method": "TaskExecStart", "ms": 200})
+        assert lease.run(f"echo {i}") == (f"{i}\n", 0)
+        calm.faults()
+        calls = calm.trace()[seen:]
+        started = next(c["at"] + c["ms"] / 1000 for c in calls if c["method"] == "TaskExecStart")
+        assert len(calls) == 4 and all(c["at"] >= started - 0.01 for c in calls if c["method"] != "TaskExecStart")
+
+
+def test_a_router_that_waits_no_more(mount, calm, router):
+    """Whatever is refused because it was asked for too early is asked for again."""
+    router("hold")
+    lease = mount(max=1).lease()
+    lease.run("true")
+    until_known(calm, [lease])
+    router("refuse")
+    for i in range(20):
+        assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
+    assert calm.stats()["statuses"]["TaskExecStdioRead"].get("NOT_FOUND", 0) > 0
+    assert lease.read("error") == "ok\n"
+
+
 def test_warm_mkdir_asks_nobody(mount, calm):
     mp = mount(max=2, min=2)
     mp.until(lambda: mp.environments()["idle"] == 2)
@@ -283,13 +350,17 @@ def test_warm_mkdir_asks_nobody(mount, calm):
 
 
 @pytest.mark.limit(240)
-def test_a_thousand_jobs_under_faults(mount, calm, settings, pytestconfig):
+@pytest.mark.parametrize("unknown_exec, jobs", [("refuse", 1000), ("hold", 400)])
+def test_a_thousand_jobs_under_faults(mount, calm, router, settings, pytestconfig, unknown_exec, jobs):
     """Each runs exactly once: as the sandbox counts, and the simulator. Each byte and each exit code is right."""
-    jobs, leases = 1000 if settings.slow == 1 else 200, 8
+    jobs, leases = jobs if settings.slow == 1 else 200, 8
+    router(unknown_exec)
     mp = mount(max=leases, history=jobs)
     taken = [mp.lease(f"t{i}") for i in range(leases)]
     for lease in taken:
         lease.run("true")
+    if unknown_exec == "hold":
+        until_known(calm, taken)
     calm.faults(*harness.MODAL_FAULTS, seed=int(pytestconfig.getoption("--fault-seed")))
     before = set(calm.stats()["execs"])
 

@@ -35,6 +35,7 @@ class Router:
         self.objects = objects
         self.books = books
         self.tokens = tokens
+        self.awaited = {}       # exec_id -> event, for those who came before its start
         self.cut_before = 0     # streams begun before this moment are to end: their token was revoked
 
     def authorize(self, request, call):
@@ -70,6 +71,22 @@ class Router:
             raise Refuse(NOT_FOUND, f"there is no exec {request.exec_id!r}")
         return entry
 
+    async def _awaited_exec(self, request, call):
+        """The exec, when it is there or comes; None when what is not there is to look as if it were over."""
+        sandbox = self._sandbox(request.task_id)
+        if request.exec_id not in sandbox.execs and settings.current.unknown_exec == "end":
+            return None
+        if request.exec_id not in sandbox.execs and settings.current.unknown_exec == "hold":
+            left = call.context.time_remaining()
+            left = WAIT_MAX if left is None else min(WAIT_MAX, left - WAIT_MARGIN)
+            came = self.awaited.setdefault(request.exec_id, asyncio.Event())
+            try:
+                await asyncio.wait_for(came.wait(), max(0, left))
+            except TimeoutError:
+                self.awaited.pop(request.exec_id, None)
+                raise Refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "it has not been started") from None
+        return self._exec(request)
+
     # Start
 
     async def TaskExecStart(self, request, call):
@@ -80,6 +97,8 @@ class Router:
             # No await between the look and the entry: whoever comes second finds it.
             entry = sandbox.execs[request.exec_id] = self._new_exec(sandbox, request)
             entry.starting = asyncio.ensure_future(self._start(entry, request))
+            if request.exec_id in self.awaited:
+                self.awaited.pop(request.exec_id).set()
         await entry.starting
         return pb.TaskExecStartResponse()
 
@@ -143,7 +162,9 @@ class Router:
     # Output
 
     async def TaskExecStdioRead(self, request, call):
-        entry = self._exec(request)
+        entry = await self._awaited_exec(request, call)
+        if entry is None:
+            return
         stdout = request.file_descriptor == pb.TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDOUT
         spool = entry.process.stdout if stdout else entry.process.stderr
         async for data in self._read(spool, request, call, entry.sandbox):
@@ -183,7 +204,9 @@ class Router:
         return pb.TaskExecPollResponse(**self._status(self._exec(request).process))
 
     async def TaskExecWait(self, request, call):
-        entry = self._exec(request)
+        entry = await self._awaited_exec(request, call)
+        if entry is None:
+            return pb.TaskExecWaitResponse()
         left = call.context.time_remaining()
         left = WAIT_MAX if left is None else min(WAIT_MAX, left - WAIT_MARGIN)
         waits = [asyncio.ensure_future(event.wait()) for event in (entry.process.ended, entry.sandbox.finished)]

@@ -17,6 +17,7 @@ class Settings:
     max_sandboxes: int = 500        # live at one time; more is RESOURCE_EXHAUSTED
     spool_max: int = 4 << 30        # bytes of one output stream; then the process waits
     chunk: int = 256 << 10          # bytes in one message of an output stream
+    unknown_exec: str = "refuse"    # what is read or waited for of an exec that is not there: refuse, hold until it is, end at once
     stdio_end: str = "exit"         # exit: a stream ends with its process; eof: when nobody holds it open
 
     def update(self, values):
