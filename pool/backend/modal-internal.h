@@ -133,6 +133,7 @@ struct modal_router {
         char *url, *jwt;     /* NULL before the first access */
         int64_t renew_wall_us; /* when the token is to be renewed, USEC_NEVER: when it is refused */
         unsigned generation; /* how many accesses there were */
+        bool holds;          /* calls for a process that it does not know are held back until it does */
         struct modal_call *fetching;
         struct list waiting; /* calls that wait for access */
         void (*gone)(struct modal_router *router, const struct grpc_status *status); /* the task is no more */
@@ -218,9 +219,9 @@ struct modal_sandbox {
         uv_timer_t timer;         /* of create, then of looking, then of destroy */
         uv_timer_t soon;          /* to say from a clean stack that it died */
         struct result why;        /* … and of what */
-        struct modal_call *riddle; /* does the router hold back calls for a process that it does not know? */
-        int64_t asked_us;          /* when that was asked */
-        bool holds;                /* it does */
+        struct modal_call *riddle; /* what its router does with calls for a process that it does not know … */
+        int64_t asked_us;          /* … which was asked then … */
+        unsigned asked_generation; /* … by that access */
         bool dying;
         struct modal_listing listing; /* at the end: of those that its create made … */
         struct buf found;             /* … their ids, each with its NUL … */

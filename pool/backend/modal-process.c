@@ -9,8 +9,8 @@
  *   ended      streams and wait have ended
  *
  * Where the router holds back calls for a process that it does not know yet, those for its output and its end go out
- * together with the start. Output or an end is then as good as the start's answer. Of such an early call everything
- * else, also the end of a stream, counts only once the start is answered; and when one fails, it is asked again.
+ * together with the start. Output or an exit code is then as good as the start's answer; an early call that fails is
+ * asked again once that is there.
  *
  * Streams are read by offset: whatever breaks, the next try goes on where the
  * last byte was. When the process has ended and a stream is silent, that is
@@ -274,15 +274,13 @@ static void on_wait(void *owner, const struct grpc_status *status, const void *r
                 follow(p);
                 if (p->events)
                         check_end(p);
-        } else if (!p->running) {
-                return; /* it is asked again when the start is answered */
-        } else if (status->code == GRPC_OK) {
+        } else if (p->running && status->code == GRPC_OK) {
                 uv_timer_start(&p->timer, on_ask_again, ASK_AGAIN_MS, 0);
-        } else if (!p->waits_early) {
+        } else if (p->running && !p->waits_early) {
                 fail(p, status, "waiting for the command's end");
-        } else if (wait_for_end(p) < 0) {
+        } else if (p->running && wait_for_end(p) < 0) {
                 fail(p, &modal_no_memory, "waiting for the command's end");
-        }
+        } /* else it is asked again when the start is answered */
 }
 
 static int wait_for_end(struct modal_process *p) {
@@ -322,16 +320,14 @@ static void on_read_done(void *owner, const struct grpc_status *status, const vo
         struct modal_process *p = o->process;
 
         o->call = NULL;
-        if (!p->running)
-                return; /* it is asked for again when the start is answered */
         if (status->code == GRPC_OK) {
                 o->over = true;
                 check_end(p);
-        } else if (!o->early) {
+        } else if (p->running && !o->early) {
                 fail(p, status, "reading the command's output");
-        } else if (read_output(p, o - p->outputs) < 0) {
+        } else if (p->running && read_output(p, o - p->outputs) < 0) {
                 fail(p, &modal_no_memory, "reading the command's output");
-        }
+        } /* else it is asked for again when the start is answered */
 }
 
 static int read_output(struct modal_process *p, int stream) {
@@ -522,7 +518,7 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                              .done = on_started,
                                      },
                                      p, &p->start);
-        if (r == 0 && p->sandbox->holds && !p->only_start)
+        if (r == 0 && p->sandbox->router.holds && !p->only_start)
                 r = ask_for_all(p);
         return r;
 }

@@ -56,8 +56,10 @@ static int take_access(struct modal_router *r, const void *reply, size_t len) {
                 free(jwt);
                 return n;
         }
-        if (r->url && strcmp(r->url, url))
+        if (r->url && strcmp(r->url, url)) {
                 log_info("task=%s: its router is now at %s", r->task_id, url);
+                r->holds = false; /* it may be another program */
+        }
         free(r->url);
         free(r->jwt);
         r->url = url;

@@ -76,6 +76,7 @@ void modal_explain(struct modal *m, struct result *r, const struct grpc_status *
                            "authorities to trust)",
                            head, server, said);
                 break;
+        case HTTP_RESET:
         case HTTP_BROKEN:
                 result_set(r, code_of(status), "%s: the connection to Modal broke: %s", head, said);
                 break;

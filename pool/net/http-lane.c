@@ -251,21 +251,17 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
         return 0;
 }
 
-static void on_turn_closed(uv_handle_t *handle) {
+static void on_closed(uv_handle_t *handle) {
         struct lane *lane = handle->data;
 
-        lane->closed(lane->owner);
-}
-
-static void on_timer_closed(uv_handle_t *handle) {
-        struct lane *lane = handle->data;
-
-        uv_close((uv_handle_t *)&lane->turn, on_turn_closed);
+        if (--lane->n_handles == 0)
+                lane->closed(lane->owner);
 }
 
 void http_lane_close(struct lane *lane, void (*closed)(void *owner)) {
         lane->closed = closed;
         curl_multi_cleanup(lane->multi);
-        uv_idle_stop(&lane->turn);
-        uv_close((uv_handle_t *)&lane->timer, on_timer_closed);
+        lane->n_handles = 2;
+        uv_close((uv_handle_t *)&lane->timer, on_closed);
+        uv_close((uv_handle_t *)&lane->turn, on_closed);
 }

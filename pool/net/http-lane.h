@@ -13,6 +13,7 @@ struct lane {
         uv_loop_t *loop;
         uv_timer_t timer;
         uv_idle_t turn; /* the next one of the loop: for what has to be at once */
+        unsigned n_handles; /* of these, not yet closed */
         struct list sockets;
         struct list corked; /* sockets in which the kernel holds back what is written */
         void (*enter)(void *owner); /* curl is about to act … */

@@ -142,6 +142,8 @@ static enum http_error error_of(CURLcode code) {
         case CURLE_URL_MALFORMAT:
         case CURLE_UNSUPPORTED_PROTOCOL:
                 return HTTP_REFUSED;
+        case CURLE_HTTP2_STREAM:
+                return HTTP_RESET;
         default:
                 return HTTP_BROKEN;
         }

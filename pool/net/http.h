@@ -43,6 +43,7 @@ enum http_error {
         HTTP_UNREACHABLE, /* no connection: nothing was sent */
         HTTP_UNTRUSTED,   /* the server's certificate, or our list of authorities */
         HTTP_REFUSED,     /* by an event, or because the request cannot be made at all */
+        HTTP_RESET,       /* the server ended the stream without an answer; the connection is as it was */
         HTTP_BROKEN,      /* the connection or the stream broke */
 };
 

@@ -82,7 +82,7 @@ def delay(found):
 
 def throughput(found):
     figure, (axes,) = panels(1, "Output as fast as it comes", 2.8)
-    bars(axes, {peer: v["mib_per_s"] for peer, v in found.items() if peer != "bytes"}, "MiB/s to the reader", "{:.0f}")
+    bars(axes, {peer: v["mib_per_s"] for peer, v in found.items() if isinstance(v, dict)}, "MiB/s to the reader", "{:.0f}")
     limit(axes, 0.8 * found["floor"]["mib_per_s"]["median"], "target")
     return figure
 

@@ -334,7 +334,8 @@ def test_a_router_that_waits_no_more(mount, calm, router):
 def test_warm_mkdir_asks_nobody(mount, calm):
     mp = mount(max=2, min=2)
     mp.until(lambda: mp.environments()["idle"] == 2)
-    before = calm.stats()["rpcs"]
+    # Each has run its first command, and its router was asked once whether it holds calls back.
+    before = calm.until(lambda stats: stats["rpcs"]["TaskExecStdioRead"] == 4)["rpcs"]
     began = time.monotonic()
     for name in ("one", "two"):
         mp.lease(name).read("environment")

@@ -20,13 +20,15 @@ const builderVersion = "2025.06"
 type world struct {
 	url   string
 	token string // the same for all: nobody is kept out
+	hold  bool   // what is asked of an exec that is not there waits for it
 
 	mu        sync.Mutex
 	made      int
 	sandboxes map[string]*sandbox // by id
 	tasks     map[string]*sandbox // by task id
 	execs     map[string]*exec
-	order     []string // ids of execs, oldest first
+	order     []string                 // ids of execs, oldest first
+	awaited   map[string]chan struct{} // closed when the exec is there
 }
 
 type sandbox struct {
@@ -35,15 +37,17 @@ type sandbox struct {
 	once     sync.Once
 }
 
-func newWorld(url string) *world {
+func newWorld(url string, hold bool) *world {
 	encode := base64.RawURLEncoding.EncodeToString
 	claims := fmt.Sprintf(`{"sub":"bench","exp":%d}`, time.Now().Add(12*time.Hour).Unix())
 	return &world{
 		url:       url,
+		hold:      hold,
 		token:     encode([]byte(`{"alg":"none"}`)) + "." + encode([]byte(claims)) + "." + encode([]byte("none")),
 		sandboxes: map[string]*sandbox{},
 		tasks:     map[string]*sandbox{},
 		execs:     map[string]*exec{},
+		awaited:   map[string]chan struct{}{},
 	}
 }
 

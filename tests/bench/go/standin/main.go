@@ -35,7 +35,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-func serve(host string, delay time.Duration, certificate tls.Certificate, counters *counters) string {
+func serve(host string, delay time.Duration, hold bool, certificate tls.Certificate, counters *counters) string {
 	listener, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		log.Fatal(err)
@@ -49,7 +49,7 @@ func serve(host string, delay time.Duration, certificate tls.Certificate, counte
 		grpc.ChainUnaryInterceptor(counters.unary),
 		grpc.ChainStreamInterceptor(counters.stream),
 	)
-	world := newWorld(url)
+	world := newWorld(url, hold)
 	pb.RegisterModalClientServer(server, &control{world: world})
 	pb.RegisterTaskCommandRouterServer(server, &router{world: world})
 	// Not by gRPC's own means, which refuse clients that do not name HTTP/2 in their handshake, as Python's does not.
@@ -70,7 +70,7 @@ func processorTime() time.Duration {
 }
 
 func main() {
-	delays := flag.String("delays", "0", "milliseconds, for each server")
+	delays := flag.String("delays", "0", "milliseconds, for each server; N+hold holds back what is asked of an exec that is not there yet")
 	host := flag.String("host", "127.0.0.2", "an address of this machine; SDKs do without TLS on 127.0.0.1")
 	ca := flag.String("ca", "", "where the certificate is written, for clients to trust")
 	flag.Parse()
@@ -82,11 +82,12 @@ func main() {
 	counters := &counters{}
 	urls := map[string]string{}
 	for _, text := range strings.Split(*delays, ",") {
-		ms, err := strconv.Atoi(text)
+		number, hold := strings.CutSuffix(text, "+hold")
+		ms, err := strconv.Atoi(number)
 		if err != nil {
 			log.Fatal(err)
 		}
-		urls[text] = serve(*host, time.Duration(ms)*time.Millisecond, certificate, counters)
+		urls[text] = serve(*host, time.Duration(ms)*time.Millisecond, hold, certificate, counters)
 	}
 	say(map[string]any{"urls": urls})
 

@@ -50,6 +50,10 @@ func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*
 		return &pb.TaskExecStartResponse{}, nil
 	}
 	w.execs[q.GetExecId()] = e
+	if started := w.awaited[q.GetExecId()]; started != nil {
+		close(started)
+		delete(w.awaited, q.GetExecId())
+	}
 	w.order = append(w.order, q.GetExecId())
 	if len(w.order) > execsKept {
 		delete(w.execs, w.order[0])
@@ -58,9 +62,26 @@ func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*
 	return &pb.TaskExecStartResponse{}, nil
 }
 
-func (w *world) exec(id string) (*exec, error) {
+// One that is not there is refused, or waited for.
+func (w *world) exec(ctx context.Context, id string) (*exec, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.execs[id] == nil && w.hold {
+		started := w.awaited[id]
+		if started == nil {
+			started = make(chan struct{})
+			w.awaited[id] = started
+		}
+		w.mu.Unlock()
+		select {
+		case <-started:
+		case <-ctx.Done():
+		}
+		w.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
 	if e := w.execs[id]; e != nil {
 		return e, nil
 	}
@@ -68,7 +89,7 @@ func (w *world) exec(id string) (*exec, error) {
 }
 
 func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.ServerStreamingServer[pb.TaskExecStdioReadResponse]) error {
-	e, err := r.world.exec(q.GetExecId())
+	e, err := r.world.exec(stream.Context(), q.GetExecId())
 	if err != nil || q.GetFileDescriptor() != pb.TaskExecStdioFileDescriptor_TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDOUT {
 		return err
 	}
@@ -81,16 +102,16 @@ func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.S
 	return nil
 }
 
-func (r *router) TaskExecWait(_ context.Context, q *pb.TaskExecWaitRequest) (*pb.TaskExecWaitResponse, error) {
-	if _, err := r.world.exec(q.GetExecId()); err != nil {
+func (r *router) TaskExecWait(ctx context.Context, q *pb.TaskExecWaitRequest) (*pb.TaskExecWaitResponse, error) {
+	if _, err := r.world.exec(ctx, q.GetExecId()); err != nil {
 		return nil, err
 	}
 	code := int32(0)
 	return pb.TaskExecWaitResponse_builder{Code: &code}.Build(), nil
 }
 
-func (r *router) TaskExecPoll(_ context.Context, q *pb.TaskExecPollRequest) (*pb.TaskExecPollResponse, error) {
-	if _, err := r.world.exec(q.GetExecId()); err != nil {
+func (r *router) TaskExecPoll(ctx context.Context, q *pb.TaskExecPollRequest) (*pb.TaskExecPollResponse, error) {
+	if _, err := r.world.exec(ctx, q.GetExecId()); err != nil {
 		return nil, err
 	}
 	code := int32(0)
