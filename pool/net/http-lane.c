@@ -20,16 +20,20 @@
 #define KEEPALIVE_PROBES 3
 #define USER_TIMEOUT_MS 5000U
 
-/* A socket of curl, from its opening to its closing. */
+/*
+ * A socket that curl waits for. That of a connection is watched from its opening to its closing, and not anew from
+ * request to request; others, such as that of a thread that looks up a name, as long as curl says.
+ */
 struct socket_watch {
         uv_poll_t poll;
         struct list link;         /* in the lane's sockets */
         struct list link_corked;  /* in the lane's corked */
         struct lane *lane;
         curl_socket_t fd;
-        int port;    /* the local one; 0: not yet known */
-        int wanted;  /* what curl waits for: UV_READABLE, UV_WRITABLE */
-        int watched; /* what the loop looks for, that or more: to change it costs system calls */
+        bool lasting; /* a connection's */
+        int port;     /* the local one; 0: not yet known */
+        int wanted;   /* what curl waits for: UV_READABLE, UV_WRITABLE */
+        int watched;  /* what the loop looks for, that or more: to change it costs system calls */
 };
 
 /*
@@ -94,7 +98,7 @@ static struct socket_watch *find_watch(struct lane *lane, curl_socket_t fd) {
         return NULL;
 }
 
-static struct socket_watch *new_watch(struct lane *lane, curl_socket_t fd) {
+static struct socket_watch *new_watch(struct lane *lane, curl_socket_t fd, bool lasting) {
         struct socket_watch *w = calloc(1, sizeof(*w));
 
         if (!w)
@@ -106,41 +110,40 @@ static struct socket_watch *new_watch(struct lane *lane, curl_socket_t fd) {
         uv_unref((uv_handle_t *)&w->poll);
         w->lane = lane;
         w->fd = fd;
+        w->lasting = lasting;
         list_init(&w->link_corked);
         list_add_tail(&lane->sockets, &w->link);
         return w;
-}
-
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known) {
-        struct lane *lane = data;
-        struct socket_watch *w = known;
-
-        if (!w) {
-                w = find_watch(lane, fd);
-                if (!w && what != CURL_POLL_REMOVE)
-                        w = new_watch(lane, fd);
-                if (!w)
-                        return what == CURL_POLL_REMOVE ? 0 : -1;
-                curl_multi_assign(lane->multi, fd, w);
-        }
-        if (what == CURL_POLL_REMOVE)
-                return watch(w, 0);
-        return watch(w, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
 static void on_socket_closed(uv_handle_t *handle) {
         free(container_of((uv_poll_t *)handle, struct socket_watch, poll));
 }
 
-int http_lane_close_socket(void *data, curl_socket_t fd) {
-        struct socket_watch *w = find_watch(data, fd);
+static void free_watch(struct socket_watch *w) {
+        list_remove(&w->link);
+        list_remove(&w->link_corked);
+        uv_close((uv_handle_t *)&w->poll, on_socket_closed);
+}
 
-        if (w) {
-                list_remove(&w->link);
-                list_remove(&w->link_corked);
-                uv_close((uv_handle_t *)&w->poll, on_socket_closed);
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known) {
+        struct lane *lane = data;
+        struct socket_watch *w = known ? known : find_watch(lane, fd);
+
+        if (what == CURL_POLL_REMOVE) {
+                if (w && w->lasting)
+                        return watch(w, 0);
+                if (w)
+                        free_watch(w);
+                return 0;
         }
-        return close(fd);
+        if (!w)
+                w = new_watch(lane, fd, false);
+        if (!w)
+                return -1;
+        if (!known)
+                curl_multi_assign(lane->multi, fd, w);
+        return watch(w, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -168,7 +171,7 @@ static int set_timer(CURLM *multi, long ms, void *data) {
         return 0;
 }
 
-int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) {
+int http_lane_open_socket(void *lane, curl_socket_t fd, curlsocktype purpose) {
         static const struct {
                 int level, name, value;
         } options[] = {
@@ -179,10 +182,17 @@ int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose) 
                 { IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS },
         };
 
-        if (purpose == CURLSOCKTYPE_IPCXN)
-                for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-                        setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
-        return CURL_SOCKOPT_OK;
+        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+                setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+        return new_watch(lane, fd, true) ? CURL_SOCKOPT_OK : CURL_SOCKOPT_ERROR;
+}
+
+int http_lane_close_socket(void *lane, curl_socket_t fd) {
+        struct socket_watch *w = find_watch(lane, fd);
+
+        if (w)
+                free_watch(w);
+        return close(fd);
 }
 
 static int port_of(curl_socket_t fd, int (*name)(int fd, struct sockaddr *a, socklen_t *len)) {

@@ -29,8 +29,8 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
 /* No request may be left. Its memory is the caller's again with @closed. */
 void http_lane_close(struct lane *lane, void (*closed)(void *owner));
 
-/* For CURLOPT_SOCKOPTFUNCTION, and, with the lane, CURLOPT_CLOSESOCKETFUNCTION and CURLOPT_PREREQFUNCTION. */
-int http_lane_set_up_socket(void *data, curl_socket_t fd, curlsocktype purpose);
+/* For CURLOPT_SOCKOPTFUNCTION, CURLOPT_CLOSESOCKETFUNCTION and CURLOPT_PREREQFUNCTION. */
+int http_lane_open_socket(void *lane, curl_socket_t fd, curlsocktype purpose);
 int http_lane_close_socket(void *lane, curl_socket_t fd);
 int http_lane_begin_request(void *lane, char *remote_ip, char *local_ip, int remote_port, int local_port);
 

@@ -74,7 +74,8 @@ static CURL *new_easy(struct http *h, enum http_lane which) {
                 curl_easy_setopt(e, CURLOPT_CAINFO, h->cafile);
         curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         curl_easy_setopt(e, CURLOPT_BUFFERSIZE, receive_buffer[which]);
-        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, http_lane_set_up_socket);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, http_lane_open_socket);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, &h->lanes[which]);
         curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, http_lane_close_socket);
         curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, &h->lanes[which]);
         curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, http_lane_begin_request);
