@@ -215,7 +215,10 @@ struct modal_sandbox {
         struct modal_process *doubt;   /* whether anything still runs there */
         struct buf kept;          /* what the probe said */
         struct buf said;          /* the clean-up's output */
-        struct list processes;    /* all of them */
+        struct list processes;    /* all of them … */
+        struct list unanswered;   /* … and those nobody listens to, but which may still be started */
+        bool start_unsure;        /* one of these may or may not have been */
+        char *to_clean;           /* the workdir of a clean-up that waits for these, or NULL */
         uv_timer_t timer;         /* of create, then of looking, then of destroy */
         uv_timer_t soon;          /* to say from a clean stack that it died */
         struct result why;        /* … and of what */
@@ -256,6 +259,8 @@ void modal_sandbox_created(struct modal_sandbox *s, const struct result *r);
 /* Begin to ask now and then whether it still runs. */
 void modal_sandbox_look(struct modal_sandbox *s);
 int modal_clean(struct sandbox *s, const char *workdir);
+/* The start of a process that was cancelled is answered; @sure: so that it is known whether it was started. */
+void modal_sandbox_start_known(struct modal_sandbox *s, bool sure);
 
 /* The router does not know the process: does it know the sandbox? Either it died, or modal_process_unknown() follows. */
 void modal_sandbox_doubt(struct modal_sandbox *s);
@@ -297,8 +302,9 @@ int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec
                         const struct modal_process_events *events, void *owner, struct modal_process **out);
 void modal_process_cancel(struct modal_process *p);
 
-/* Stop listening to all that nobody else cancels. */
+/* Stop listening to all that nobody else cancels; and do not even wait for the answers to their starts. */
 void modal_processes_cancel(struct modal_sandbox *s);
+void modal_processes_forget(struct modal_sandbox *s);
 
 /* The sandbox lives, but those of its processes that asked do not exist there. */
 void modal_processes_unknown(struct modal_sandbox *s);

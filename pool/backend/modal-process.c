@@ -17,6 +17,9 @@
  * because something else holds the pipe open, or because the stream got lost.
  * So it is asked for again a few times, and each time another call shows that
  * the connection works; then what there was is all.
+ *
+ * A process that nobody listens to any more is kept until its start is answered: before that it may
+ * still be started, and the clean-up of its sandbox has to wait.
  */
 
 #include <errno.h>
@@ -46,7 +49,7 @@ struct modal_process {
         struct modal_sandbox *sandbox;
         const struct modal_process_events *events; /* NULL: over */
         void *owner;
-        struct list link; /* in the sandbox's processes */
+        struct list link; /* in the sandbox's processes, or in its unanswered */
         char exec_id[UUID_SIZE];
         struct buf request; /* TaskExecStart, until it is answered */
         bool keep_stderr, only_start;
@@ -82,10 +85,17 @@ static void cancel_call(struct modal_call **c) {
 }
 
 /* The memory goes with the next turn of the loop, so that callers up the stack may still look at it. */
+static void forget(struct modal_process *p) {
+        list_remove(&p->link);
+        cancel_call(&p->start);
+        buf_deinit(&p->request);
+        uv_close((uv_handle_t *)&p->timer, on_closed);
+}
+
+/* Nobody listens to it any more. */
 static void release(struct modal_process *p) {
         p->events = NULL;
         list_remove(&p->link);
-        cancel_call(&p->start);
         cancel_call(&p->wait);
         cancel_call(&p->write);
         cancel_call(&p->proof);
@@ -93,8 +103,11 @@ static void release(struct modal_process *p) {
                 cancel_call(&p->outputs[i].call);
         modal_feed_deinit(&p->feed);
         buf_deinit(&p->chunk);
-        buf_deinit(&p->request);
-        uv_close((uv_handle_t *)&p->timer, on_closed);
+        uv_timer_stop(&p->timer);
+        if (p->start && !p->running)
+                list_add_tail(&p->sandbox->unanswered, &p->link);
+        else
+                forget(p);
 }
 
 void modal_process_cancel(struct modal_process *p) {
@@ -107,6 +120,14 @@ void modal_processes_cancel(struct modal_sandbox *s) {
 
         while ((p = list_first(&s->processes, struct modal_process, link)))
                 release(p);
+}
+
+void modal_processes_forget(struct modal_sandbox *s) {
+        struct modal_process *p;
+
+        modal_processes_cancel(s);
+        while ((p = list_first(&s->unanswered, struct modal_process, link)))
+                forget(p);
 }
 
 static void finish(struct modal_process *p, const struct result *r, int code) {
@@ -480,6 +501,13 @@ static void on_started(void *owner, const struct grpc_status *status, const void
         struct result ok = {};
 
         p->start = NULL;
+        if (!p->events) {
+                struct modal_sandbox *s = p->sandbox;
+
+                forget(p);
+                modal_sandbox_start_known(s, !retry_may_pass(status));
+                return;
+        }
         if (p->running)
                 return; /* that is known already */
         if (status->code == GRPC_NOT_FOUND) {

@@ -5,6 +5,7 @@
  * is in modal-birth.c, how it goes in modal-end.c.
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ static void on_handle_closed(uv_handle_t *handle) {
                 return;
         free(s->task_id);
         free(s->ticket);
+        free(s->to_clean);
         buf_deinit(&s->kept);
         buf_deinit(&s->said);
         buf_deinit(&s->found);
@@ -53,6 +55,7 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         s->said = (struct buf)BUF_INIT(COMPLAINT_MAX);
         s->found = (struct buf)BUF_INIT(FOUND_SIZE_MAX);
         list_init(&s->processes);
+        list_init(&s->unanswered);
         list_init(&s->link_look);
         modal_router_init(&s->router, m, "", on_router_gone);
         s->n_handles = 2;
@@ -279,7 +282,7 @@ void modal_sandbox_quiet(struct modal_sandbox *s) {
                 modal_process_cancel(TAKE_PTR(s->process));
         if (s->doubt)
                 modal_process_cancel(TAKE_PTR(s->doubt));
-        modal_processes_cancel(s);
+        modal_processes_forget(s);
         uv_timer_stop(&s->timer);
         uv_timer_stop(&s->soon);
 }
@@ -310,15 +313,44 @@ static const struct modal_process_events clean_events = {
         .ended = on_cleaned,
 };
 
-int modal_clean(struct sandbox *sandbox, const char *workdir) {
-        struct modal_sandbox *s = modal_sandbox_of(sandbox);
+static int clean(struct modal_sandbox *s, const char *workdir) {
         struct script script;
 
-        if (s->doubt)
-                modal_process_cancel(TAKE_PTR(s->doubt));
-        modal_processes_cancel(s); /* signals that are still under way */
         buf_clear(&s->said);
         script_init(&script);
         return modal_run_script(s, &script, script_make_clean(&script, workdir, buf_text(&s->kept)),
                                 &(struct modal_process_spec){}, &clean_events, s, &s->process);
+}
+
+int modal_clean(struct sandbox *sandbox, const char *workdir) {
+        struct modal_sandbox *s = modal_sandbox_of(sandbox);
+
+        if (s->doubt)
+                modal_process_cancel(TAKE_PTR(s->doubt));
+        modal_processes_cancel(s); /* signals that are still under way */
+        if (s->start_unsure)
+                return -EIO;
+        if (list_empty(&s->unanswered))
+                return clean(s, workdir);
+        s->to_clean = strdup(workdir);
+        return s->to_clean ? 0 : -ENOMEM;
+}
+
+/* What may be started after the clean-up would be there in the next lease. */
+void modal_sandbox_start_known(struct modal_sandbox *s, bool sure) {
+        _cleanup_(cleanup_free) char *workdir = NULL;
+        struct result why;
+
+        if (!sure)
+                s->start_unsure = true;
+        if (!s->to_clean || !list_empty(&s->unanswered))
+                return;
+        workdir = TAKE_PTR(s->to_clean);
+        if (s->start_unsure)
+                result_set(&why, RESULT_FAILED, "environment %s: nobody knows whether its job was started", s->sandbox.id);
+        else if (clean(s, workdir) == 0)
+                return;
+        else
+                result_set(&why, RESULT_FAILED, "environment %s: out of memory", s->sandbox.id);
+        sandbox_cleaned(&s->sandbox, &why);
 }

@@ -702,6 +702,25 @@ def test_more_sandboxes_than_are_looked_after_at_once(mount, calm, settings):
     assert calm.stats()["open_calls"]["SandboxWait"] <= 100
 
 
+def test_released_while_its_job_is_being_started(mount, calm):
+    """What starts late is cleaned away too."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    lease.run("true")
+    before = len(calm.stats()["execs"])
+    calm.faults({"kind": "late", "method": "TaskExecStart", "ms": 1000, "count": 1})
+    lease.submit("sleep 1000 & sleep 1000")
+    calm.until(lambda stats: sum(stats["faults"].values()) == 1)
+    lease.release()
+    calm.until(lambda stats: len(stats["execs"]) == before + 2)  # the job, and the clean-up
+    mp.until_settled()
+    start, clean = calm.trace(method="TaskExecStart")[-2:]
+    assert start["status"] == "OK" and clean["at"] >= start["at"] + start["ms"] / 1000 - 0.01, "first the one, then the other"
+    assert not mp.alive("sleep")
+    assert mp.environments()["idle"] == 1
+    assert mp.lease().run("ls -A") == ("", 0)
+
+
 @pytest.mark.exact
 def test_a_sandbox_waits_without_children(mount, calm):
     """A job that ends all it finds finds nothing that its sandbox would start again, to be cleaned away for ever."""
