@@ -55,7 +55,7 @@
 #define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
-#define LOOKS_MAX 100                               /* sandboxes whose end is waited for at one time */
+#define LOOKS_MAX 32                                /* sandboxes whose end is waited for at one time */
 #define CALL_COUNTS_MAX 320                         /* kinds of ended calls: 18 methods, each with 17 statuses */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */

@@ -17,7 +17,7 @@
 #include "pool/util/clock.h"
 
 #define LOOK_SECS 50.0f    /* how long one SandboxWait holds its answer back … */
-#define LOOK_LEAST_SECS 5.0f /* … and when others wait for their turn */
+#define LOOK_LEAST_SECS 2.0f /* … and when others wait for their turn */
 #define LOOK_AGAIN_MS 500
 
 /* its memory */
@@ -163,8 +163,8 @@ void modal_sandbox_doubt(struct modal_sandbox *s) {
 
 /*
  * Whether it still is there: while nothing runs in it, nothing else would tell. Modal holds the answer back until it
- * has ended. Each such call costs memory here and a place on a connection, so with more than LOOKS_MAX sandboxes
- * they take turns: then a death is noticed a while later, or by the next job.
+ * has ended. Each such call costs memory here, a place on a connection, and a look by curl at whatever comes over
+ * that, so with more than LOOKS_MAX sandboxes they take turns: then a death is noticed a while later, or by the next job.
  */
 
 static void look_next(struct modal *m);

@@ -29,6 +29,12 @@ def cpu_ns(pid):
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
+def keep_to(cores, pids):
+    for pid in pids:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(thread), cores)
+
+
 def resident(pid):
     """Bytes of memory that a process has for itself or shares with others, these in part."""
     for line in processes.read(f"/proc/{pid}/smaps_rollup").splitlines():
@@ -159,6 +165,7 @@ class Mount:
         except BaseException:
             self.daemon.stop()
             raise
+        self.pids = (self.pid, self.user.process.pid)
         self.start_ns = time.perf_counter_ns() - began
 
     def ask(self, verb, n=1, at=1, size=0, command="-"):
@@ -213,7 +220,9 @@ class Workshop:
     def empty(self):
         """The yardstick for mkdir."""
         daemon = self.keep(Daemon(lambda _: [str(self.release / "tests/bench/bench-empty")]))
-        return self.keep(Peer([str(self.release / "tests/bench/bench-mount"), str(daemon.path)], None))
+        user = self.keep(Peer([str(self.release / "tests/bench/bench-mount"), str(daemon.path)], None))
+        user.pids = (daemon.pid, user.pid)
+        return user
 
     def stop(self):
         while self.made:
