@@ -53,7 +53,7 @@ def acquire(found):
         here = found[cores]
         bars(one, {"empty FUSE mkdir": here["empty_mkdir_us"], "modalpool": here["modalpool_mkdir_us"],
                    "modalpool, and read environment": here["modalpool_mkdir_and_environment_us"],
-                   "pool on the Python SDK": found["python_pool_us"]}, f"µs, on {cores}; whiskers: 5th to 95th percentile")
+                   "pool on the Python SDK": found["python_pool_us"]}, f"µs on {cores}")
         one.set_xscale("log")
         one.set_xlim(1)
         limit(one, 3 * here["empty_mkdir_us"]["median"], "target")
