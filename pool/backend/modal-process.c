@@ -547,7 +547,7 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                      },
                                      p, &p->start);
         if (r == 0 && p->sandbox->router.holds && !p->only_start)
-                r = ask_for_all(p);
+                (void)ask_for_all(p); /* what did not go out goes when the start is answered */
         return r;
 }
 

@@ -89,11 +89,16 @@ static CURL *take_easy(struct http *h, enum http_lane which) {
         return h->n_spare[which] > 0 ? h->spare[which][--h->n_spare[which]] : new_easy(h, which);
 }
 
+/* Of the request whose it was it forgets what it only borrowed. */
 static void put_easy(struct http *h, enum http_lane which, CURL *e) {
-        if (e && h->n_spare[which] < SPARE_MAX)
-                h->spare[which][h->n_spare[which]++] = e;
-        else
+        if (!e || h->n_spare[which] == SPARE_MAX) {
                 curl_easy_cleanup(e);
+                return;
+        }
+        curl_easy_setopt(e, CURLOPT_ERRORBUFFER, NULL);
+        curl_easy_setopt(e, CURLOPT_HTTPHEADER, NULL);
+        curl_easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
+        h->spare[which][h->n_spare[which]++] = e;
 }
 
 /* the end of a request */
