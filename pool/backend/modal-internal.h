@@ -256,7 +256,7 @@ void modal_sandbox_close(struct modal_sandbox *s);
 /* Listen to nothing of it any more, but for the call of the step. */
 void modal_sandbox_quiet(struct modal_sandbox *s);
 void modal_sandbox_created(struct modal_sandbox *s, const struct result *r);
-/* Begin to ask now and then whether it still runs. */
+/* Ask whether it still runs, again and again, when its turn comes. */
 void modal_sandbox_look(struct modal_sandbox *s);
 int modal_clean(struct sandbox *s, const char *workdir);
 /* The start of a process that was cancelled is answered; @sure: so that it is known whether it was started. */

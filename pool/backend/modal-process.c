@@ -52,7 +52,7 @@ struct modal_process {
         struct list link; /* in the sandbox's processes, or in its unanswered */
         char exec_id[UUID_SIZE];
         struct buf request; /* TaskExecStart, until it is answered */
-        bool keep_stderr, only_start;
+        bool only_start;
         struct modal_call *start, *wait;
         bool waits_early; /* as that of an output */
         bool running;     /* its start was answered, or something else tells that it started */
@@ -557,7 +557,6 @@ static struct modal_process *process_new(struct modal_sandbox *s, const struct m
         if (!p)
                 return NULL;
         p->sandbox = s;
-        p->keep_stderr = spec->keep_stderr;
         p->only_start = spec->only_start;
         p->resumed = spec->resume;
         p->request = (struct buf)BUF_INIT(MODAL_REQUEST_MAX);

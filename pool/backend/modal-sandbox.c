@@ -169,7 +169,7 @@ void modal_sandbox_doubt(struct modal_sandbox *s) {
 
 static void look_next(struct modal *m);
 
-static void wait_for_look(struct modal_sandbox *s) {
+void modal_sandbox_look(struct modal_sandbox *s) {
         struct modal *m = modal_sandbox_modal(s);
 
         list_add_tail(&m->unlooked, &s->link_look);
@@ -180,7 +180,7 @@ static void on_look_timer(uv_timer_t *timer) {
         struct modal_sandbox *s = timer->data;
 
         list_remove(&s->link_look);
-        wait_for_look(s);
+        modal_sandbox_look(s);
 }
 
 static void look_later(struct modal_sandbox *s, uint64_t ms) {
@@ -219,7 +219,7 @@ static void take_look(struct modal_sandbox *s, const struct grpc_status *status,
         char what[320];
 
         if (!over && status->code == GRPC_OK && waited) {
-                wait_for_look(s);
+                modal_sandbox_look(s);
         } else if (!over) {
                 look_later(s, LOOK_INTERVAL_MS);
         } else if (!list_empty(&s->processes)) {
@@ -268,10 +268,6 @@ static void look_next(struct modal *m) {
                 else
                         look_later(s, LOOK_INTERVAL_MS);
         }
-}
-
-void modal_sandbox_look(struct modal_sandbox *s) {
-        wait_for_look(s);
 }
 
 void modal_sandbox_quiet(struct modal_sandbox *s) {

@@ -270,6 +270,8 @@ static void on_closed(uv_handle_t *handle) {
 
 void http_lane_close(struct lane *lane, void (*closed)(void *owner)) {
         lane->closed = closed;
+        while (lane->n_spare > 0)
+                curl_easy_cleanup(lane->spare[--lane->n_spare]);
         curl_multi_cleanup(lane->multi);
         lane->n_handles = 2;
         uv_close((uv_handle_t *)&lane->timer, on_closed);

@@ -8,6 +8,8 @@
 
 #include "pool/util/list.h"
 
+#define SPARE_MAX 16
+
 struct lane {
         CURLM *multi;
         uv_loop_t *loop;
@@ -16,6 +18,8 @@ struct lane {
         unsigned n_handles; /* of these, not yet closed */
         struct list sockets;
         struct list corked; /* sockets in which the kernel holds back what is written */
+        CURL *spare[SPARE_MAX]; /* handles for the next requests: http.c's */
+        unsigned n_spare;
         void (*enter)(void *owner); /* curl is about to act … */
         void (*leave)(void *owner); /* … and has */
         void (*closed)(void *owner);

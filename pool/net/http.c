@@ -17,7 +17,6 @@
 #define CURL_NO_TE_FIRST 0x080c00  /* 8.12.0 … */
 #define CURL_NO_TE_LAST 0x080d00   /* … to 8.13.0 strip "te: trailers", without which gRPC servers refuse */
 #define CONNECT_TIMEOUT_MS 10000L
-#define SPARE_MAX 16               /* handles of curl that each lane keeps for the next requests */
 
 static const long receive_buffer[HTTP_N_LANES] = {
         [HTTP_CALLS] = 16L << 10, /* a TLS record */
@@ -30,8 +29,6 @@ struct http {
         char *cafile;
         bool plain_once;       /* the workaround for CURL_H2C_FIXED: a connection for each plain request … */
         bool plain_once_used;  /* … and there was one */
-        CURL *spare[HTTP_N_LANES][SPARE_MAX];
-        unsigned n_spare[HTTP_N_LANES];
         unsigned depth;        /* > 0: inside curl, which must not be told of starts and ends now */
         struct list starting;  /* requests for curl to begin, made inside it */
         struct list running;   /* known to curl */
@@ -42,7 +39,6 @@ struct http {
 struct http_request {
         struct http *http;
         struct lane *lane;
-        enum http_lane which;
         struct list link; /* in starting, running or dropped; none once finished */
         const struct http_events *events; /* NULL: cancelled, no event comes any more */
         void *owner;
@@ -86,19 +82,21 @@ static CURL *new_easy(struct http *h, enum http_lane which) {
 }
 
 static CURL *take_easy(struct http *h, enum http_lane which) {
-        return h->n_spare[which] > 0 ? h->spare[which][--h->n_spare[which]] : new_easy(h, which);
+        struct lane *lane = &h->lanes[which];
+
+        return lane->n_spare > 0 ? lane->spare[--lane->n_spare] : new_easy(h, which);
 }
 
 /* Of the request whose it was it forgets what it only borrowed. */
-static void put_easy(struct http *h, enum http_lane which, CURL *e) {
-        if (!e || h->n_spare[which] == SPARE_MAX) {
+static void put_easy(struct lane *lane, CURL *e) {
+        if (!e || lane->n_spare == SPARE_MAX) {
                 curl_easy_cleanup(e);
                 return;
         }
         curl_easy_setopt(e, CURLOPT_ERRORBUFFER, NULL);
         curl_easy_setopt(e, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
-        h->spare[which][h->n_spare[which]++] = e;
+        lane->spare[lane->n_spare++] = e;
 }
 
 /* the end of a request */
@@ -111,7 +109,7 @@ static void request_release(struct http_request *q) {
         list_remove(&q->link);
         if (q->known)
                 curl_multi_remove_handle(q->lane->multi, q->easy);
-        put_easy(q->http, q->which, q->easy);
+        put_easy(q->lane, q->easy);
         curl_slist_free_all(q->headers);
         free(q->body);
         uv_close((uv_handle_t *)&q->deadline, on_deadline_closed);
@@ -319,7 +317,6 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
         if (!q)
                 return -ENOMEM;
         q->http = h;
-        q->which = spec->lane;
         q->lane = &h->lanes[spec->lane];
         q->events = events;
         q->owner = owner;
@@ -398,9 +395,6 @@ void http_free(struct http *h) {
         while ((q = list_first(&h->running, struct http_request, link)))
                 request_release(q);
         h->n_closing = HTTP_N_LANES;
-        for (int i = 0; i < HTTP_N_LANES; i++)
-                while (h->n_spare[i] > 0)
-                        curl_easy_cleanup(h->spare[i][--h->n_spare[i]]);
         for (int i = 0; i < HTTP_N_LANES; i++)
                 http_lane_close(&h->lanes[i], on_lane_closed);
 }

@@ -109,7 +109,7 @@ def delay(shop, quick):
         peers = {name: shop.peer(name, ms) for name in ("modalpool", "floor", *SDKS)}
         round_trip_us = 2e3 * ms
         if ms == 50:
-            peers[TOGETHER] = shop.peer("modalpool", "50+hold")
+            peers[TOGETHER] = shop.peer("modalpool", f"{ms}+hold")
             time.sleep(ROUTER_ASKED_SECS)
         for peer in peers.values():
             peer.ask("jobs", 2, 1, 0, "true")
@@ -156,8 +156,9 @@ def throughput(shop, quick):
     results = rounds(2 if quick else 5, peers, work)
     turn = longest_turn(mount)
     shop.drop(mount, *(peers[name] for name in names[2:]))
-    return {"bytes": size, "longest_turn_us": turn, **{name: {"mib_per_s": spread(rates), "modalpool_rate": ratio(results["modalpool"], rates),
-                                     "to_floor": ratio(rates, results["floor"])} for name, rates in results.items()}}
+    return {"bytes": size, "longest_turn_us": turn, **{name: {
+        "mib_per_s": spread(rates), "modalpool_rate": ratio(results["modalpool"], rates),
+        "to_floor": ratio(rates, results["floor"])} for name, rates in results.items()}}
 
 
 def scale(shop, quick):

@@ -237,18 +237,23 @@ def router_calls(sim):
     return {name: rpcs.get(name, 0) for name in ROUTER}
 
 
+def check_calls_of_a_job(calm, lease, i):
+    before = router_calls(calm)
+    assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
+    after = router_calls(calm)
+    assert {name: after[name] - before[name] for name in ROUTER} == {
+        "TaskExecStart": 1, "TaskExecStdioRead": 2, "TaskExecWait": 1, "TaskExecPoll": 0, "TaskExecStdinWrite": 0,
+        "TaskGetCommandRouterAccess": 0}
+
+
 def test_round_trips_of_a_job(mount, calm):
     """Two: the start; then both streams and the end at once. Counted by the simulator."""
     mp = mount(max=1)
     lease = mp.lease()
     lease.run("true")
     for i in range(10):
-        before, seen = router_calls(calm), len(calm.trace())
-        assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
-        after = router_calls(calm)
-        assert {name: after[name] - before[name] for name in ROUTER} == {
-            "TaskExecStart": 1, "TaskExecStdioRead": 2, "TaskExecWait": 1, "TaskExecPoll": 0, "TaskExecStdinWrite": 0,
-            "TaskGetCommandRouterAccess": 0}
+        seen = len(calm.trace())
+        check_calls_of_a_job(calm, lease, i)
         # Nothing else was asked, of anybody. The three that follow the start follow it at once, not each other.
         calls = {call["method"]: call for call in calm.trace()[seen:]}
         assert sorted(calls) == ["TaskExecStart", "TaskExecStdioRead", "TaskExecWait"]
@@ -286,12 +291,7 @@ def test_one_round_trip_where_the_router_waits(mount, calm, router):
     until_known(calm, [lease])
     calm.faults({"kind": "hang", "when": "after", "method": "TaskExecStart"})
     for i in range(10):
-        before = router_calls(calm)
-        assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
-        after = router_calls(calm)
-        assert {name: after[name] - before[name] for name in ROUTER} == {
-            "TaskExecStart": 1, "TaskExecStdioRead": 2, "TaskExecWait": 1, "TaskExecPoll": 0, "TaskExecStdinWrite": 0,
-            "TaskGetCommandRouterAccess": 0}
+        check_calls_of_a_job(calm, lease, i)
     lease.submit("echo begun; sleep 1000")
     lease.until_running()
     lease.write("ctl", "kill\n")
@@ -685,7 +685,7 @@ def test_two_hundred_leases_at_once(mount, calm, settings):
 
 
 @pytest.mark.limit(120)
-def test_more_sandboxes_than_are_looked_after_at_once(mount, calm, settings):
+def test_more_sandboxes_than_are_looked_after_at_once(mount, calm):
     """32 ends are waited for at one time. The others have their turn, and the death of each is noticed."""
     n = 40
     mp = mount(max=n)

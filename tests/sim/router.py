@@ -71,17 +71,20 @@ class Router:
             raise Refuse(NOT_FOUND, f"there is no exec {request.exec_id!r}")
         return entry
 
+    def _patience(self, call):
+        """How long its answer may be held back."""
+        left = call.context.time_remaining()
+        return WAIT_MAX if left is None else max(0, min(WAIT_MAX, left - WAIT_MARGIN))
+
     async def _awaited_exec(self, request, call):
         """The exec, when it is there or comes; None when what is not there is to look as if it were over."""
         sandbox = self._sandbox(request.task_id)
         if request.exec_id not in sandbox.execs and settings.current.unknown_exec == "end":
             return None
         if request.exec_id not in sandbox.execs and settings.current.unknown_exec == "hold":
-            left = call.context.time_remaining()
-            left = WAIT_MAX if left is None else min(WAIT_MAX, left - WAIT_MARGIN)
             came = self.awaited.setdefault(request.exec_id, asyncio.Event())
             try:
-                await asyncio.wait_for(came.wait(), max(0, left))
+                await asyncio.wait_for(came.wait(), self._patience(call))
             except TimeoutError:
                 self.awaited.pop(request.exec_id, None)
                 raise Refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "it has not been started") from None
@@ -207,11 +210,9 @@ class Router:
         entry = await self._awaited_exec(request, call)
         if entry is None:
             return pb.TaskExecWaitResponse()
-        left = call.context.time_remaining()
-        left = WAIT_MAX if left is None else min(WAIT_MAX, left - WAIT_MARGIN)
         waits = [asyncio.ensure_future(event.wait()) for event in (entry.process.ended, entry.sandbox.finished)]
         try:
-            await asyncio.wait(waits, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=self._patience(call), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
