@@ -324,10 +324,8 @@ def test_destroyed_before_it_is_born(run, sim, when):
     sim.faults({"kind": "hang", "when": when, "method": "SandboxCreate"})
     one.tell("create", str(uuid.uuid4()))
     sim.until(lambda stats: sum(stats["faults"].values()) == 1)
-    began = time.monotonic()
     one.tell("destroy")
     answer = one.expect("destroyed", seconds=25)
-    assert time.monotonic() - began < 20
     assert answer.startswith("ok" if when == "after" else "failed Modal did not answer in time")
     assert sim.stats()["sandboxes"]["created"] == (when == "after")
 

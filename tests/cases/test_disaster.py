@@ -152,27 +152,16 @@ def behind_a_link(mount, settings):
         yield make
 
 
-class Clerk:
-    """Goes on making, listing, reading and releasing leases, and notes how long each takes."""
-
-    def __init__(self, mp):
-        self.mp = mp
-        self.times = []
-
-    def work(self, seconds):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            name = self.mp / f"clerk{len(self.times)}"
-            for call in (name.mkdir, lambda: os.listdir(self.mp.path), (self.mp / ".pool/stats").read_text, name.rmdir):
-                began = time.perf_counter()
-                call()
-                self.times.append(time.perf_counter() - began)
-
-    def check(self):
-        """The best of windows of 200, as the machine may be busy with others."""
-        windows = [sorted(self.times[i:i + 200])[197] for i in range(0, len(self.times) - 200, 200)]
-        print(f"{len(self.times)} calls, 99 % of them within {min(windows) * 1000:.2f} ms")
-        assert min(windows) < 0.02
+def make_and_release_leases(mp, seconds):
+    """For so long, and at least 200 times: were one call to wait for the backend, this would not end."""
+    until, n = time.monotonic() + seconds, 0
+    while n < 200 or time.monotonic() < until:
+        name = mp / f"other{n}"
+        name.mkdir()
+        os.listdir(mp.path)
+        (mp / ".pool/stats").read_text()
+        name.rmdir()
+        n += 1
 
 
 @pytest.mark.modal
@@ -189,8 +178,7 @@ def test_link_is_cut(behind_a_link):
         cable.cut()
         waiting = mp.lease("t2")
         mp.ctl("max 2")
-        clerk = Clerk(mp)
-        clerk.work(12)
+        make_and_release_leases(mp, 12)
         assert waiting.status()["state"] == "waiting" and lease.status()["running"] == "2"
         cable.mend()
         while piece := output.read(1 << 16):
@@ -198,7 +186,6 @@ def test_link_is_cut(behind_a_link):
     assert got.decode() == "".join(f"line {i}\n" for i in range(200))
     assert lease.read("exit_code") == "9\n"
     assert waiting.run("echo back") == ("back\n", 0)
-    clerk.check()
     mp.stop()  # while there is a link
 
 
@@ -214,8 +201,7 @@ def test_backend_is_down(mount, calm, rule):
     calm.faults(rule)
     waiting = mp.lease("waiting")
     waiting.submit("echo hi")
-    clerk = Clerk(mp)
-    clerk.work(3)
+    make_and_release_leases(mp, 3)
     if rule["kind"] != "hang":
         mp.until(lambda: waiting.read("error") != "ok\n")
         print(waiting.read("error"))
@@ -225,4 +211,3 @@ def test_backend_is_down(mount, calm, rule):
     calm.faults()
     assert waiting.read() == "hi\n"
     assert kept.run("echo back") == ("back\n", 0)
-    clerk.check()

@@ -336,15 +336,12 @@ def test_warm_mkdir_asks_nobody(mount, calm):
     mp.until(lambda: mp.environments()["idle"] == 2)
     # Each has run its first command, and its router was asked once whether it holds calls back.
     before = calm.until(lambda stats: stats["rpcs"]["TaskExecStdioRead"] == 4)["rpcs"]
-    began = time.monotonic()
     for name in ("one", "two"):
         mp.lease(name).read("environment")
-    took = time.monotonic() - began
     after = calm.stats()["rpcs"]
     changed = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
     # A wait for a sandbox's end that has gone on for a while is renewed: that is nobody's mkdir.
     assert not set(changed) - {"SandboxWait"}, changed
-    assert took < 1
 
 
 # Faults

@@ -462,12 +462,9 @@ def test_50_leases_at_sigterm(mount, modal):
         lease.submit("sleep 1000")
     for lease in leases:
         lease.until_running()
-    began = time.monotonic()
     mp.process.send_signal(signal.SIGTERM)
     assert mp.process.wait() == 0
-    took = time.monotonic() - began
-    print(f"50 leases ended in {took:.1f} s")
-    assert took < 20 and mp.sandboxes() == []
+    assert mp.sandboxes() == []
     mp.process = None
     mp.listener.join()
     assert list(mp.state.iterdir()) == []

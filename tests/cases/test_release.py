@@ -6,12 +6,10 @@ import os
 import select
 import signal
 import subprocess
-import time
 
 import pytest
 
 import processes
-from harness import seconds
 from test_lease import fails
 
 MESS = ("mkdir -p .dot/deep 'a b' ro; echo x > .hidden; echo y > 'a b/c'; echo > ro/f; chmod 500 ro; chmod 000 'a b';"
@@ -27,8 +25,7 @@ def test_release_during_a_job(mount):
     lease.submit(MESS + "; echo ready; sleep 1001 & setsid sleep 1002 & (sleep 1003 &) ; exec sleep 1004")
     with open(lease / "output", "rb", buffering=0) as output:
         assert output.read(6) == b"ready\n"
-    took, _ = seconds(lease.release)
-    assert took < 1
+    lease.release()
     assert not lease.path.exists()
     mp.until_settled()
     assert not mp.alive("sleep")
@@ -232,9 +229,7 @@ def test_stop_during_everything(mount, signo):
         lease.submit("echo up; sleep 1000 & sleep 1000")
         readers.append(subprocess.Popen(["cat", lease / "output"], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     assert readers[0].stdout.readline() == b"up\n"
-    began = time.monotonic()
     mp.stop(signo)
-    assert time.monotonic() - began < 5
     for reader in readers:
         _, error = reader.communicate()
         assert reader.returncode == 1 and error, error

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -260,7 +259,6 @@ def test_network_settings_are_recorded(client, sim):
 
 
 def test_two_hundred_execs_at_once(box, sim):
-    began = time.monotonic()
     release = [box.start("sh", "-c", f"read x; echo {i} $x") for i in range(200)]
     with ThreadPoolExecutor(200) as pool:
         reads = [pool.submit(box.read, exec_id) for exec_id in release]
@@ -270,18 +268,13 @@ def test_two_hundred_execs_at_once(box, sim):
             box.write(exec_id, 0, b"go\n")
         assert [r.result() for r in reads] == [b"%d go\n" % i for i in range(200)]
         assert {w.result() for w in waits} == {0}
-    print(f"200 execs: {time.monotonic() - began:.1f} s")
-    assert time.monotonic() - began < 20
 
 
 def test_forty_sandboxes_at_once(client, sim):
     request = client.create_request()
-    began = time.monotonic()
     ids = [client.call("SandboxCreate", request).sandbox_id for _ in range(40)]
     for sandbox_id in ids:
         assert client.call("SandboxGetTaskId", api_pb2.SandboxGetTaskIdRequest(sandbox_id=sandbox_id)).task_id
-    print(f"40 sandboxes: {time.monotonic() - began:.1f} s")
-    assert time.monotonic() - began < 20
     for sandbox_id in ids:
         client.call("SandboxTerminate", api_pb2.SandboxTerminateRequest(sandbox_id=sandbox_id))
     assert sim.stats()["sandboxes"]["ended"] == {"terminated": 40}
@@ -295,13 +288,12 @@ def memory(pid, field):
 def test_a_gigabyte_of_output(box, sim):
     size = 1 << 30
     exec_id = box.start("head", "-c", str(size), "/dev/zero")
-    before, began, got = memory(sim.pid, "VmRSS"), time.monotonic(), 0
+    before, got = memory(sim.pid, "VmRSS"), 0
     for part in box.call("TaskExecStdioRead", timeout=120, exec_id=exec_id):
         got += len(part.data)
-    took, peak = time.monotonic() - began, memory(sim.pid, "VmHWM")
-    print(f"1 GiB: {took:.1f} s, at most {peak - before} kB more memory than before ({before} kB)")
+    peak = memory(sim.pid, "VmHWM")
+    print(f"1 GiB: at most {peak - before} kB more memory than before ({before} kB)")
     assert got == size
-    assert took < 60
     assert peak - before < 128 << 10
 
 
