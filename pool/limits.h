@@ -26,6 +26,7 @@
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
 #define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits its turn */
 #define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a sandbox made since the start that is not in the books is ended from this age on */
+#define TERMINATED_MAX 4096                         /* environments that are remembered for ORPHAN_GRACE_US after their end */
 #define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */
 #define START_QUIET_US USEC_PER_SEC                  /* what takes longer at the start is spoken of */
 #define STOP_MARGIN_US (5 * USEC_PER_SEC)            /* that a service manager is asked for beyond stop_timeout */

@@ -46,6 +46,13 @@ struct environment {
         int64_t probe_end_us; /* when to give it up */
 };
 
+/* One that has ended. A listing that was answered before may still name it. */
+struct terminated {
+        UT_hash_handle hh; /* in the pool's, by nonce, the oldest first */
+        char nonce[UUID_SIZE];
+        int64_t since_us;
+};
+
 struct pool {
         struct backend *backend;
         struct journal *journal;
@@ -54,6 +61,7 @@ struct pool {
         struct list environments[ENVIRONMENT_N_STATES];
         unsigned count[ENVIRONMENT_N_STATES];
         struct environment *by_nonce; /* a hash over all of them */
+        struct terminated *terminated; /* at most TERMINATED_MAX, each for ORPHAN_GRACE_US */
         struct list waiting; /* claims in order of arrival; they leave granted, failed or released */
         unsigned n_waiting;
         unsigned prewarm;
@@ -102,6 +110,10 @@ extern const struct sandbox_events environment_events;
 
 /* pool-restore.c: list when that is due; when to look again. */
 int64_t pool_tick_list(struct pool *p, int64_t now);
+
+/* pool-restore.c: it has ended: a listing that still names it says nothing new. And forget all of these. */
+void pool_note_terminated(struct pool *p, const char *nonce);
+void pool_forget_terminated(struct pool *p);
 
 /* Create one more. Counted before it is sent, so that a wish is never made twice. 0 or -errno. */
 int environment_create(struct pool *p);

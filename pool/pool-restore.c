@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,12 +107,47 @@ int64_t pool_tick_list(struct pool *p, int64_t now) {
         return p->list_us;
 }
 
+static void forget_terminated(struct pool *p, struct terminated *one) {
+        HASH_DEL(p->terminated, one);
+        free(one);
+}
+
+void pool_forget_terminated(struct pool *p) {
+        struct terminated *one, *tmp;
+
+        HASH_ITER(hh, p->terminated, one, tmp)
+                forget_terminated(p, one);
+}
+
+void pool_note_terminated(struct pool *p, const char *nonce) {
+        struct terminated *one, *tmp;
+
+        HASH_ITER(hh, p->terminated, one, tmp) {
+                if (HASH_COUNT(p->terminated) < TERMINATED_MAX && clock_after(one->since_us, ORPHAN_GRACE_US) > p->clock())
+                        break;
+                forget_terminated(p, one);
+        }
+        one = calloc(1, sizeof(*one));
+        if (!one)
+                return; /* it may be counted as an orphan, and terminated once more */
+        snprintf(one->nonce, sizeof(one->nonce), "%s", nonce);
+        one->since_us = p->clock();
+        HASH_ADD_STR(p->terminated, nonce, one);
+}
+
+static bool was_terminated(const struct pool *p, const char *nonce) {
+        const struct terminated *one;
+
+        HASH_FIND_STR(p->terminated, nonce, one);
+        return one && clock_after(one->since_us, ORPHAN_GRACE_US) > p->clock();
+}
+
 void pool_found(struct pool *p, const struct sandbox_found *found) {
         int64_t age = clock_read_us(CLOCK_REALTIME) - found->created_wall_us;
         struct environment *e;
 
         HASH_FIND_STR(p->by_nonce, found->nonce, e);
-        if (e)
+        if (e || was_terminated(p, found->nonce))
                 return;
         if (strlen(found->nonce) != UUID_SIZE - 1) {
                 log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone", found->id);

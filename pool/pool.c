@@ -243,8 +243,10 @@ static void on_destroyed(void *owner, const struct result *r) {
         }
         event_emit(p->events, "environment", e->sandbox->id, e->left ? "left" : "gone", NULL,
                    result_ok(r) ? NULL : r->text);
-        if (result_ok(r) && !e->left)
+        if (result_ok(r) && !e->left) {
                 (void)journal_drop_environment(p->journal, e->nonce);
+                pool_note_terminated(p, e->nonce);
+        }
         p->count[e->state]--;
         HASH_DELETE(hh, p->by_nonce, e);
         environment_free(e);
@@ -338,6 +340,7 @@ void pool_free(struct pool *p) {
         if (!p)
                 return;
         assert(pool_is_empty(p) && list_empty(&p->waiting));
+        pool_forget_terminated(p);
         free(p);
 }
 

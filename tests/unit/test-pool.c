@@ -402,6 +402,23 @@ static void prewarm_once(void) {
         rig_stop();
 }
 
+/* A listing that was answered before the end of an environment names it, and says nothing new by that. */
+static void listed_after_its_end(void) {
+        struct sandbox_found found = { .id = "sb-1" };
+        char nonce[UUID_SIZE];
+
+        rig_idle(1);
+        snprintf(nonce, sizeof(nonce), "%s", sandbox(1)->nonce);
+        found.nonce = nonce;
+        pool_recycle(rig.pool);
+        rig_run(SIM_DELAY_US);
+        CHECK(pool_is_empty(rig.pool));
+        pool_found(rig.pool, &found);
+        CHECK_INT(pool_totals(rig.pool)->orphans, 0);
+        CHECK(pool_is_empty(rig.pool));
+        rig_stop();
+}
+
 int main(void) {
         RUN(herd);
         RUN(idle_timeout_by_ctl);
@@ -421,5 +438,6 @@ int main(void) {
         RUN(failures_of_one_moment);
         RUN(creates_at_once);
         RUN(prewarm_once);
+        RUN(listed_after_its_end);
         return check_done();
 }
