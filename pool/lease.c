@@ -196,7 +196,8 @@ void lease_release(struct lease *l) {
         struct job *j;
 
         result_set(&why, RESULT_RELEASED, "lease %s was released", l->name);
-        (void)journal_drop_lease(t->journal, l->serial); /* else it is there again after a crash */
+        if (journal_drop_lease(t->journal, l->serial) < 0)
+                pool_retire(t->pool, &l->claim); /* after a crash the lease is there again, and has that environment */
         lease_end_jobs(l, true, &why);
         lease_set_state(l, LEASE_RELEASED, &why);
         pool_release(t->pool, &l->claim);

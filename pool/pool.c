@@ -399,6 +399,12 @@ int pool_use(struct pool *p, struct claim *c, const char *workdir) {
         return r;
 }
 
+void pool_retire(struct pool *p, struct claim *c) {
+        (void)p;
+        if (c->state == CLAIM_GRANTED)
+                c->environment->retire = true;
+}
+
 void pool_release(struct pool *p, struct claim *c) {
         struct environment *e = c->environment;
 

@@ -100,6 +100,9 @@ void pool_claim(struct pool *p, struct claim *c);
  */
 int pool_use(struct pool *p, struct claim *c, const char *workdir);
 
+/* The environment is not lent again after this claim. Fine in any state. */
+void pool_retire(struct pool *p, struct claim *c);
+
 /* Leave the line, or give the environment back. No exec may be running. Fine in any state. */
 void pool_release(struct pool *p, struct claim *c);
 

@@ -63,7 +63,7 @@ struct sim_sandbox {
         struct sim_probe *probe;
         unsigned n_lent; /* for hooks */
         int64_t sent_us, made_us;
-        bool lent, retired; /* for hooks: a lease had it; it was there when the pool was recycled */
+        bool lent, retired; /* for hooks: a lease had it; it is not to be lent again */
         bool condemned;     /* likewise: a lease gave it up */
         bool clean_refused; /* for hooks */
         int64_t idle_since_us; /* for hooks: since nobody has it */

@@ -520,7 +520,9 @@ static void lease_granted(struct model_lease *m) {
                 SIM_CHECK(newer->idle_since_us <= s->idle_since_us || !is_idle(newer),
                           "lease %s is granted %s, but %s is idle for a shorter time", m->name, s->sandbox.id,
                           newer->sandbox.id);
-        SIM_CHECK(!s->retired, "lease %s is granted %s, which was recycled", m->name, s->sandbox.id);
+        SIM_CHECK(!s->retired, "lease %s is granted %s, which is to be replaced", m->name, s->sandbox.id);
+        SIM_CHECK(!rows_give_away(s, m), "lease %s is granted %s, which by the journal another lease has", m->name,
+                  s->sandbox.id);
         check_age(m, s);
         SIM_CHECK(!s->lent || (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR), "lease %s is granted %s, which is not new", m->name,
                   s->sandbox.id);
@@ -561,6 +563,15 @@ static void lease_lost(struct model_lease *m) {
         model.n_lost++;
 }
 
+/* After a crash it is there again, with what it left: so nobody else may have that sandbox. */
+static void retire(const struct model_lease *m) {
+        struct sim_sandbox *s;
+
+        list_for_each (s, &model.backend.sandboxes, link)
+                if (s->number == m->sandbox)
+                        s->retired = true;
+}
+
 void model_on_lease_changed(struct watch *w) {
         struct model_lease *m = container_of(w, struct model_lease, watch);
         enum lease_state from = m->seen, to = lease_state(m->lease);
@@ -589,6 +600,8 @@ void model_on_lease_changed(struct watch *w) {
                 return;
         case LEASE_RELEASED:
                 SIM_CHECK(from != LEASE_RELEASED, "lease %s is released twice", m->name);
+                if (rows_have(m))
+                        retire(m);
                 return;
         }
 }

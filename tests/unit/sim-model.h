@@ -161,6 +161,10 @@ void sim_system_reset(void);
 /* The journal's rows are the books', all of them, and no others. */
 void check_rows(void);
 
+/* Whether the journal has this lease; whether, by the journal, another lease than @m has @s. */
+bool rows_have(const struct model_lease *m);
+bool rows_give_away(const struct sim_sandbox *s, const struct model_lease *m);
+
 /* A number that changes when they do. */
 uint64_t rows_digest(void);
 

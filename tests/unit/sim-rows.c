@@ -107,6 +107,33 @@ void check_rows(void) {
         }
 }
 
+struct search {
+        const struct model_lease *lease;
+        const char *nonce; /* NULL: find the lease; else another one with this environment */
+        bool found;
+};
+
+static int find_row(void *data, const struct journal_lease *row) {
+        struct search *search = data;
+        bool own = row->serial == search->lease->serial;
+
+        search->found |= search->nonce ? !own && row->environment && !strcmp(row->environment, search->nonce) : own;
+        return 0;
+}
+
+static bool find(struct search search) {
+        SIM_CHECK(journal_each_lease(model.journal, find_row, &search) == 0, "leases cannot be read");
+        return search.found;
+}
+
+bool rows_have(const struct model_lease *m) {
+        return find((struct search){ .lease = m });
+}
+
+bool rows_give_away(const struct sim_sandbox *s, const struct model_lease *m) {
+        return find((struct search){ .lease = m, .nonce = s->nonce });
+}
+
 static void add(uint64_t n) {
         digest = digest * UINT64_C(0x100000001b3) + n;
 }

@@ -2,12 +2,28 @@
 
 /* What a daemon that was killed left, step by step; the simulation has all of it at random. */
 
+#include <sqlite3.h>
 #include <string.h>
 
 #include "pool/limits.h"
 #include "rig.h"
 
 #define SECOND USEC_PER_SEC
+
+/* The journal's disk: a bit for each of the next writes, the lowest first; where it is set, the write fails. */
+static uint64_t full;
+
+/* By the linker's --wrap. */
+int __real_sqlite3_step(sqlite3_stmt *s);
+int __wrap_sqlite3_step(sqlite3_stmt *s);
+int __wrap_sqlite3_step(sqlite3_stmt *s) {
+        bool fails = full & 1;
+
+        if (sqlite3_stmt_readonly(s))
+                return __real_sqlite3_step(s);
+        full >>= 1;
+        return fails ? SQLITE_FULL : __real_sqlite3_step(s);
+}
 
 static struct sim_sandbox *sandbox_of(struct lease *l) {
         return sim_backend_find(&rig.backend, lease_environment(l));
@@ -103,6 +119,31 @@ static void job_without_environment_is_lost(void) {
         rig_stop();
 }
 
+/* After a crash the released lease would be there again, with its environment: so that ends, and nobody else gets it. */
+static void kept_row_keeps_its_environment(void) {
+        struct lease *old, *waiting;
+        char id[SANDBOX_ID_MAX];
+
+        rig_start();
+        rig.config.max = 1;
+        old = rig_lease("old");
+        job_unref(rig_job(old, "true"));
+        rig_run(SECOND);
+        CHECK_INT(lease_state(old), LEASE_LEASED);
+        snprintf(id, sizeof(id), "%s", lease_environment(old));
+        waiting = rig_lease("waiting");
+        full = UINT64_MAX;
+        lease_release(old);
+        rig_run(10 * SIM_DELAY_US);
+        CHECK_INT(lease_state(waiting), LEASE_WAITING);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+        full = 0;
+        rig_run(10 * SECOND);
+        CHECK_INT(lease_state(waiting), LEASE_LEASED);
+        CHECK(strcmp(lease_environment(waiting), id) != 0);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -132,6 +173,7 @@ int main(void) {
         RUN(running_job_is_followed);
         RUN(silent_job_is_lost);
         RUN(job_without_environment_is_lost);
+        RUN(kept_row_keeps_its_environment);
         RUN(kept_job_goes_on);
         return check_done();
 }
