@@ -85,7 +85,7 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
 /* Keep a copy of @text, or NULL when it is empty, in place of the string at @at. */
 void lease_replace(char **at, const char *text);
 
-/* lease-jobs.c: of jobs that an earlier run began only the newest can still run: end those before it, */
+/* lease-jobs.c: jobs run in order, so those before the newest that an earlier run began have ended: end them, */
 void lease_end_unwritten(struct lease *l);
 
 /* go on with the job that an earlier run started, or else */

@@ -292,14 +292,24 @@ void lease_start_next(struct lease *l) {
         }
 }
 
-void lease_end_unwritten(struct lease *l) {
-        struct result why;
-        struct job *j;
+static bool began(const struct job *j) {
+        return j->state == JOB_STARTING || j->state == JOB_RUNNING || j->started_us;
+}
 
-        result_set(&why, RESULT_FAILED, "how it ended was not written down before the daemon was killed");
+void lease_end_unwritten(struct lease *l) {
+        struct job *j, *newest = NULL;
+        struct result why;
+
         list_for_each (j, &l->jobs, link)
-                if (j != l->current && (j->state == JOB_STARTING || j->state == JOB_RUNNING))
+                if (began(j))
+                        newest = j;
+        result_set(&why, RESULT_FAILED, "how it ended was not written down before the daemon was killed");
+        list_for_each (j, &l->jobs, link) {
+                if (!newest || j == newest)
+                        break;
+                if (j != l->current && !job_ended(j))
                         end_job(l, j, &why, 0);
+        }
         trim_history(l);
 }
 

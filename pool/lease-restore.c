@@ -66,8 +66,12 @@ static void restore_workdir(struct lease *l) {
 static void restore_claim(struct lease *l, const char *environment) {
         struct result why;
 
-        if (l->state != LEASE_WAITING && l->state != LEASE_LEASED)
+        if (l->state != LEASE_WAITING && l->state != LEASE_LEASED) {
+                /* Its jobs ended before it did, and that could not be written down. */
+                result_set(&why, l->code, "%s", l->error ?: "");
+                lease_end_jobs(l, true, &why);
                 return;
+        }
         if (environment && pool_restore_claim(l->table->pool, &l->claim, environment)) {
                 restore_workdir(l);
                 lease_set_state(l, LEASE_WAITING, NULL);

@@ -126,6 +126,8 @@ static void check_jobs(const struct model_lease *m) {
         }
         SIM_CHECK(n_queued == lease_queued(m->lease), "lease %s has %u queued, %u are", m->name, lease_queued(m->lease),
                   n_queued);
+        SIM_CHECK(m->seen == LEASE_WAITING || m->seen == LEASE_LEASED || (n_queued == 0 && !current),
+                  "lease %s is %s and has jobs that do not end", m->name, lease_state_name(m->seen));
         SIM_CHECK(m->seen != LEASE_LEASED || n_queued == 0 || current,
                   "lease %s has an environment, jobs, and no hurry", m->name);
         for (job = lease_job_after(m->lease, 0); job; job = lease_job_after(m->lease, number)) {

@@ -144,6 +144,57 @@ static void kept_row_keeps_its_environment(void) {
         rig_stop();
 }
 
+/* The lease was lost, which could be written down; that its jobs have ended could not. */
+static void jobs_of_a_lost_lease_have_ended(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t");
+        for (int i = 0; i < 2; i++)
+                job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        rig_prolong(lease_environment(l));
+        rig_run(SECOND);
+        full = 3;
+        sim_sandbox_die(sandbox_of(l));
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        CHECK_INT(lease_state(l), LEASE_LOST);
+        for (uint32_t number = 1; number <= 2; number++) {
+                struct job *j = lease_job(l, number);
+
+                CHECK(job_ended(j) && j->code == RESULT_LOST && j->error);
+        }
+        rig_stop();
+}
+
+/* That the first was not started, because that could not be written down, could not be written down, too. */
+static void job_that_was_not_started_stays_so(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t");
+        for (int i = 0; i < 2; i++)
+                job_unref(rig_job(l, "sleep"));
+        rig_run(0);
+        timer_fire(timer_next());
+        full = 1 << 2 | 1 << 3; /* behind the rows of the environment and the lease, which has it now */
+        (void)pool_tick(rig.pool);
+        j = lease_job(l, 1);
+        CHECK(job_ended(j) && j->code == RESULT_FAILED);
+        CHECK_INT(lease_job(l, 2)->state, JOB_STARTING);
+        rig_prolong(lease_environment(l));
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        rig_run(SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        j = lease_job(l, 1);
+        CHECK(job_ended(j) && j->code == RESULT_FAILED);
+        CHECK_INT(lease_job(l, 2)->state, JOB_RUNNING);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -174,6 +225,8 @@ int main(void) {
         RUN(silent_job_is_lost);
         RUN(job_without_environment_is_lost);
         RUN(kept_row_keeps_its_environment);
+        RUN(jobs_of_a_lost_lease_have_ended);
+        RUN(job_that_was_not_started_stays_so);
         RUN(kept_job_goes_on);
         return check_done();
 }
