@@ -98,8 +98,8 @@ struct exec_events {
 /* What to run. Everything is borrowed for the time of the call only. */
 struct exec_spec {
         const char *id;             /* a UUID, unique for ever; also marks the job's processes */
-        bool resume;                /* it was started under this id by an earlier run: do not start it, go on with it … */
-        uint64_t offsets[2];        /* … from these bytes of its streams */
+        bool resume;                /* it was started under this id by an earlier run: do not start it, go on with it */
+        uint64_t offsets[2];        /* output() begins at these bytes of its streams, with and without resume */
         const char *shell;          /* run as SHELL -c COMMAND; NULL: bash where there is one, else sh */
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */
@@ -207,7 +207,14 @@ void sandbox_destroy(struct sandbox *s);
  */
 int sandbox_clean(struct sandbox *s, const char *workdir);
 
-/* Run a command. Answered by ended(). */
+/*
+ * Run a command. Answered by ended().
+ *
+ * A command starts at most once under its id. An earlier run may have started it without having written that down:
+ * then a call without resume does not start it again, but goes on with it. The bytes that the earlier run had received
+ * are on disk all the same, and they are not given again: so the offsets count in both kinds of call. They are 0 for a
+ * command that never ran.
+ */
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);
 

@@ -333,7 +333,7 @@ int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
         snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
         e->exec.sandbox = sandbox;
         /* Who has passed on any byte of stderr has passed on its head, which was no complaint. */
-        e->over_head = spec->resume && spec->offsets[STREAM_STDERR] > 0;
+        e->over_head = spec->offsets[STREAM_STDERR] > 0;
         r = begin(e, spec);
         if (r < 0) {
                 free(e);

@@ -228,7 +228,7 @@ static void listen_again(struct sim_exec *x, const struct exec_spec *spec) {
         for (int i = 0; i < 2; i++) {
                 SIM_CHECK(spec->offsets[i] <= x->wrote[i], "job %s goes on at %" PRIu64 ", was given %" PRIu64,
                           spec->id, spec->offsets[i], x->wrote[i]);
-                x->wrote[i] = spec->resume ? spec->offsets[i] : 0;
+                x->wrote[i] = spec->offsets[i];
         }
         if (x->sandbox->past == x)
                 x->sandbox->past = NULL;
@@ -251,8 +251,6 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
         SIM_CHECK(!s->exec, "%s gets job %s while another runs", s->sandbox.id, spec->id);
         SIM_CHECK(!spec->resume || b->was_lenient, "%s is to go on with job %s, which never ran there", s->sandbox.id,
                   spec->id);
-        SIM_CHECK(b->was_lenient || spec->fresh == !s->workdir_made, "%s job %s: fresh is %d", s->sandbox.id, spec->id,
-                  spec->fresh);
         if (!x)
                 abort();
         x->sandbox = s;
@@ -264,6 +262,12 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
         draw_fate(x);
         HASH_FIND_STR(b->begun, spec->id, begun);
         SIM_CHECK(!begun || b->was_lenient, "job %s is started twice", spec->id);
+        SIM_CHECK(spec->fresh ? begun || !s->workdir_made || s->tenant != serial : b->was_lenient || s->workdir_made,
+                  "%s job %s: fresh is %d", s->sandbox.id, spec->id, spec->fresh);
+        SIM_CHECK(begun || (!spec->offsets[0] && !spec->offsets[1]), "job %s never began, and has output", spec->id);
+        /* What it printed that the core does not have yet is gone with it. */
+        for (int i = 0; i < 2; i++)
+                x->printed[i] = x->wrote[i] = spec->offsets[i];
         if (spec->resume || begun)
                 x->n_chunks = 0, result_set(&x->result, RESULT_FAILED, "exec: it is not there");
         if (!sim_chance(b->rates.exec_hangs))
