@@ -153,6 +153,7 @@ int sim_backend_adopt(struct backend *backend, const char *nonce, const char *ti
                 s->gone = true;
         }
         s->given_up = s->clean_failed = s->clean_refused = s->retired = s->cut = s->condemned = false;
+        s->adopt_failed = false; /* if its end never arrived, and was not written down, it may answer this time */
         s->bad_probes = 0;
         s->adopted_by_nonce = !*ticket;
         s->adopting = true;

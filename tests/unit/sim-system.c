@@ -51,12 +51,17 @@ static bool is_create(sqlite3_stmt *s) {
         return found;
 }
 
+/* SQLite takes a COMMIT for something that only reads. */
+static bool writes(sqlite3_stmt *s) {
+        return !sqlite3_stmt_readonly(s) || begins(s, "COMMIT");
+}
+
 int __real_sqlite3_step(sqlite3_stmt *s);
 int __wrap_sqlite3_step(sqlite3_stmt *s);
 int __wrap_sqlite3_step(sqlite3_stmt *s) {
         bool alone = sqlite3_get_autocommit(sqlite3_db_handle(s));
 
-        if (sqlite3_stmt_readonly(s) || !model.journal || !(model.disk_full || sim_chance(model.write_fails)))
+        if (!writes(s) || !model.journal || !(model.disk_full || sim_chance(model.write_fails)))
                 return __real_sqlite3_step(s);
         model_on_failed_write(alone && is_create(s), alone && begins(s, "INSERT OR REPLACE INTO job"));
         return SQLITE_FULL;
