@@ -83,7 +83,7 @@ struct model {
         /* The journal's disk */
         bool disk_full;
         unsigned write_fails;  /* in a thousand, else */
-        uint64_t n_writes_failed, n_submits_failed;
+        uint64_t n_full, n_writes_failed, n_submits_failed;
         int64_t write_failed_us; /* when the newest did */
         bool behind;           /* rows may be wrong, until all are put again */
 

@@ -229,6 +229,7 @@ static void sleep_long(void) {
 
 static void fill_disk(void) {
         model.disk_full = !model.disk_full && sim_chance(300);
+        model.n_full += model.disk_full;
         sim_trace("the disk is %sfull", model.disk_full ? "" : "not ");
 }
 

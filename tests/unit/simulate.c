@@ -11,6 +11,7 @@
  *   simulate --trace …              each event to stderr
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -148,7 +149,7 @@ static void stop(bool pool_first) {
 }
 
 static void run(uint64_t seed, uint64_t n_events) {
-        char path[] = "/tmp/modalpool-simulate-XXXXXX";
+        char path[4096];
         struct sim_rates rates;
         struct config config;
         int64_t due_us;
@@ -158,8 +159,9 @@ static void run(uint64_t seed, uint64_t n_events) {
         sim.turn = 1;
         draw_rates(&rates);
         draw_config(&config);
+        snprintf(path, sizeof(path), "%s/modalpool-simulate-XXXXXX", getenv("TMPDIR") ?: "/tmp");
         spool_dir = mkdtemp(path) ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        SIM_CHECK(spool_dir >= 0, "no directory in /tmp");
+        SIM_CHECK(spool_dir >= 0, "%s: %s", path, strerror(errno));
         sim_system_reset();
         model_start(&config, &rates, spool_dir);
         model.write_fails = one_of(0, 0, 5);
@@ -181,12 +183,12 @@ static void run(uint64_t seed, uint64_t n_events) {
                " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped, %" PRIu64
                " kills, %" PRIu64
                " more while the disk was full, and %" PRIu64 " stops of the daemon, %" PRIu64 " adopted, %" PRIu64 " not, %" PRIu64
-               " jobs gone on with, %" PRIu64 " orphans, %" PRIu64 " writes failed\n",
+               " jobs gone on with, %" PRIu64 " orphans, %" PRIu64 " full disks, %" PRIu64 " writes failed\n",
                seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_lost, model.n_failed,
                model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.probes,
                model.n_probed_out, model.n_breaks, model.n_crashes, model.n_rough, model.n_stops, model.backend.totals.adopted,
                model.backend.totals.adopt_failures, model.backend.totals.resumed, model.backend.totals.orphans,
-               model.n_writes_failed);
+               model.n_full, model.n_writes_failed);
         model_end();
         close(spool_dir);
         SIM_CHECK(rmdir(path) == 0, "files are left in %s", path);
