@@ -310,9 +310,13 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
+        struct fs *fs = fs_of(req);
         struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX };
+        unsigned leases = leases_count(fs->leases);
 
-        st.f_files = leases_count(fs_of(req)->leases);
+        /* An inode is a lease here: full is when mkdir says EAGAIN. Restored leases may be more than max_leases. */
+        st.f_files = leases > fs->config->max_leases ? leases : fs->config->max_leases;
+        st.f_ffree = st.f_favail = st.f_files - leases;
         fuse_reply_statfs(req, &st);
 }
 

@@ -205,9 +205,16 @@ def test_many_leases_in_one_listing(mount):
     assert os.listdir(mp.path) == [".pool"]
 
 
-def test_stat_of_the_root(mp):
-    found = os.statvfs(mp.path)
-    assert found.f_namemax == 200
+def test_stat_of_the_root(mount):
+    """df -i counts leases: an alarm at 100 % is right, mkdir fails then."""
+    mp = mount(max=1, max_leases=2)
+    for used, name in enumerate(("t1", "t2", None)):
+        found = os.statvfs(mp.path)
+        assert (found.f_namemax, found.f_files, found.f_ffree, found.f_favail) == (200, 2, 2 - used, 2 - used)
+        assert mp.sh("df --output=iused,ipcent . | tail -n 1").stdout.split() == [str(used), f"{used * 50}%"]
+        if name:
+            mp.lease(name)
+    fails(errno.EAGAIN, os.mkdir, mp / "t3")
     assert mp.sh("df . && stat -f . && ls -la . .pool").returncode == 0
 
 
