@@ -65,12 +65,10 @@ struct daemon {
         uv_loop_t loop;
         uv_prepare_t turn;
         uv_timer_t timer; /* for the next thing due */
-        uv_signal_t signals[2];
+        uv_signal_t signals[3];
         struct lag lag;
         int64_t turned_us, slept_us; /* when the last turn ended, and how long the loop had slept by then */
         bool loop_is_open;
-        bool backend_answered; /* its start is over, one way or the other */
-
         bool restored; /* there is something of an earlier run */
 
         enum phase phase;
@@ -142,7 +140,6 @@ static void on_ready(void *owner, const struct result *r) {
         struct daemon *d = owner;
         struct result why;
 
-        d->backend_answered = true;
         if (d->phase != PHASE_STARTING)
                 return;
         if (!result_ok(r)) {
@@ -225,6 +222,8 @@ static void announce(struct daemon *d) {
                     d->backend->ops->name);
         if (d->parent < 0)
                 return;
+        /* Not earlier: ^C and a hangup end a start that is under way. */
+        setsid();
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         for (int fd = 0; fd < 3; fd++)
                 dup2(null, fd);
@@ -237,8 +236,7 @@ static void close_handle(uv_handle_t *handle, void *data) {
         struct daemon *d = data;
 
         if (!uv_is_closing(handle) &&
-            (handle == (uv_handle_t *)&d->turn || handle == (uv_handle_t *)&d->timer ||
-             handle == (uv_handle_t *)&d->signals[0] || handle == (uv_handle_t *)&d->signals[1]))
+            (handle == (uv_handle_t *)&d->turn || handle == (uv_handle_t *)&d->timer || handle->type == UV_SIGNAL))
                 uv_close(handle, NULL);
 }
 
@@ -247,7 +245,7 @@ static void name_leftover(void *data, const struct environment_info *info) {
 }
 
 static bool all_has_ended(const struct daemon *d) {
-        return d->backend->n_sandboxes == 0 && d->backend_answered;
+        return backend_count(d->backend) == 0;
 }
 
 /* Everything has ended, or had its time: what is left of the environments ends with the process. */
@@ -306,8 +304,21 @@ static void on_turn(uv_prepare_t *prepare) {
         uv_timer_start(&d->timer, on_timer, next > now ? (next - now + 999) / 1000 : 0, 0);
 }
 
+/* A SIGHUP that was ignored when we were started, as by nohup, stays ignored. */
+static void catch_signals(struct daemon *d) {
+        static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+        struct sigaction before;
+
+        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+                uv_signal_init(&d->loop, &d->signals[i]);
+                d->signals[i].data = d;
+                if (signals[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+                        continue;
+                uv_signal_start(&d->signals[i], on_signal, signals[i]);
+        }
+}
+
 static int set_up(struct daemon *d, struct result *why) {
-        static const int signals[2] = { SIGTERM, SIGINT };
         int r;
 
         result_set(why, RESULT_FAILED, "out of memory");
@@ -323,11 +334,7 @@ static int set_up(struct daemon *d, struct result *why) {
         uv_loop_configure(&d->loop, UV_METRICS_IDLE_TIME);
         uv_prepare_init(&d->loop, &d->turn);
         uv_timer_init(&d->loop, &d->timer);
-        for (int i = 0; i < 2; i++) {
-                uv_signal_init(&d->loop, &d->signals[i]);
-                d->signals[i].data = d;
-                uv_signal_start(&d->signals[i], on_signal, signals[i]);
-        }
+        catch_signals(d);
         d->turn.data = d;
         uv_prepare_start(&d->turn, on_turn);
 
@@ -417,7 +424,6 @@ static int go_to_background(struct daemon *d) {
         }
         close(fds[0]);
         d->parent = fds[1];
-        setsid();
         return chdir("/") < 0 ? -errno : 0;
 }
 

@@ -163,7 +163,7 @@ static void close_handle(uv_handle_t *handle, void *data) {
 static void on_turn(uv_prepare_t *turn) {
         struct reap *r = turn->data;
 
-        if (r->answered && !r->listing && !uv_is_active((uv_handle_t *)&r->timer) && r->backend->n_sandboxes == 0)
+        if (r->answered && !r->listing && !uv_is_active((uv_handle_t *)&r->timer) && backend_count(r->backend) == 0)
                 uv_walk(&r->loop, close_handle, r);
 }
 

@@ -10,10 +10,14 @@ int backend_start(struct backend *b, const struct backend_events *events, void *
         return b->ops->start(b);
 }
 
+unsigned backend_count(const struct backend *b) {
+        return b->n_sandboxes + (b->inner ? backend_count(b->inner) : 0);
+}
+
 void backend_free(struct backend *b) {
         if (!b)
                 return;
-        assert(b->n_sandboxes == 0);
+        assert(backend_count(b) == 0);
         b->ops->free(b);
 }
 

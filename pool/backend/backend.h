@@ -134,7 +134,8 @@ struct backend {
         const struct backend_ops *ops;
         const struct backend_events *events;
         void *owner;
-        unsigned n_sandboxes; /* not yet destroyed */
+        unsigned n_sandboxes;  /* not yet destroyed */
+        struct backend *inner; /* the one that this one wraps, or NULL */
 };
 
 enum sandbox_state {
@@ -166,7 +167,10 @@ struct exec {
 /* Answered by ready(). */
 int backend_start(struct backend *b, const struct backend_events *events, void *owner);
 
-/* No sandbox may be left. NULL is fine. */
+/* Sandboxes that are not yet destroyed, with those that a start makes for itself. */
+unsigned backend_count(const struct backend *b);
+
+/* No sandbox may be left. A start that is under way is given up, without an answer. NULL is fine. */
 void backend_free(struct backend *b);
 
 /*

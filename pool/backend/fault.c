@@ -26,7 +26,6 @@ static const char *const kind_names[N_KINDS] = { "create", "refuse", "clean", "i
 
 struct fault {
         struct backend backend;
-        struct backend *inner; /* owned */
         uv_loop_t *loop;
         uint64_t random; /* the generator's state */
         double rate[N_KINDS];
@@ -164,8 +163,8 @@ static int make_sandbox(struct fault *f, const char *nonce, const char *ticket, 
                 result_set(&s->result, refused ? RESULT_INVALID : RESULT_FAILED, "injected fault: create %s",
                            refused ? "refused" : "failed");
         } else {
-                r = ticket ? sandbox_adopt(f->inner, nonce, ticket, &inner_sandbox_events, s, &s->inner)
-                           : sandbox_create(f->inner, nonce, &inner_sandbox_events, s, &s->inner);
+                r = ticket ? sandbox_adopt(f->backend.inner, nonce, ticket, &inner_sandbox_events, s, &s->inner)
+                           : sandbox_create(f->backend.inner, nonce, &inner_sandbox_events, s, &s->inner);
                 if (r < 0) {
                         free(s);
                         return r;
@@ -345,25 +344,21 @@ static const struct backend_events inner_backend_events = {
 };
 
 static int fault_start(struct backend *b) {
-        struct fault *f = fault_of(b);
-
-        return backend_start(f->inner, &inner_backend_events, f);
+        return backend_start(b->inner, &inner_backend_events, fault_of(b));
 }
 
 static int fault_list(struct backend *b) {
-        return backend_list(fault_of(b)->inner);
+        return backend_list(b->inner);
 }
 
 static void fault_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
                             void *data) {
-        backend_each_call(container_of(b, struct fault, backend)->inner, each, data);
+        backend_each_call(b->inner, each, data);
 }
 
 static void fault_free(struct backend *b) {
-        struct fault *f = fault_of(b);
-
-        backend_free(f->inner);
-        free(f);
+        backend_free(b->inner);
+        free(fault_of(b));
 }
 
 static const struct backend_ops fault_ops = {
@@ -424,7 +419,7 @@ int fault_new(struct backend **backend, uv_loop_t *loop, const char *rates, uint
         if (r < 0)
                 return r;
         log_warning("faults are injected: %s, seed %llu", rates, (unsigned long long)seed);
-        f->inner = *backend;
+        f->backend.inner = *backend;
         *backend = &TAKE_PTR(f)->backend;
         return 0;
 }

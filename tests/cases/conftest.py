@@ -272,6 +272,22 @@ def lease(mp):
     return lease
 
 
+@pytest.fixture
+def sim(settings):
+    """Modal's simulator, where the cases run over it."""
+    return settings.simulator
+
+
+@pytest.fixture
+def calm(sim):
+    """No faults while this test runs, but for those that it sets itself."""
+    before = sim.ask("/faults")
+    sim.faults()
+    yield sim
+    rules = [{key: value for key, value in rule.items() if key != "seen"} for rule in before["rules"]]
+    sim.faults(*rules, seed=before["seed"])
+
+
 def compile_client(name, out, *flags):
     """tests/cases/clients/NAME.c, built once."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")

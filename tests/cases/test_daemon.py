@@ -175,11 +175,40 @@ def test_lazy_unmount_with_readers(mount):
 
 
 @pytest.mark.small
-@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_while_idle(mount, signo):
     mp = mount(min=1)
     mp.until(lambda: mp.environments()["idle"] == 1)
     mp.stop(signo)
+
+
+def test_nohup(mount):
+    """Who starts it with nohup wants it to outlive the terminal."""
+    mp = mount(start=False)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        mp.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    mp.process.send_signal(signal.SIGHUP)
+    assert mp.lease().run("echo on") == ("on\n", 0)
+    mp.stop()
+
+
+@pytest.mark.modal
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminal_ends_a_start(settings, calm, tmp_path, signo):
+    """^C and a hangup reach all that was started, which ends at once: no mount comes up behind the user's back."""
+    calm.faults({"kind": "hang", "method": "AppGetOrCreate"})
+    (tmp_path / "mnt").mkdir()
+    started = subprocess.Popen([settings.program, "-o", f"state={tmp_path}/state,stop_timeout=1000", "modal", tmp_path / "mnt"],
+                               stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **settings.environment},
+                               start_new_session=True)
+    calm.until(lambda stats: "hang AppGetOrCreate" in stats["faults"])
+    pids = [*processes.descendants(started.pid), started.pid]
+    os.killpg(started.pid, signo)
+    assert started.wait() == -signo and processes.gone(pids, 20) == []
+    assert not harness.mounted(tmp_path / "mnt") and not list((tmp_path / "state").iterdir())
 
 
 def test_stop_while_creating(mount):

@@ -12,7 +12,6 @@ import urllib.parse
 import pytest
 
 import link
-from test_modal import calm, sim  # noqa: F401
 
 from test_lease import fails
 

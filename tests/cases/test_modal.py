@@ -25,21 +25,6 @@ pytestmark = pytest.mark.modal
 ROUTER = ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait", "TaskExecPoll", "TaskExecStdinWrite", "TaskGetCommandRouterAccess")
 
 
-@pytest.fixture
-def sim(settings):
-    return settings.simulator
-
-
-@pytest.fixture
-def calm(sim):
-    """No faults while this test runs, but for those that it sets itself."""
-    before = sim.ask("/faults")
-    sim.faults()
-    yield sim
-    rules = [{key: value for key, value in rule.items() if key != "seen"} for rule in before["rules"]]
-    sim.faults(*rules, seed=before["seed"])
-
-
 def memory(mp, key="VmHWM"):
     """In MiB; VmRSS or VmHWM."""
     text = processes.read(f"/proc/{mp.pid}/status")
