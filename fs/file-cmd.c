@@ -8,9 +8,17 @@
  * can be refused is refused at open or at write, and a handle with a refused
  * write submits nothing, since part of a command is another command.
  *
- * Open for reading and writing, the first read submits, and reads give that
- * job's own output to its end; a further write begins the next command.
- * Open for reading only, it shows the newest command.
+ * Open for reading and writing, a read submits what was written, and gives that
+ * job's own output; a further write begins the next command. Open for reading
+ * only, it shows the newest command.
+ *
+ * A command is submitted by READ, FSYNC and RELEASE as they arrive, and
+ * by nothing else: not by poll, and not by a read that wakes up.
+ *
+ * Processes may share an open file. A read is about the command that was
+ * submitted last when it arrived. When another process submits the next one, a
+ * read that waits stays with its own job: it gets that job's next bytes, or its
+ * end. The reads that arrive later are about the next job.
  */
 
 #include <errno.h>
@@ -27,17 +35,8 @@ static int cmd_open(struct handle *h) {
                 return 0;
         h->stream = handle_can_read(h); /* else the offsets of writes would count for reads */
         blob_init(&h->blob, h->fs->spool_dir, COMMAND_SIZE_MAX);
+        handle_bind(h, NULL); /* the newest job may be somebody else's */
         return -errno_of_result(lease_accepts(h->lease));
-}
-
-static void bind_job(struct handle *h, struct job *j) {
-        watch_remove(&h->watch);
-        if (h->job)
-                spool_close(h->job->spool);
-        job_unref(h->job);
-        h->job = j;
-        if (j)
-                spool_open(j->spool);
 }
 
 static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
@@ -48,7 +47,7 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
                 return -EINVAL;
         if (lease_state(h->lease) == LEASE_RELEASED)
                 return -ESTALE;
-        if (h->blob.size == 0 && h->wrote) {
+        if (h->blob.size == 0 && h->job) {
                 /* The next command of a descriptor that is kept open. */
                 code = lease_accepts(h->lease);
                 if (code != RESULT_OK)
@@ -67,7 +66,6 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
                 h->refused = true;
                 return r;
         }
-        h->wrote = true;
         return len;
 }
 
@@ -80,22 +78,21 @@ static int cmd_submit(struct handle *h) {
         r = lease_submit(h->lease, &h->blob, &j);
         if (r < 0)
                 return r;
-        bind_job(h, j);
-        h->position = 0;
+        handle_bind(h, j);
+        job_unref(j);
         return 0;
 }
 
-static ssize_t cmd_read(struct handle *h, uint64_t offset, char *data, size_t len) {
-        int r;
+static ssize_t command_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
+        return job ? blob_read(&job->command, offset, data, len) : 0;
+}
 
-        if (!handle_can_write(h))
-                return h->job ? blob_read(&h->job->command, offset, data, len) : 0;
-        r = cmd_submit(h);
-        if (r < 0)
-                return r;
-        if (!h->wrote)
-                return 0; /* the newest job may be somebody else's */
-        return stream_ops.read(h, h->position, data, len);
+static ssize_t cmd_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
+        return (handle_can_write(h) ? stream_ops.read : command_read)(h, job, offset, data, len);
+}
+
+static bool cmd_ready(const struct handle *h) {
+        return !handle_can_write(h) || stream_ready(h);
 }
 
 static int cmd_sync(struct handle *h) {
@@ -120,7 +117,9 @@ uint64_t command_size(const struct target *t) {
 
 const struct file_ops cmd_ops = {
         .open = cmd_open,
+        .read_arrives = cmd_submit,
         .read = cmd_read,
+        .ready = cmd_ready,
         .write = cmd_write,
         .sync = cmd_sync,
         .release = cmd_release,
@@ -129,5 +128,5 @@ const struct file_ops cmd_ops = {
 };
 
 const struct file_ops command_ops = {
-        .read = cmd_read,
+        .read = command_read,
 };

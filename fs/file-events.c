@@ -39,7 +39,7 @@ static int fill(struct handle *h) {
         return r == -EFBIG ? 0 : r;
 }
 
-static ssize_t events_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+static ssize_t events_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
         ssize_t n;
         int r;
 
@@ -55,6 +55,10 @@ static ssize_t events_read(struct handle *h, uint64_t offset, char *data, size_t
         return n;
 }
 
+static bool events_ready(const struct handle *h) {
+        return h->text_at < h->text.len || h->next_event < event_next(h->fs->events);
+}
+
 static struct list *events_watches(struct handle *h) {
         return event_ring_watches(h->fs->events);
 }
@@ -62,6 +66,7 @@ static struct list *events_watches(struct handle *h) {
 const struct file_ops events_ops = {
         .open = events_open,
         .read = events_read,
+        .ready = events_ready,
         .watches = events_watches,
         .stream = true,
 };

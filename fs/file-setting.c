@@ -121,7 +121,7 @@ static int stdin_open(struct handle *h) {
         return handle_can_write(h) && (h->flags & O_TRUNC) ? stdin_truncate(&t) : 0;
 }
 
-static ssize_t stdin_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+static ssize_t stdin_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
         return blob_read(lease_input(h->lease), offset, data, len);
 }
 

@@ -11,13 +11,11 @@
 
 #include "fs/handle.h"
 
-static ssize_t stream_read(struct handle *h, uint64_t offset, char *data, size_t len) {
-        struct job *j = h->job;
-
+static ssize_t stream_read(struct handle *h, struct job *j, uint64_t offset, char *data, size_t len) {
         if (!j)
                 return 0;
         if (offset < spool_size(j->spool, h->file->argument))
-                return len == 0 ? 0 : spool_read(j->spool, h->file->argument, offset, data, len);
+                return spool_read(j->spool, h->file->argument, offset, data, len);
         if (!job_ended(j))
                 return -EAGAIN;
         if (j->code == RESULT_OK)
@@ -25,8 +23,12 @@ static ssize_t stream_read(struct handle *h, uint64_t offset, char *data, size_t
         return j->code == RESULT_RELEASED ? -ESTALE : -EIO;
 }
 
+bool stream_ready(const struct handle *h) {
+        return !h->job || job_ended(h->job) || h->position < spool_size(h->job->spool, h->file->argument);
+}
+
 struct list *stream_watches(struct handle *h) {
-        return &h->job->watches;
+        return h->job ? &h->job->watches : NULL;
 }
 
 uint64_t stream_size(const struct target *t) {
@@ -35,5 +37,6 @@ uint64_t stream_size(const struct target *t) {
 
 const struct file_ops stream_ops = {
         .read = stream_read,
+        .ready = stream_ready,
         .watches = stream_watches,
 };

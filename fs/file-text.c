@@ -6,7 +6,7 @@
 
 #include "fs/handle.h"
 
-static ssize_t text_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+static ssize_t text_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
         struct target t = handle_target(h);
         int r;
 

@@ -9,6 +9,7 @@
 
 #include "fs/errno.h"
 #include "fs/handle.h"
+#include "pool/limits.h"
 
 int render_exit_code(const struct target *t, struct buf *out) {
         const struct job *j = t->job;
@@ -30,7 +31,7 @@ int render_environment(const struct target *t, struct buf *out) {
         return lease_state(t->lease) == LEASE_WAITING ? -EAGAIN : -errno_of_result(lease_code(t->lease));
 }
 
-static ssize_t wait_read(struct handle *h, uint64_t offset, char *data, size_t len) {
+static ssize_t wait_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
         struct target t = handle_target(h);
         int r;
 
@@ -42,13 +43,21 @@ static ssize_t wait_read(struct handle *h, uint64_t offset, char *data, size_t l
         return read_text(&h->text, offset, data, len);
 }
 
+static bool wait_ready(const struct handle *h) {
+        struct target t = handle_target(h);
+        struct buf text = BUF_INIT(TEXT_FILE_MAX);
+        bool ready = h->text.len > 0 || h->file->render(&t, &text) != -EAGAIN;
+
+        buf_deinit(&text);
+        return ready;
+}
+
 static struct list *wait_watches(struct handle *h) {
-        if (h->id == FILE_ENVIRONMENT)
-                return lease_watches(h->lease);
-        return &h->job->watches;
+        return h->id == FILE_ENVIRONMENT ? lease_watches(h->lease) : stream_watches(h);
 }
 
 const struct file_ops wait_ops = {
         .read = wait_read,
+        .ready = wait_ready,
         .watches = wait_watches,
 };

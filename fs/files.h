@@ -69,19 +69,23 @@ struct target {
 
 /*
  * How a file behaves when open. All return at once; a read that has nothing
- * yet returns -EAGAIN, and is asked again after the handle's watch list fired.
+ * yet returns -EAGAIN, and is asked again after the list that it watches fired.
  * -errno is what the user gets.
  */
 struct file_ops {
         /* Refuse, or set the handle up. */
         int (*open)(struct handle *h);
-        ssize_t (*read)(struct handle *h, uint64_t offset, char *data, size_t len);
+        int (*read_arrives)(struct handle *h); /* before a READ is tried for the first time; NULL: nothing to do */
+        /* @job is the handle's when the READ arrived. Called again when a READ that waits wakes up: takes, but changes nothing. */
+        ssize_t (*read)(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);
+        /* Whether a READ would be answered at once; NULL: always. Asking has no effect. */
+        bool (*ready)(const struct handle *h);
         ssize_t (*write)(struct handle *h, const char *data, size_t len);
         int (*flush)(struct handle *h);    /* a descriptor is closed; NULL: nothing to say */
         int (*sync)(struct handle *h);     /* fsync */
         void (*release)(struct handle *h); /* the last descriptor was closed */
         int (*truncate)(const struct target *t); /* to nothing, outside of open */
-        struct list *(*watches)(struct handle *h); /* what tells that a read may go on */
+        struct list *(*watches)(struct handle *h); /* what tells that a READ may go on, or NULL; NULL: no READ waits */
         bool stream; /* no open of it has offsets, see handle.h */
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "pool/limits.h"
+#include "pool/util/cleanup.h"
 
 #define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */
 
@@ -17,15 +18,17 @@ struct parked {
         struct list link;        /* in the handle's */
         struct list link_in_fs;  /* in the order of their coming */
         struct handle *handle;
+        struct job *job; /* a reader's reference, or NULL: the handle's when the READ arrived */
+        struct watch watch;
         fuse_req_t req;
-        uint64_t offset;
+        uint64_t offset; /* where there are no offsets: the position in the job */
         size_t len;
         int64_t since_us;
 };
 
 static char read_buffer[READ_MAX]; /* of the one read that is being answered */
 
-static void on_changed(struct watch *w);
+static void on_poll_changed(struct watch *w);
 
 int handle_new(struct handle **out, const struct target *t, int flags) {
         const struct file *f = &files[t->id];
@@ -44,15 +47,13 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->id = t->id;
         h->flags = flags;
         h->lease = t->lease ? lease_ref(t->lease) : NULL;
-        h->job = t->job ? job_ref(t->job) : NULL;
+        h->job = t->job ? job_reader_ref(t->job) : NULL;
         h->blob.fd = -1;
         h->stream = f->ops->stream;
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
         list_init(&h->link);
         list_init(&h->parked);
-        watch_init(&h->watch, on_changed);
-        if (h->job)
-                spool_open(h->job->spool);
+        watch_init(&h->watch, on_poll_changed);
         list_add_tail(&h->fs->handles, &h->link);
 
         r = f->ops->open ? f->ops->open(h) : 0;
@@ -70,24 +71,14 @@ static void parked_answer(struct parked *p, ssize_t n) {
 
         list_remove(&p->link);
         list_remove(&p->link_in_fs);
+        watch_remove(&p->watch);
         h->fs->n_parked--;
-        if (list_empty(&h->parked) && !h->poll)
-                watch_remove(&h->watch);
         if (n < 0)
                 fuse_reply_err(p->req, -n);
         else
                 fuse_reply_buf(p->req, read_buffer, n);
+        job_reader_unref(p->job);
         free(p);
-}
-
-static void poll_answer(struct handle *h) {
-        struct fuse_pollhandle *ph = h->poll;
-
-        if (!ph)
-                return;
-        h->poll = NULL;
-        fuse_lowlevel_notify_poll(ph);
-        fuse_pollhandle_destroy(ph);
 }
 
 void handle_free(struct handle *h) {
@@ -102,9 +93,7 @@ void handle_free(struct handle *h) {
         watch_remove(&h->watch);
         blob_deinit(&h->blob);
         buf_deinit(&h->text);
-        if (h->job)
-                spool_close(h->job->spool);
-        job_unref(h->job);
+        job_reader_unref(h->job);
         lease_unref(h->lease);
         list_remove(&h->link);
         free(h);
@@ -114,30 +103,35 @@ struct target handle_target(const struct handle *h) {
         return (struct target){ .fs = h->fs, .id = h->id, .lease = h->lease, .job = h->job };
 }
 
-static ssize_t try_read(struct handle *h, uint64_t offset, size_t len) {
-        ssize_t n = h->file->ops->read(h, offset, read_buffer, len < READ_MAX ? len : READ_MAX);
+/* Bytes of @j were given, up to @position. */
+static void advance(struct handle *h, const struct job *j, uint64_t position) {
+        struct parked *p;
+
+        if (j == h->job)
+                h->position = position;
+        if (!h->stream)
+                return;
+        /* Readers of one description share its bytes. */
+        list_for_each (p, &h->parked, link)
+                if (p->job == j)
+                        p->offset = position;
+}
+
+static ssize_t try_read(struct handle *h, struct job *j, uint64_t offset, size_t len) {
+        ssize_t n = h->file->ops->read(h, j, offset, read_buffer, len < READ_MAX ? len : READ_MAX);
 
         if (n > 0)
-                h->position = h->stream ? h->position + n : offset + n;
+                advance(h, j, offset + n);
         return n;
 }
 
-/* Give every waiting read another chance. */
-static void on_changed(struct watch *w) {
-        struct handle *h = container_of(w, struct handle, watch);
-        struct parked *p, *tmp;
+/* Give a waiting read another chance. */
+static void on_parked_changed(struct watch *w) {
+        struct parked *p = container_of(w, struct parked, watch);
+        ssize_t n = try_read(p->handle, p->job, p->offset, p->len);
 
-        poll_answer(h);
-        if (list_empty(&h->parked)) {
-                watch_remove(&h->watch);
-                return;
-        }
-        list_for_each_safe (p, tmp, &h->parked, link) {
-                ssize_t n = try_read(h, p->offset, p->len);
-
-                if (n != -EAGAIN)
-                        parked_answer(p, n);
-        }
+        if (n != -EAGAIN)
+                parked_answer(p, n);
 }
 
 /* libfuse holds the request's lock here: it may be answered, and nothing else may be asked about it. */
@@ -155,23 +149,31 @@ static int park(struct handle *h, fuse_req_t req, uint64_t offset, size_t len) {
         if (!p)
                 return -ENOMEM;
         p->handle = h;
+        p->job = h->job ? job_reader_ref(h->job) : NULL;
         p->req = req;
         p->offset = offset;
         p->len = len;
         p->since_us = h->fs->clock();
         list_init(&p->link);
         list_init(&p->link_in_fs);
+        watch_init(&p->watch, on_parked_changed);
         list_add_tail(&h->parked, &p->link);
         list_add_tail(&h->fs->parked, &p->link_in_fs);
         h->fs->n_parked++;
-        watch_add(h->file->ops->watches(h), &h->watch);
+        watch_add(h->file->ops->watches(h), &p->watch);
         fuse_req_interrupt_func(req, on_interrupt, p);
         return 0;
 }
 
 void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking) {
-        ssize_t n = h->file->ops->read ? try_read(h, offset, len) : -EINVAL;
+        const struct file_ops *ops = h->file->ops;
+        ssize_t n = ops->read_arrives ? ops->read_arrives(h) : 0;
 
+        if (n == 0) {
+                if (h->stream)
+                        offset = h->position;
+                n = ops->read ? try_read(h, h->job, offset, len) : -EINVAL;
+        }
         if (n == -EAGAIN && !nonblocking) {
                 n = park(h, req, offset, len);
                 if (n == 0)
@@ -183,18 +185,60 @@ void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, 
                 fuse_reply_buf(req, read_buffer, n);
 }
 
-unsigned handle_poll(struct handle *h, struct fuse_pollhandle *ph) {
-        unsigned events = h->file->ops->write ? POLLOUT : 0;
-        bool waits = h->file->ops->watches && h->file->ops->read(h, h->position, read_buffer, 0) == -EAGAIN;
+static bool is_ready(const struct handle *h) {
+        return !h->file->ops->ready || h->file->ops->ready(h);
+}
 
-        if (ph) {
+/* Whoever polls waits for what the handle is about now. */
+static void watch_for_poll(struct handle *h) {
+        struct list *watches = h->poll && h->file->ops->watches ? h->file->ops->watches(h) : NULL;
+
+        watch_remove(&h->watch);
+        if (watches)
+                watch_add(watches, &h->watch);
+}
+
+static void poll_answer(struct handle *h) {
+        struct fuse_pollhandle *ph = TAKE_PTR(h->poll);
+
+        watch_remove(&h->watch);
+        fuse_lowlevel_notify_poll(ph);
+        fuse_pollhandle_destroy(ph);
+}
+
+/* The kernel asks again when it was told, and brings a new handle. */
+static void on_poll_changed(struct watch *w) {
+        struct handle *h = container_of(w, struct handle, watch);
+
+        if (is_ready(h))
+                poll_answer(h);
+}
+
+unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph) {
+        unsigned events = h->file->ops->write ? POLLOUT : 0;
+
+        if (ph && wanted && !(wanted & (POLLIN | POLLRDNORM))) {
+                /* Writes never wait: this one needs no word, and another one may wait for it. */
+                fuse_pollhandle_destroy(ph);
+        } else if (ph) {
                 if (h->poll)
                         fuse_pollhandle_destroy(h->poll);
                 h->poll = ph;
-                if (waits)
-                        watch_add(h->file->ops->watches(h), &h->watch);
+                watch_for_poll(h);
         }
-        return waits ? events : events | POLLIN;
+        return is_ready(h) ? events | POLLIN : events;
+}
+
+void handle_bind(struct handle *h, struct job *job) {
+        watch_remove(&h->watch); /* nobody may watch a job that is gone */
+        if (job)
+                job_reader_ref(job);
+        job_reader_unref(h->job);
+        h->job = job;
+        h->position = 0;
+        watch_for_poll(h);
+        if (h->poll && is_ready(h))
+                poll_answer(h);
 }
 
 void handles_free_all(struct fs *fs) {
@@ -236,7 +280,7 @@ ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t le
         return len;
 }
 
-ssize_t read_rendered(struct handle *h, uint64_t offset, char *data, size_t len) {
+ssize_t read_rendered(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
         struct target t = handle_target(h);
         struct buf text = BUF_INIT(TEXT_FILE_MAX);
         ssize_t n = h->file->render(&t, &text);

@@ -24,14 +24,14 @@ struct handle {
         const struct file *file;
         enum file_id id;
         struct lease *lease; /* a reference, or NULL */
-        struct job *job;     /* a reference, or NULL: bound at open, or by the first read of cmd */
+        struct job *job;     /* a reader's reference, or NULL: see handle_bind() */
         int flags;           /* of open */
         struct list link;    /* in fs->handles */
 
         /* For the behaviours' own use. */
         struct blob blob;  /* what was written */
         struct buf text;   /* what is read */
-        uint64_t position; /* behind the last byte given */
+        uint64_t position; /* behind the last byte of job that was given */
         size_t text_at;    /* of a stream: how much of text was given */
         uint64_t next_event;
         bool wrote;
@@ -39,8 +39,8 @@ struct handle {
         bool stream;       /* has no offsets: reads take what comes next */
 
         struct list parked; /* reads that wait here, oldest first */
-        struct watch watch; /* in use while a read waits or someone polls */
-        struct fuse_pollhandle *poll;
+        struct fuse_pollhandle *poll; /* somebody is to be told when more can be read; or NULL */
+        struct watch watch;           /* in use while poll is */
 };
 
 /* -errno when the file refuses to be opened like that. */
@@ -63,8 +63,18 @@ struct target handle_target(const struct handle *h);
 /* READ: answers @req now or later. @nonblocking: with EAGAIN rather than later. */
 void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking);
 
-/* POLL: the events that hold now; @ph, when given, is told of the next change and is ours. */
-unsigned handle_poll(struct handle *h, struct fuse_pollhandle *ph);
+/*
+ * POLL: the events that hold now. @wanted are those that were asked for. @ph, when given, becomes the handle's own,
+ * and is told when more can be read, once. It is kept although there may be something to read already: a program
+ * that asks for edges is told of nothing else.
+ */
+unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph);
+
+/*
+ * From now on, reads that arrive are about @job, or NULL, from its first byte; the handle takes a reference. A read that
+ * waits already stays with the job that it came for.
+ */
+void handle_bind(struct handle *h, struct job *job);
 
 /* Free every handle, as if none had ever been written to: the mount is gone. */
 void handles_free_all(struct fs *fs);
@@ -75,11 +85,14 @@ int64_t handles_tick(struct fs *fs);
 /* Since when the oldest of fs->n_parked reads waits. */
 int64_t handles_oldest(const struct fs *fs);
 
-/* The list to watch for the handle's job. */
+/* Whether a read of the handle's job, at the handle's position, would be answered at once. */
+bool stream_ready(const struct handle *h);
+
+/* The list to watch for the handle's job; NULL without one. */
 struct list *stream_watches(struct handle *h);
 
 /* Serve @text by offsets, as if it were the file. */
 ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len);
 
 /* The read of a file that is written as well: its contents as they are now, whatever the handle has gathered. */
-ssize_t read_rendered(struct handle *h, uint64_t offset, char *data, size_t len);
+ssize_t read_rendered(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,10 @@
  * that comes later overtakes them. Then `echo … > cmd; cat output` would not find its job.
  */
 #define RELEASES_AT_ONCE UINT16_MAX
+
+#ifndef FOPEN_NOFLUSH /* <linux/fuse.h> before 5.16 */
+#define FOPEN_NOFLUSH (1 << 5)
+#endif
 
 static struct fs *fs_of(fuse_req_t req) {
         return fuse_req_userdata(req);
@@ -195,6 +200,21 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
         fuse_reply_err(req, -r);
 }
 
+/*
+ * The kernel's own words, since libfuse 3.14 has none for FOPEN_STREAM. Where reads do not go by offset, the kernel keeps
+ * none, nor the lock on it: so one process writes while another one waits in a read of the same open file. A kernel that
+ * does not know a flag passes over it. The answer has this form in every libfuse. 0 or -errno, as fuse_reply_open().
+ */
+static int reply_open(fuse_req_t req, const struct handle *h) {
+        struct fuse_open_out out = { .fh = (uintptr_t)h, .open_flags = FOPEN_DIRECT_IO };
+
+        if (h->stream)
+                out.open_flags |= FOPEN_STREAM | FOPEN_NONSEEKABLE;
+        if (!h->file->ops->flush)
+                out.open_flags |= FOPEN_NOFLUSH;
+        return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         struct handle *h;
         struct target t;
@@ -207,14 +227,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
                 fuse_reply_err(req, -r);
                 return;
         }
-        fi->fh = (uintptr_t)h;
-        fi->direct_io = 1;
-        /* Where reads do not go by offset, the kernel need not keep one. */
-        fi->nonseekable = h->stream;
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 11)
-        fi->noflush = !h->file->ops->flush;
-#endif
-        if (fuse_reply_open(req, fi) == -ENOENT) {
+        if (reply_open(req, h) == -ENOENT) {
                 /* The open was interrupted: no RELEASE will come. */
                 h->refused = true;
                 handle_free(h);
@@ -254,7 +267,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 }
 
 static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *ph) {
-        fuse_reply_poll(req, handle_poll(handle_of(fi), ph));
+        fuse_reply_poll(req, handle_poll(handle_of(fi), fi->poll_events, ph));
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {

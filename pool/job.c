@@ -162,6 +162,17 @@ void job_unref(struct job *j) {
         free(j);
 }
 
+struct job *job_reader_ref(struct job *j) {
+        spool_open(j->spool);
+        return job_ref(j);
+}
+
+void job_reader_unref(struct job *j) {
+        if (j)
+                spool_close(j->spool);
+        job_unref(j);
+}
+
 void job_set_state(struct job *j, enum job_state state) {
         j->state = state;
         watch_fire(&j->watches);

@@ -76,6 +76,10 @@ void job_keep(struct job *j);
 struct job *job_ref(struct job *j);
 void job_unref(struct job *j);
 
+/* The same for who reads its output, which stays open meanwhile. */
+struct job *job_reader_ref(struct job *j);
+void job_reader_unref(struct job *j);
+
 /* The one setter of states; tells the watches. */
 void job_set_state(struct job *j, enum job_state state);
 

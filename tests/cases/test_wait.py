@@ -165,6 +165,195 @@ def test_poll_in_another_thread(busy):
         os.close(fd)
 
 
+# Says more at each USR1. Its sleep does not hear that.
+TALKER = "trap 'echo more' USR1; echo up; (trap '' USR1; exec sleep 1000) & until wait $!; do :; done"
+
+
+def until_edge(epoll, fd, size):
+    """Read as programs do that ask for edges: until EAGAIN, and then only when there was an event. Up to SIZE bytes."""
+    got = b""
+    while len(got) < size:
+        try:
+            chunk = os.read(fd, size - len(got))
+        except BlockingIOError:
+            assert epoll.poll(20), f"no event after {got}"
+            continue
+        if not chunk:
+            break
+        got += chunk
+    return got
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("name", ["output", "stdout", "stderr", "jobs/1/stdout", "cmd"])
+def test_edges(lease, name):
+    """Whoever asks for edges is told of all that comes later, also where there was something to read when he asked."""
+    if name == "cmd":
+        fd = os.open(lease / name, os.O_RDWR | os.O_NONBLOCK)
+        os.write(fd, TALKER.encode())
+        fails(errno.EAGAIN, os.read, fd, 10)
+    else:
+        lease.submit(f"exec {'>&2' if name == 'stderr' else ''}; {TALKER}")
+        fd = os.open(lease / name, os.O_RDONLY | os.O_NONBLOCK)
+    assert select.select([fd], [], [], 20)[0] == [fd]
+    with select.epoll() as epoll:
+        epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        assert epoll.poll(20) == [(fd, select.EPOLLIN)]
+        assert until_edge(epoll, fd, 3) == b"up\n"
+        for _ in range(2):
+            fails(errno.EAGAIN, os.read, fd, 10)
+            lease.write("ctl", "signal USR1\n")
+            assert until_edge(epoll, fd, 5) == b"more\n"
+        fails(errno.EAGAIN, os.read, fd, 10)
+        finish(lease)
+        assert until_edge(epoll, fd, 1) == b""
+    os.close(fd)
+
+
+def test_edges_of_events(mp):
+    fd = os.open(mp / ".pool/events", os.O_RDONLY | os.O_NONBLOCK)
+    with select.epoll() as epoll:
+        mp.lease("t0").release()
+        epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        assert epoll.poll(20) == [(fd, select.EPOLLIN)]
+        got = b""
+        for name in ("t1", "t2"):
+            mp.lease(name)
+            while f'"lease":"{name}","state":"leased"'.encode() not in got:
+                got += until_edge(epoll, fd, 1)
+            try:
+                while True:
+                    got += os.read(fd, 1 << 17)
+            except BlockingIOError:
+                pass
+    os.close(fd)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDWR, os.O_WRONLY])
+@pytest.mark.parametrize("kind", ["poll", "select", "epoll", "edge"])
+def test_asking_submits_nothing(lease, kind, flags):
+    """What was written so far stays half a command, whoever asks whether he may go on."""
+    def ask(fd):
+        if kind == "select":
+            select.select([fd], [fd], [fd], 0)
+            return
+        waiter = select.poll() if kind == "poll" else select.epoll()
+        waiter.register(fd, select.POLLIN | select.POLLOUT | (select.EPOLLET if kind == "edge" else 0))
+        assert waiter.poll(0)[0][1] & select.POLLOUT
+
+    fd = os.open(lease / "cmd", flags)
+    ask(fd)
+    os.write(fd, b"echo one\n")
+    ask(fd)
+    assert lease.status()["newest"] == "-"
+    os.write(fd, b"echo two\n")
+    ask(fd)
+    if flags == os.O_RDWR:
+        got = b""
+        while chunk := os.read(fd, 100):
+            got += chunk
+        assert got == b"one\ntwo\n"
+    os.close(fd)
+    assert lease.read() == "one\ntwo\n"
+    assert lease.status()["newest"] == "1"
+
+
+def test_asking_reads_nothing(mp):
+    """What a read finds is what there is when it comes, not when somebody asked."""
+    lease = mp.lease()
+    lease.read("environment")
+    fd = os.open(lease / "environment", os.O_RDONLY)
+    assert select.select([fd], [], [], 0)[0] == [fd]
+    mp.murder(mp.sandboxes())
+    mp.until(lambda: lease.status()["state"] == "lost")
+    fails(errno.ENODEV, os.read, fd, 100)
+    os.close(fd)
+
+
+# processes that share an open file of cmd
+
+@pytest.fixture
+def shared(lease):
+    """cmd, open for reading and writing, whose job talks; and a process that waits for it to say more."""
+    fd = os.open(lease / "cmd", os.O_RDWR)
+    os.write(fd, TALKER.encode())
+    with subprocess.Popen(["cat"], stdin=fd, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout.readline() == b"up\n"
+        until_one_waits(lease.mount)
+        yield lease, fd, reader
+        os.close(fd)
+        reader.stdout.close()
+
+
+def until_one_waits(mp):
+    while mp.stats()["reads_waiting"] != 1:
+        time.sleep(0.01)
+
+
+@pytest.mark.small
+def test_writer_beside_a_waiting_reader(shared):
+    """It goes through at once, and nothing is submitted by that; the reader's next read submits it."""
+    lease, fd, reader = shared
+    for word in ("'echo ne'", "xt"):
+        subprocess.run(["sh", "-c", f"printf %s {word}"], stdout=fd, check=True)
+    assert lease.status()["newest"] == "1"
+    lease.write("ctl", "signal USR1\n")
+    assert reader.stdout.readline() == b"more\n"
+    lease.mount.until(lambda: lease.status()["newest"] == "2")
+    finish(lease)
+    assert reader.stdout.read() == b"next\n"
+    assert lease.read("jobs/2/cmd") == "echo next"
+
+
+def test_waiting_read_stays_with_its_job(shared):
+    """Another process submits the next command: a read that waits gets what its own job says, those after it the next."""
+    lease, fd, reader = shared
+    os.write(fd, b"echo next")
+    os.fsync(fd)
+    assert lease.status()["newest"] == "2"
+    lease.write("ctl", "signal USR1\n")
+    assert reader.stdout.readline() == b"more\n"
+    finish(lease)
+    assert reader.stdout.read() == b"next\n"
+
+
+def test_waking_up_submits_nothing(lease):
+    """Half a command that was written while a read waited is still half when that read ends."""
+    fd = os.open(lease / "cmd", os.O_RDWR)
+    os.write(fd, TALKER.encode())
+    assert os.read(fd, 100) == b"up\n"
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        reader = threads.submit(os.read, fd, 5)
+        until_one_waits(lease.mount)
+        os.write(fd, b"echo ne")
+        lease.write("ctl", "signal USR1\n")
+        assert reader.result() == b"more\n"
+        assert lease.status()["newest"] == "1"
+    os.write(fd, b"xt")
+    finish(lease)
+    assert os.read(fd, 100) == b"next\n"
+    os.close(fd)
+
+
+def test_poller_follows_to_the_next_job(lease):
+    """Who waits in poll while the next command is submitted is told of that one."""
+    fd = os.open(lease / "cmd", os.O_RDWR | os.O_NONBLOCK)
+    os.write(fd, b"sleep 1000")
+    fails(errno.EAGAIN, os.read, fd, 1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads, select.epoll() as epoll:
+        epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        assert epoll.poll(0) == []
+        waiter = threads.submit(epoll.poll, 20)
+        os.write(fd, TALKER.encode())
+        os.fsync(fd)
+        finish(lease)
+        assert waiter.result() == [(fd, select.EPOLLIN)]
+        assert until_edge(epoll, fd, 3) == b"up\n"
+    lease.until_running(2)
+    finish(lease)
+    os.close(fd)
+
+
 def test_poll_for_an_environment(mount):
     mp = mount(max=1)
     first = mp.lease("first")
