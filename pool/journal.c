@@ -14,8 +14,6 @@
 #include "pool/util/crash.h"
 #include "pool/util/log.h"
 
-#define FORMAT 1 /* of the tables; PRAGMA user_version */
-
 enum statement {
         BEGIN,
         COMMIT,
@@ -41,9 +39,10 @@ static const char *const statements[N_STATEMENTS] = {
         [BEGIN] = "BEGIN IMMEDIATE",
         [COMMIT] = "COMMIT",
         [ROLLBACK] = "ROLLBACK",
-        [PUT_ENVIRONMENT] = "INSERT OR REPLACE INTO environment VALUES(?,?,?,?,?,?,?)",
+        [PUT_ENVIRONMENT] = "INSERT OR REPLACE INTO environment VALUES(?,?,?,?,?,?,?,?)",
         [DROP_ENVIRONMENT] = "DELETE FROM environment WHERE nonce=?",
-        [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us FROM environment ORDER BY created_us",
+        [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user FROM environment"
+                             " ORDER BY created_us",
         [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [DROP_LEASE] = "DELETE FROM lease WHERE serial=?",
         [EACH_LEASE] = "SELECT serial,instance,name,uid,gid,created_wall_us,state,code,error,environment,prepared,cwd,"
@@ -60,7 +59,12 @@ static const char *const statements[N_STATEMENTS] = {
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
 };
 
-static const char schema[] =
+/*
+ * How each format of the tables comes from the one before; PRAGMA user_version says which it is. A step that was
+ * released is never changed: journals of its format are out there.
+ */
+static const char *const formats[] = {
+        /* 1 */
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
         "CREATE TABLE environment(nonce TEXT PRIMARY KEY, id TEXT, ticket TEXT, workdir BLOB, uses INTEGER,"
         " ending INTEGER, created_us INTEGER) WITHOUT ROWID;"
@@ -70,8 +74,15 @@ static const char schema[] =
         "CREATE TABLE job(lease INTEGER, number INTEGER, command BLOB, input BLOB, cwd BLOB, env BLOB,"
         " timeout_us INTEGER, submitted_us INTEGER, state INTEGER, wanted_dead INTEGER, timed_out INTEGER,"
         " output_refused INTEGER, started_us INTEGER, ended_us INTEGER, code INTEGER, exit_code INTEGER, error TEXT,"
-        " PRIMARY KEY(lease, number)) WITHOUT ROWID;"
-        "PRAGMA user_version=1;";
+        " PRIMARY KEY(lease, number)) WITHOUT ROWID;",
+
+        /* 2: to whom an environment was lent. One of which that cannot be known any more is not lent again. */
+        "ALTER TABLE environment ADD COLUMN user INTEGER DEFAULT 4294967295;"
+        "UPDATE environment SET user=(SELECT uid FROM lease WHERE environment=nonce)"
+        " WHERE nonce IN (SELECT environment FROM lease);"
+        "UPDATE environment SET ending=1 WHERE uses>0 AND user=4294967295;",
+};
+#define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
 struct journal {
         sqlite3 *db;
@@ -189,8 +200,8 @@ int journal_put_environment(struct journal *j, const struct journal_environment 
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_ENVIRONMENT, "tttbiii", row->nonce, row->id, row->ticket, row->workdir,
-                           (int64_t)row->uses, (int64_t)row->ending, row->created_us));
+        return note(j, run(j, PUT_ENVIRONMENT, "tttbiiii", row->nonce, row->id, row->ticket, row->workdir,
+                           (int64_t)row->uses, (int64_t)row->ending, row->created_us, (int64_t)row->user));
 }
 
 int journal_drop_environment(struct journal *j, const char *nonce) {
@@ -293,6 +304,7 @@ int journal_each_environment(struct journal *j, int (*each)(void *data, const st
                                        .uses = sqlite3_column_int64(s, 4),
                                        .ending = sqlite3_column_int(s, 5),
                                        .created_us = sqlite3_column_int64(s, 6),
+                                       .user = sqlite3_column_int64(s, 7),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);
@@ -438,6 +450,26 @@ static int query_text(struct journal *j, const char *sql, char *out, size_t size
         return to_errno(r);
 }
 
+/* All steps or none. -EPROTO for a format that a later version made. */
+static int bring_up_to_date(struct journal *j, int format) {
+        char sql[64];
+        int code;
+
+        if (format < 0 || format > FORMAT)
+                return -EPROTO;
+        if (format == FORMAT)
+                return 0;
+        code = sqlite3_exec(j->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        for (; format < FORMAT && code == SQLITE_OK; format++)
+                code = sqlite3_exec(j->db, formats[format], NULL, NULL, NULL);
+        snprintf(sql, sizeof(sql), "PRAGMA user_version=%d; COMMIT", FORMAT);
+        if (code == SQLITE_OK)
+                code = sqlite3_exec(j->db, sql, NULL, NULL, NULL);
+        if (code != SQLITE_OK && !sqlite3_get_autocommit(j->db))
+                (void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+        return to_errno(code);
+}
+
 /* Tables and statements; -EUCLEAN for a damaged file. */
 static int set_up(struct journal *j) {
         char text[64];
@@ -454,10 +486,8 @@ static int set_up(struct journal *j) {
                 return -EUCLEAN;
         if (r == 0)
                 r = query_text(j, "PRAGMA user_version", text, sizeof(text));
-        if (r == 0 && !strcmp(text, "0"))
-                r = to_errno(sqlite3_exec(j->db, schema, NULL, NULL, NULL));
-        else if (r == 0 && atoi(text) != FORMAT)
-                return -EPROTO;
+        if (r == 0)
+                r = bring_up_to_date(j, atoi(text));
         for (int i = 0; i < N_STATEMENTS && r == 0; i++)
                 r = to_errno(sqlite3_prepare_v3(j->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                                 &j->statements[i], NULL));
@@ -524,7 +554,7 @@ int journal_open(struct journal **out, const char *path, const char *backend, in
                 r = take_up(j, backend, clock, why);
         if (r < 0) {
                 if (r == -EPROTO)
-                        result_set(why, RESULT_INVALID, "journal %s: written by another version of modalpool", path);
+                        result_set(why, RESULT_INVALID, "journal %s: written by a later version of modalpool", path);
                 else if (!*why->text)
                         result_set(why, RESULT_FAILED, "journal %s: %s", path, strerror(-r));
                 journal_close(j);

@@ -12,6 +12,9 @@
  * a loss of power left damaged is put aside, and what it knew of is found at
  * the provider by the pool's id.
  *
+ * The format has a number. A journal of an earlier one is brought up to date when it is opened; one of a later one is
+ * refused.
+ *
  * A journal that is NULL keeps nothing. Rows are borrowed for the time of a
  * call, by either side. Times are those of the pool's clock: those of an
  * earlier run, or of an earlier boot, are put right when the journal is opened.
@@ -29,6 +32,7 @@ struct journal_environment {
         const char *nonce;
         const char *id, *ticket; /* "" until it is live */
         const char *workdir;     /* what a lease may have left in it, or NULL */
+        uid_t user;              /* it was lent to this one; (uid_t)-1: to nobody yet */
         uint64_t uses;
         bool ending;             /* it is to be destroyed, not lent */
         int64_t created_us;

@@ -71,7 +71,7 @@ struct lease {
 };
 
 /* A lease that is in no table yet; NULL when out of memory. */
-struct lease *lease_new(struct leases *t, const char *name, uint64_t serial);
+struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid);
 
 /* Put it into the table, which has the reference from then on. */
 void lease_add(struct lease *l);

@@ -115,12 +115,10 @@ static int read_lease(void *data, const struct journal_lease *row) {
                 return -ENOMEM;
         list_init(&one->link);
         list_add_tail(&reading->all, &one->link);
-        l = one->lease = lease_new(reading->table, row->name, row->serial);
+        l = one->lease = lease_new(reading->table, row->name, row->serial, row->uid, row->gid);
         if (!l)
                 return -ENOMEM;
         l->instance = row->instance;
-        l->uid = row->uid;
-        l->gid = row->gid;
         l->created_wall_us = row->created_wall_us;
         l->created_us = l->table->clock() - (clock_read_us(CLOCK_REALTIME) - row->created_wall_us);
         l->state = row->state;

@@ -123,7 +123,7 @@ int lease_write(const struct lease *l) {
                                                     });
 }
 
-struct lease *lease_new(struct leases *t, const char *name, uint64_t serial) {
+struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid) {
         struct lease *l = calloc(1, sizeof(*l));
 
         if (!l)
@@ -136,6 +136,8 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial) {
         blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
         l->table = t;
         l->serial = serial;
+        l->uid = uid;
+        l->gid = gid;
         l->name = strdup(name);
         l->workdir = workdir_path(t->config->base, name);
         l->cwd = strdup("");
@@ -144,7 +146,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial) {
                 lease_unref(l);
                 return NULL;
         }
-        claim_init(&l->claim, &claim_events, l->name);
+        claim_init(&l->claim, &claim_events, l->name, uid);
         return l;
 }
 
@@ -168,12 +170,10 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
         if (t->draining || leases_count(t) >= t->config->max_leases || t->last_serial >= LEASE_SERIAL_MAX)
                 return -EAGAIN;
 
-        l = lease_new(t, name, t->last_serial + 1);
+        l = lease_new(t, name, t->last_serial + 1, uid, gid);
         if (!l)
                 return -ENOMEM;
         l->instance = t->instance;
-        l->uid = uid;
-        l->gid = gid;
         l->created_us = t->clock();
         l->created_wall_us = clock_read_us(CLOCK_REALTIME);
         l->timeout_us = t->config->timeout_us;

@@ -30,6 +30,7 @@ struct environment {
         bool ending;           /* it is to be destroyed, not lent */
         bool left;             /* it was let go of, alive */
         struct claim *claim;  /* exactly while leased */
+        uid_t user;           /* it was lent to this one, and is to nobody else; or POOL_NO_USER */
         bool retire;          /* destroyed, not lent again, at its next release */
         uint64_t uses;
         int64_t created_us;
@@ -99,6 +100,9 @@ void environment_free(struct environment *e);
 
 /* Put it in the books: its sandbox is there. */
 void environment_add(struct environment *e);
+
+/* Whether it may be lent to this user. */
+bool environment_is_for(const struct environment *e, uid_t uid);
 
 /* From now on the claim has it. */
 void environment_hold(struct environment *e, struct claim *c);

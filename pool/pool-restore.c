@@ -29,6 +29,7 @@ static int read_row(void *data, const struct journal_environment *row) {
         e->adopted = true;
         e->ending = row->ending;
         e->uses = row->uses;
+        e->user = row->user;
         e->created_us = row->created_us;
         e->ticket = strdup(row->ticket);
         e->workdir = row->workdir ? strdup(row->workdir) : NULL;
@@ -81,7 +82,7 @@ bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce) {
         struct environment *e;
 
         HASH_FIND_STR(p->by_nonce, nonce, e);
-        if (!e || e->claim || e->state != ENVIRONMENT_CREATING)
+        if (!e || e->claim || e->state != ENVIRONMENT_CREATING || !environment_is_for(e, c->uid))
                 return false;
         c->state = CLAIM_GRANTED;
         c->environment = e;

@@ -70,13 +70,63 @@ static int64_t tick_idle(struct pool *p, int64_t now) {
         return p->idle_look_us;
 }
 
-static void tick_grant(struct pool *p) {
-        struct environment *e;
-        struct claim *c;
+/* An idle one for this user, or NULL: one that they had before, so that others find one that nobody had; the newest. */
+static struct environment *find_idle(const struct pool *p, uid_t uid) {
+        struct environment *e, *unused = NULL;
 
-        while ((c = list_first(&p->waiting, struct claim, link)) &&
-               (e = list_first(&p->environments[ENVIRONMENT_IDLE], struct environment, link)))
-                claim_grant(p, c, e);
+        list_for_each (e, &p->environments[ENVIRONMENT_IDLE], link) {
+                if (e->user == uid)
+                        return e;
+                if (e->user == POOL_NO_USER && !unused)
+                        unused = e;
+        }
+        return unused;
+}
+
+/* Places within max for new environments: where one is being made or ended, or nothing is. */
+static int64_t count_places(const struct pool *p) {
+        const unsigned *count = p->count;
+
+        if (p->config->mode == MODE_DIRECT)
+                return INT64_MAX;
+        return (int64_t)p->config->max - count[ENVIRONMENT_IDLE] - count[ENVIRONMENT_LEASED] - count[ENVIRONMENT_CLEANING];
+}
+
+/* End the environment that is idle longest, which is another user's. Not while no create could follow. */
+static bool make_place(struct pool *p, const struct claim *c, int64_t now) {
+        struct environment *oldest = list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link);
+
+        if (!oldest || pool_creates_from(p) > now ||
+            p->count[ENVIRONMENT_CREATING] + p->count[ENVIRONMENT_ENDING] >= pool_creates_most(p))
+                return false;
+        log_info("environment=%s lease=%s: ended to make room for another user", oldest->sandbox->id, c->name);
+        environment_end(oldest);
+        return true;
+}
+
+/*
+ * First come, first served. A claim that finds only what other users had gets the next place for a new one, so that
+ * later claims cannot keep it waiting with environments of their own. When a create can be sent, if that is in the way.
+ */
+static int64_t tick_grant(struct pool *p, int64_t now) {
+        int64_t places = count_places(p);
+        struct claim *c, *tmp;
+
+        list_for_each_safe (c, tmp, &p->waiting, link) {
+                struct environment *e;
+
+                if (list_empty(&p->environments[ENVIRONMENT_IDLE]))
+                        break;
+                e = find_idle(p, c->uid);
+                if (e) {
+                        claim_grant(p, c, e);
+                        continue;
+                }
+                while (places <= 0 && make_place(p, c, now))
+                        places++;
+                places--;
+        }
+        return places < 0 && pool_creates_from(p) > now ? pool_creates_from(p) : USEC_NEVER;
 }
 
 /* How many claims, as far as it matters, have waited past their time, and when the next one has. */
@@ -114,27 +164,38 @@ static void fail_overdue(struct pool *p, int64_t now) {
         }
 }
 
-/* Whether there is an environment that a claim could get without a create. */
-static bool one_may_come_free(const struct pool *p) {
+static bool any_is_for(const struct list *environments, uid_t uid) {
+        const struct environment *e;
+
+        list_for_each (e, environments, link)
+                if (environment_is_for(e, uid))
+                        return true;
+        return false;
+}
+
+/* Whether there is an environment that a user could get without a create. */
+static bool one_may_come_free(const struct pool *p, uid_t uid) {
         const struct config *c = p->config;
         bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1;
 
-        return p->count[ENVIRONMENT_CREATING] + p->count[ENVIRONMENT_IDLE] > 0 ||
-               (lent_again && p->count[ENVIRONMENT_LEASED] + p->count[ENVIRONMENT_CLEANING] > 0);
+        return p->count[ENVIRONMENT_CREATING] > 0 || any_is_for(&p->environments[ENVIRONMENT_IDLE], uid) ||
+               (lent_again && (any_is_for(&p->environments[ENVIRONMENT_LEASED], uid) ||
+                               any_is_for(&p->environments[ENVIRONMENT_CLEANING], uid)));
 }
 
-/* While creates are stopped, those who wait are told, unless there is something else to wait for. */
+/* While creates are stopped, those who wait are told, unless there is something else for them to wait for. */
 static void fail_hopeless(struct pool *p, int64_t now) {
         struct result why;
-        struct claim *c;
+        struct claim *c, *tmp;
 
-        if (!p->broken || p->trial_us <= now || one_may_come_free(p))
+        if (!p->broken || p->trial_us <= now)
                 return;
         why = p->trouble; /* which may change while they are told */
-        while ((c = list_first(&p->waiting, struct claim, link))) {
-                claim_leave_line(p, c);
-                c->events->failed(c, &why);
-        }
+        list_for_each_safe (c, tmp, &p->waiting, link)
+                if (!one_may_come_free(p, c->uid)) {
+                        claim_leave_line(p, c);
+                        c->events->failed(c, &why);
+                }
 }
 
 static int create_one(struct pool *p) {
@@ -206,7 +267,7 @@ int64_t pool_tick(struct pool *p) {
         next = clock_earlier(next, pool_tick_list(p, now));
         pool_end_late_probes(p, now);
         next = clock_earlier(next, tick_old(p, now));
-        tick_grant(p);
+        next = clock_earlier(next, tick_grant(p, now));
         p->n_claims_ticked = p->n_claims;
         fail_hopeless(p, now);
         if (!p->config->oversubscribe)

@@ -68,6 +68,7 @@ int environment_write(struct environment *e) {
                                                                  .id = e->sandbox ? e->sandbox->id : "",
                                                                  .ticket = ticket ?: e->ticket ?: "",
                                                                  .workdir = e->workdir,
+                                                                 .user = e->user,
                                                                  .uses = e->uses,
                                                                  .ending = e->ending,
                                                                  .created_us = e->created_us,
@@ -269,6 +270,7 @@ struct environment *environment_new(struct pool *p, const char *nonce) {
         e->pool = p;
         e->created_us = p->clock();
         e->retire_us = USEC_NEVER;
+        e->user = POOL_NO_USER;
         snprintf(e->nonce, sizeof(e->nonce), "%s", nonce);
         return e;
 }
@@ -344,12 +346,18 @@ void pool_free(struct pool *p) {
         free(p);
 }
 
-void claim_init(struct claim *c, const struct claim_events *events, const char *name) {
-        *c = (struct claim){ .events = events, .name = name };
+void claim_init(struct claim *c, const struct claim_events *events, const char *name, uid_t uid) {
+        *c = (struct claim){ .events = events, .name = name, .uid = uid };
         list_init(&c->link);
 }
 
+bool environment_is_for(const struct environment *e, uid_t uid) {
+        return e->user == uid || e->user == POOL_NO_USER;
+}
+
 void environment_hold(struct environment *e, struct claim *c) {
+        assert(environment_is_for(e, c->uid));
+        e->user = c->uid;
         e->claim = c;
         environment_set_state(e, ENVIRONMENT_LEASED);
 }
@@ -378,8 +386,8 @@ void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
         p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
         p->totals.wait_us += c->waited_us;
         e->uses++;
-        (void)environment_write(e); /* else the next run takes it for less used than it is */
         environment_hold(e, c);
+        (void)environment_write(e); /* else the next run takes it for less used than it is; pool_use() writes again */
         c->events->granted(c);
 }
 
@@ -541,6 +549,7 @@ void pool_each_environment(const struct pool *p, void (*each)(void *data, const 
                                            .id = e->sandbox->id,
                                            .state = e->state,
                                            .lease = e->claim ? e->claim->name : NULL,
+                                           .user = e->user,
                                            .uses = e->uses,
                                            .created_us = e->created_us,
                                            .since_us = e->since_us,

@@ -17,6 +17,9 @@
  * claim may be lost, when its environment dies. The claim belongs to the
  * lease; an environment belongs to the pool, always.
  *
+ * An environment that was lent to a user is only lent to the same user again:
+ * what is left in it is nobody else's to read.
+ *
  * Inputs change states and nothing else. pool_tick() then brings the pool to
  * where it should be: hands out, creates, shrinks, gives up. The clock is an
  * argument. Nothing here blocks, and no event comes from inside pool_claim()
@@ -25,12 +28,15 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pool/backend/backend.h"
 #include "pool/config.h"
 #include "pool/event.h"
 #include "pool/journal.h"
 #include "pool/util/list.h"
+
+#define POOL_NO_USER ((uid_t)-1) /* which is nobody's uid: chown(2) takes it for "no change" */
 
 struct pool;
 struct environment;
@@ -65,6 +71,7 @@ struct claim {
         const struct claim_events *events;
         struct environment *environment; /* while granted */
         const char *name;                /* the lease's, for logs; borrowed */
+        uid_t uid;                       /* and its owner */
         int64_t since_us;                /* when the wait began */
         int64_t waited_us;               /* how long it took, once it is over */
         uint64_t number;                 /* in order of arrival, from 1 */
@@ -89,7 +96,7 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
 /* Only after pool_is_empty(). NULL is fine. */
 void pool_free(struct pool *p);
 
-void claim_init(struct claim *c, const struct claim_events *events, const char *name);
+void claim_init(struct claim *c, const struct claim_events *events, const char *name, uid_t uid);
 
 /* Get in line. */
 void pool_claim(struct pool *p, struct claim *c);
@@ -134,8 +141,8 @@ int pool_write(struct pool *p);
 int pool_restore(struct pool *p);
 
 /*
- * The claim held the environment of this nonce: true when it is there. It is granted when the environment has
- * answered, or lost.
+ * The claim held the environment of this nonce: true when it is there, and no other user's. It is granted when the
+ * environment has answered, or lost.
  */
 bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce);
 
@@ -170,6 +177,7 @@ struct environment_info {
         const char *id;
         enum environment_state state;
         const char *lease; /* or NULL */
+        uid_t user;        /* the only one it is lent to; POOL_NO_USER: it was never lent */
         uint64_t uses;     /* leases so far, this one too */
         int64_t created_us;
         int64_t since_us;  /* in this state */

@@ -15,12 +15,17 @@ NOBODY = 65534  # has a name in every /etc/passwd, which fusermount3 wants
 
 
 @pytest.fixture
-def shared(mount, tmp_path):
-    """A mount that others may use, at a place that they can reach."""
+def share(mount, tmp_path):
+    """share(max=1, …): a mount that others may use, at a place that they can reach."""
     for path in [tmp_path, *tmp_path.parents]:
         if path.stat().st_uid == os.geteuid() and str(path) != "/" and not path.stat().st_mode & 0o001:
             path.chmod(path.stat().st_mode | 0o011)
-    return mount(allow_other=True)
+    return lambda **options: mount(allow_other=True, **options)
+
+
+@pytest.fixture
+def shared(share):
+    return share()
 
 
 def as_user(mp, uid, script):
@@ -51,6 +56,48 @@ def test_others_get_nothing(shared):
         assert done.returncode != 0 and done.stdout == "", (script, done)
     assert as_user(shared, ALICE, "cat alice/jobs/1/output; ls alice/jobs").stdout == "secret\n1\nlatest\n"
     assert set(os.listdir(shared / "alice/jobs")) == {"1", "latest"}
+
+
+def leave_secrets(mp, uid, name):
+    """A lease that leaves something outside of its workdir; the environment it had."""
+    script = f"mkdir {name} && echo 'echo secret > ~/.netrc; echo secret > /var/tmp/key' > {name}/cmd && cat {name}/exit_code {name}/environment"
+    done = as_user(mp, uid, script)
+    assert done.stdout.startswith("0\n"), done
+    assert as_user(mp, uid, f"rmdir {name}").returncode == 0
+    mp.until_settled()
+    return done.stdout.splitlines()[1]
+
+
+LOOK = "cat ~/.netrc /var/tmp/key 2>/dev/null"
+
+
+@pytest.mark.small
+@pytest.mark.exact
+def test_environments_do_not_pass_between_users(share):
+    """What one user leaves in a sandbox no other ever sees, though that costs a sandbox; the same user gets it again."""
+    mp = share(max=1)
+    alices = leave_secrets(mp, ALICE, "alice")
+    again = as_user(mp, ALICE, f"mkdir alice && echo '{LOOK}' > alice/cmd && cat alice/output alice/environment && rmdir alice")
+    assert again.stdout == f"secret\nsecret\n{alices}\n"
+    mp.until_settled()
+    done = as_user(mp, BOB, f"mkdir bob && echo '{LOOK}' > bob/cmd && cat bob/output bob/environment")
+    assert done.stdout != f"{alices}\n" and done.stdout.count("\n") == 1, done
+    mp.until_settled()
+    assert mp.environments() == {"creating": 0, "idle": 0, "leased": 1, "cleaning": 0, "ending": 0}
+    assert mp.stats()["oversubscribed_total"] == 0
+
+
+@pytest.mark.exact
+def test_nor_after_a_crash(share):
+    """The next daemon knows whose they were."""
+    mp = share(max=1)
+    alices = leave_secrets(mp, ALICE, "alice")
+    mp.crash()
+    mp.start()
+    done = as_user(mp, BOB, f"mkdir bob && echo '{LOOK}' > bob/cmd && cat bob/output bob/environment")
+    assert done.stdout.count("\n") == 1, done
+    if mp.settings.simulator:  # a local one had ended, and its name is used again
+        assert done.stdout != f"{alices}\n"
 
 
 def test_root_may(shared):

@@ -98,11 +98,15 @@ void rig_stop(void) {
         sim_free();
 }
 
-struct lease *rig_lease(const char *name) {
+struct lease *rig_lease_of(const char *name, uid_t uid) {
         struct lease *l = NULL;
 
-        CHECK_INT(lease_create(rig.table, name, 1000, 100, &l), 0);
+        CHECK_INT(lease_create(rig.table, name, uid, 100, &l), 0);
         return l;
+}
+
+struct lease *rig_lease(const char *name) {
+        return rig_lease_of(name, 1000);
 }
 
 struct job *rig_job(struct lease *l, const char *command) {

@@ -38,7 +38,8 @@ struct status_sources rig_sources(void);
 void rig_run(int64_t us);
 
 /* These must succeed. */
-struct lease *rig_lease(const char *name);
+struct lease *rig_lease(const char *name); /* of uid 1000 */
+struct lease *rig_lease_of(const char *name, uid_t uid);
 struct job *rig_job(struct lease *l, const char *command);
 
 /* The job that is starting in @environment will run for ever. */

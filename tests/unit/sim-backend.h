@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <uthash.h>
 
@@ -63,7 +64,8 @@ struct sim_sandbox {
         struct sim_probe *probe;
         unsigned n_lent; /* for hooks */
         int64_t sent_us, made_us;
-        bool lent, retired; /* for hooks: a lease had it; it is not to be lent again */
+        uid_t user, ran;    /* for hooks: to whom it was lent, and whose jobs ran here; 0: nobody's */
+        bool lent, retired; /* for hooks: a lease had it; it was there when the pool was recycled */
         bool condemned;     /* likewise: a lease gave it up */
         bool clean_refused; /* for hooks */
         int64_t idle_since_us; /* for hooks: since nobody has it */

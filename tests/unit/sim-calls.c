@@ -21,6 +21,10 @@ struct model_lease *model_find(const char *name) {
         return NULL;
 }
 
+uid_t model_user(const char *name) {
+        return sim.seed % 2 ? 1000 + name[strlen(name) - 1] % 3 : 1000;
+}
+
 /* What a lease's name should be answered. */
 static int name_verdict(const char *name) {
         if (strlen(name) > 200)
@@ -39,7 +43,7 @@ void model_create(const char *name) {
         struct lease *l;
 
         sim_trace("mkdir %.40s", name);
-        r = lease_create(model.table, name, 1000, 1000, &l);
+        r = lease_create(model.table, name, *name ? model_user(name) : 1000, 1000, &l);
         if (expected == 0 && model.n_writes_failed > failed)
                 expected = -ENOSPC;
         SIM_CHECK(r == expected, "mkdir %s: %d, expected %d", name, r, expected);
@@ -51,6 +55,7 @@ void model_create(const char *name) {
         snprintf(m->name, sizeof(m->name), "%s", name);
         m->lease = lease_ref(l);
         m->serial = lease_serial(l);
+        m->uid = lease_uid(l);
         m->seen = LEASE_WAITING;
         m->claim_order = ++model.next_claim;
         m->since_us = sim.now_us;

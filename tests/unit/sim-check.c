@@ -168,13 +168,23 @@ static void check_leases(void) {
 
 /* nothing is stuck, nothing is too much */
 
+static void check_hope(const struct model_lease *m) {
+        const struct sim_sandbox *s;
+
+        list_for_each (s, &model.backend.sandboxes, link)
+                SIM_CHECK(!model_may_have(m, s) || !model_is_idle(s), "lease %s waits, and %s is idle", m->name,
+                          s->sandbox.id);
+        SIM_CHECK(!model.broken || model.trial_us <= sim.now_us || model_one_may_come_free(m),
+                  "lease %s waits and was not told that it is hopeless", m->name);
+}
+
 static void check_progress(int64_t next_us) {
         struct pool *p = model.pool;
         const struct config *c = &model.config;
         unsigned waiting = pool_count_waiting(p), idle = pool_count(p, ENVIRONMENT_IDLE);
         unsigned creating = pool_count(p, ENVIRONMENT_CREATING), all = pool_count_all(p), overdue = 0, room, wanted;
         unsigned alive = all - pool_count(p, ENVIRONMENT_ENDING);
-        int64_t first_due = USEC_NEVER;
+        int64_t first_due = USEC_NEVER, places;
         struct model_lease *m;
 
         SIM_CHECK(next_us > sim.now_us, "the tick says now, for ever");
@@ -185,18 +195,21 @@ static void check_progress(int64_t next_us) {
 
                 if (m->seen != LEASE_WAITING || m->restoring)
                         continue;
+                check_hope(m);
                 overdue += due <= sim.now_us;
                 if (due > sim.now_us && due < first_due)
                         first_due = due;
         }
         SIM_CHECK(clock_after(model.backend.list_us, ORPHAN_INTERVAL_US) > sim.now_us,
                   "nobody looks for orphans");
-        SIM_CHECK(waiting == 0 || idle == 0, "%u leases wait beside %u idle environments", waiting, idle);
+        places = (int64_t)c->max - idle - pool_count(p, ENVIRONMENT_LEASED) - pool_count(p, ENVIRONMENT_CLEANING);
+        SIM_CHECK(waiting == 0 || idle == 0 || c->mode == MODE_DIRECT || places >= waiting ||
+                          creating + pool_count(p, ENVIRONMENT_ENDING) >= (model.broken ? 1 : c->creates) ||
+                          next_us <= model_creates_by(),
+                  "%u leases wait, and none of %u idle environments of other users makes room", waiting, idle);
         SIM_CHECK(c->mode == MODE_DIRECT ? idle <= c->max : idle == 0 || alive <= c->max,
                   "%u environments live, %u of them idle, max is %" PRIu64, alive, idle, c->max);
         SIM_CHECK(overdue == 0 || c->oversubscribe, "%u leases wait longer than they may", overdue);
-        SIM_CHECK(waiting == 0 || !model.broken || model.trial_us <= sim.now_us || model_one_may_come_free(),
-                  "%u leases wait and were not told that it is hopeless", waiting);
         SIM_CHECK(overdue >= c->creates || next_us <= first_due,
                   "nobody looks when the first waiting lease's time is up");
 

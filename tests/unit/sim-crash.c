@@ -167,7 +167,7 @@ static void check_settings(const struct model_lease *m) {
         SIM_CHECK(!strcmp(l->cwd, m->cwd) && !strcmp(l->env, m->env) && l->timeout_us == m->timeout_us,
                   "lease %s has cwd \"%s\", env \"%s\", timeout %g", m->name, l->cwd, l->env,
                   (double)l->timeout_us / USEC_PER_SEC);
-        SIM_CHECK(lease_uid(l) == 1000 && lease_gid(l) == 1000, "lease %s is somebody else's", m->name);
+        SIM_CHECK(lease_uid(l) == model_user(m->name) && lease_gid(l) == 1000, "lease %s is somebody else's", m->name);
 }
 
 static void take_lease(struct model_lease *m) {
@@ -251,6 +251,7 @@ static void see_lease(struct lease *l) {
         m->lease = lease_ref(l);
         copy(m->name, sizeof(m->name), lease_name(l));
         m->serial = lease_serial(l);
+        m->uid = lease_uid(l);
         m->seen = lease_state(l);
         m->sandbox = environment ? sim_backend_find(&model.backend, environment)->number : 0;
         m->restoring = environment != NULL;
@@ -280,6 +281,7 @@ static void see_environments(void) {
                 s->doomed = e->state == ENVIRONMENT_ENDING;
                 s->n_lent = e->uses;
                 s->lent = e->uses > 0;
+                s->user = e->user == POOL_NO_USER ? 0 : e->user;
         }
 }
 

@@ -41,13 +41,36 @@ void model_jobs_must_end(struct model_lease *m, enum result_code code, bool queu
                         model_job_must_end(j, code, 0);
 }
 
-bool model_one_may_come_free(void) {
-        struct pool *p = model.pool;
-        unsigned n = pool_count(p, ENVIRONMENT_CREATING) + pool_count(p, ENVIRONMENT_IDLE);
+bool model_may_have(const struct model_lease *m, const struct sim_sandbox *s) {
+        return !s->user || s->user == m->uid;
+}
 
-        if (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR && model.config.max_uses != 1)
-                n += pool_count(p, ENVIRONMENT_LEASED) + pool_count(p, ENVIRONMENT_CLEANING);
-        return n > 0;
+static bool is_leased(const struct sim_sandbox *s) {
+        const struct model_lease *m;
+
+        list_for_each (m, &model.leases, link)
+                if (m->sandbox == s->number)
+                        return true;
+        return false;
+}
+
+bool model_is_idle(const struct sim_sandbox *s) {
+        return s->sandbox.state == SANDBOX_LIVE && !s->sandbox.cleaning && !is_leased(s);
+}
+
+bool model_one_may_come_free(const struct model_lease *m) {
+        const struct config *c = &model.config;
+        bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1;
+        const struct sim_sandbox *s;
+
+        if (pool_count(model.pool, ENVIRONMENT_CREATING) > 0)
+                return true;
+        list_for_each (s, &model.backend.sandboxes, link)
+                if (model_may_have(m, s) &&
+                    (model_is_idle(s) || (lent_again && (s->sandbox.state == SANDBOX_LIVE ||
+                                                         (s->sandbox.state == SANDBOX_CREATING && s->adopting)))))
+                        return true;
+        return false;
 }
 
 int64_t model_creates_by(void) {
@@ -58,7 +81,7 @@ int64_t model_creates_by(void) {
 
 /* Whether a lease that waits may fail now, this way. */
 static bool may_fail(const struct model_lease *m, enum result_code code) {
-        if (model.broken && sim.now_us < model.trial_us && !model_one_may_come_free())
+        if (model.broken && sim.now_us < model.trial_us && !model_one_may_come_free(m))
                 return true;
         return code == RESULT_TIMEOUT && !model.config.oversubscribe &&
                clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
@@ -298,7 +321,32 @@ static bool is_used_up(const struct sim_sandbox *s) {
                                  (c->max_uses && s->n_lent >= c->max_uses));
 }
 
-/* What works is ended for a reason only. It has left its list already. */
+/* One of another user waits in vain for a place, and this one is idle longest. It has left its list already. */
+static bool makes_place(const struct sim_sandbox *s) {
+        struct pool *p = model.pool;
+        int64_t places = (int64_t)model.config.max - 1 - pool_count(p, ENVIRONMENT_IDLE) -
+                         pool_count(p, ENVIRONMENT_LEASED) - pool_count(p, ENVIRONMENT_CLEANING);
+        const struct model_lease *m, *other;
+        const struct sim_sandbox *older;
+
+        list_for_each (older, &model.backend.sandboxes, link)
+                if (older->idle_since_us < s->idle_since_us && model_is_idle(older))
+                        return false;
+        list_for_each (m, &model.leases, link) {
+                int64_t before = 0;
+
+                if (m->seen != LEASE_WAITING || m->restoring || model_may_have(m, s))
+                        continue;
+                list_for_each (other, &model.leases, link)
+                        before += other->seen == LEASE_WAITING && !other->restoring &&
+                                  other->claim_order < m->claim_order;
+                if (before >= places)
+                        return model.ticking && model.failed_us + model.backoff_us / 2 <= sim.now_us;
+        }
+        return false;
+}
+
+/* What works is ended for a reason only. */
 static void on_destroying(struct sim_sandbox *s) {
         const struct config *c = &model.config;
         unsigned idle = pool_count(model.pool, ENVIRONMENT_IDLE);
@@ -307,7 +355,7 @@ static void on_destroying(struct sim_sandbox *s) {
         if (model.stopping || s->doomed || s->adopting || s->adopt_failed || !s->made_us || s->dead ||
             s->clean_failed || s->clean_refused || s->condemned || s->cleaned.place || s->retired || s->bad_probes >= 2)
                 return;
-        if (is_too_old(s) || is_used_up(s) || (c->mode == MODE_DIRECT ? idle : alive) >= c->max)
+        if (is_too_old(s) || is_used_up(s) || (c->mode == MODE_DIRECT ? idle : alive) >= c->max || makes_place(s))
                 return;
         SIM_CHECK(c->idle_timeout_us && clock_after(s->idle_since_us, c->idle_timeout_us) <= sim.now_us &&
                           idle >= c->min,
@@ -403,6 +451,9 @@ static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_
                           other->number);
         }
         check_spec(j, spec);
+        SIM_CHECK(!s->ran || s->ran == j->lease->uid, "job %s of user %u runs in %s, where user %u was", spec->id,
+                  j->lease->uid, s->sandbox.id, s->ran);
+        s->ran = j->lease->uid;
         if (!x) {
                 if (j->left)
                         give_up(j->lease);
@@ -478,25 +529,24 @@ static void check_age(const struct model_lease *m, const struct sim_sandbox *s) 
         SIM_CHECK(!is_too_old(s), "lease %s is granted %s, which is too old", m->name, s->sandbox.id);
 }
 
-static bool is_idle(const struct sim_sandbox *s) {
-        const struct model_lease *m;
-
-        if (s->sandbox.state != SANDBOX_LIVE || s->sandbox.cleaning)
+/* One that this user had comes first, then the one that is idle for the shortest time. */
+static bool is_better(const struct model_lease *m, const struct sim_sandbox *other, const struct sim_sandbox *s) {
+        if (!model_may_have(m, other) || !model_is_idle(other))
                 return false;
-        list_for_each (m, &model.leases, link)
-                if (m->sandbox == s->number)
-                        return false;
-        return true;
+        return other->user == s->user ? other->idle_since_us > s->idle_since_us : other->user != 0;
 }
 
 static void lease_granted(struct model_lease *m) {
         struct sim_sandbox *s = sim_backend_find(&model.backend, lease_environment(m->lease));
-        struct sim_sandbox *newer;
+        struct sim_sandbox *better;
         struct model_lease *other;
 
         SIM_CHECK(s, "lease %s is granted %s, which is not there", m->name, lease_environment(m->lease));
         SIM_CHECK(!s->doomed && !s->adopt_failed, "lease %s is granted %s, which is to be ended", m->name, s->sandbox.id);
+        SIM_CHECK(model_may_have(m, s) && (!s->ran || s->ran == m->uid), "lease %s of user %u is granted %s of user %u",
+                  m->name, m->uid, s->sandbox.id, s->user ?: s->ran);
         if (m->restoring) {
+                s->user = m->uid;
                 SIM_CHECK(m->sandbox == s->number && s->sandbox.state == SANDBOX_LIVE &&
                                   (!s->tenant || s->tenant == m->serial),
                           "lease %s had sb-%u, is given back %s, tenant %" PRIu64, m->name, m->sandbox, s->sandbox.id,
@@ -513,14 +563,13 @@ static void lease_granted(struct model_lease *m) {
                 SIM_CHECK(other == m || other->sandbox != s->number, "lease %s is granted %s, which lease %s has",
                           m->name, s->sandbox.id, other->name);
                 SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->restoring ||
-                                  other->claim_order > m->claim_order,
+                                  other->claim_order > m->claim_order || !model_may_have(other, s),
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
-        list_for_each (newer, &model.backend.sandboxes, link)
-                SIM_CHECK(newer->idle_since_us <= s->idle_since_us || !is_idle(newer),
-                          "lease %s is granted %s, but %s is idle for a shorter time", m->name, s->sandbox.id,
-                          newer->sandbox.id);
-        SIM_CHECK(!s->retired, "lease %s is granted %s, which is to be replaced", m->name, s->sandbox.id);
+        list_for_each (better, &model.backend.sandboxes, link)
+                SIM_CHECK(!is_better(m, better, s), "lease %s is granted %s, but %s is there", m->name, s->sandbox.id,
+                          better->sandbox.id);
+        SIM_CHECK(!s->retired, "lease %s is granted %s, which was recycled", m->name, s->sandbox.id);
         SIM_CHECK(!rows_give_away(s, m), "lease %s is granted %s, which by the journal another lease has", m->name,
                   s->sandbox.id);
         check_age(m, s);
@@ -530,6 +579,7 @@ static void lease_granted(struct model_lease *m) {
                           pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING) <= model.config.max,
                   "lease %s is granted %s, which is one too many", m->name, s->sandbox.id);
         m->sandbox = s->number;
+        s->user = m->uid;
         s->lent = true;
         s->cut = false; /* that is what it was cut for */
         s->n_lent++;
@@ -538,10 +588,12 @@ static void lease_granted(struct model_lease *m) {
 
 static void lease_failed(struct model_lease *m) {
         enum result_code code = lease_code(m->lease);
+        const struct sim_sandbox *s;
 
         SIM_CHECK(may_fail(m, code), "lease %s failed for nothing: %s", m->name, result_code_name(code));
         SIM_CHECK(lease_error(m->lease), "lease %s failed without a word", m->name);
-        SIM_CHECK(pool_count(model.pool, ENVIRONMENT_IDLE) == 0, "lease %s failed beside an idle environment", m->name);
+        list_for_each (s, &model.backend.sandboxes, link)
+                SIM_CHECK(!model_may_have(m, s) || !model_is_idle(s), "lease %s failed beside %s", m->name, s->sandbox.id);
         model.n_failed++;
 }
 

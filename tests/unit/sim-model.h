@@ -18,6 +18,7 @@ struct model_lease {
         struct watch watch;
         char name[NAME_LEN_MAX + 1];
         uint64_t serial;
+        uid_t uid;
         enum lease_state seen;
         enum result_code code; /* at the end of a core */
         uint64_t claim_order; /* while waiting: the place in line */
@@ -104,6 +105,9 @@ void model_end(void);
 
 struct model_lease *model_find(const char *name);
 
+/* Who makes a lease of this name: in every other run there are several users. */
+uid_t model_user(const char *name);
+
 #define READ_TIME_US (30 * USEC_PER_SEC) /* how long somebody may go on reading what has ended */
 
 /* From now on these jobs have to end, in this way, before the next tick is over. */
@@ -132,8 +136,12 @@ void model_prewarm(unsigned n);
 void model_recycle(void);
 void model_resume(void);
 
-/* Whether a claim may get an environment that is there. */
-bool model_one_may_come_free(void);
+/* Whether a user may be lent this one, and may get one that is there. */
+bool model_may_have(const struct model_lease *m, const struct sim_sandbox *s);
+bool model_one_may_come_free(const struct model_lease *m);
+
+/* It is nobody's, and could be lent. */
+bool model_is_idle(const struct sim_sandbox *s);
 
 /* From then on the core is allowed to send a create, in any case. */
 int64_t model_creates_by(void);

@@ -419,6 +419,167 @@ static void listed_after_its_end(void) {
         rig_stop();
 }
 
+/* users */
+
+enum {
+        ALICE = 1000,
+        BOB = 1001,
+};
+
+/* A lease that ran something and was released: its environment is idle, and its user's. */
+static void leave_idle(const char *name, uid_t uid) {
+        struct lease *l = rig_lease_of(name, uid);
+
+        rig_run(SECOND);
+        job_unref(rig_job(l, "x"));
+        rig_run(SECOND);
+        lease_release(l);
+        rig_run(SECOND);
+}
+
+static void no_environment_of_another(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        leave_idle("a", ALICE);
+        b = rig_lease_of("b", BOB);
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(b), "sb-2"); /* there was room for one more */
+        a = rig_lease_of("a", ALICE);
+        rig_run(0);
+        CHECK_STR(lease_environment(a), "sb-1");
+        rig_stop();
+}
+
+static void unused_is_for_anybody(void) {
+        struct lease *a, *b;
+
+        rig_idle(2);
+        b = rig_lease_of("b", BOB);
+        a = rig_lease_of("a", ALICE);
+        rig_run(0);
+        CHECK(lease_environment(a) && lease_environment(b));
+        rig_stop();
+}
+
+/* Alice's own first: so Bob finds the one that nobody had, though it is newer. */
+static void own_first(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        leave_idle("a", ALICE);
+        pool_prewarm(rig.pool, 2);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 2);
+        a = rig_lease_of("a", ALICE);
+        b = rig_lease_of("b", BOB);
+        rig_run(0);
+        CHECK_STR(lease_environment(a), "sb-1");
+        CHECK_STR(lease_environment(b), "sb-2");
+        rig_stop();
+}
+
+/* All exist, and those that are idle are Alice's: the oldest makes room, and never are there more than max. */
+static void oldest_makes_room(void) {
+        struct lease *b;
+
+        rig_start();
+        leave_idle("a", ALICE);
+        b = rig_lease_of("b", ALICE);
+        leave_idle("c", ALICE); /* sb-2 */
+        lease_release(b);       /* sb-1: came free later, though it was made earlier */
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 2);
+        b = rig_lease_of("b", BOB);
+        rig_run(0);
+        CHECK(sandbox(1)->sandbox.state == SANDBOX_LIVE && sandbox(2)->sandbox.state == SANDBOX_ENDING);
+        CHECK_INT(rig.backend.totals.creates, 2);
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(b), "sb-3");
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig_stop();
+}
+
+/* Those who come later do not get ahead by what they had: first come, first served. */
+static void served_in_order(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        rig.config.max = 1;
+        leave_idle("a", ALICE);
+        b = rig_lease_of("b", BOB);
+        a = rig_lease_of("a", ALICE);
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(b), "sb-2");
+        CHECK_INT(lease_state(a), LEASE_WAITING);
+        lease_release(b);
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(a), "sb-3"); /* nothing ran in the other, but Bob had it */
+        rig_stop();
+}
+
+/* While no create succeeds nothing is ended for one, and its user goes on using it. */
+static void no_room_without_creates(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        rig.config.max = 1;
+        leave_idle("a", ALICE);
+        rig.config.max = 2;
+        rig.backend.rates.create_fails = 1000;
+        b = rig_lease_of("b", BOB);
+        rig_run(SIM_DELAY_US);
+        CHECK(pool_trouble(rig.pool));
+        rig.config.max = 1;
+        rig_run(0);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        a = rig_lease_of("a", ALICE);
+        rig_run(0);
+        CHECK_STR(lease_environment(a), "sb-1");
+        lease_release(a);
+        rig.backend.rates.create_fails = 0;
+        rig_run(SECOND); /* nothing else happens: it is due by itself */
+        CHECK(lease_environment(b) && strcmp(lease_environment(b), "sb-1"));
+        rig_stop();
+}
+
+/* Creates are refused for good: what others have cannot come free for Bob, and he is told at once. */
+static void others_do_not_come_free(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        leave_idle("a", ALICE);
+        a = rig_lease_of("a", ALICE);
+        rig_run(0);
+        rig.backend.rates.create_hopeless = 1000;
+        b = rig_lease_of("b", BOB);
+        rig_run(10 * SECOND);
+        CHECK_INT(lease_state(b), LEASE_FAILED);
+        lease_release(a);
+        rig_run(0);
+        CHECK_INT(lease_state(b), LEASE_FAILED);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        rig_stop();
+}
+
+/* The journal knows whose it was. */
+static void after_a_restart(void) {
+        struct lease *a, *b;
+
+        rig_start();
+        leave_idle("a", ALICE);
+        rig_restart();
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+        b = rig_lease_of("b", BOB);
+        rig_run(SECOND);
+        CHECK_STR(lease_environment(b), "sb-2");
+        a = rig_lease_of("a", ALICE);
+        rig_run(0);
+        CHECK_STR(lease_environment(a), "sb-1");
+        rig_stop();
+}
+
 int main(void) {
         RUN(herd);
         RUN(idle_timeout_by_ctl);
@@ -439,5 +600,13 @@ int main(void) {
         RUN(creates_at_once);
         RUN(prewarm_once);
         RUN(listed_after_its_end);
+        RUN(no_environment_of_another);
+        RUN(unused_is_for_anybody);
+        RUN(own_first);
+        RUN(oldest_makes_room);
+        RUN(served_in_order);
+        RUN(no_room_without_creates);
+        RUN(others_do_not_come_free);
+        RUN(after_a_restart);
         return check_done();
 }
