@@ -68,6 +68,8 @@ struct daemon {
         uv_signal_t signals[3];
         struct lag lag;
         int64_t turned_us, slept_us; /* when the last turn ended, and how long the loop had slept by then */
+        int64_t due_us;    /* when the books have something to do, … */
+        int64_t looked_us; /* … and since when all that had come until then has been heard */
         bool loop_is_open;
         bool restored; /* there is something of an earlier run */
 
@@ -274,11 +276,27 @@ static void measure_turn(struct daemon *d) {
         d->slept_us = slept;
 }
 
+/*
+ * Whether something is due since a time from which on nobody listened: the daemon was stopped, or had no turn. Then what
+ * has come meanwhile is heard first, for it may be what is waited for.
+ */
+static bool has_to_listen(struct daemon *d) {
+        int64_t now = clock_now();
+        bool deaf = d->due_us <= now && d->looked_us < d->due_us;
+
+        d->looked_us = now;
+        return deaf;
+}
+
 static void on_turn(uv_prepare_t *prepare) {
         struct daemon *d = prepare->data;
         int64_t next, now;
 
         measure_turn(d);
+        if (has_to_listen(d)) {
+                uv_timer_start(&d->timer, on_timer, 0, 0);
+                return;
+        }
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
         next = leases_tick(d->leases);
@@ -296,6 +314,7 @@ static void on_turn(uv_prepare_t *prepare) {
                 }
                 next = clock_earlier(next, d->stop_by_us);
         }
+        d->due_us = next;
         if (next == USEC_NEVER) {
                 uv_timer_stop(&d->timer);
                 return;

@@ -48,7 +48,7 @@ struct job {
         bool wanted_dead;  /* it was killed; from then on the deadline is for its end */
         bool timed_out;    /* because its time was up */
         bool written_as_starting; /* the journal has it so, while it still is queued */
-        bool resumed;      /* it ran already when this daemon began: it may have ended while nobody looked */
+        bool polled;       /* its time is up by our clock: the backend was asked whether it still runs */
         bool output_refused; /* because its output was too long, or the disk full */
         int64_t deadline_us; /* for the next thing to do about it, or USEC_NEVER */
         int64_t submitted_us, started_us, ended_us;

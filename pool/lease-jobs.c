@@ -164,20 +164,12 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         watch_fire(&j->watches);
 }
 
-/* It was killed because its time was over, but had ended by itself while no daemon was there to see it. */
-static void forgive(struct job *j) {
-        j->timed_out = j->wanted_dead = false;
-        free(TAKE_PTR(j->error));
-}
-
 static void on_ended(void *owner, const struct result *r, int code) {
         struct job *j = owner;
         struct lease *l = j->lease;
         struct result ok = {};
 
         j->exec = NULL;
-        if (j->timed_out && j->resumed && result_ok(r) && code != 128 + SIGKILL)
-                forgive(j);
         if (j->timed_out && result_ok(r))
                 code = 124, r = &ok;
         end_job(l, j, r, code);
@@ -185,10 +177,40 @@ static void on_ended(void *owner, const struct result *r, int code) {
         lease_start_next(l);
 }
 
+static void time_out(struct lease *l, struct job *j) {
+        char why[64];
+
+        j->timed_out = true;
+        snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
+        lease_kill(l, j, why);
+}
+
+/*
+ * Its time is up by our clock. But it may have ended in time, and the news is still on its way, for the daemon may have
+ * been stopped, or killed and started again: so the backend is asked before that is judged.
+ */
+static void poll_job(struct leases *t, struct job *j) {
+        j->polled = exec_poll(j->exec) == 0;
+        watch_deadline(t, j, clock_after(t->clock(), j->polled ? EXEC_POLL_TIMEOUT_US : EXEC_POLL_AGAIN_US));
+}
+
+static void on_polled(void *owner, bool running) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+
+        if (j->wanted_dead)
+                return; /* for another reason, meanwhile */
+        if (running)
+                time_out(l, j);
+        else
+                watch_deadline(l->table, j, USEC_NEVER); /* ended() is as near as its output */
+}
+
 static const struct exec_events exec_events = {
         .started = on_started,
         .output = on_output,
         .ended = on_ended,
+        .polled = on_polled,
 };
 
 /* The lines of @text as an array; both are the caller's to free, the array before the text. */
@@ -326,8 +348,7 @@ void lease_resume(struct lease *l) {
                 lease_start_next(l);
                 return;
         }
-        j->resumed = j->state == JOB_RUNNING;
-        r = exec_job(l, j, j->resumed);
+        r = exec_job(l, j, j->state == JOB_RUNNING);
         if (r < 0) {
                 /* It runs there all the same, so nothing else may. */
                 result_set(&why, RESULT_LOST,
@@ -342,10 +363,20 @@ void lease_resume(struct lease *l) {
                 send_kill(l->table, j);
 }
 
+/* Its backend owes an answer for too long. */
+static void give_up(struct lease *l, const struct job *j) {
+        const char *what = j->wanted_dead ? "end when killed" : j->polled ? "tell whether it runs" : "start";
+        int64_t us = j->wanted_dead ? KILL_TIMEOUT_US : j->polled ? EXEC_POLL_TIMEOUT_US : START_TIMEOUT_US;
+        struct result lost;
+
+        result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
+                   lease_environment(l), j->number, what, (int)(us / USEC_PER_SEC));
+        pool_condemn(l->table->pool, &l->claim, &lost);
+}
+
 /* Jobs that run, start or die for too long. */
 static int64_t tick_deadlines(struct leases *t, int64_t now) {
         struct job *j, *tmp;
-        char why[64];
 
         if (t->next_deadline_us > now)
                 return t->next_deadline_us;
@@ -356,17 +387,10 @@ static int64_t tick_deadlines(struct leases *t, int64_t now) {
 
                 if (j->deadline_us > now) {
                         watch_deadline(t, j, j->deadline_us);
-                } else if (j->exec->started && !j->wanted_dead) {
-                        j->timed_out = true;
-                        snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
-                        lease_kill(l, j, why);
+                } else if (j->exec->started && !j->wanted_dead && !j->polled) {
+                        poll_job(t, j);
                 } else {
-                        struct result lost;
-
-                        result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
-                                   lease_environment(l), j->number, j->wanted_dead ? "end when killed" : "start",
-                                   (int)((j->wanted_dead ? KILL_TIMEOUT_US : START_TIMEOUT_US) / USEC_PER_SEC));
-                        pool_condemn(t->pool, &l->claim, &lost);
+                        give_up(l, j);
                 }
         }
         return t->next_deadline_us;

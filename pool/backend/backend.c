@@ -106,6 +106,13 @@ void exec_signal(struct exec *e, int signo) {
                 e->sandbox->backend->ops->exec_signal(e, signo);
 }
 
+int exec_poll(struct exec *e) {
+        assert(e->started);
+        if (e->sandbox->state != SANDBOX_LIVE)
+                return 0; /* its owner is about to hear of that */
+        return e->sandbox->backend->ops->exec_poll(e);
+}
+
 void exec_cancel(struct exec *e) {
         e->sandbox->n_execs--;
         e->sandbox->backend->ops->exec_cancel(e);
@@ -165,4 +172,8 @@ void exec_output(struct exec *e, enum stream stream, const void *data, size_t le
 void exec_ended(struct exec *e, const struct result *r, int code) {
         e->sandbox->n_execs--;
         e->events->ended(e->owner, r, code);
+}
+
+void exec_polled(struct exec *e, bool running) {
+        e->events->polled(e->owner, running);
 }

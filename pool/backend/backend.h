@@ -13,6 +13,7 @@
  *             (creating is also adopting: to take back one of an earlier run)
  *   exec      starting → running → freed    started() at most once, ended(result, code) once;
  *                                           ended with an ok result only after started()
+ *                                           polled(running) once for each exec_poll(), unless ended() comes
  *
  * Everything is asynchronous: a call returns at once, and its answer comes
  * from the loop, never from inside the call. A call that returns -errno did
@@ -93,6 +94,8 @@ struct exec_events {
          * ran without a usable working directory ends with 126 and @r's text saying so.
          */
         void (*ended)(void *owner, const struct result *r, int code);
+        /* The answer to exec_poll: not @running means that it has ended, and ended() comes when all output is there. */
+        void (*polled)(void *owner, bool running);
 };
 
 /* What to run. Everything is borrowed for the time of the call only. */
@@ -126,6 +129,7 @@ struct backend_ops {
         int (*clean)(struct sandbox *s, const char *workdir);
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         void (*exec_signal)(struct exec *e, int signo);
+        int (*exec_poll)(struct exec *e);
         void (*exec_cancel)(struct exec *e);
 };
 
@@ -225,6 +229,12 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
 /* Send a signal to every process of the job, also to those that left its process group. */
 void exec_signal(struct exec *e, int signo);
 
+/*
+ * Ask whether a command that started still runs. Answered by polled(), or by ended() alone: an end that came before the
+ * question is known before the answer, however late it is heard.
+ */
+int exec_poll(struct exec *e);
+
 /* Stop listening: no event comes after this. What runs goes on until it is cleaned away. */
 void exec_cancel(struct exec *e);
 
@@ -240,3 +250,4 @@ void sandbox_destroyed(struct sandbox *s, const struct result *r);
 void exec_started(struct exec *e);
 void exec_output(struct exec *e, enum stream stream, const void *data, size_t len);
 void exec_ended(struct exec *e, const struct result *r, int code);
+void exec_polled(struct exec *e, bool running);

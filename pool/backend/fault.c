@@ -264,10 +264,17 @@ static void on_exec_ended(void *owner, const struct result *r, int code) {
         uv_timer_start(&e->timer, on_exec_timer, delay_ms(fault_of(e->exec.sandbox->backend)), 0);
 }
 
+static void on_exec_polled(void *owner, bool running) {
+        struct fault_exec *e = owner;
+
+        exec_polled(&e->exec, running);
+}
+
 static const struct exec_events inner_exec_events = {
         .started = on_exec_started,
         .output = on_exec_output,
         .ended = on_exec_ended,
+        .polled = on_exec_polled,
 };
 
 static int fault_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
@@ -300,6 +307,12 @@ static void fault_exec_signal(struct exec *exec, int signo) {
 
         if (e->inner)
                 exec_signal(e->inner, signo);
+}
+
+static int fault_exec_poll(struct exec *exec) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        return e->inner ? exec_poll(e->inner) : 0;
 }
 
 static void fault_exec_cancel(struct exec *exec) {
@@ -374,6 +387,7 @@ static const struct backend_ops fault_ops = {
         .clean = fault_clean,
         .exec = fault_exec,
         .exec_signal = fault_exec_signal,
+        .exec_poll = fault_exec_poll,
         .exec_cancel = fault_exec_cancel,
 };
 

@@ -430,6 +430,33 @@ static void do_signal(const struct agent_request *q) {
                 }
 }
 
+static void reap(void) {
+        int status;
+        pid_t pid;
+
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+                struct job *j, *tmp;
+
+                list_for_each_safe (j, tmp, &jobs, link)
+                        if (j->pid == pid) {
+                                reply(AGENT_ENDED, j->number,
+                                      WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), "");
+                                job_free(j);
+                        }
+        }
+}
+
+/* Those that ended are told first. */
+static void do_poll(const struct agent_request *q) {
+        bool running = false;
+        struct job *j;
+
+        reap();
+        list_for_each (j, &jobs, link)
+                running |= j->number == q->job;
+        reply(AGENT_POLLED, q->job, running, "");
+}
+
 static void do_clean(const struct agent_request *q) {
         struct job *j, *tmp;
         char text[256] = "";
@@ -445,22 +472,6 @@ static void do_clean(const struct agent_request *q) {
         else if (lstat(q->text, &st) == 0 || errno != ENOENT)
                 snprintf(text, sizeof(text), "the workdir is still there");
         reply(AGENT_CLEANED, 0, 0, text);
-}
-
-static void reap(void) {
-        int status;
-        pid_t pid;
-
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-                struct job *j, *tmp;
-
-                list_for_each_safe (j, tmp, &jobs, link)
-                        if (j->pid == pid) {
-                                reply(AGENT_ENDED, j->number,
-                                      WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), "");
-                                job_free(j);
-                        }
-        }
 }
 
 /* False when the daemon is gone. */
@@ -492,6 +503,9 @@ static bool serve_request(void) {
                 break;
         case AGENT_SIGNAL:
                 do_signal(&q);
+                break;
+        case AGENT_POLL:
+                do_poll(&q);
                 break;
         case AGENT_CLEAN:
                 do_clean(&q);

@@ -132,8 +132,14 @@ static void exec_maybe_finish(struct local_exec *e) {
                 exec_finish(e);
 }
 
+/* It may be long over, when the loop stood still: what came meanwhile is there. */
 static void on_grace_over(uv_timer_t *timer) {
-        exec_finish(timer->data);
+        struct local_exec *e = timer->data;
+
+        for (int i = 0; i < N_STREAMS; i++)
+                if (e->ends[i])
+                        (void)end_read(e->ends[i], READS_AT_ONCE);
+        exec_finish(e);
 }
 
 /* The agent has said how it ended: take what output is there, and wait a moment for the rest. */
@@ -281,6 +287,13 @@ void local_exec_signal(struct exec *exec, int signo) {
                 log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
 }
 
+int local_exec_poll(struct exec *exec) {
+        struct local_exec *e = container_of(exec, struct local_exec, exec);
+        struct agent_request q = { .type = AGENT_POLL, .job = e->number };
+
+        return send_request(local_sandbox(exec->sandbox), &q, 0, NULL, 0);
+}
+
 void local_exec_cancel(struct exec *exec) {
         exec_drop(container_of(exec, struct local_exec, exec));
 }
@@ -302,6 +315,8 @@ void local_exec_reply(struct local_sandbox *s, const struct agent_reply *reply) 
                 return; /* cancelled meanwhile */
         if (reply->type == AGENT_STARTED)
                 exec_started(&e->exec);
+        else if (reply->type == AGENT_POLLED)
+                exec_polled(&e->exec, reply->code);
         else if (reply->type == AGENT_ENDED)
                 exec_on_end(e, RESULT_OK, reply->text, reply->code);
         else

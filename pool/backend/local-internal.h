@@ -77,6 +77,7 @@ static inline struct local *sandbox_local(struct local_sandbox *s) {
 /* local-exec.c: the exec part of the vtable, */
 int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
 void local_exec_signal(struct exec *exec, int signo);
+int local_exec_poll(struct exec *exec);
 void local_exec_cancel(struct exec *exec);
 int local_clean(struct sandbox *sandbox, const char *workdir);
 

@@ -25,6 +25,8 @@ enum agent_request_type {
         AGENT_EXEC,
         /* Send a signal to all processes of a job. */
         AGENT_SIGNAL,
+        /* Does a job still run? */
+        AGENT_POLL,
         /* Kill everything, remove the directory in text, and look. */
         AGENT_CLEAN,
 };
@@ -42,6 +44,7 @@ enum agent_reply_type {
         AGENT_HELLO,   /* ready for requests */
         AGENT_STARTED, /* the job's shell runs */
         AGENT_ENDED,   /* it ended with code */
+        AGENT_POLLED,  /* code is 1 while the job runs, else 0: an AGENT_ENDED went before */
         AGENT_FAILED,  /* the job did not start, text says why */
         AGENT_CLEANED, /* text is empty, or says what is still there */
 };

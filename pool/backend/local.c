@@ -137,6 +137,7 @@ static void on_reply(struct local_sandbox *s, const struct agent_reply *reply) {
                         sandbox_created(&s->sandbox, &r);
                 break;
         case AGENT_STARTED:
+        case AGENT_POLLED:
         case AGENT_ENDED:
         case AGENT_FAILED:
                 local_exec_reply(s, reply);
@@ -324,6 +325,7 @@ static const struct backend_ops local_ops = {
         .clean = local_clean,
         .exec = local_exec,
         .exec_signal = local_exec_signal,
+        .exec_poll = local_exec_poll,
         .exec_cancel = local_exec_cancel,
 };
 

@@ -101,6 +101,12 @@ void modal_exec_signal(struct exec *exec, int signo) {
                 e->pending_signal = signo;
 }
 
+int modal_exec_poll(struct exec *exec) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        return e->ended ? 0 : modal_process_poll(e->process);
+}
+
 void modal_exec_cancel(struct exec *exec) {
         struct modal_exec *e = modal_exec_of(exec);
 
@@ -198,10 +204,17 @@ static void on_ended(void *owner, const struct result *r, int code) {
                 deliver_end(e);
 }
 
+static void on_polled(void *owner, bool running) {
+        struct modal_exec *e = owner;
+
+        exec_polled(&e->exec, running);
+}
+
 static const struct modal_process_events process_events = {
         .started = on_started,
         .output = on_output,
         .ended = on_ended,
+        .polled = on_polled,
 };
 
 /* what to run */

@@ -282,6 +282,7 @@ struct modal_process_events {
         void (*started)(void *owner); /* may be NULL */
         void (*output)(void *owner, enum stream stream, const void *data, size_t len);
         void (*ended)(void *owner, const struct result *r, int code);
+        void (*polled)(void *owner, bool running); /* NULL where nobody asks */
 };
 
 struct modal_process_spec {
@@ -302,6 +303,9 @@ int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec
                         const struct modal_process_events *events, void *owner, struct modal_process **out);
 void modal_process_cancel(struct modal_process *p);
 
+/* Ask whether it still runs, once it has started. 0 or -errno; then polled() comes, unless ended() does. */
+int modal_process_poll(struct modal_process *p);
+
 /* Stop listening to all that nobody else cancels; and do not even wait for the answers to their starts. */
 void modal_processes_cancel(struct modal_sandbox *s);
 void modal_processes_forget(struct modal_sandbox *s);
@@ -321,4 +325,5 @@ void modal_no_output(void *owner, enum stream stream, const void *data, size_t l
 
 int modal_exec(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
 void modal_exec_signal(struct exec *e, int signo);
+int modal_exec_poll(struct exec *e);
 void modal_exec_cancel(struct exec *e);

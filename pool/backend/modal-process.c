@@ -53,7 +53,7 @@ struct modal_process {
         char exec_id[UUID_SIZE];
         struct buf request; /* TaskExecStart, until it is answered */
         bool only_start;
-        struct modal_call *start, *wait;
+        struct modal_call *start, *wait, *poll;
         bool waits_early; /* as that of an output */
         bool running;     /* its start was answered, or something else tells that it started */
         struct output outputs[N_STREAMS];
@@ -97,6 +97,7 @@ static void release(struct modal_process *p) {
         p->events = NULL;
         list_remove(&p->link);
         cancel_call(&p->wait);
+        cancel_call(&p->poll);
         cancel_call(&p->write);
         cancel_call(&p->proof);
         for (int i = 0; i < N_STREAMS; i++)
@@ -307,6 +308,44 @@ static void on_wait(void *owner, const struct grpc_status *status, const void *r
 static int wait_for_end(struct modal_process *p) {
         p->waits_early = !p->running;
         return ask(p, "TaskExecWait", pack_exec, on_wait, &p->wait);
+}
+
+/* The end may have come long ago, while the call that waits for it was broken. */
+static void on_poll(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_process *p = owner;
+        bool ended = false;
+
+        p->poll = NULL;
+        if (status->code == GRPC_OK && modal_read_exec_wait(reply, len, &ended, &p->code) < 0)
+                status = &modal_unreadable;
+        if (status->code != GRPC_OK) {
+                fail(p, status, "asking whether the command still runs");
+                return;
+        }
+        if (ended && !p->known) {
+                p->known = true;
+                cancel_call(&p->wait);
+                uv_timer_stop(&p->timer); /* that would ask again for the end */
+                check_end(p);
+        }
+        if (p->events)
+                p->events->polled(p->owner, !p->known);
+}
+
+int modal_process_poll(struct modal_process *p) {
+        cancel_call(&p->poll);
+        return modal_call_start(process_modal(p),
+                                &(struct modal_call_spec){
+                                        .router = &p->sandbox->router,
+                                        .method = "TaskExecPoll",
+                                        .lane = HTTP_CALLS,
+                                        .attempt_us = CALL_TIMEOUT_US,
+                                        .patience_us = RUN_PATIENCE_US,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack_exec,
+                                        .done = on_poll,
+                                },
+                                p, &p->poll);
 }
 
 /* output */

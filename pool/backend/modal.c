@@ -165,6 +165,7 @@ static const struct backend_ops modal_ops = {
         .clean = modal_clean,
         .exec = modal_exec,
         .exec_signal = modal_exec_signal,
+        .exec_poll = modal_exec_poll,
         .exec_cancel = modal_exec_cancel,
 };
 

@@ -50,6 +50,9 @@ int64_t retry_next(struct retry *r, const struct grpc_status *status, int64_t no
                 delay = jitter(r->delay_us);
                 r->delay_us = r->delay_us * 2 > r->most_us ? r->most_us : r->delay_us * 2;
         }
+        /* A first failure may be found long after it came about, by a daemon that was stopped: one more try is due. */
+        if (status->retry_after_us < 0 && r->failures == 1)
+                return delay;
         if (r->patience_us && now + delay - r->since_us > r->patience_us)
                 return -1;
         return delay;

@@ -72,6 +72,13 @@ def alive(root, word):
     return [pid for pid in gone(found, 1) if stat(pid)]
 
 
+def stop(pid):
+    """Stop a process, and wait until it stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    while (stat(pid) or "T")[0] != "T":
+        time.sleep(0.001)
+
+
 def reap(pid):
     """Take the exit of a process that came back to us; of no other."""
     try:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -12,6 +13,7 @@ import urllib.parse
 import pytest
 
 import link
+import processes
 
 from test_lease import fails
 
@@ -99,6 +101,45 @@ def test_output_on_a_full_disk(small_disk):
     again = mp.lease("t2")
     assert again.run("echo hi") == ("hi\n", 0)
     mp.stop()
+
+
+@pytest.mark.parametrize("stands_s", [4, 0], ids=["past its time", "briefly"])
+def test_daemon_stands_still(mount, stands_s):
+    """A job that ended in time has never timed out, however late the daemon looks; one that still runs has."""
+    mp = mount(max=2)
+    ends, late = mp.lease("ends"), mp.lease("late")
+    ends.read("environment"), late.read("environment")
+    for lease, seconds in ((ends, 4), (late, 2)):
+        lease.write("timeout", str(seconds))
+    late.submit("sleep 1002; exit 5")
+    ends.submit("perl -e '$| = 1; print qq(begun\\n); sleep 1001'; echo over; exit 6")
+    with open(ends / "stdout", "rb", buffering=0) as output:
+        assert output.read(6) == b"begun\n"
+    late.until_running()
+    [inner] = processes.alive(mp.settings.simulator.pid if mp.settings.simulator else mp.pid, "perl")
+    processes.stop(mp.pid)
+    shell = processes.stat(inner)[1]
+    processes.kill([inner])
+    assert processes.gone([shell], 2) == []
+    time.sleep(stands_s)
+    processes.kill([mp.pid], signal.SIGCONT)
+    assert ends.read("stdout") == "begun\nover\n" and ends.read("exit_code") == "6\n" and ends.read("error") == "ok\n"
+    assert late.read("exit_code") == "124\n" and "timed out" in late.read("error")
+    assert ends.run("echo next; exit 3") == ("next\n", 3) and late.run("echo next") == ("next\n", 0)
+    assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"ok": 1, "failed": 2, "timeout": 1}
+
+
+def test_an_environment_that_came_while_the_daemon_stood_still(mount, settings):
+    """It is heard of before the lease that waits for it is told that its time is up."""
+    if settings.provider != "local":
+        pytest.skip("a sandbox of Modal needs more from us than to be heard of")
+    mp = mount(max=1, wait=3, oversubscribe=False)
+    lease = mp.lease()
+    mp.until(lambda: mp.environments()["creating"] == 1)
+    processes.stop(mp.pid)
+    time.sleep(3)
+    processes.kill([mp.pid], signal.SIGCONT)
+    assert lease.run("echo hi") == ("hi\n", 0)
 
 
 def test_clock_jumps(mount, compiled_library, tmp_path):

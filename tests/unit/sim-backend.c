@@ -288,6 +288,7 @@ static const struct backend_ops ops = {
         .clean = op_clean,
         .exec = sim_exec_start,
         .exec_signal = sim_exec_signal,
+        .exec_poll = sim_exec_poll,
         .exec_cancel = sim_exec_cancel,
 };
 

@@ -82,13 +82,13 @@ struct sim_exec {
         uint64_t instance, serial;     /* of the lease */
         uint32_t number;               /* of the job */
         bool began, over;              /* the command runs; it has ended, and nobody heard of it yet */
-        bool resumed;                  /* by the core that listens */
         bool heard;                    /* a core listens, … */
         bool told;                     /* … and has been told all there is so far */
         struct timer tell;             /* when it will be */
+        struct timer polled;           /* when it is said that it runs */
         uint64_t printed[2];
         void *job;                     /* for hooks */
-        int64_t started_us, killed_us; /* as the core knows; 0: not yet */
+        int64_t started_us, polled_us, killed_us; /* as the core knows; 0: not yet */
         bool ignores_kill;
         unsigned n_chunks; /* output still to come */
         uint64_t wrote[2]; /* of what it printed: that the core was given */

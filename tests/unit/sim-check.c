@@ -116,9 +116,12 @@ static void check_jobs(const struct model_lease *m) {
                         continue;
                 SIM_CHECK(!j->kill_wanted || x->killed_us, "job %" PRIu64 ".%" PRIu32 " should have been killed",
                           m->serial, j->number);
-                SIM_CHECK(x->killed_us || !x->exec.started || !j->timeout_us ||
+                SIM_CHECK(x->killed_us || x->polled_us || !x->exec.started || !j->timeout_us ||
                                   clock_after(x->started_us, j->timeout_us) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " runs past its time", m->serial, j->number);
+                SIM_CHECK(x->killed_us || !x->polled_us ||
+                                  clock_after(x->polled_us, EXEC_POLL_TIMEOUT_US) > sim.now_us,
+                          "job %" PRIu64 ".%" PRIu32 " is not heard of, and nobody gives up", m->serial, j->number);
                 SIM_CHECK(x->killed_us || x->exec.started || clock_after(j->given_us, START_TIMEOUT_US) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " does not start, and nobody gives up", m->serial, j->number);
                 SIM_CHECK(!x->killed_us || clock_after(x->killed_us, KILL_TIMEOUT_US) > sim.now_us,

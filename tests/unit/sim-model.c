@@ -101,6 +101,10 @@ static void check_unasked_end(struct model_job *j) {
                 m->condemned = true;
                 return;
         }
+        if (code == RESULT_LOST && !j->killed_us && j->polled_us && j->polled_us + EXEC_POLL_TIMEOUT_US <= sim.now_us) {
+                m->condemned = true;
+                return;
+        }
         if (code == RESULT_LOST && m->condemned)
                 return;
         if (code == RESULT_FAILED && !j->given_us && model.write_failed_us == sim.now_us)
@@ -487,16 +491,13 @@ static void on_cancelling(struct sim_exec *x) {
                 return; /* no core knows of it any more */
         j->wrote[0] = x->wrote[0];
         j->wrote[1] = x->wrote[1];
+        j->polled_us = x->polled_us;
         j->exec = NULL;
 }
 
 static void on_ending(struct sim_exec *x, const struct result *r, int code) {
         struct model_job *j = x->job;
         bool timed_out = j->killed_us && !j->kill_wanted;
-
-        /* What ended while no core looked has its own code, whatever the time is when one does. */
-        if (x->resumed && result_ok(r) && code != 128 + SIGKILL)
-                timed_out = false;
 
         on_cancelling(x);
         model_job_must_end(j, r->code, timed_out ? 124 : code);

@@ -51,6 +51,7 @@ struct model_job {
         bool left;             /* an earlier core gave it to the provider, this one did not go on with it yet */
         int64_t given_us;      /* to the provider; 0: not yet */
         int64_t killed_us;     /* 0: not yet */
+        int64_t polled_us;     /* when the core asked whether it runs; known once it listens no more */
         bool fate_known;       /* it has to end, this way: */
         enum result_code code;
         int exit_code;

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+#include "pool/net/retry.h"
+#include "pool/util/clock.h"
+
+static const struct grpc_status unavailable = { .code = GRPC_UNAVAILABLE, .retry_after_us = -1 };
+
+static struct retry patient(void) {
+        struct retry r = { .first_us = 10, .most_us = 80, .patience_us = 60 * USEC_PER_SEC };
+
+        retry_reset(&r, 0);
+        return r;
+}
+
+static void patience(void) {
+        struct retry r = patient();
+
+        CHECK(retry_next(&r, &unavailable, 1 * USEC_PER_SEC) >= 0);
+        CHECK(retry_next(&r, &unavailable, 59 * USEC_PER_SEC) >= 0);
+        CHECK_INT(retry_next(&r, &unavailable, 60 * USEC_PER_SEC), -1);
+        retry_reset(&r, 60 * USEC_PER_SEC);
+        CHECK(retry_next(&r, &unavailable, 61 * USEC_PER_SEC) >= 0);
+}
+
+/* The daemon was stopped for an hour: its connections broke long ago, and there is nothing wrong with the server. */
+static void found_late(void) {
+        struct retry r = patient();
+
+        CHECK(retry_next(&r, &unavailable, 3600 * USEC_PER_SEC) >= 0);
+        CHECK_INT(retry_next(&r, &unavailable, 3600 * USEC_PER_SEC), -1);
+}
+
+static void tries(void) {
+        struct retry r = patient();
+
+        r.tries = 2;
+        CHECK(retry_next(&r, &unavailable, 0) >= 0);
+        CHECK(retry_next(&r, &unavailable, 0) >= 0);
+        CHECK_INT(retry_next(&r, &unavailable, 0), -1);
+}
+
+/* What the server says counts as no try, but takes of the patience. */
+static void told_when(void) {
+        struct grpc_status later = { .code = GRPC_RESOURCE_EXHAUSTED, .retry_after_us = 20 * USEC_PER_SEC };
+        struct retry r = patient();
+
+        r.tries = 1;
+        CHECK_INT(retry_next(&r, &later, 0), 20 * USEC_PER_SEC);
+        CHECK_INT(retry_next(&r, &later, 20 * USEC_PER_SEC), 20 * USEC_PER_SEC);
+        CHECK_INT(retry_next(&r, &later, 41 * USEC_PER_SEC), -1);
+}
+
+int main(void) {
+        RUN(patience);
+        RUN(found_late);
+        RUN(tries);
+        RUN(told_when);
+        return check_done();
+}
