@@ -124,7 +124,7 @@ static int choose(char **out, const char *given, char **from_file, const char *o
         return set(out, otherwise);
 }
 
-static int check(const struct modal_credentials *c, const char *path, struct result *why) {
+static int check(struct modal_credentials *c, const char *path, struct result *why) {
         if (!*c->token_id || !*c->token_secret) {
                 result_set(why, RESULT_DENIED,
                            "no Modal %s: set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, or run \"modal token new\", "
@@ -139,7 +139,7 @@ static int check(const struct modal_credentials *c, const char *path, struct res
         for (const char *s = c->token_secret; *s; s++)
                 if (*s <= ' ' || *s >= 0x7f)
                         goto odd;
-        return http_check_url(c->server_url, why);
+        return http_check_url(c->server_url, &c->plain, why);
 odd:
         result_set(why, RESULT_DENIED, "the Modal token has characters that no token has");
         return -EACCES;

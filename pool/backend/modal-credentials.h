@@ -9,11 +9,14 @@
  * else one called "default".
  */
 
+#include <stdbool.h>
+
 #include "pool/util/result.h"
 
 struct modal_credentials {
         char *server_url, *token_id, *token_secret;
         char *environment; /* "" is the account's default */
+        bool plain;        /* the server is on this machine and is spoken to without TLS */
 };
 
 /* NULL or "" is: not given. Borrowed for the call. */

@@ -40,17 +40,32 @@ static void note_expiry(struct modal_router *r) {
                 r->renew_wall_us = USEC_NEVER;
 }
 
-static int take_access(struct modal_router *r, const void *reply, size_t len) {
+/* Only who speaks to the control plane in the clear, on this machine, does so to a router. */
+static int check_access(const struct modal *m, const char *url, const char *jwt, struct result *why) {
+        bool plain;
+        int r = http_check_url(url, &plain, why);
+
+        if (r == 0 && plain && !m->credentials.plain) {
+                result_set(why, RESULT_INVALID, "%s: plain http, though %s is not", url, m->credentials.server_url);
+                r = -EINVAL;
+        }
+        for (const char *c = jwt; *c && r == 0; c++)
+                if (*c <= ' ' || *c >= 0x7f) {
+                        result_set(why, RESULT_INVALID, "the token for %s has characters that no token has", url);
+                        r = -EINVAL;
+                }
+        return r;
+}
+
+static int take_access(struct modal_router *r, const void *reply, size_t len, struct result *why) {
         char *url, *jwt;
-        struct result why;
         int n = modal_read_access(reply, len, &url, &jwt);
 
-        if (n < 0)
+        if (n < 0) {
+                result_set(why, RESULT_FAILED, "the answer cannot be read");
                 return n;
-        n = http_check_url(url, &why);
-        for (const char *c = jwt; *c && n == 0; c++)
-                if (*c <= ' ' || *c >= 0x7f)
-                        n = -EBADMSG;
+        }
+        n = check_access(r->modal, url, jwt, why);
         if (n < 0) {
                 free(url);
                 free(jwt);
@@ -80,17 +95,13 @@ static void on_access(void *owner, const struct grpc_status *status, const void 
         struct grpc_status bad;
         struct list calls = LIST_INIT(calls);
         struct modal_call *c;
-        int n;
+        struct result why;
 
         r->fetching = NULL;
-        if (status->code == GRPC_OK) {
-                n = take_access(r, reply, len);
-                if (n < 0) {
-                        bad = (struct grpc_status){ .code = GRPC_INTERNAL, .cause = HTTP_REFUSED, .retry_after_us = -1 };
-                        snprintf(bad.message, sizeof(bad.message), "the router's address cannot be used: %s",
-                                 strerror(-n));
-                        status = &bad;
-                }
+        if (status->code == GRPC_OK && take_access(r, reply, len, &why) < 0) {
+                bad = (struct grpc_status){ .code = GRPC_INTERNAL, .cause = HTTP_REFUSED, .retry_after_us = -1 };
+                snprintf(bad.message, sizeof(bad.message), "the router's address: %.200s", why.text);
+                status = &bad;
         }
         list_move_all(&calls, &r->waiting);
         while ((c = modal_call_first(&calls)))

@@ -268,20 +268,21 @@ static void request_begin(struct http_request *q) {
 static int set_options(struct http_request *q, const struct http_spec *spec, size_t body_len) {
         struct http *h = q->http;
         CURL *e = q->easy;
-        bool plain, loopback, alone;
-        int r = http_look_at_url(spec->url, &plain, &loopback);
+        struct http_url url;
+        bool alone;
+        int r = http_url_read(spec->url, &url);
 
         if (r < 0)
                 return r;
-        if (plain && !loopback)
+        if (url.plain && !url.loopback)
                 return -EPERM;
-        alone = plain && h->plain_once;
+        alone = url.plain && h->plain_once;
         curl_easy_setopt(e, CURLOPT_PRIVATE, q);
         curl_easy_setopt(e, CURLOPT_ERRORBUFFER, q->error);
         curl_easy_setopt(e, CURLOPT_URL, spec->url);
         curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
-                         plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_2TLS);
-        curl_easy_setopt(e, CURLOPT_PROXY, loopback ? "" : NULL);
+                         url.plain ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_2TLS);
+        curl_easy_setopt(e, CURLOPT_PROXY, url.loopback ? "" : NULL);
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, (long)alone);
         curl_easy_setopt(e, CURLOPT_FORBID_REUSE, (long)alone);
         curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)!alone);

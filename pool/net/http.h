@@ -90,5 +90,8 @@ void http_cancel(struct http_request *q);
 /* Tells the connection that it uses from others; 0: none yet, or one of its own. */
 long http_connection(const struct http_request *q);
 
-/* http and https URLs only: -EINVAL with @why for anything else, and for http to another machine. */
-int http_check_url(const char *url, struct result *why);
+/*
+ * @url has to be the address of a server: http or https, a host, perhaps a port, and nothing behind them; http to this
+ * machine only. *@plain: it is http. 0, or -EINVAL or -ENOMEM with @why.
+ */
+int http_check_url(const char *url, bool *plain, struct result *why);

@@ -100,7 +100,7 @@ def listener():
 
 
 @pytest.mark.parametrize("flags", [["-f"], []], ids=["foreground", "background"])
-@pytest.mark.parametrize("what", ["secret", "no token", "image", "refused", "certificate", "profile", "toml", "url", "http"])
+@pytest.mark.parametrize("what", ["secret", "no token", "image", "refused", "certificate", "profile", "toml", "url", "http", "name"])
 def test_refusals(modalpool, settings, calm, tmp_path, what, flags):  # noqa: F811
     """One clear line that names the cause, exit status 1, and nothing stays in the background."""
     (tmp_path / "mnt").mkdir()
@@ -139,6 +139,9 @@ def test_refusals(modalpool, settings, calm, tmp_path, what, flags):  # noqa: F8
         elif what == "http":
             env["MODAL_SERVER_URL"] = "http://192.0.2.1:80"
             words = ["http://192.0.2.1:80", "https"]
+        elif what == "name":
+            env["MODAL_SERVER_URL"] = f"http://127.0.0.1.example.com:{port}"  # it begins like this machine
+            words = [f"http://127.0.0.1.example.com:{port}", "https"]
         before = processes.descendants()
         done = modalpool(*flags, "-o", f"state={tmp_path}/state{options}", "modal", tmp_path / "mnt",
                          env=plain_environment(settings, tmp_path, **env))
@@ -212,6 +215,20 @@ def test_plain_http(mount, settings):
         mp.elsewhere = True
         mp.stop()
         assert plain.stats()["sandboxes"]["live"] == {}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://127.0.0.1.example.com:{port}", "https://127.0.0.1:{port}/v2",
+                                 "https://127.0.0.1:{port}?x=", "https://127.0.0.1:{port}#", "https://user@127.0.0.1:{port}"])
+def test_a_router_address_that_is_none(mount, calm, url):
+    """Its token goes nowhere: not in the clear where the server is spoken to by TLS, and to nothing but a host and a port."""
+    url = url.format(port=calm.router_url.rpartition(":")[2])
+    mp = mount(max=1)
+    calm.faults({"kind": "answer", "method": "TaskGetCommandRouterAccess", "fields": {"url": url}})
+    before = calm.stats()["wire"].get("router connections", 0)
+    mp.lease()
+    mp.until(lambda: mp.stats()["trouble"] or mp.environments()["leased"])
+    assert "the router's address: " + url + ": " in mp.stats()["trouble"]
+    assert calm.stats()["wire"].get("router connections", 0) == before
 
 
 # What a job costs

@@ -8,7 +8,7 @@ can neither be misspelt nor have the wrong messages.
 import asyncio
 
 import grpc
-from google.protobuf import message_factory
+from google.protobuf import json_format, message_factory
 from modal_proto import api_pb2
 
 from .faults import CALL_KINDS
@@ -89,7 +89,7 @@ class Dispatcher(grpc.GenericRpcHandler):
             response = await (work if name in LONG_POLLS else asyncio.shield(work))
             await self._after(call, after)
             status = OK
-            return response
+            return self._forged(response, after)
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():
                 raise
@@ -116,7 +116,7 @@ class Dispatcher(grpc.GenericRpcHandler):
             cut = next((r for r in after if r.kind == "status" and r.bytes >= 0), None)
             sent = 0
             async for message in run(request, call):
-                yield message
+                yield self._forged(message, after)
                 sent += len(getattr(message, "data", b""))
                 if cut and sent >= cut.bytes:
                     raise Refuse(cut.status, cut.message)
@@ -133,11 +133,18 @@ class Dispatcher(grpc.GenericRpcHandler):
         self.servicer.authorize(request, call)
         later = []
         for rule in self.plan.draw(call.method, CALL_KINDS):
-            if rule.kind == "status" and rule.bytes >= 0 or rule.when == "after" or rule.kind == "late":
+            if rule.kind == "status" and rule.bytes >= 0 or rule.when == "after" or rule.kind in ("late", "answer"):
                 later.append(rule)
             else:
                 await self._strike(call, rule)
         return later
+
+    def _forged(self, message, rules):
+        """What was to be answered, with the fields that a rule names: single ones replaced, repeated ones added to."""
+        for rule in rules:
+            if rule.kind == "answer":
+                message = json_format.ParseDict(rule.fields, type(message).FromString(message.SerializeToString()))
+        return message
 
     async def _after(self, call, rules):
         for rule in rules:

@@ -12,7 +12,7 @@ import random
 import grpc
 
 # Done by the servicers' dispatcher, which knows requests and answers.
-CALL_KINDS = {"latency", "late", "status", "throttle", "hang", "kill_sandbox"}
+CALL_KINDS = {"latency", "late", "status", "throttle", "hang", "kill_sandbox", "answer"}
 # Done by single methods, which ask for them by name.
 ANSWER_KINDS = {"not_yet", "task_result"}
 # Done by the proxy, which sees frames and connections.
@@ -34,6 +34,7 @@ class Rule:
     bytes: int = -1            # status and cut on a stream: after so many bytes of it
     how: str = "reset"         # cut: the way the stream ends
     retry_after_secs: float = 0.1  # throttle
+    fields: dict = dataclasses.field(default_factory=dict)  # answer: what the reply's message says instead, as JSON
     seen: dict = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self):

@@ -241,6 +241,15 @@ def test_task_id_not_yet_and_died_at_once(client, sim):
     assert not answer.task_id and answer.task_result.exception == "no room"
 
 
+def test_answers_that_say_something_else(client, box, sim):
+    sim.faults({"kind": "answer", "method": "SandboxGetTaskId", "fields": {"task_id": "ta\n1"}},
+               {"kind": "answer", "method": "TaskExecStdioRead", "fields": {"data": "Zm9yZ2Vk"}})
+    assert client.call("SandboxGetTaskId", api_pb2.SandboxGetTaskIdRequest(sandbox_id=box.id)).task_id == "ta\n1"
+    assert box.run("echo", "true") == (0, b"forged", b"")
+    sim.faults()
+    assert box.run("echo", "true") == (0, b"true\n", b"")
+
+
 def test_hang(client, sim, refused):
     client.call(*HELLO)
     sim.faults({"kind": "hang", "method": "App*"})
