@@ -64,12 +64,15 @@ struct daemon {
 
         uv_loop_t loop;
         uv_prepare_t turn;
+        uv_check_t wake;
         uv_timer_t timer; /* for the next thing due */
         uv_signal_t signals[3];
         struct lag lag;
-        int64_t turned_us, slept_us; /* when the last turn ended, and how long the loop had slept by then */
         int64_t due_us;    /* when the books have something to do, … */
         int64_t looked_us; /* … and since when all that had come until then has been heard */
+        int64_t turned_us;            /* when the last turn was measured, … */
+        int64_t asleep_us, woke_us;   /* … when the loop went to sleep after it, and when it woke, to a millisecond */
+        int64_t slept_us;             /* how long it had slept by then, by libuv's own count */
         bool loop_is_open;
         bool restored; /* there is something of an earlier run */
 
@@ -238,7 +241,8 @@ static void close_handle(uv_handle_t *handle, void *data) {
         struct daemon *d = data;
 
         if (!uv_is_closing(handle) &&
-            (handle == (uv_handle_t *)&d->turn || handle == (uv_handle_t *)&d->timer || handle->type == UV_SIGNAL))
+            (handle == (uv_handle_t *)&d->turn || handle == (uv_handle_t *)&d->wake ||
+             handle == (uv_handle_t *)&d->timer || handle->type == UV_SIGNAL))
                 uv_close(handle, NULL);
 }
 
@@ -266,37 +270,33 @@ static void on_timer(uv_timer_t *timer) {
         /* It only had to end the wait: the turn does the rest. */
 }
 
-/* The turn that ends here, with the ticks of the one before: all but the sleep in between. */
-static void measure_turn(struct daemon *d) {
-        int64_t now = uv_hrtime() / 1000, slept = uv_metrics_idle_time(&d->loop) / 1000;
+/* The clock of the loop still shows when it woke: nothing but a turn's end brings it up to date. */
+static void on_woken(uv_check_t *check) {
+        struct daemon *d = check->data;
 
-        if (d->turned_us)
-                lag_turn(&d->lag, now - d->turned_us - (slept - d->slept_us), clock_now());
-        d->turned_us = now;
-        d->slept_us = slept;
+        d->woke_us = (int64_t)uv_now(&d->loop) * USEC_PER_MSEC;
 }
 
 /*
- * Whether something is due since a time from which on nobody listened: the daemon was stopped, or had no turn. Then what
- * has come meanwhile is heard first, for it may be what is waited for.
+ * The turn that ends here, with the ticks of the one before: all but the sleep in between. libuv counts that to the
+ * microsecond, but forgets what was before a signal.
  */
-static bool has_to_listen(struct daemon *d) {
-        int64_t now = clock_now();
-        bool deaf = d->due_us <= now && d->looked_us < d->due_us;
+static void measure_turn(struct daemon *d) {
+        int64_t now = uv_hrtime() / 1000, slept_us = uv_metrics_idle_time(&d->loop) / 1000;
+        int64_t slept = slept_us - d->slept_us;
 
-        d->looked_us = now;
-        return deaf;
+        if (slept < d->woke_us - d->asleep_us)
+                slept = d->woke_us - d->asleep_us;
+        if (d->turned_us)
+                lag_turn(&d->lag, now - d->turned_us - slept, clock_now());
+        d->turned_us = now;
+        d->slept_us = slept_us;
 }
 
-static void on_turn(uv_prepare_t *prepare) {
-        struct daemon *d = prepare->data;
+/* Do what is due, and say when something is due next. */
+static void tick(struct daemon *d) {
         int64_t next, now;
 
-        measure_turn(d);
-        if (has_to_listen(d)) {
-                uv_timer_start(&d->timer, on_timer, 0, 0);
-                return;
-        }
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
         next = leases_tick(d->leases);
@@ -321,6 +321,29 @@ static void on_turn(uv_prepare_t *prepare) {
         }
         uv_update_time(&d->loop);
         uv_timer_start(&d->timer, on_timer, next > now ? (next - now + 999) / 1000 : 0, 0);
+}
+
+/*
+ * Whether something is due since a time from which on nobody listened: the daemon was stopped, or had no turn. Then what
+ * has come meanwhile is heard first, for it may be what is waited for.
+ */
+static bool has_to_listen(struct daemon *d) {
+        int64_t now = clock_now();
+        bool deaf = d->due_us <= now && d->looked_us < d->due_us;
+
+        d->looked_us = now;
+        return deaf;
+}
+
+static void on_turn(uv_prepare_t *prepare) {
+        struct daemon *d = prepare->data;
+
+        measure_turn(d);
+        if (has_to_listen(d))
+                uv_timer_start(&d->timer, on_timer, 0, 0);
+        else
+                tick(d);
+        d->asleep_us = uv_hrtime() / 1000;
 }
 
 /* A SIGHUP that was ignored when we were started, as by nohup, stays ignored. */
@@ -352,10 +375,12 @@ static int set_up(struct daemon *d, struct result *why) {
         d->loop_is_open = true;
         uv_loop_configure(&d->loop, UV_METRICS_IDLE_TIME);
         uv_prepare_init(&d->loop, &d->turn);
+        uv_check_init(&d->loop, &d->wake);
         uv_timer_init(&d->loop, &d->timer);
         catch_signals(d);
-        d->turn.data = d;
+        d->turn.data = d->wake.data = d;
         uv_prepare_start(&d->turn, on_turn);
+        uv_check_start(&d->wake, on_woken);
 
         r = event_ring_new(&d->events);
         if (r == 0)
@@ -446,6 +471,14 @@ static int go_to_background(struct daemon *d) {
         return chdir("/") < 0 ? -errno : 0;
 }
 
+/* Of those that are closed: a file that is opened later would take their place, and be replaced or written to. */
+static int open_standard_descriptors(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+                        return -errno;
+        return 0;
+}
+
 static void raise_limits(void) {
         struct rlimit limit;
 
@@ -464,6 +497,8 @@ int main(int argc, char **argv) {
         struct result why = {};
         int r;
 
+        if (open_standard_descriptors() < 0)
+                return EXIT_FAILURE;
         log_open(LOG_INFO, false);
         umask(0077);
         signal(SIGPIPE, SIG_IGN);

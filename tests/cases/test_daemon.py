@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -13,13 +14,18 @@ import harness
 import processes
 
 
+def close(descriptors):
+    for fd in descriptors:
+        os.close(fd)
+
+
 @pytest.fixture
 def modalpool(settings, tmp_path):
     """Run the program with arguments, to its end: it must not have mounted anything."""
-    def run(*arguments, **more):
+    def run(*arguments, closed=(), **more):
         more.setdefault("env", {**os.environ, "HOME": str(tmp_path)})
         return subprocess.run([settings.program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, cwd=tmp_path, **more)
+                              text=True, cwd=tmp_path, preexec_fn=lambda: close(closed), **more)
     return run
 
 
@@ -113,14 +119,14 @@ def background(settings, tmp_path):
     """Start in the background; ends it by unmounting, and checks that it went."""
     mounts = []
 
-    def start(*arguments, path=None, name=None, cwd=None):
+    def start(*arguments, path=None, name=None, cwd=None, closed=()):
         path = path or tmp_path / "back"
         path.mkdir(exist_ok=True)
         before = processes.descendants()
         while True:
             done = subprocess.run([settings.program, *arguments, settings.provider, name or str(path)], stdin=subprocess.DEVNULL,
                                   capture_output=True, text=True, cwd=cwd or tmp_path,
-                                  env={**os.environ, **settings.environment})
+                                  env={**os.environ, **settings.environment}, preexec_fn=lambda: close(closed))
             if done.returncode == 0 or not harness.may_pass(settings, done.stderr):
                 break
         assert done.returncode == 0, done.stderr
@@ -143,6 +149,17 @@ def test_background(background, tmp_path):
     shell = subprocess.run("mkdir t1 && echo 'echo hi; exit 3' > t1/cmd && cat t1/output t1/exit_code && rmdir t1", shell=True,
                            cwd=path, stdout=subprocess.PIPE, text=True)
     assert shell.stdout == "hi\n3\n"
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_closed_descriptors(background, modalpool, tmp_path, closed):
+    """Cron jobs and daemons start programs like that: it serves and says 0, or does not and says 1."""
+    path, _ = background("-o", f"state={tmp_path}/state", closed=closed)
+    assert processes.read(path / ".pool/config")
+    assert modalpool("-o", f"state={tmp_path}/state", path, closed=closed).returncode == 1
+    shell = subprocess.run("mkdir t1 && echo 'echo hi' > t1/cmd && cat t1/output t1/exit_code && rmdir t1", shell=True, cwd=path,
+                           stdout=subprocess.PIPE, text=True)
+    assert shell.stdout == "hi\n0\n"
 
 
 def test_relative_mountpoint(background, tmp_path):
@@ -180,6 +197,17 @@ def test_signals_while_idle(mount, signo):
     mp = mount(min=1)
     mp.until(lambda: mp.environments()["idle"] == 1)
     mp.stop(signo)
+
+
+def test_idle_is_not_busy(mount):
+    """A signal that ends a long sleep does not make it a turn of the loop."""
+    mp = mount(min=1)
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    time.sleep(1.5)
+    mp.process.send_signal(signal.SIGTERM)
+    mp.process.wait()
+    mp.stop(signo=None)
+    assert "the loop was busy" not in mp.log()
 
 
 def test_nohup(mount):
