@@ -43,8 +43,6 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
         enum result_code code;
         int r = 0;
 
-        if (h->refused)
-                return -EINVAL;
         if (lease_state(h->lease) == LEASE_RELEASED)
                 return -ESTALE;
         if (h->blob.size == 0 && h->job) {
@@ -62,8 +60,7 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
                         lease_remark(h->lease, "cmd: refused: more than %u MiB", (unsigned)(COMMAND_SIZE_MAX >> 20));
         }
         if (r < 0) {
-                blob_clear(&h->blob);
-                h->refused = true;
+                handle_refuse(h);
                 return r;
         }
         return len;
@@ -106,11 +103,6 @@ static void cmd_release(struct handle *h) {
                 log_warning("lease=%s: command lost: %s", lease_name(h->lease), strerror(-r));
 }
 
-/* A file offset means nothing here, and neither does its being cut. */
-static int cmd_truncate(const struct target *t) {
-        return 0;
-}
-
 uint64_t command_size(const struct target *t) {
         return t->job ? t->job->command.size : 0;
 }
@@ -123,7 +115,6 @@ const struct file_ops cmd_ops = {
         .write = cmd_write,
         .sync = cmd_sync,
         .release = cmd_release,
-        .truncate = cmd_truncate,
         .watches = stream_watches,
 };
 

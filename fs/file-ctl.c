@@ -58,10 +58,6 @@ static ssize_t write_lines(struct handle *h, const char *data, size_t len,
         return r < 0 ? r : (ssize_t)len;
 }
 
-static int ctl_truncate(const struct target *t) {
-        return 0;
-}
-
 /* of a lease */
 
 static int run_lease(struct handle *h, const char *line) {
@@ -85,7 +81,6 @@ const struct file_ops ctl_ops = {
         .read = read_rendered,
         .write = ctl_write,
         .flush = ctl_flush,
-        .truncate = ctl_truncate,
 };
 
 /* of the pool */
@@ -232,5 +227,4 @@ const struct file_ops pool_ctl_ops = {
         .read = read_rendered,
         .write = pool_ctl_write,
         .flush = pool_ctl_flush,
-        .truncate = ctl_truncate,
 };

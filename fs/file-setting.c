@@ -19,7 +19,6 @@
 
 static int setting_open(struct handle *h) {
         h->text.max = SETTING_SIZE_MAX;
-        h->wrote = handle_can_write(h) && (h->flags & O_TRUNC);
         return 0;
 }
 
@@ -30,8 +29,7 @@ static void chomp(struct buf *text) {
 }
 
 static int setting_refuse(struct handle *h, int r) {
-        buf_clear(&h->text);
-        h->refused = true;
+        handle_refuse(h);
         return r;
 }
 
@@ -39,8 +37,6 @@ static ssize_t setting_write(struct handle *h, const char *data, size_t len) {
         struct buf so_far = BUF_INIT(SETTING_SIZE_MAX);
         int r;
 
-        if (h->refused)
-                return -EINVAL;
         if (memchr(data, '\0', len)) {
                 lease_remark(h->lease, "%s: refused: a NUL byte", h->file->name);
                 return setting_refuse(h, -EINVAL);
@@ -65,14 +61,8 @@ static ssize_t setting_write(struct handle *h, const char *data, size_t len) {
         return r < 0 ? setting_refuse(h, r) : (ssize_t)len;
 }
 
-static int setting_sync(struct handle *h) {
-        if (!h->wrote || h->refused)
-                return 0;
-        chomp(&h->text);
-        return lease_set(h->lease, h->file->argument, buf_text(&h->text));
-}
-
-static int setting_flush(struct handle *h) {
+/* Give what was written, as it counts, to @take. */
+static int setting_give(struct handle *h, int (*take)(struct lease *l, enum lease_setting setting, const char *text)) {
         struct buf text = BUF_INIT(SETTING_SIZE_MAX);
         int r;
 
@@ -81,8 +71,21 @@ static int setting_flush(struct handle *h) {
         r = buf_append(&text, h->text.data, h->text.len);
         chomp(&text);
         if (r == 0)
-                r = lease_check_setting(h->lease, h->file->argument, buf_text(&text));
+                r = take(h->lease, h->file->argument, buf_text(&text));
         buf_deinit(&text);
+        return r;
+}
+
+static int setting_flush(struct handle *h) {
+        return setting_give(h, lease_check_setting);
+}
+
+static int setting_sync(struct handle *h) {
+        int r = setting_give(h, lease_set);
+
+        /* What is set is not set once more at close: others may have set something else meanwhile. */
+        if (r == 0)
+                h->wrote = false;
         return r;
 }
 
@@ -90,8 +93,9 @@ static void setting_release(struct handle *h) {
         (void)setting_sync(h); /* a failure stands in the lease's `error` */
 }
 
-static int setting_truncate(const struct target *t) {
-        return lease_set(t->lease, files[t->id].argument, "");
+/* Closed like that, it is the default again. */
+static void setting_truncate(struct handle *h) {
+        h->wrote = true;
 }
 
 int render_setting(const struct target *t, struct buf *out) {
@@ -110,15 +114,14 @@ const struct file_ops setting_ops = {
 
 /* stdin */
 
-static int stdin_truncate(const struct target *t) {
-        blob_clear(lease_input(t->lease));
+static int stdin_open(struct handle *h) {
+        h->written = lease_input(h->lease)->size; /* what is written comes behind that */
         return 0;
 }
 
-static int stdin_open(struct handle *h) {
-        struct target t = handle_target(h);
-
-        return handle_can_write(h) && (h->flags & O_TRUNC) ? stdin_truncate(&t) : 0;
+static void stdin_truncate(struct handle *h) {
+        blob_clear(lease_input(h->lease));
+        h->written = 0;
 }
 
 static ssize_t stdin_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
@@ -133,7 +136,10 @@ static ssize_t stdin_write(struct handle *h, const char *data, size_t len) {
         r = blob_append(lease_input(h->lease), data, len);
         if (r == -EFBIG)
                 lease_remark(h->lease, "stdin: refused: more than %u MiB", (unsigned)(INPUT_SIZE_MAX >> 20));
-        return r < 0 ? r : (ssize_t)len;
+        if (r < 0)
+                return r;
+        h->wrote = true;
+        return len;
 }
 
 uint64_t stdin_size(const struct target *t) {

@@ -84,8 +84,8 @@ struct file_ops {
         int (*flush)(struct handle *h);    /* a descriptor is closed; NULL: nothing to say */
         int (*sync)(struct handle *h);     /* fsync */
         void (*release)(struct handle *h); /* the last descriptor was closed */
-        int (*truncate)(const struct target *t); /* to nothing, outside of open */
         struct list *(*watches)(struct handle *h); /* what tells that a READ may go on, or NULL; NULL: no READ waits */
+        void (*truncate)(struct handle *h); /* to nothing, before a write: O_TRUNC or ftruncate; NULL: nothing to do */
         bool stream; /* no open of it has offsets, see handle.h */
 };
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,8 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
                 handle_free(h);
                 return r;
         }
+        if (flags & O_TRUNC && handle_can_write(h) && f->ops->truncate)
+                f->ops->truncate(h);
         *out = h;
         return 0;
 }
@@ -183,6 +186,36 @@ void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, 
                 fuse_reply_err(req, -n);
         else
                 fuse_reply_buf(req, read_buffer, n);
+}
+
+ssize_t handle_write(struct handle *h, const char *data, size_t len) {
+        ssize_t n = !h->file->ops->write ? -EBADF : h->refused ? -EINVAL : h->file->ops->write(h, data, len);
+
+        if (n > 0)
+                h->written += n;
+        return n;
+}
+
+void handle_refuse(struct handle *h) {
+        h->refused = true;
+        blob_clear(&h->blob);
+        buf_clear(&h->text);
+}
+
+int handle_truncate(struct handle *h, uint64_t size) {
+        if (h->refused)
+                return -EINVAL;
+        if (size == 0 && !h->wrote && h->file->ops->truncate)
+                h->file->ops->truncate(h);
+        if (size == h->written)
+                return 0;
+        if (h->lease)
+                lease_remark(h->lease, "%s: refused: cut to %" PRIu64 " bytes, where %" PRIu64 " were written",
+                             h->file->name, size, h->written);
+        if (h->file->ops->truncate)
+                h->file->ops->truncate(h);
+        handle_refuse(h);
+        return -EINVAL;
 }
 
 static bool is_ready(const struct handle *h) {

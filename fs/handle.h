@@ -36,6 +36,7 @@ struct handle {
         uint64_t next_event;
         bool wrote;
         bool refused;      /* a write was refused: nothing of it counts */
+        uint64_t written;  /* what the writer takes for the size: bytes written, of stdin behind those that were there */
         bool stream;       /* has no offsets: reads take what comes next */
 
         struct list parked; /* reads that wait here, oldest first */
@@ -62,6 +63,18 @@ struct target handle_target(const struct handle *h);
 
 /* READ: answers @req now or later. @nonblocking: with EAGAIN rather than later. */
 void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking);
+
+/* WRITE: the number of bytes taken, which is all, or -errno. */
+ssize_t handle_write(struct handle *h, const char *data, size_t len);
+
+/*
+ * ftruncate: what was written cannot be taken back in part. So @size is that of what was written, or 0 before anything
+ * was; -EINVAL for another one, and then nothing that was written counts.
+ */
+int handle_truncate(struct handle *h, uint64_t size);
+
+/* Nothing that was written counts, and nothing more is taken. */
+void handle_refuse(struct handle *h);
 
 /*
  * POLL: the events that hold now. @wanted are those that were asked for. @ph, when given, becomes the handle's own,

@@ -85,56 +85,69 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
                 reply_entry(req, &t);
 }
 
-static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
-        struct target t;
-        struct stat st;
-        int r;
-
-        /* An open file shows what it was bound to, also when its lease is gone. */
-        if (fi) {
-                t = handle_target(handle_of(fi));
-        } else {
-                r = target_find(fs_of(req), ino, &t);
-                if (r < 0) {
-                        fuse_reply_err(req, -r);
-                        return;
-                }
-        }
-        target_stat(&t, &st);
-        fuse_reply_attr(req, &st, attr_timeout(&t));
+/* An open file is what it was bound to, also when its lease is gone. */
+static int target_of(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi, struct target *out) {
+        if (!fi)
+                return target_find(fs_of(req), ino, out);
+        *out = handle_target(handle_of(fi));
+        return 0;
 }
 
-static int set_attributes(const struct target *t, const struct stat *want, int which) {
+static void reply_attributes(fuse_req_t req, const struct target *t) {
+        struct stat st;
+
+        target_stat(t, &st);
+        fuse_reply_attr(req, &st, attr_timeout(t));
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct target t;
+        int r = target_of(req, ino, fi, &t);
+
+        if (r < 0)
+                fuse_reply_err(req, -r);
+        else
+                reply_attributes(req, &t);
+}
+
+/* truncate(2) by a path is an open for it. */
+static int truncate_by_path(const struct target *t, uint64_t size) {
         const struct file_ops *ops = files[t->id].ops;
+        struct handle *h;
+        int r = ops ? handle_new(&h, t, O_WRONLY) : -EINVAL;
+
+        if (r < 0)
+                return r;
+        r = handle_truncate(h, size);
+        if (r == 0 && ops->sync)
+                r = ops->sync(h); /* it can fail, RELEASE cannot */
+        handle_free(h);
+        return r;
+}
+
+/* Modes and times are ours to say. Tools set them behind a copy: to refuse it would call a copy failed that was made. */
+static int set_attributes(const struct target *t, struct handle *h, const struct stat *want, int which) {
         struct stat st;
 
         target_stat(t, &st);
         if ((which & FUSE_SET_ATTR_UID && want->st_uid != st.st_uid) ||
-            (which & FUSE_SET_ATTR_GID && want->st_gid != st.st_gid) ||
-            (which & FUSE_SET_ATTR_MODE && (want->st_mode & 07777) != (st.st_mode & 07777)))
+            (which & FUSE_SET_ATTR_GID && want->st_gid != st.st_gid))
                 return -EPERM;
-        if (which & FUSE_SET_ATTR_SIZE) {
-                if (!ops || !ops->truncate)
-                        return -EPERM;
-                return want->st_size == 0 ? ops->truncate(t) : -EINVAL;
-        }
-        return 0; /* times are ours; to touch a file does no harm */
+        if (which & FUSE_SET_ATTR_SIZE)
+                return h ? handle_truncate(h, want->st_size) : truncate_by_path(t, want->st_size);
+        return 0;
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int which, struct fuse_file_info *fi) {
         struct target t;
-        struct stat st;
-        int r;
+        int r = target_of(req, ino, fi, &t);
 
-        r = target_find(fs_of(req), ino, &t);
         if (r == 0)
-                r = set_attributes(&t, want, which);
-        if (r < 0) {
+                r = set_attributes(&t, fi ? handle_of(fi) : NULL, want, which);
+        if (r < 0)
                 fuse_reply_err(req, -r);
-                return;
-        }
-        target_stat(&t, &st);
-        fuse_reply_attr(req, &st, attr_timeout(&t));
+        else
+                reply_attributes(req, &t);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino) {
@@ -240,8 +253,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi) {
-        struct handle *h = handle_of(fi);
-        ssize_t n = h->file->ops->write ? h->file->ops->write(h, data, size) : -EBADF;
+        ssize_t n = handle_write(handle_of(fi), data, size);
 
         if (n < 0)
                 fuse_reply_err(req, -n);
