@@ -147,14 +147,33 @@ uint64_t target_node(const struct target *t) {
         });
 }
 
-int target_lookup(const struct target *dir, const char *name, struct target *out) {
+/* The job whose file it is; NULL for a file of the lease itself. */
+static struct job *job_of(const struct target *t) {
+        return in_job(t->id) ? t->job : NULL;
+}
+
+void target_hide(const struct target *t) {
+        lease_hide(t->lease, job_of(t), t->id);
+}
+
+bool target_hidden(const struct target *t) {
+        return t->lease && lease_hides(t->lease, job_of(t), t->id);
+}
+
+/* Whether the row t->id belongs into the directory @dir as it is now. */
+static bool stands_in(const struct target *t, const struct target *dir) {
+        const struct file *f = &files[t->id];
+
+        return f->name && f->parent == dir->id && (t->id != FILE_LATEST || t->job);
+}
+
+/* Whether or not unlink took the name away. */
+static int find_name(const struct target *dir, const char *name, struct target *out) {
         struct target t = *dir;
         uint64_t number;
 
         for (t.id = FILE_NONE + 1; t.id < FILE_N; t.id++)
-                if (files[t.id].name && files[t.id].parent == dir->id && !strcmp(files[t.id].name, name)) {
-                        if (t.id == FILE_LATEST && !t.job)
-                                return -ENOENT;
+                if (stands_in(&t, dir) && !strcmp(files[t.id].name, name)) {
                         *out = t;
                         return 0;
                 }
@@ -178,6 +197,16 @@ int target_lookup(const struct target *dir, const char *name, struct target *out
         }
         *out = t;
         return 0;
+}
+
+int target_lookup(const struct target *dir, const char *name, struct target *out) {
+        int r = find_name(dir, name, out);
+
+        return r == 0 && target_hidden(out) ? -ENOENT : r;
+}
+
+int target_lookup_hidden(const struct target *dir, const char *name, struct target *out) {
+        return find_name(dir, name, out) == 0 && S_ISREG(files[out->id].mode) ? 0 : -EPERM;
 }
 
 static uint64_t target_size(const struct target *t) {
@@ -227,14 +256,15 @@ bool target_next(const struct target *dir, uint64_t *position, const char **name
         struct target t = *dir;
         uint64_t id;
 
-        for (id = *position + 1; id < FILE_N; id++)
-                if (files[id].name && files[id].parent == dir->id && (id != FILE_LATEST || t.job)) {
-                        t.id = id;
+        for (id = *position + 1; id < FILE_N; id++) {
+                t.id = id;
+                if (stands_in(&t, dir) && !target_hidden(&t)) {
                         *name = files[id].name;
                         *position = id;
                         *out = t;
                         return true;
                 }
+        }
 
         id = *position < FILE_N ? 0 : *position - FILE_N;
         if (dir->id == FILE_ROOT) {

@@ -108,6 +108,13 @@ int target_find(struct fs *fs, uint64_t node, struct target *out);
 /* Find @name in the directory @dir. -ENOENT. */
 int target_lookup(const struct target *dir, const char *name, struct target *out);
 
+/* Find the file that a create of @name makes again or, where its name is there, opens. -EPERM: no file of ours. */
+int target_lookup_hidden(const struct target *dir, const char *name, struct target *out);
+
+/* Take the name of a lease's file away, or bring all names of that lease back. */
+void target_hide(const struct target *t);
+bool target_hidden(const struct target *t);
+
 uint64_t target_node(const struct target *t);
 
 /* Everything stat shows. */

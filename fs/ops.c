@@ -15,7 +15,8 @@
 /*
  * How long the kernel may keep what it was told. Names of leases and files only
  * go by ways that the kernel itself takes part in; jobs come and go without it,
- * and so do sizes.
+ * and so do sizes. That a name is not there it may never keep: names that
+ * unlink took away come back without it, so ENOENT is told as an error.
  */
 #define LASTING_S 60.0
 #define FLEETING_S 0.0
@@ -58,13 +59,19 @@ static double attr_timeout(const struct target *t) {
         return lasts(t) ? LASTING_S : FLEETING_S;
 }
 
-static void reply_entry(fuse_req_t req, const struct target *t) {
+static struct fuse_entry_param entry_of(const struct target *t) {
         struct fuse_entry_param e = { .generation = 1 };
 
         e.ino = target_node(t);
         e.attr_timeout = attr_timeout(t);
         e.entry_timeout = t->id >= FILE_LATEST ? FLEETING_S : LASTING_S;
         target_stat(t, &e.attr);
+        return e;
+}
+
+static void reply_entry(fuse_req_t req, const struct target *t) {
+        struct fuse_entry_param e = entry_of(t);
+
         fuse_reply_entry(req, &e);
 }
 
@@ -178,26 +185,30 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
                 reply_entry(req, &t);
 }
 
-/* Tools that remove a tree remove what is in it first. In a lease that does nothing, so that they get to the end. */
-static int remove_inside(const struct target *dir, const char *name, bool directory) {
-        struct target t;
-        int r;
+/*
+ * Tools that remove a tree remove what is in it first, and in a lease they get to the end: directories stay, and say
+ * that they went. Tools that put a file in place of another unlink that one first, again and again as long as the name
+ * is there: a file's name goes.
+ */
+static int find_removable(const struct target *dir, const char *name, bool directory, struct target *out) {
+        int r = target_lookup(dir, name, out);
 
-        r = target_lookup(dir, name, &t);
         if (r < 0)
                 return r;
-        if (S_ISDIR(files[t.id].mode) != directory)
+        if (S_ISDIR(files[out->id].mode) != directory)
                 return directory ? -ENOTDIR : -EISDIR;
-        return t.lease ? 0 : -EPERM;
+        return out->lease ? 0 : -EPERM;
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
-        struct target dir;
+        struct target dir, t;
         int r;
 
         r = target_find(fs_of(req), parent, &dir);
         if (r == 0)
-                r = remove_inside(&dir, name, false);
+                r = find_removable(&dir, name, false, &t);
+        if (r == 0)
+                target_hide(&t);
         fuse_reply_err(req, -r);
 }
 
@@ -209,23 +220,76 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
         if (r == 0 && dir.id == FILE_ROOT && target_lookup(&dir, name, &t) == 0 && t.id == FILE_LEASE)
                 lease_release(t.lease);
         else if (r == 0)
-                r = remove_inside(&dir, name, true);
+                r = find_removable(&dir, name, true, &t);
         fuse_reply_err(req, -r);
 }
 
+static void split_seconds(double seconds, uint64_t *whole, uint32_t *nsec) {
+        *whole = (uint64_t)seconds;
+        *nsec = (uint32_t)((seconds - (double)*whole) * 1e9);
+}
+
+static struct fuse_entry_out pack_entry(const struct fuse_entry_param *e) {
+        const struct stat *st = &e->attr;
+        struct fuse_entry_out out = {
+                .nodeid = e->ino,
+                .generation = e->generation,
+                .attr = {
+                        .ino = st->st_ino,
+                        .size = (uint64_t)st->st_size,
+                        .blocks = (uint64_t)st->st_blocks,
+                        .atime = (uint64_t)st->st_atim.tv_sec,
+                        .mtime = (uint64_t)st->st_mtim.tv_sec,
+                        .ctime = (uint64_t)st->st_ctim.tv_sec,
+                        .atimensec = (uint32_t)st->st_atim.tv_nsec,
+                        .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
+                        .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
+                        .mode = st->st_mode,
+                        .nlink = (uint32_t)st->st_nlink,
+                        .uid = st->st_uid,
+                        .gid = st->st_gid,
+                        .blksize = (uint32_t)st->st_blksize,
+                },
+        };
+
+        split_seconds(e->entry_timeout, &out.entry_valid, &out.entry_valid_nsec);
+        split_seconds(e->attr_timeout, &out.attr_valid, &out.attr_valid_nsec);
+        return out;
+}
+
 /*
- * The kernel's own words, since libfuse 3.14 has none for FOPEN_STREAM. Where reads do not go by offset, the kernel keeps
- * none, nor the lock on it: so one process writes while another one waits in a read of the same open file. A kernel that
- * does not know a flag passes over it. The answer has this form in every libfuse. 0 or -errno, as fuse_reply_open().
+ * The answer to an open, or to a create, which also names the node. It is in the kernel's own words, since libfuse 3.14
+ * has none for FOPEN_STREAM. Where reads do not go by offset, the kernel keeps none, nor the lock on it: so one process
+ * writes while another one waits in a read of the same open file. A kernel that does not know a flag passes over it.
  */
-static int reply_open(fuse_req_t req, const struct handle *h) {
-        struct fuse_open_out out = { .fh = (uintptr_t)h, .open_flags = FOPEN_DIRECT_IO };
+static void reply_open(fuse_req_t req, struct handle *h, const struct target *created) {
+        struct {
+                struct fuse_entry_out entry;
+                struct fuse_open_out open;
+        } out = { .open = { .fh = (uintptr_t)h, .open_flags = FOPEN_DIRECT_IO } };
+        struct fuse_entry_param e;
+        int r;
 
         if (h->stream)
-                out.open_flags |= FOPEN_STREAM | FOPEN_NONSEEKABLE;
+                out.open.open_flags |= FOPEN_STREAM | FOPEN_NONSEEKABLE;
         if (!h->file->ops->flush)
-                out.open_flags |= FOPEN_NOFLUSH;
-        return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+                out.open.open_flags |= FOPEN_NOFLUSH;
+        if (created) {
+                e = entry_of(created);
+                out.entry = pack_entry(&e);
+                r = fuse_reply_buf(req, (const char *)&out, sizeof(out));
+        } else {
+                r = fuse_reply_buf(req, (const char *)&out.open, sizeof(out.open));
+        }
+        if (r == -ENOENT) {
+                /* It was interrupted: no RELEASE will come. */
+                h->refused = true;
+                handle_free(h);
+        }
+}
+
+static int open_target(const struct target *t, int flags, struct handle **out) {
+        return files[t->id].ops ? handle_new(out, t, flags) : -EINVAL;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
@@ -235,16 +299,35 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
 
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
-                r = files[t.id].ops ? handle_new(&h, &t, fi->flags) : -EINVAL;
+                r = open_target(&t, fi->flags, &h);
+        if (r < 0)
+                fuse_reply_err(req, -r);
+        else
+                reply_open(req, h, NULL);
+}
+
+/* The kernel asks for it where a name is not there: because unlink took it away, or because it never was. */
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi) {
+        struct target dir, t;
+        struct handle *h;
+        int r;
+
+        r = target_find(fs_of(req), parent, &dir);
+        if (r == 0)
+                r = target_lookup_hidden(&dir, name, &t);
+        if (r == 0 && target_hidden(&t))
+                fi->flags |= O_TRUNC; /* a new file is empty */
+        else if (r == 0 && fi->flags & O_EXCL)
+                r = -EEXIST; /* it came back meanwhile */
+        if (r == 0)
+                r = open_target(&t, fi->flags, &h);
         if (r < 0) {
                 fuse_reply_err(req, -r);
                 return;
         }
-        if (reply_open(req, h) == -ENOENT) {
-                /* The open was interrupted: no RELEASE will come. */
-                h->refused = true;
-                handle_free(h);
-        }
+        if (t.lease)
+                lease_show(t.lease);
+        reply_open(req, h, &t);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
@@ -346,10 +429,6 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
 }
 
 /* What would make a file that is not in the tree. ENOSYS would read "Function not implemented". */
-
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi) {
-        fuse_reply_err(req, EPERM);
-}
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device) {
         fuse_reply_err(req, EPERM);

@@ -27,6 +27,12 @@ enum job_state {
         JOB_ENDED,
 };
 
+/* Files whose names unlink took away: a bit each, while @round is that of the lease. See lease_hide(). */
+struct hidden {
+        uint64_t files;
+        uint64_t round;
+};
+
 struct job {
         struct list link;    /* in its lease's list of jobs, oldest first */
         struct list running; /* in the list of jobs with deadlines, while starting or running */
@@ -58,6 +64,8 @@ struct job {
         enum result_code code; /* not RESULT_OK: it never ran, or its end is unknown */
         int exit_code;         /* when RESULT_OK */
         char *error;           /* one line, or NULL: nothing to say */
+
+        struct hidden hidden;
 };
 
 /* Takes the bytes of @command and @input, unless it fails. @spool_dir is borrowed. */

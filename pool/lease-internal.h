@@ -68,6 +68,8 @@ struct lease {
         int64_t unused_since_us;
         int64_t warn_us; /* when to tell the log of that */
         bool prepared; /* a job began there: the workdir was made and emptied */
+        struct hidden hidden;
+        uint64_t round; /* how often all names came back */
 };
 
 /* A lease that is in no table yet; NULL when out of memory. */

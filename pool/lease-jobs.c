@@ -444,6 +444,7 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
         l->n_queued++;
         l->table->totals.submitted++;
         list_add_tail(&l->jobs, &j->link);
+        lease_show(l);
         lease_note_use(l);
         lease_replace(&l->remark, NULL);
         note_job(l, j, "queued");

@@ -236,6 +236,26 @@ struct blob *lease_input(struct lease *l) {
         return &l->input;
 }
 
+/* names */
+
+void lease_hide(struct lease *l, struct job *j, unsigned file) {
+        struct hidden *h = j ? &j->hidden : &l->hidden;
+
+        if (h->round != l->round)
+                *h = (struct hidden){ .round = l->round };
+        h->files |= UINT64_C(1) << file;
+}
+
+bool lease_hides(const struct lease *l, const struct job *j, unsigned file) {
+        const struct hidden *h = j ? &j->hidden : &l->hidden;
+
+        return h->round == l->round && h->files >> file & 1;
+}
+
+void lease_show(struct lease *l) {
+        l->round++;
+}
+
 /* for readers */
 
 const char *lease_name(const struct lease *l) {

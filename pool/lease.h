@@ -184,6 +184,14 @@ struct job *lease_newest(const struct lease *l);
 struct job *lease_job(const struct lease *l, uint32_t number);
 struct job *lease_job_after(const struct lease *l, uint32_t number);
 
+/*
+ * Names that unlink took away, in memory only. @file is below 64, what fs/ calls one of its files: of the job @j, or of
+ * the lease itself where that is NULL. lease_show() brings all names of the lease back, and so does a submission.
+ */
+void lease_hide(struct lease *l, struct job *j, unsigned file);
+bool lease_hides(const struct lease *l, const struct job *j, unsigned file);
+void lease_show(struct lease *l);
+
 /* For people: the running job, and how many wait. */
 struct job *lease_current(const struct lease *l);
 unsigned lease_queued(const struct lease *l);

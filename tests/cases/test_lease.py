@@ -10,6 +10,7 @@ import pytest
 
 FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error", "environment", "stdin", "cwd",
          "timeout", "env", "ctl", "jobs"}
+JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error"}
 
 
 def fails(code, call, *args, **more):
@@ -46,7 +47,7 @@ def test_tree_of_a_job(lease):
     lease.run("echo hi")
     assert set(os.listdir(lease / "jobs")) == {"1", "latest"}
     assert os.readlink(lease / "jobs/latest") == "1"
-    assert set(os.listdir(lease / "jobs/1")) == {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error"}
+    assert set(os.listdir(lease / "jobs/1")) == JOB_FILES
     for name in ("01", "0", "2", "x", "1x", "-1", "99999999999999999999"):
         assert not (lease / "jobs" / name).exists()
 
@@ -142,6 +143,7 @@ def test_what_cannot_be_done(mp):
     fails(errno.ENOENT, os.rmdir, mp / "nothing")
     fails(errno.ENOTDIR, os.rmdir, lease / "cmd")
     fails(errno.EISDIR, os.unlink, lease / "jobs")
+    assert set(os.listdir(lease.path)) == FILES and os.listdir(lease / "jobs/1")
 
 
 def test_what_changes_nothing(lease):
@@ -156,16 +158,81 @@ def test_what_changes_nothing(lease):
 
 
 @pytest.mark.small
-def test_unlink_is_a_no_op(lease):
+def test_unlink(lease):
+    """A name goes; what it named does not, and all names are back behind the next submission."""
     lease.run("echo kept")
-    for name in sorted(FILES - {"jobs"}):
+    with open(lease / "cmd", "wb", buffering=0) as cmd, open(lease / "output") as output:
+        for name in sorted(FILES - {"jobs"}) + ["jobs/1/output", "jobs/latest"]:
+            os.unlink(lease / name)
+            fails(errno.ENOENT, os.stat, lease / name)
+            fails(errno.ENOENT, os.unlink, lease / name)
+            fails(errno.ENOENT, open, lease / name)
+        assert os.listdir(lease.path) == ["jobs"] and os.listdir(lease / "jobs") == ["1"]
+        assert set(os.listdir(lease / "jobs/1")) == JOB_FILES - {"output"}
+        assert output.read() == "kept\n"
+        assert lease.mount.sh("ls -A t1; cat t1/output", check=False).stdout == "jobs\n"
+        cmd.write(b"echo next")
+    assert lease.read() == "next\n" and lease.read("jobs/1/output") == "kept\n"
+    assert set(os.listdir(lease.path)) == FILES and os.readlink(lease / "jobs/latest") == "2"
+
+
+def test_unlink_in_one_lease(mp):
+    """Others keep their names, and so does the pool."""
+    one, other = mp.lease("one"), mp.lease("other")
+    one.run("true"), one.run("true"), other.run("true")
+    os.unlink(one / "env"), os.unlink(one / "jobs/1/cmd")
+    assert set(os.listdir(other.path)) == FILES and set(os.listdir(one.path)) == FILES - {"env"}
+    for job in (other / "jobs/1", one / "jobs/2"):
+        assert set(os.listdir(job)) == JOB_FILES
+    other.run("true")
+    assert set(os.listdir(one.path)) == FILES - {"env"}
+    one.release()
+    assert set(os.listdir(mp.lease("one").path)) == FILES
+
+
+@pytest.mark.small
+def test_create_what_was_unlinked(lease):
+    """That brings all names back; what fails does not."""
+    lease.run("true")
+    for name in ("cmd", "output", "env", "stdin", "jobs/latest", "jobs/1/output"):
         os.unlink(lease / name)
-    os.unlink(lease / "jobs/1/output")
-    os.unlink(lease / "jobs/latest")
-    os.rmdir(lease / "jobs/1")
-    os.rmdir(lease / "jobs")
-    assert set(os.listdir(lease.path)) == FILES
-    assert lease.read() == "kept\n"
+    gone = FILES - {"cmd", "output", "env", "stdin"}
+    for name in ("output", "jobs/1/output"):
+        fails(errno.EACCES, os.open, lease / name, os.O_WRONLY | os.O_CREAT)
+        fails(errno.EACCES, os.open, lease / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        fails(errno.ENOENT, os.open, lease / name, os.O_WRONLY)
+    for name in ("cmd", "output", "jobs/1/output"):
+        fails(errno.EPERM, os.mkdir, lease / name)
+        fails(errno.EPERM, os.symlink, "x", lease / name)
+        fails(errno.EPERM, os.mkfifo, lease / name)
+        fails(errno.EPERM, os.link, lease / "ctl", lease / name)
+        fails(errno.EPERM, os.rename, lease / "ctl", lease / name)
+    for name in ("new", "jobs/latest", "jobs/new", "jobs/1/new"):
+        fails(errno.EPERM, os.open, lease / name, os.O_WRONLY | os.O_CREAT)
+    assert set(os.listdir(lease.path)) == gone
+    os.close(os.open(lease / "env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    assert set(os.listdir(lease.path)) == FILES and os.readlink(lease / "jobs/latest") == "1"
+    assert set(os.listdir(lease / "jobs/1")) == JOB_FILES
+    fails(errno.EEXIST, os.open, lease / "cmd", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+
+@pytest.mark.small
+def test_a_new_file_is_empty(lease):
+    """What was unlinked and made again has nothing of the old one."""
+    lease.write("env", "A=1"), lease.write("stdin", "old\n")
+    os.unlink(lease / "env"), os.unlink(lease / "stdin")
+    lease.mount.sh("set -C; echo new >> t1/stdin; rm t1/env; : > t1/env")
+    assert lease.read("env") == ""
+    assert lease.run("cat; echo $A") == ("new\n\n", 0)
+
+
+def test_directories_stay(lease):
+    """rmdir of what is in a lease is for tools that remove a tree."""
+    lease.run("echo kept")
+    lease.mount.sh("rm -rf t1/jobs/1; rmdir t1/jobs")
+    assert set(os.listdir(lease.path)) == FILES and set(os.listdir(lease / "jobs")) == {"1", "latest"}
+    lease.run("true")
+    assert lease.read("jobs/1/output") == "kept\n"
 
 
 @pytest.mark.parametrize("script", ["rm -rf t1", "rm -r t1", "find t1 -delete", "rm -rf t1/ t2", "rm -rf t*"])

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from test_cmd import jobs
-from test_lease import fails
+from test_lease import FILES, fails
 
 
 def python(body):
@@ -232,3 +232,59 @@ def test_modes_stay(mp):
         assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid) and after.st_mtime != 1
         fails(errno.EPERM, os.chown, path, 12345, -1)
         fails(errno.EPERM, os.chown, path, -1, 12345)
+
+
+# a file put in place of another: unlink, and create
+
+REPLACERS = {
+    "mv": ["mv", "../script", "t1/cmd"],
+    "mv into": ["mv", "-f", "../cmd", "t1"],
+    "install": ["install", "-m", "755", "../script", "t1/cmd"],
+    "cp --remove-destination": ["cp", "--remove-destination", "-p", "../script", "t1/cmd"],
+    "rm": ["bash", "-c", "rm t1/cmd && cat ../script > t1/cmd"],
+    "find -delete": ["bash", "-c", "find t1 -maxdepth 1 -type f -delete && cat ../script > t1/cmd"],
+    "tar": ["bash", "-c", "tar -C .. -cf - cmd | tar -C t1 -xf -"],
+    "tar --unlink-first": ["bash", "-c", "tar -C .. -cf - cmd | tar -C t1 --unlink-first -xf -"],
+    "tar --recursive-unlink": ["bash", "-c", "tar -C .. -cf - cmd | tar -C t1 --recursive-unlink -xf -"],
+    "cpio": ["bash", "-c", "cd ..; echo cmd | cpio -o 2> /dev/null | (cd mnt/t1; cpio -iu --quiet)"],
+    "shutil.move": python("shutil.move('../script', 't1/cmd')"),
+    "python": python("os.unlink('t1/cmd'); open('t1/cmd', 'x').write(open('../script').read())"),
+    "node": ["node", "-e", "const f = require('fs'); f.rmSync('t1/cmd'); f.writeFileSync('t1/cmd', 'echo hi\\n', {flag: 'wx'})"],
+    "java": ["java", "../Replace.java"],
+    "busybox": ["busybox", "mv", "../script", "t1/cmd"],
+}
+REPLACE_JAVA = """
+import java.nio.file.*;
+class Replace {
+    public static void main(String[] args) throws Exception {
+        Files.copy(Path.of("../script"), Path.of("t1/cmd"), StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.COPY_ATTRIBUTES);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("tool", sorted(REPLACERS))
+def test_replace(lease, need, tool):
+    need(REPLACERS[tool][0], *([tool] if tool == "cpio" else []))
+    directory = lease.mount.directory
+    files = {"script": "echo hi\n", "cmd": "echo hi\n", "Replace.java": REPLACE_JAVA}
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    assert lease.mount.sh(REPLACERS[tool]).stderr == ""
+    assert lease.read() == "hi\n" and jobs(lease) == [1]
+    assert set(os.listdir(lease.path)) == FILES
+    for name in files:
+        (directory / name).unlink(missing_ok=True)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("flags", ["", "--unlink-first", "--recursive-unlink", "--overwrite", "--keep-old-files", "--skip-old-files"])
+def test_archive_with_our_names(lease, flags, tmp_path):
+    """An archive that has a directory where the lease has a file, such as a Go project's cmd/: tar ends, and says what is wrong."""
+    (tmp_path / "p/cmd/server").mkdir(parents=True), (tmp_path / "p/cmd/server/main.go").write_text("package main\n")
+    (tmp_path / "p/go.mod").write_text("module p\n"), (tmp_path / "p/env").write_text("A=1\n")
+    done = lease.mount.sh(f"tar -C {tmp_path}/p -cf - . | tar -C t1 {flags} -xf -", check=False)
+    assert done.returncode == 2 and "cmd" in done.stderr and "go.mod: Cannot open: Operation not permitted" in done.stderr
+    assert jobs(lease) == []
+    assert lease.run("echo fine") == ("fine\n", 0)
+    assert set(os.listdir(lease.path)) == FILES
