@@ -56,14 +56,10 @@ int provider_open(struct backend **out, uv_loop_t *loop, const struct config *co
                   const char *pool_id, const char *mountpoint, struct result *why) {
         int r;
 
-        if (!strcmp(config->backend, "modal")) {
+        if (!strcmp(config->backend, "modal"))
                 r = open_modal(out, loop, config, pool_id, mountpoint, why);
-        } else if (!strcmp(config->backend, "local")) {
+        else
                 r = open_local(out, loop, config, state, why);
-        } else {
-                result_set(why, RESULT_INVALID, "backend %s: unknown; there are local and modal", config->backend);
-                r = -EINVAL;
-        }
         if (r == 0 && *config->fault)
                 r = fault_new(out, loop, config->fault, config->fault_seed, why);
         return r;

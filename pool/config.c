@@ -10,6 +10,7 @@
 
 #include "pool/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/log.h"
 #include "pool/util/text.h"
 
 enum type {
@@ -30,7 +31,8 @@ struct option {
         const char *initial;
         const char *const *variables; /* of the process environment; the first that is set counts */
         uint64_t least, most;         /* of a number, or of bytes; of seconds the least, in microseconds */
-        const char *const *words;     /* of a choice */
+        const char *const *words;     /* of a choice, or of a text that is one of these */
+        const char *const *foreign;   /* values of the variables that only Hermes-Agent, whose names they are, knows */
         bool secret;
         const char *help;
 };
@@ -39,9 +41,11 @@ struct option {
 #define WORDS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 static const struct option options[] = {
-        { "backend", TYPE_TEXT, AT(backend), "local", WORDS("TERMINAL_ENV"),
+        { "backend", TYPE_TEXT, AT(backend), "local", WORDS("TERMINAL_ENV"), .words = WORDS("local", "modal"),
+          .foreign = WORDS("docker", "ssh", "singularity", "daytona", "vercel_sandbox"),
           .help = "who provides sandboxes" },
         { "mode", TYPE_CHOICE, AT(mode), "pool", WORDS("TERMINAL_MODAL_MODE"), .words = WORDS("pool", "direct"),
+          .foreign = WORDS("auto", "managed"),
           .help = "lend environments again, or give each lease one of its own" },
         { "max", TYPE_NUMBER, AT(max), "4", WORDS("TERMINAL_MODAL_POOL_MAX", "TERMINAL_MODAL_POOL_SIZE"),
           1, ENVIRONMENTS_MAX, .help = "environments at most" },
@@ -71,7 +75,7 @@ static const struct option options[] = {
           .help = "age at which an environment is ended, 0: the provider's own" },
         { "min_life", TYPE_SECONDS, AT(min_life_us), "300",
           .help = "an environment with less left to live is not lent, but for its first half" },
-        { "base", TYPE_PATH, AT(base), "/root", WORDS("TERMINAL_CWD"),
+        { "base", TYPE_PATH, AT(base), "/root", WORDS("TERMINAL_CWD"), .foreign = WORDS(".", "~", "auto", "cwd"),
           .help = "workdirs are BASE/hermes_tasks/NAME" },
         { "shell", TYPE_TEXT, AT(shell), "", .help = "what runs commands; empty: bash, else sh" },
         { "timeout", TYPE_SECONDS, AT(timeout_us), "180", WORDS("TERMINAL_TIMEOUT"),
@@ -150,6 +154,23 @@ static int invalid(struct result *why, const struct option *o, const char *value
         return -EINVAL;
 }
 
+/* The number of @value among @words, which may be NULL; -1: it is none of them. */
+static int find_word(const char *const *words, const char *value) {
+        for (int i = 0; words && words[i]; i++)
+                if (!strcmp(words[i], value))
+                        return i;
+        return -1;
+}
+
+static int not_a_word(struct result *why, const struct option *o, const char *value) {
+        char expected[256] = "";
+
+        for (unsigned i = 0; o->words[i]; i++)
+                snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "%s%s", i ? " or " : "",
+                         o->words[i]);
+        return invalid(why, o, value, expected);
+}
+
 int config_check_env(const char *lines, struct result *why) {
         for (const char *line = lines; *line;) {
                 size_t len = strcspn(line, "\n"), key = strcspn(line, "=\n");
@@ -191,6 +212,7 @@ static int parse(struct config *c, const struct option *o, const char *value, bo
         uint64_t number;
         int64_t usec;
         bool yes;
+        int word;
 
         switch (o->type) {
         case TYPE_NUMBER:
@@ -223,17 +245,12 @@ static int parse(struct config *c, const struct option *o, const char *value, bo
                         *(bool *)field(c, o) = yes;
                 return 0;
         case TYPE_CHOICE:
-                for (unsigned i = 0; o->words[i]; i++)
-                        if (!strcmp(o->words[i], value)) {
-                                if (c)
-                                        *(unsigned *)field(c, o) = i;
-                                return 0;
-                        }
-                expected[0] = '\0';
-                for (unsigned i = 0; o->words[i]; i++)
-                        snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "%s%s",
-                                 i ? " or " : "", o->words[i]);
-                return invalid(why, o, value, expected);
+                word = find_word(o->words, value);
+                if (word < 0)
+                        return not_a_word(why, o, value);
+                if (c)
+                        *(unsigned *)field(c, o) = word;
+                return 0;
         case TYPE_PATH:
                 if (*value && *value != '/')
                         return invalid(why, o, value, "an absolute path");
@@ -245,6 +262,8 @@ static int parse(struct config *c, const struct option *o, const char *value, bo
                         return 0;
                 return add ? add_env(field(c, o), value) : set_string(field(c, o), value);
         case TYPE_TEXT:
+                if (o->words && find_word(o->words, value) < 0)
+                        return not_a_word(why, o, value);
                 return c ? set_string(field(c, o), value) : 0;
         }
         return -EINVAL;
@@ -323,6 +342,11 @@ int config_read_environment(struct config *c, struct result *why) {
 
                         if (!value || !*value)
                                 continue;
+                        if (find_word(options[i].foreign, value) >= 0) {
+                                log_info("environment variable %s=%s: means something to Hermes-Agent only, passed over",
+                                         *v, value);
+                                continue;
+                        }
                         r = config_set(c, options[i].name, value, CONFIG_ENVIRONMENT, &inner);
                         if (options[i].secret) {
                                 /* No child and no reader of /proc shall find it. */

@@ -102,7 +102,10 @@ void config_deinit(struct config *c);
 int config_set(struct config *c, const char *name, const char *value, enum config_source source,
                struct result *why);
 
-/* Everything in the process environment that belongs to an option. */
+/*
+ * Everything in the process environment that belongs to an option. A value that means something to Hermes-Agent only,
+ * with which some variables are shared, is passed over with a line in the log.
+ */
 int config_read_environment(struct config *c, struct result *why);
 
 /* A JSON object, option name to value. */

@@ -83,6 +83,28 @@ def test_bad_config_files(modalpool, tmp_path):
              "TERMINAL_MODAL_POOL_MAX", "lots")
 
 
+@pytest.mark.parametrize("variable,value,option", [
+    ("TERMINAL_ENV", "docker", "backend"), ("TERMINAL_ENV", "ssh", "backend"), ("TERMINAL_ENV", "singularity", "backend"),
+    ("TERMINAL_ENV", "daytona", "backend"), ("TERMINAL_ENV", "vercel_sandbox", "backend"), ("TERMINAL_MODAL_MODE", "auto", "mode"),
+    ("TERMINAL_MODAL_MODE", "managed", "mode"), ("TERMINAL_CWD", ".", "base"), ("TERMINAL_CWD", "~", "base"),
+    ("TERMINAL_CWD", "auto", "base"), ("TERMINAL_CWD", "cwd", "base"),
+])
+def test_values_of_hermes(mount, variable, value, option):
+    """What Hermes-Agent says to itself in a variable that both know is no reason not to start, and is told once."""
+    mp = mount(environment={variable: value})
+    assert [line for line in mp.lines if variable in line] == [
+        f"modalpool: environment variable {variable}={value}: means something to Hermes-Agent only, passed over"]
+    found = json.loads((mp / ".pool/config").read_text())[option]
+    assert found["source"] == ("command line" if option == "backend" else "default") and found["value"] != value
+
+
+@pytest.mark.parametrize("variable,value", [("TERMINAL_ENV", "dokcer"), ("TERMINAL_MODAL_MODE", "both"), ("TERMINAL_CWD", "work"),
+                                            ("TERMINAL_CWD", "~/work"), ("TERMINAL_TIMEOUT", "soon")])
+def test_wrong_variables(modalpool, tmp_path, variable, value):
+    (tmp_path / "mnt").mkdir()
+    one_line(modalpool("-o", f"state={tmp_path}/state", tmp_path / "mnt", env={**os.environ, variable: value}), variable, value)
+
+
 @pytest.mark.local
 def test_missing_bubblewrap(modalpool, tmp_path, settings):
     """It says what to install, and that there is a way without."""
