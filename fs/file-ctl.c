@@ -171,6 +171,7 @@ static int change_setting(struct fs *fs, const char *name, const char *value, st
         if (r < 0)
                 return r;
         *fs->config = changed;
+        fs->config_wall_us = clock_read_us(CLOCK_REALTIME);
         pool_config_changed(fs->pool);
         return 0;
 }

@@ -120,7 +120,7 @@ static int stdin_open(struct handle *h) {
 }
 
 static void stdin_truncate(struct handle *h) {
-        blob_clear(lease_input(h->lease));
+        lease_clear_input(h->lease);
         h->written = 0;
 }
 
@@ -129,13 +129,8 @@ static ssize_t stdin_read(struct handle *h, struct job *job, uint64_t offset, ch
 }
 
 static ssize_t stdin_write(struct handle *h, const char *data, size_t len) {
-        int r;
+        int r = lease_add_input(h->lease, data, len);
 
-        if (lease_state(h->lease) == LEASE_RELEASED)
-                return -ESTALE;
-        r = blob_append(lease_input(h->lease), data, len);
-        if (r == -EFBIG)
-                lease_remark(h->lease, "stdin: refused: more than %u MiB", (unsigned)(INPUT_SIZE_MAX >> 20));
         if (r < 0)
                 return r;
         h->wrote = true;

@@ -74,41 +74,54 @@ static int render_latest(const struct target *t, struct buf *out) {
 #define WRITE S_IFREG | 0600
 
 const struct file files[FILE_N] = {
-        [FILE_ROOT] = { NULL, FILE_ROOT, DIRECTORY },
+        [FILE_ROOT] = { NULL, FILE_ROOT, DIRECTORY, .time = time_of_leases },
 
         [FILE_POOL] = { ".pool", FILE_ROOT, S_IFDIR | 0755 },
-        [FILE_POOL_STATUS] = { "status", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_status },
-        [FILE_POOL_STATS] = { "stats", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_stats },
-        [FILE_POOL_METRICS] = { "metrics", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_metrics },
-        [FILE_POOL_CONFIG] = { "config", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_config },
-        [FILE_POOL_EVENTS] = { "events", FILE_POOL, READ, &events_ops },
+        [FILE_POOL_STATUS] = { "status", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_status, .time = time_now },
+        [FILE_POOL_STATS] = { "stats", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_stats, .time = time_now },
+        [FILE_POOL_METRICS] = { "metrics", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_metrics,
+                                .time = time_now },
+        [FILE_POOL_CONFIG] = { "config", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_config,
+                               .time = time_of_config },
+        [FILE_POOL_EVENTS] = { "events", FILE_POOL, READ, &events_ops, .time = time_of_events },
         [FILE_POOL_CTL] = { "ctl", FILE_POOL, WRITE, &pool_ctl_ops, render_pool_ctl },
 
         [FILE_LEASE] = { NULL, FILE_ROOT, DIRECTORY },
-        [FILE_CMD] = { "cmd", FILE_LEASE, WRITE, &cmd_ops, .size = command_size, .argument = VIEW_OUTPUT },
-        [FILE_OUTPUT] = { "output", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_OUTPUT },
-        [FILE_STDOUT] = { "stdout", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDOUT },
-        [FILE_STDERR] = { "stderr", FILE_LEASE, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDERR },
-        [FILE_EXIT_CODE] = { "exit_code", FILE_LEASE, READ, &wait_ops, render_exit_code },
-        [FILE_STATUS] = { "status", FILE_LEASE, READ, &text_ops, render_lease_status },
-        [FILE_ERROR] = { "error", FILE_LEASE, READ, &text_ops, render_lease_error },
-        [FILE_ENVIRONMENT] = { "environment", FILE_LEASE, READ, &wait_ops, render_environment },
-        [FILE_STDIN] = { "stdin", FILE_LEASE, WRITE, &stdin_ops, .size = stdin_size },
-        [FILE_CWD] = { "cwd", FILE_LEASE, WRITE, &setting_ops, render_setting, .argument = SETTING_CWD },
-        [FILE_TIMEOUT] = { "timeout", FILE_LEASE, WRITE, &setting_ops, render_setting, .argument = SETTING_TIMEOUT },
-        [FILE_ENV] = { "env", FILE_LEASE, WRITE, &setting_ops, render_setting, .argument = SETTING_ENV },
+        [FILE_CMD] = { "cmd", FILE_LEASE, WRITE, &cmd_ops, .size = command_size,
+                       .time = time_of_submission, .argument = VIEW_OUTPUT },
+        [FILE_OUTPUT] = { "output", FILE_LEASE, READ, &stream_ops, .size = stream_size,
+                          .time = time_of_stream, .argument = VIEW_OUTPUT },
+        [FILE_STDOUT] = { "stdout", FILE_LEASE, READ, &stream_ops, .size = stream_size,
+                          .time = time_of_stream, .argument = VIEW_STDOUT },
+        [FILE_STDERR] = { "stderr", FILE_LEASE, READ, &stream_ops, .size = stream_size,
+                          .time = time_of_stream, .argument = VIEW_STDERR },
+        [FILE_EXIT_CODE] = { "exit_code", FILE_LEASE, READ, &wait_ops, render_exit_code, .time = time_of_end },
+        [FILE_STATUS] = { "status", FILE_LEASE, READ, &text_ops, render_lease_status, .time = time_of_lease },
+        [FILE_ERROR] = { "error", FILE_LEASE, READ, &text_ops, render_lease_error, .time = time_of_lease },
+        [FILE_ENVIRONMENT] = { "environment", FILE_LEASE, READ, &wait_ops, render_environment,
+                               .time = time_of_environment },
+        [FILE_STDIN] = { "stdin", FILE_LEASE, WRITE, &stdin_ops, .size = stdin_size, .time = time_of_stdin },
+        [FILE_CWD] = { "cwd", FILE_LEASE, WRITE, &setting_ops, render_setting,
+                       .time = time_of_setting, .argument = SETTING_CWD },
+        [FILE_TIMEOUT] = { "timeout", FILE_LEASE, WRITE, &setting_ops, render_setting,
+                           .time = time_of_setting, .argument = SETTING_TIMEOUT },
+        [FILE_ENV] = { "env", FILE_LEASE, WRITE, &setting_ops, render_setting,
+                       .time = time_of_setting, .argument = SETTING_ENV },
         [FILE_CTL] = { "ctl", FILE_LEASE, WRITE, &ctl_ops, render_ctl },
-        [FILE_JOBS] = { "jobs", FILE_LEASE, DIRECTORY },
-        [FILE_LATEST] = { "latest", FILE_JOBS, S_IFLNK | 0777, NULL, render_latest },
+        [FILE_JOBS] = { "jobs", FILE_LEASE, DIRECTORY, .time = time_of_submission },
+        [FILE_LATEST] = { "latest", FILE_JOBS, S_IFLNK | 0777, NULL, render_latest, .time = time_of_submission },
 
-        [FILE_JOB] = { NULL, FILE_JOBS, DIRECTORY },
-        [FILE_JOB_CMD] = { "cmd", FILE_JOB, READ, &command_ops, .size = command_size },
-        [FILE_JOB_OUTPUT] = { "output", FILE_JOB, READ, &stream_ops, .size = stream_size, .argument = VIEW_OUTPUT },
-        [FILE_JOB_STDOUT] = { "stdout", FILE_JOB, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDOUT },
-        [FILE_JOB_STDERR] = { "stderr", FILE_JOB, READ, &stream_ops, .size = stream_size, .argument = VIEW_STDERR },
-        [FILE_JOB_EXIT_CODE] = { "exit_code", FILE_JOB, READ, &wait_ops, render_exit_code },
-        [FILE_JOB_STATUS] = { "status", FILE_JOB, READ, &text_ops, render_job_status },
-        [FILE_JOB_ERROR] = { "error", FILE_JOB, READ, &text_ops, render_job_error },
+        [FILE_JOB] = { NULL, FILE_JOBS, DIRECTORY, .time = time_of_submission },
+        [FILE_JOB_CMD] = { "cmd", FILE_JOB, READ, &command_ops, .size = command_size, .time = time_of_submission },
+        [FILE_JOB_OUTPUT] = { "output", FILE_JOB, READ, &stream_ops, .size = stream_size,
+                              .time = time_of_stream, .argument = VIEW_OUTPUT },
+        [FILE_JOB_STDOUT] = { "stdout", FILE_JOB, READ, &stream_ops, .size = stream_size,
+                              .time = time_of_stream, .argument = VIEW_STDOUT },
+        [FILE_JOB_STDERR] = { "stderr", FILE_JOB, READ, &stream_ops, .size = stream_size,
+                              .time = time_of_stream, .argument = VIEW_STDERR },
+        [FILE_JOB_EXIT_CODE] = { "exit_code", FILE_JOB, READ, &wait_ops, render_exit_code, .time = time_of_end },
+        [FILE_JOB_STATUS] = { "status", FILE_JOB, READ, &text_ops, render_job_status, .time = time_of_job },
+        [FILE_JOB_ERROR] = { "error", FILE_JOB, READ, &text_ops, render_job_error, .time = time_of_job },
 };
 
 _Static_assert(FILE_N <= 1 << NODE_FILE_BITS, "node numbers hold a row of the table");
@@ -223,14 +236,16 @@ static uint64_t target_size(const struct target *t) {
         return size;
 }
 
-static void set_time(struct timespec *ts, int64_t wall_us) {
-        ts->tv_sec = wall_us / USEC_PER_SEC;
-        ts->tv_nsec = wall_us % USEC_PER_SEC * 1000;
+static struct timespec target_time(const struct target *t) {
+        int64_t wall_us = files[t->id].time ? files[t->id].time(t)
+                          : t->lease        ? lease_created_wall_us(t->lease)
+                                            : t->fs->started_wall_us;
+
+        return (struct timespec){ .tv_sec = wall_us / USEC_PER_SEC, .tv_nsec = wall_us % USEC_PER_SEC * 1000 };
 }
 
 void target_stat(const struct target *t, struct stat *st) {
         const struct file *f = &files[t->id];
-        int64_t made = t->lease ? lease_created_wall_us(t->lease) : t->fs->started_wall_us;
 
         *st = (struct stat){
                 .st_ino = target_node(t),
@@ -246,8 +261,7 @@ void target_stat(const struct target *t, struct stat *st) {
         if (!S_ISDIR(f->mode))
                 st->st_size = target_size(t);
         st->st_blocks = (st->st_size + 511) / 512;
-        set_time(&st->st_mtim, made);
-        st->st_ctim = st->st_atim = st->st_mtim;
+        st->st_mtim = st->st_ctim = st->st_atim = target_time(t);
 }
 
 /* Positions: rows of the table come first, by their number, then leases by serial or jobs by number. */

@@ -97,6 +97,8 @@ struct file {
         /* The contents, for files that are text; and their size for all others. */
         int (*render)(const struct target *t, struct buf *out);
         uint64_t (*size)(const struct target *t);
+        /* Wall time of the last change, in microseconds; NULL: that of the making of the lease, or of the mount. */
+        int64_t (*time)(const struct target *t);
         int argument; /* for ops that serve several rows */
 };
 
@@ -141,3 +143,17 @@ int render_pool_ctl(const struct target *t, struct buf *out);
 uint64_t stream_size(const struct target *t);
 uint64_t command_size(const struct target *t);
 uint64_t stdin_size(const struct target *t);
+
+/* Times that the table names; times.c. */
+int64_t time_now(const struct target *t);
+int64_t time_of_leases(const struct target *t);
+int64_t time_of_config(const struct target *t);
+int64_t time_of_events(const struct target *t);
+int64_t time_of_lease(const struct target *t);
+int64_t time_of_environment(const struct target *t);
+int64_t time_of_setting(const struct target *t);
+int64_t time_of_stdin(const struct target *t);
+int64_t time_of_submission(const struct target *t);
+int64_t time_of_end(const struct target *t);
+int64_t time_of_stream(const struct target *t);
+int64_t time_of_job(const struct target *t);

@@ -24,6 +24,7 @@ struct fs {
         const struct lag *lag;
         int64_t (*clock)(void);
         int64_t started_wall_us;
+        int64_t config_wall_us; /* when an option last changed */
         int64_t read_limit_us;  /* the kernel aborts the mount when a read waits longer; USEC_NEVER: no limit */
         struct list parked;     /* waiting reads, oldest first */
         unsigned n_parked;

@@ -405,6 +405,7 @@ static int set_up(struct daemon *d, struct result *why) {
                 .gid = getegid(),
                 .clock = clock_now,
                 .started_wall_us = clock_read_us(CLOCK_REALTIME),
+                .config_wall_us = clock_read_us(CLOCK_REALTIME),
                 .read_limit_us = fs_read_limit(),
         };
         list_init(&d->fs.parked);

@@ -51,8 +51,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn) {
         conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
 }
 
+/* The kernel itself makes and removes leases, and forgets what it knew of the root then. */
 static bool lasts(const struct target *t) {
-        return S_ISDIR(files[t->id].mode) && t->id != FILE_JOB;
+        return S_ISDIR(files[t->id].mode) && t->id <= FILE_LEASE;
 }
 
 static double attr_timeout(const struct target *t) {

@@ -65,16 +65,17 @@ static const char *keep(char **at, const char *text) {
         return copy;
 }
 
-void event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
-                const char *lease, const char *reason) {
+int64_t event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
+                   const char *lease, const char *reason) {
         struct event *e = malloc(sizeof(*e) + text_size(name) + text_size(lease) + text_size(reason));
         struct event **slot = &ring->events[ring->next % EVENTS_MAX];
+        int64_t wall_us = clock_read_us(CLOCK_REALTIME);
         char *at;
 
         if (!e)
-                return;
+                return wall_us;
         at = e->text;
-        e->wall_us = clock_read_us(CLOCK_REALTIME);
+        e->wall_us = wall_us;
         e->kind = kind;
         e->state = state;
         e->name = keep(&at, name);
@@ -84,6 +85,11 @@ void event_emit(struct event_ring *ring, const char *kind, const char *name, con
         *slot = e;
         ring->next++;
         watch_fire(&ring->watches);
+        return wall_us;
+}
+
+int64_t event_last_wall_us(const struct event_ring *ring) {
+        return ring->next ? ring->events[(ring->next - 1) % EVENTS_MAX]->wall_us : 0;
 }
 
 /* Text that is no UTF-8 is refused by jansson and left out. */

@@ -24,14 +24,18 @@ struct list *event_ring_watches(struct event_ring *ring);
 /*
  * Add {"time":…,"KIND":"NAME","state":"STATE","lease":…,"reason":…}; @lease and
  * @reason may be NULL, @kind and @state are literals. Out of memory drops the
- * line: events inform, nothing depends on them.
+ * line: events inform, nothing depends on them. The time, which is wall time in
+ * microseconds, is returned in any case.
  */
-void event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
-                const char *lease, const char *reason);
+int64_t event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
+                   const char *lease, const char *reason);
 
 /* The oldest line's number, and the number the next one will have. */
 uint64_t event_oldest(const struct event_ring *ring);
 uint64_t event_next(const struct event_ring *ring);
+
+/* Wall time of the newest line, in microseconds; 0: there is none. */
+int64_t event_last_wall_us(const struct event_ring *ring);
 
 /* Line @number, with its newline; NULL when it is not there. Good until another one is asked for. */
 const char *event_line(struct event_ring *ring, uint64_t number);

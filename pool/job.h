@@ -58,6 +58,7 @@ struct job {
         bool output_refused; /* because its output was too long, or the disk full */
         int64_t deadline_us; /* for the next thing to do about it, or USEC_NEVER */
         int64_t submitted_us, started_us, ended_us;
+        int64_t submitted_wall_us, changed_wall_us; /* wall time of the submission; of the newest state or remark; by its lease */
         struct spool *spool;
 
         /* How it ended. */

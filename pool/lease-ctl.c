@@ -68,6 +68,11 @@ static const struct {
         { "renew", verb_renew, "no argument, and a lease that is lost or failed" },
 };
 
+static void set_remark(struct lease *l, const char *text) {
+        lease_replace(&l->remark, text);
+        lease_touch(l);
+}
+
 void lease_remark(struct lease *l, const char *format, ...) {
         struct result line;
         char text[RESULT_TEXT_MAX];
@@ -77,7 +82,7 @@ void lease_remark(struct lease *l, const char *format, ...) {
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
         result_set(&line, RESULT_INVALID, "%s", text); /* makes it one printable line */
-        lease_replace(&l->remark, line.text);
+        set_remark(l, line.text);
 }
 
 int lease_command(struct lease *l, const char *line) {
@@ -94,7 +99,7 @@ int lease_command(struct lease *l, const char *line) {
                                       verbs[i].expected);
                         return -EINVAL;
                 }
-                lease_replace(&l->remark, NULL);
+                set_remark(l, NULL);
                 return 0;
         }
         lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, renew", line);
@@ -142,15 +147,11 @@ int lease_check_setting(struct lease *l, enum lease_setting setting, const char 
         return -EINVAL;
 }
 
-int lease_set(struct lease *l, enum lease_setting setting, const char *text) {
+static int store_setting(struct lease *l, enum lease_setting setting, const char *text) {
         char **at = setting == SETTING_CWD ? &l->cwd : &l->env, *before = *at;
         int64_t timeout_before = l->timeout_us;
         int r;
 
-        r = lease_check_setting(l, setting, text);
-        if (r < 0)
-                return r;
-        lease_replace(&l->remark, NULL);
         if (setting == SETTING_TIMEOUT) {
                 (void)parse_timeout(l, text, &l->timeout_us);
                 r = lease_write(l);
@@ -167,6 +168,40 @@ int lease_set(struct lease *l, enum lease_setting setting, const char *text) {
                 free(before);
         }
         return r;
+}
+
+int lease_set(struct lease *l, enum lease_setting setting, const char *text) {
+        int r = lease_check_setting(l, setting, text);
+
+        if (r < 0)
+                return r;
+        set_remark(l, NULL);
+        r = store_setting(l, setting, text);
+        if (r == 0)
+                l->set_wall_us[setting] = l->changed_wall_us;
+        return r;
+}
+
+const struct blob *lease_input(const struct lease *l) {
+        return &l->input;
+}
+
+int lease_add_input(struct lease *l, const void *data, size_t len) {
+        int r;
+
+        if (l->state == LEASE_RELEASED)
+                return -ESTALE;
+        r = blob_append(&l->input, data, len);
+        if (r == -EFBIG)
+                lease_remark(l, "stdin: refused: more than %u MiB", (unsigned)(INPUT_SIZE_MAX >> 20));
+        if (r == 0)
+                l->input_wall_us = clock_read_us(CLOCK_REALTIME);
+        return r;
+}
+
+void lease_clear_input(struct lease *l) {
+        blob_clear(&l->input);
+        l->input_wall_us = clock_read_us(CLOCK_REALTIME);
 }
 
 int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out) {

@@ -27,6 +27,7 @@ struct leases {
         uint64_t instance;       /* random: of the exec ids of leases made in this run */
         uint64_t last_serial;
         bool draining;
+        int64_t changed_wall_us; /* when a lease came or went, wall time */
         struct list list;        /* all, in order of making */
         struct lease *by_name;   /* hashes over the same */
         struct lease *by_serial;
@@ -47,6 +48,7 @@ struct lease {
         uid_t uid;
         gid_t gid;
         int64_t created_us, created_wall_us;
+        int64_t changed_wall_us, state_wall_us; /* wall time: of what status and error show; of the state */
         enum lease_state state;
         struct claim claim;
         enum result_code code; /* why it is lost or failed */
@@ -59,6 +61,7 @@ struct lease {
         char *env;
         int64_t timeout_us;
         struct blob input;
+        int64_t set_wall_us[SETTING_N], input_wall_us; /* wall time of the last change of each */
 
         struct list jobs; /* oldest first; a reference each */
         struct job *current;
@@ -83,6 +86,9 @@ int lease_write(const struct lease *l);
 
 /* The one setter of states; @why is kept for `error`. */
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why);
+
+/* Note that something changed which status or error show. */
+void lease_touch(struct lease *l);
 
 /* Keep a copy of @text, or NULL when it is empty, in place of the string at @at. */
 void lease_replace(char **at, const char *text);

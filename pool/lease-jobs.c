@@ -16,13 +16,13 @@
 #include "pool/util/text.h"
 #include "pool/util/watch.h"
 
-static void note_job(struct lease *l, const struct job *j, const char *state) {
+static void note_job(struct lease *l, struct job *j, const char *state) {
         char name[NAME_LEN_MAX + 16];
 
         log_debug("lease=%s environment=%s job=%" PRIu32 ": %s", l->name, lease_environment(l) ?: "-", j->number,
                   state);
         snprintf(name, sizeof(name), "%s/%" PRIu32, l->name, j->number);
-        event_emit(l->table->events, "job", name, state, NULL, j->error);
+        l->changed_wall_us = j->changed_wall_us = event_emit(l->table->events, "job", name, state, NULL, j->error);
 }
 
 static int write_job(struct lease *l, const struct job *j) {
@@ -117,6 +117,8 @@ void lease_kill(struct lease *l, struct job *j, const char *why) {
         if (j->wanted_dead)
                 return;
         j->wanted_dead = true;
+        lease_touch(l);
+        j->changed_wall_us = l->changed_wall_us;
         (void)write_job(l, j);
         if (j->exec) /* else an earlier run's, whose environment has not answered yet */
                 send_kill(l->table, j);
@@ -413,6 +415,7 @@ enum result_code lease_accepts(const struct lease *l) {
 int lease_submit(struct lease *l, struct blob *command, struct job **out) {
         struct journal_job row;
         struct result why;
+        bool took_input;
         struct job *j;
         int r;
 
@@ -420,6 +423,7 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
                 return -ESTALE;
         if (l->last_number >= JOB_NUMBER_MAX)
                 return -EAGAIN;
+        took_input = l->input.size > 0;
         r = job_new(&j, l->serial, l->last_number + 1, l->table->spool_dir, l->table->config->output_max, command,
                     &l->input);
         if (r < 0)
@@ -448,6 +452,9 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
         lease_note_use(l);
         lease_replace(&l->remark, NULL);
         note_job(l, j, "queued");
+        j->submitted_wall_us = j->changed_wall_us;
+        if (took_input)
+                l->input_wall_us = j->submitted_wall_us;
         *out = job_ref(j);
         if (r < 0) {
                 /* Close cannot fail, so the job must: whoever reads next must not get the result of the one before. */

@@ -21,6 +21,17 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 
+/*
+ * The journal has times of the pool's clock. They are as far off as wall time was set since; the time of the output is
+ * that of its files. What is not over is new to this run.
+ */
+static void restore_wall_times(const struct leases *t, struct job *j) {
+        int64_t now = clock_read_us(CLOCK_REALTIME), ahead = now - t->clock();
+
+        j->submitted_wall_us = j->submitted_us + ahead;
+        j->changed_wall_us = job_ended(j) ? j->ended_us + ahead : now;
+}
+
 static int read_job(void *data, const struct journal_job *row) {
         struct lease *l = data;
         struct job *j;
@@ -32,6 +43,7 @@ static int read_job(void *data, const struct journal_job *row) {
                           strerror(-r));
                 return 0;
         }
+        restore_wall_times(l->table, j);
         list_add_tail(&l->jobs, &j->link);
         l->last_number = j->number;
         switch (j->state) {

@@ -27,13 +27,17 @@ void lease_replace(char **at, const char *text) {
         *at = text && *text ? strdup(text) : NULL;
 }
 
+void lease_touch(struct lease *l) {
+        l->changed_wall_us = clock_read_us(CLOCK_REALTIME);
+}
+
 /* Tell people, and those who wait. */
 static void announce(struct lease *l) {
         const char *why = l->error;
 
         log_debug("lease=%s environment=%s: %s%s%s", l->name, lease_environment(l) ?: "-", state_names[l->state],
                   why ? ": " : "", why ? why : "");
-        event_emit(l->table->events, "lease", l->name, state_names[l->state], NULL, why);
+        l->changed_wall_us = event_emit(l->table->events, "lease", l->name, state_names[l->state], NULL, why);
         watch_fire(&l->watches);
 }
 
@@ -47,6 +51,7 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
                 (void)lease_write(l); /* else a restart makes it what it was before, and finds out again */
         lease_note_use(l);
         announce(l);
+        l->state_wall_us = l->changed_wall_us;
 }
 
 /* the pool's events */
@@ -142,6 +147,10 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         l->workdir = workdir_path(t->config->base, name);
         l->cwd = strdup("");
         l->env = strdup("");
+        lease_touch(l);
+        l->created_wall_us = l->state_wall_us = l->input_wall_us = l->changed_wall_us;
+        for (int i = 0; i < SETTING_N; i++)
+                l->set_wall_us[i] = l->changed_wall_us;
         if (!l->name || !l->workdir || !l->cwd || !l->env) {
                 lease_unref(l);
                 return NULL;
@@ -156,6 +165,7 @@ void lease_add(struct lease *l) {
         list_add_tail(&t->list, &l->link);
         HASH_ADD_KEYPTR(hh_name, t->by_name, l->name, strlen(l->name), l);
         HASH_ADD(hh_serial, t->by_serial, serial, sizeof(l->serial), l);
+        t->changed_wall_us = l->changed_wall_us;
 }
 
 int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out) {
@@ -175,7 +185,6 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
                 return -ENOMEM;
         l->instance = t->instance;
         l->created_us = t->clock();
-        l->created_wall_us = clock_read_us(CLOCK_REALTIME);
         l->timeout_us = t->config->timeout_us;
         r = lease_write(l);
         if (r < 0) {
@@ -205,6 +214,7 @@ void lease_release(struct lease *l) {
         list_remove(&l->link);
         HASH_DELETE(hh_name, t->by_name, l);
         HASH_DELETE(hh_serial, t->by_serial, l);
+        t->changed_wall_us = l->changed_wall_us;
         while ((j = list_first(&l->jobs, struct job, link))) {
                 list_remove(&j->link);
                 job_unref(j);
@@ -230,10 +240,6 @@ void lease_unref(struct lease *l) {
         free(l->error);
         free(l->remark);
         free(l);
-}
-
-struct blob *lease_input(struct lease *l) {
-        return &l->input;
 }
 
 /* names */
@@ -280,6 +286,22 @@ enum lease_state lease_state(const struct lease *l) {
 
 int64_t lease_created_wall_us(const struct lease *l) {
         return l->created_wall_us;
+}
+
+int64_t lease_state_wall_us(const struct lease *l) {
+        return l->state_wall_us;
+}
+
+int64_t lease_changed_wall_us(const struct lease *l) {
+        return l->changed_wall_us;
+}
+
+int64_t lease_input_wall_us(const struct lease *l) {
+        return l->input_wall_us;
+}
+
+int64_t lease_set_wall_us(const struct lease *l, enum lease_setting setting) {
+        return l->set_wall_us[setting];
 }
 
 enum result_code lease_code(const struct lease *l) {

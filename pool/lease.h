@@ -87,6 +87,10 @@ int leases_restore(struct leases *t);
 void leases_free(struct leases *t);
 
 unsigned leases_count(const struct leases *t);
+
+/* Wall time when a lease last came or went; 0: none did. */
+int64_t leases_changed_wall_us(const struct leases *t);
+
 struct lease *leases_find(struct leases *t, const char *name);
 struct lease *leases_find_serial(struct leases *t, uint64_t serial);
 
@@ -156,8 +160,10 @@ void lease_remark(struct lease *l, const char *format, ...) __attribute__((forma
 /* The text of a setting, with its newline, into @out. */
 int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out);
 
-/* Standard input for the next job; add bytes or start over. */
-struct blob *lease_input(struct lease *l);
+/* Standard input for the next job: what there is of it, add bytes (as blob_append()), start over. -ESTALE. */
+const struct blob *lease_input(const struct lease *l);
+int lease_add_input(struct lease *l, const void *data, size_t len);
+void lease_clear_input(struct lease *l);
 
 const char *lease_name(const struct lease *l);
 uint64_t lease_serial(const struct lease *l);
@@ -165,7 +171,13 @@ uid_t lease_uid(const struct lease *l);
 gid_t lease_gid(const struct lease *l);
 enum lease_state lease_state(const struct lease *l);
 const char *lease_state_name(enum lease_state state);
-int64_t lease_created_wall_us(const struct lease *l); /* wall time */
+
+/* Wall time: of its making, of its state, of the last change of what status and error show, of the input, of a setting. */
+int64_t lease_created_wall_us(const struct lease *l);
+int64_t lease_state_wall_us(const struct lease *l);
+int64_t lease_changed_wall_us(const struct lease *l);
+int64_t lease_input_wall_us(const struct lease *l);
+int64_t lease_set_wall_us(const struct lease *l, enum lease_setting setting);
 
 /* Why the lease is lost or failed; RESULT_RELEASED after release; else RESULT_OK. */
 enum result_code lease_code(const struct lease *l);

@@ -45,6 +45,10 @@ unsigned leases_count(const struct leases *t) {
         return HASH_CNT(hh_name, t->by_name);
 }
 
+int64_t leases_changed_wall_us(const struct leases *t) {
+        return t->changed_wall_us;
+}
+
 struct lease *leases_find(struct leases *t, const char *name) {
         struct lease *l;
 

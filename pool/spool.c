@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/io.h"
 
 #define N_STREAMS 2
@@ -36,6 +37,7 @@ struct spool {
         char *name;
         uint64_t max;
         uint64_t size[N_STREAMS];
+        int64_t written_wall_us[N_STREAMS]; /* wall time of the last byte; 0: none yet */
         uint64_t n_turns;  /* in the order file; the run that goes on is `turn` too */
         struct turn turn;  /* the newest */
         bool exists[N_FILES];
@@ -107,8 +109,8 @@ static int open_file(struct spool *s, int file) {
         return 0;
 }
 
-/* How many bytes a file of an earlier run has. */
-static int restore_file(struct spool *s, int file, uint64_t *size) {
+/* How many bytes a file of an earlier run has, and when the last of them was written. */
+static int restore_file(struct spool *s, int file, uint64_t *size, int64_t *written_wall_us) {
         char path[128];
         struct stat st;
 
@@ -117,6 +119,7 @@ static int restore_file(struct spool *s, int file, uint64_t *size) {
                 return errno == ENOENT ? 0 : -errno;
         s->exists[file] = true;
         *size = st.st_size;
+        *written_wall_us = st.st_size ? st.st_mtim.tv_sec * USEC_PER_SEC + st.st_mtim.tv_nsec / 1000 : 0;
         return 0;
 }
 
@@ -131,7 +134,8 @@ static int read_turn(struct spool *s, uint64_t number, struct turn *turn) {
 /* A turn is written before its bytes, so the newest may have none; half a turn was never one. */
 static int restore_order(struct spool *s) {
         uint64_t size = 0;
-        int r = restore_file(s, FILE_ORDER, &size);
+        int64_t written_wall_us;
+        int r = restore_file(s, FILE_ORDER, &size, &written_wall_us);
 
         s->n_turns = size / sizeof(struct turn);
         if (r < 0 || s->n_turns == 0)
@@ -151,7 +155,7 @@ int spool_restore(struct spool **out, int dir, const char *name, uint64_t max) {
         if (r < 0)
                 return r;
         for (int i = 0; i < N_STREAMS && r == 0; i++)
-                r = restore_file(s, i, &s->size[i]);
+                r = restore_file(s, i, &s->size[i], &s->written_wall_us[i]);
         if (r == 0)
                 r = restore_order(s);
         close_files(s);
@@ -213,6 +217,7 @@ int spool_append(struct spool *s, enum stream stream, const void *data, size_t l
                 if (r < 0)
                         return r;
                 s->size[stream] += n;
+                s->written_wall_us[stream] = clock_read_us(CLOCK_REALTIME);
         }
         return n < len ? -EFBIG : 0;
 }
@@ -235,6 +240,12 @@ void spool_close(struct spool *s) {
 
 uint64_t spool_size(const struct spool *s, enum view view) {
         return view == VIEW_OUTPUT ? s->size[0] + s->size[1] : s->size[view];
+}
+
+int64_t spool_written_wall_us(const struct spool *s, enum view view) {
+        const int64_t *at = s->written_wall_us;
+
+        return view != VIEW_OUTPUT ? at[view] : at[0] > at[1] ? at[0] : at[1];
 }
 
 static ssize_t read_stream(struct spool *s, int stream, uint64_t offset, void *data, size_t len) {

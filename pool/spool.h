@@ -56,6 +56,9 @@ void spool_close(struct spool *s);
 /* Bytes that a view has so far. */
 uint64_t spool_size(const struct spool *s, enum view view);
 
+/* Wall time of the last byte of a view, in microseconds; 0: it has none. */
+int64_t spool_written_wall_us(const struct spool *s, enum view view);
+
 /*
  * Up to @len bytes at @offset; less at the end of what there is. 0: nothing
  * there (yet). -errno when the disk fails, -EBADF outside open and close.

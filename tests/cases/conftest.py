@@ -314,6 +314,24 @@ def compiled_library(tmp_path_factory):
 
 
 @pytest.fixture
+def with_clock(mount, compiled_library, tmp_path):
+    """with_clock(max=2): a mount, and a function that sets its wall clock so many seconds before the true time."""
+
+    def make(**options):
+        ahead = tmp_path / "ahead"
+        ahead.write_text("0")
+        mp = mount(start=False, **options)
+        if mp.settings.wrapper:
+            pytest.skip("preloads a library")
+        mp.environment.update(LD_PRELOAD=compiled_library("clockjump"), CLOCKJUMP=str(ahead),
+                              ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+        mp.start()
+        return mp, lambda seconds: ahead.write_text(str(seconds))
+
+    return make
+
+
+@pytest.fixture
 def need():
     """need("node"): skip, saying so, where a program is not there."""
 

@@ -142,16 +142,9 @@ def test_an_environment_that_came_while_the_daemon_stood_still(mount, settings):
     assert lease.run("echo hi") == ("hi\n", 0)
 
 
-def test_clock_jumps(mount, compiled_library, tmp_path):
+def test_clock_jumps(with_clock):
     """Wall time is for people: neither timeouts nor waits nor lifetimes follow when it is set."""
-    jump = tmp_path / "jump"
-    jump.write_text("0")
-    mp = mount(start=False, max=2, min=1, idle_timeout=600)
-    if mp.settings.wrapper:
-        pytest.skip("preloads a library")
-    mp.environment.update(LD_PRELOAD=compiled_library("clockjump"), CLOCKJUMP=str(jump),
-                          ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
-    mp.start()
+    mp, jump = with_clock(max=2, min=1, idle_timeout=600)
     lease = mp.lease()
     lease.run("true")
     environment = lease.read("environment")
@@ -160,14 +153,14 @@ def test_clock_jumps(mount, compiled_library, tmp_path):
     with open(lease / "output", "rb", buffering=0) as output:
         assert output.read(6) == b"begun\n"
         for seconds in (86400, -86400, 400 * 86400, 0):
-            jump.write_text(str(seconds))
+            jump(seconds)
             mp.lease("other").run("true")
             (mp / "other").rmdir()
             assert lease.status()["state"] == "leased" and lease.status()["running"] == "2"
         lease.write("ctl", "kill")
     assert lease.read("exit_code") == "137\n" and lease.read("environment") == environment
     # A timeout goes by its own clock, however that of the wall is set meanwhile.
-    jump.write_text("-86400")
+    jump(-86400)
     lease.write("timeout", "0.5")
     lease.submit("sleep 1000")
     assert lease.read("exit_code") == "124\n"

@@ -223,10 +223,8 @@ void model_set(struct model_lease *m, enum lease_setting setting, const char *te
 }
 
 void model_write_input(struct model_lease *m, const char *text) {
-        struct blob *input = lease_input(m->lease);
-
-        blob_clear(input);
-        SIM_CHECK(blob_append(input, text, strlen(text)) == 0, "input refused");
+        lease_clear_input(m->lease);
+        SIM_CHECK(lease_add_input(m->lease, text, strlen(text)) == 0, "input refused");
         snprintf(m->input, sizeof(m->input), "%s", text);
 }
 

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "pool/spool.h"
+#include "pool/util/clock.h"
 #include "prng.h"
 
 static struct check_dir dir;
@@ -241,10 +242,17 @@ static struct spool *restart(struct spool *s, uint64_t max) {
 
 static void restored(void) {
         struct spool *s = restart(make(100), 100);
+        int64_t written;
 
         CHECK_INT(spool_size(s, VIEW_OUTPUT), 0); /* it had no file yet */
+        CHECK_INT(spool_written_wall_us(s, VIEW_OUTPUT), 0);
         put(s, STREAM_STDERR, "one ");
+        written = spool_written_wall_us(s, VIEW_STDERR);
+        CHECK(written > 0);
         s = restart(s, 100);
+        CHECK(llabs(spool_written_wall_us(s, VIEW_STDERR) - written) < USEC_PER_SEC); /* as exact as the file system */
+        CHECK_INT(spool_written_wall_us(s, VIEW_STDOUT), 0);
+        CHECK_INT(spool_written_wall_us(s, VIEW_OUTPUT), spool_written_wall_us(s, VIEW_STDERR));
         CHECK_STR(contents(s, VIEW_OUTPUT), "one ");
         put(s, STREAM_STDOUT, "two ");
         s = restart(s, 100);

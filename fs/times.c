@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * When the contents of a file last changed: what rsync -t, cp -u, make and
+ * find -newer go by. Each moment was noted in wall time as it came, so that
+ * times which were told stay what they were when the clock is set.
+ */
+
+#include "fs/files.h"
+#include "pool/util/clock.h"
+
+static int64_t later(int64_t a, int64_t b) {
+        return a > b ? a : b;
+}
+
+/* It changes as one looks at it. */
+int64_t time_now(const struct target *t) {
+        return clock_read_us(CLOCK_REALTIME);
+}
+
+int64_t time_of_leases(const struct target *t) {
+        return later(t->fs->started_wall_us, leases_changed_wall_us(t->fs->leases));
+}
+
+int64_t time_of_config(const struct target *t) {
+        return t->fs->config_wall_us;
+}
+
+int64_t time_of_events(const struct target *t) {
+        return later(t->fs->started_wall_us, event_last_wall_us(t->fs->events));
+}
+
+int64_t time_of_lease(const struct target *t) {
+        if (lease_state(t->lease) == LEASE_WAITING)
+                return time_now(t); /* the error is the pool's trouble of the moment */
+        return later(lease_changed_wall_us(t->lease), t->job ? t->job->changed_wall_us : 0);
+}
+
+int64_t time_of_environment(const struct target *t) {
+        return lease_state_wall_us(t->lease);
+}
+
+int64_t time_of_setting(const struct target *t) {
+        return lease_set_wall_us(t->lease, files[t->id].argument);
+}
+
+int64_t time_of_stdin(const struct target *t) {
+        return lease_input_wall_us(t->lease);
+}
+
+/* of the newest job, where they stand in the lease */
+
+int64_t time_of_submission(const struct target *t) {
+        return t->job ? t->job->submitted_wall_us : lease_created_wall_us(t->lease);
+}
+
+int64_t time_of_end(const struct target *t) {
+        return t->job && job_ended(t->job) ? t->job->changed_wall_us : time_of_submission(t);
+}
+
+int64_t time_of_stream(const struct target *t) {
+        int64_t written = t->job ? spool_written_wall_us(t->job->spool, files[t->id].argument) : 0;
+
+        return written ? written : time_of_submission(t);
+}
+
+int64_t time_of_job(const struct target *t) {
+        return later(t->job->changed_wall_us, spool_written_wall_us(t->job->spool, VIEW_OUTPUT));
+}
