@@ -364,7 +364,7 @@ static int set_up(struct daemon *d, struct result *why) {
         int r;
 
         result_set(why, RESULT_FAILED, "out of memory");
-        r = state_open(&d->state, &d->config, d->options.mountpoint, why);
+        r = state_open(&d->state, &d->config, d->options.mountpoint, true, why);
         if (r == 0)
                 r = state_open_journal(&d->state, &d->config, &d->journal, why);
         if (r < 0)

@@ -171,7 +171,7 @@ static int set_up(struct reap *r, struct result *why) {
         int n;
 
         result_set(why, RESULT_FAILED, "out of memory");
-        n = state_open(&r->state, r->config, r->options->mountpoint, why);
+        n = state_open(&r->state, r->config, r->options->mountpoint, false, why);
         if (n == 0)
                 n = state_open_journal(&r->state, r->config, &r->journal, why);
         if (n == 0)

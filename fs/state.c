@@ -10,10 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/pool-id.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
+#include "pool/util/trust.h"
 
 /* Where state goes unless state= says: as the file hierarchy standard and XDG have it. */
 static char *default_state(void) {
@@ -69,51 +71,59 @@ static int make_directory(int dir, const char *name) {
         return fd < 0 ? -errno : fd;
 }
 
-/* Not in the journal: when that is damaged, this is what finds the sandboxes it knew of. */
-static int read_pool_id(struct state *s, int dir) {
-        _cleanup_(cleanup_close) int fd = openat(dir, "pool", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        ssize_t n;
+/* What is there belongs to another pool: nothing of it is taken up, and nothing of it is ended. */
+static int leave_to_original(struct state *s, int dir, const char *machine) {
+        char original[UUID_SIZE];
         int r;
 
-        if (fd >= 0) {
-                n = read_at(fd, s->pool_id, UUID_SIZE - 1, 0);
-                return n < 0 ? (int)n : n == UUID_SIZE - 1 ? 0 : -EUCLEAN;
-        }
-        if (errno != ENOENT)
-                return -errno;
-        r = uuid_make(s->pool_id);
-        if (r < 0)
-                return r;
-        fd = openat(dir, "pool.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return -errno;
-        r = write_at(fd, s->pool_id, UUID_SIZE - 1, 0);
-        if (r == 0 && fsync(fd) < 0)
-                r = -errno;
-        if (r == 0 && renameat(dir, "pool.new", dir, "pool") < 0)
-                r = -errno;
+        memcpy(original, s->pool_id, sizeof(original));
+        r = journal_put_aside(s->journal, "copied");
+        if (r == 0)
+                r = pool_id_make(dir, s->path, machine, s->pool_id);
+        if (r == 0)
+                log_warning("state directory %s: a copy, made on another machine or at another path; its environments are "
+                            "left to pool %s, and this is a new pool",
+                            s->path, original);
         return r;
 }
 
-static int open_in(struct state *s) {
-        _cleanup_(cleanup_close) int dir = -1, environments = -1;
-        struct stat st;
+static int take_pool_id(struct state *s, int dir, bool renew, struct result *why) {
+        char machine[MACHINE_ID_SIZE];
         int r;
 
-        r = make_path(AT_FDCWD, s->path, 0700);
-        if (r < 0)
+        machine_id_read(machine);
+        r = pool_id_read(dir, s->path, machine, s->pool_id);
+        if (r == -ENOENT)
+                r = pool_id_make(dir, s->path, machine, s->pool_id);
+        if (r == -EXDEV && !renew) {
+                result_set(why, RESULT_INVALID, "state directory %s: a copy, made on another machine or at another path; "
+                           "the environments of pool %s are ended there", s->path, s->pool_id);
                 return r;
-        dir = open(s->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (dir < 0)
-                return -errno;
-        if (fstat(dir, &st) < 0)
-                return -errno;
-        if (st.st_uid != geteuid())
-                return -EPERM;
+        }
+        return r == -EXDEV ? leave_to_original(s, dir, machine) : r;
+}
+
+static int open_in(struct state *s, bool renew, struct result *why) {
+        _cleanup_(cleanup_close) int dir = -1, environments = -1;
+        struct result wrong;
+        char *real;
+        int r;
+
+        dir = open_trusted(s->path, &real, &wrong);
+        if (dir < 0) {
+                result_set(why, RESULT_FAILED, "state directory %s: %s; choose another with -o state=DIR", s->path,
+                           wrong.text);
+                return dir;
+        }
+        free(s->path);
+        s->path = real;
+        /* Nobody but us and root can put another file there: SQLite, which takes no descriptor, may go by its name. */
+        if (asprintf(&s->environments, "%s/environments", s->path) < 0 ||
+            asprintf(&s->journal, "%s/journal", s->path) < 0)
+                return -ENOMEM;
         r = take_lock(s, dir);
-        if (r < 0)
-                return r;
-        r = read_pool_id(s, dir);
+        if (r == 0)
+                r = take_pool_id(s, dir, renew, why);
         if (r < 0)
                 return r;
         environments = make_directory(dir, "environments");
@@ -124,7 +134,7 @@ static int open_in(struct state *s) {
         return s->spool < 0 ? s->spool : 0;
 }
 
-int state_open(struct state *s, const struct config *config, const char *mountpoint, struct result *why) {
+int state_open(struct state *s, const struct config *config, const char *mountpoint, bool renew, struct result *why) {
         _cleanup_(cleanup_free) char *base = *config->state ? strdup(config->state) : default_state();
         _cleanup_(cleanup_free) char *name = escape(mountpoint);
         int r;
@@ -134,16 +144,16 @@ int state_open(struct state *s, const struct config *config, const char *mountpo
                 result_set(why, RESULT_INVALID, "mountpoint %s: too long a path", mountpoint);
                 return -ENAMETOOLONG;
         }
-        if (!base || asprintf(&s->path, "%s/%s", base, name) < 0 ||
-            asprintf(&s->environments, "%s/environments", s->path) < 0 ||
-            asprintf(&s->journal, "%s/journal", s->path) < 0) {
+        if (!base || asprintf(&s->path, "%s/%s", base, name) < 0) {
+                s->path = NULL;
                 result_set(why, RESULT_FAILED, "out of memory");
                 return -ENOMEM;
         }
-        r = open_in(s);
+        why->text[0] = '\0';
+        r = open_in(s, renew, why);
         if (r == -EWOULDBLOCK)
                 result_set(why, RESULT_BUSY, "another modalpool serves %s (%s/lock is held)", mountpoint, s->path);
-        else if (r < 0)
+        else if (r < 0 && !*why->text)
                 result_set(why, RESULT_FAILED, "state directory %s: %s; choose another with -o state=DIR", s->path,
                            strerror(-r));
         return r;

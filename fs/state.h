@@ -3,10 +3,11 @@
 
 /*
  * The state directory of one mount: a lock, the spool, files of local
- * environments. Nobody but its owner can look into it.
+ * environments. Nobody but its owner can look into it, and nobody but root
+ * can have put it there (pool/util/trust.h).
  *
  *   STATE/MOUNTPOINT/lock
- *                    pool            the pool's id, by which its sandboxes are found
+ *                    pool            the pool's id (fs/pool-id.h)
  *                    journal         the books (pool/journal.h)
  *                    spool/          jobs' output, long commands and inputs
  *                    environments/   of isolate=none
@@ -18,7 +19,7 @@
 #include "pool/util/uuid.h"
 
 struct state {
-        char *path;         /* STATE/MOUNTPOINT */
+        char *path;         /* STATE/MOUNTPOINT, without links */
         char *environments; /* STATE/MOUNTPOINT/environments */
         char pool_id[UUID_SIZE];
         char *journal;      /* STATE/MOUNTPOINT/journal */
@@ -26,8 +27,11 @@ struct state {
         int spool; /* descriptor of the directory */
 };
 
-/* Make and lock it. -errno with @why filled in; -EWOULDBLOCK when somebody holds it. */
-int state_open(struct state *s, const struct config *config, const char *mountpoint, struct result *why);
+/*
+ * Make and lock it. -errno with @why filled in; -EWOULDBLOCK when somebody holds it. A copy of another pool's begins
+ * anew where @renew is set, else -EXDEV.
+ */
+int state_open(struct state *s, const struct config *config, const char *mountpoint, bool renew, struct result *why);
 
 /* Open the journal in it. -errno with @why filled in. */
 int state_open_journal(const struct state *s, const struct config *config, struct journal **out, struct result *why);

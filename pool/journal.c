@@ -495,7 +495,8 @@ static int set_up(struct journal *j) {
 }
 
 static int open_file(struct journal *j, const char *path) {
-        int r = to_errno(sqlite3_open_v2(path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+        int r = to_errno(sqlite3_open_v2(path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                                                  SQLITE_OPEN_NOFOLLOW,
                                          NULL));
 
         return r < 0 ? r : set_up(j);
@@ -507,15 +508,24 @@ static void close_file(struct journal *j) {
         sqlite3_close(TAKE_PTR(j->db));
 }
 
-/* A damaged one stays for who wants to look into it; the newest only. */
-static int put_aside(const char *path) {
-        _cleanup_(cleanup_free) char *aside = NULL, *wal = NULL;
+static int move(const char *path, const char *part, const char *suffix) {
+        _cleanup_(cleanup_free) char *from = NULL, *to = NULL;
 
-        if (asprintf(&aside, "%s.damaged", path) < 0 || asprintf(&wal, "%s-wal", path) < 0)
+        if (asprintf(&from, "%s%s", path, part) < 0)
+                from = NULL;
+        if (asprintf(&to, "%s.%s%s", path, suffix, part) < 0)
+                to = NULL;
+        if (!from || !to)
                 return -ENOMEM;
-        if (rename(path, aside) < 0)
+        if (unlink(to) < 0 && errno != ENOENT)
                 return -errno;
-        return unlink(wal) < 0 && errno != ENOENT ? -errno : 0;
+        return rename(from, to) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int journal_put_aside(const char *path, const char *suffix) {
+        int r = move(path, "-wal", suffix);
+
+        return r < 0 ? r : move(path, "", suffix);
 }
 
 static int take_up(struct journal *j, const char *backend, int64_t (*clock)(void), struct result *why) {
@@ -545,7 +555,7 @@ int journal_open(struct journal **out, const char *path, const char *backend, in
         r = open_file(j, path);
         if (r == -EUCLEAN) {
                 close_file(j);
-                r = put_aside(path);
+                r = journal_put_aside(path, "damaged");
                 *damaged = r == 0;
                 if (r == 0)
                         r = open_file(j, path);

@@ -77,6 +77,9 @@ int journal_open(struct journal **out, const char *path, const char *backend, in
                  struct result *why);
 void journal_close(struct journal *j);
 
+/* Rename the one at @path, which is not open, to PATH.@suffix, in place of an older one. 0, also when there is none, or -errno. */
+int journal_put_aside(const char *path, const char *suffix);
+
 /* Nothing is in the books. */
 bool journal_is_empty(struct journal *j);
 

@@ -73,6 +73,35 @@ def test_bad_command_lines(modalpool, tmp_path):
     one_line(modalpool("-o", f"state={tmp_path}/file", tmp_path / "mnt"), "state")
 
 
+@pytest.mark.root
+def test_state_directory_of_somebody_else(modalpool, tmp_path):
+    """Nobody else can prepare it, with a journal whose jobs would run as the daemon's user."""
+    (tmp_path / "mnt").mkdir()
+    prepared = tmp_path / "prepared"
+    prepared.mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(prepared)
+    for state, user in ((prepared, 12345), (prepared / "sub", 12345), (tmp_path / "link", 12345)):
+        os.chown(prepared, user, -1)
+        one_line(modalpool("-o", f"state={state}", tmp_path / "mnt"), "state directory", str(prepared), f"belongs to user {user}",
+                 "-o state=DIR")
+    os.chown(prepared, 0, -1)
+    os.chown(tmp_path / "link", 12345, -1, follow_symlinks=False)
+    one_line(modalpool("-o", f"state={tmp_path}/link", tmp_path / "mnt"), "link of user 12345")
+    assert list(prepared.iterdir()) == []
+
+
+def test_state_directory_for_everybody(modalpool, mount, tmp_path):
+    """Where anybody can rename it, it is refused; a sticky parent is fine."""
+    (tmp_path / "mnt").mkdir()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    one_line(modalpool("-o", f"state={shared}/state", tmp_path / "mnt"), "state directory", f"{shared} can be written by other users")
+    assert list(shared.iterdir()) == []
+    shared.chmod(0o1777)
+    assert mount(state=shared / "state").lease().run("echo fine") == ("fine\n", 0)
+
+
 def test_bad_config_files(modalpool, tmp_path):
     (tmp_path / "mnt").mkdir()
     for text, words in (("{", [":1"]), ("[]", ["object"]), ('{"nonsense": 1}', ["nonsense"]), ('{"max": "many"}', ["max=many"]),

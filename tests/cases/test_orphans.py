@@ -47,7 +47,7 @@ def plant(modal):
 
 
 def pool_id(mp):
-    return next(mp.state.glob("*/pool")).read_text()
+    return next(mp.state.glob("*/pool")).read_text().splitlines()[0]
 
 
 def ended(modal):

@@ -4,6 +4,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -129,6 +130,33 @@ def test_damaged_journal_is_put_aside(mount):
     assert journal.with_name("journal.damaged").exists()
     assert names(mp) == []
     assert mp.lease().run("echo hi") == ("hi\n", 0)
+
+
+def test_a_copied_state_directory(mount, settings):
+    """A cloned machine, or an image with state in it: the copy is a pool of its own, and leaves all to the original."""
+    mp = mount(max=1)
+    lease = mp.lease("mine")
+    lease.run("echo kept")
+    mp.crash()
+    sandboxes = settings.simulator and mp.sandboxes()
+    original = mp.state.with_name("original")
+    mp.state.rename(original)
+    shutil.copytree(original, mp.state)
+    done = mp.reap()
+    assert done.returncode == 1 and "a copy" in done.stderr and done.stderr.count("\n") == 1, done
+    mp.lines.clear()
+    mp.start()
+    assert sum("a copy" in line for line in mp.lines) == 1
+    assert names(mp) == []
+    assert mp.lease("theirs").run("echo clone") == ("clone\n", 0)
+    mp.stop()
+    assert not settings.simulator or mp.sandboxes() == sandboxes
+    mp.state.rmdir()
+    original.rename(mp.state)
+    mp.lines.clear()
+    mp.start()
+    assert not any("a copy" in line for line in mp.lines)
+    assert names(mp) == ["mine"] and lease.read("jobs/1/output") == "kept\n"
 
 
 def test_reap(mount):
