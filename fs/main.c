@@ -39,6 +39,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
+#include "pool/util/removal.h"
 #include "pool/util/uuid.h"
 
 enum phase {
@@ -304,7 +305,10 @@ static void tick(struct daemon *d) {
                 next = clock_earlier(next, pool_tick(d->pool));
         next = clock_earlier(next, handles_tick(&d->fs));
 
+        removal_tick();
         now = clock_now();
+        if (removal_is_under_way())
+                next = now;
         next = clock_earlier(next, notify_tick(&d->notify, now));
         next = clock_earlier(next, tell_slow_start(d, now));
         if (d->phase == PHASE_STOPPING) {
@@ -435,6 +439,7 @@ static void take_down(struct daemon *d) {
         event_ring_free(d->events);
         keep = !d->journal || !journal_is_empty(d->journal);
         journal_close(d->journal);
+        removal_forget();
         state_close(&d->state, keep);
         notify_close(&d->notify);
         free(d->notice);

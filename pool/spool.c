@@ -14,6 +14,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
+#include "pool/util/removal.h"
 
 #define N_STREAMS 2
 
@@ -88,7 +89,7 @@ void spool_unref(struct spool *s) {
         for (int i = 0; i < N_FILES; i++)
                 if (s->exists[i] && !s->kept) {
                         file_path(s, i, path, sizeof(path));
-                        unlinkat(s->dir, path, 0);
+                        removal_add(s->dir, path, i == FILE_ORDER ? s->n_turns * sizeof(struct turn) : s->size[i]);
                 }
         free(s->name);
         free(s);

@@ -10,6 +10,7 @@
 
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
+#include "pool/util/removal.h"
 
 void blob_init(struct blob *b, int dir, uint64_t max) {
         *b = (struct blob){
@@ -22,7 +23,7 @@ void blob_init(struct blob *b, int dir, uint64_t max) {
 
 void blob_deinit(struct blob *b) {
         if (b->fd >= 0 && !b->kept)
-                unlinkat(b->dir, b->name, 0);
+                removal_add(b->dir, b->name, b->size);
         close_fd(TAKE_FD(b->fd));
         buf_deinit(&b->buf);
         b->size = 0;

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 import threading
 
 import pytest
@@ -253,3 +254,19 @@ def test_output_of_background_processes(lease):
 def test_directories_are_no_streams(lease):
     fails(errno.EISDIR, open, lease / "jobs", "rb")
     fails(errno.EINVAL, os.readlink, lease / "cmd")
+
+
+def test_large_output_is_removed_in_pieces(mount, tmp_path):
+    """To free a gigabyte at once would keep all others waiting. A second name shows the file as it gets shorter."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    lease.submit("head -c 50000000 /dev/zero")
+    assert lease.read("exit_code") == "0\n"
+    watched = tmp_path / "watched"
+    os.link(next(mp.state.rglob("*.stdout")), watched)
+    assert watched.stat().st_size == 50_000_000
+    lease.release()
+    while watched.stat().st_size > 0:
+        time.sleep(0.01)
+    watched.unlink()
+    assert list(mp.state.rglob("*.stdout")) == []
