@@ -105,7 +105,9 @@ static void find_status(const struct grpc_call *c, const struct http_outcome *o,
         char text[64];
 
         *s = (struct grpc_status){ .retry_after_us = h->retry_after_us };
-        if (c->refused) {
+        if (c->refused == -EPROTO) {
+                set_status(s, GRPC_INTERNAL, HTTP_BROKEN, "the answer breaks the protocol");
+        } else if (c->refused) {
                 snprintf(text, sizeof(text), "an answer that cannot be taken: %s", strerror(-c->refused));
                 set_status(s, GRPC_INTERNAL, HTTP_REFUSED, text);
         } else if (h->has_status && (h->code != GRPC_OK || grpc_frames_whole(&c->frames))) {

@@ -203,6 +203,20 @@ def test_a_failed_build_names_the_cause(modalpool, settings, calm, tmp_path):  #
     one_line(done, "image base cannot be built", "command 2 ended with 7", "its log ends with: sh: this is why")
 
 
+@pytest.mark.parametrize("kind, more", [("garble", ["ImageJoinStreaming", "TaskExecStdioRead"]),
+                                        ("twice", ["ImageGetOrCreate"])])
+def test_answers_that_break_the_protocol(mount, calm, kind, more):
+    """Each call is tried again, as after a broken connection: of the start, of a sandbox, of a job."""
+    methods = ["EnvironmentGetOrCreate", "AppGetOrCreate", "SandboxCreate", "SandboxGetTaskId",
+               "TaskGetCommandRouterAccess", "TaskExecStart", "TaskExecWait", *more]
+    calm.faults(*[{"kind": kind, "method": method, "count": 2} for method in methods])
+    mp = mount(max=1, image=f"broken-{kind}")
+    lease = mp.lease()
+    assert lease.run("echo out; exit 7") == ("out\n", 7)
+    assert calm.stats()["faults"] == {f"{kind} {method}": 2 for method in methods}
+    assert len(calm.stats()["sandboxes"]["live"]) == 1
+
+
 def test_plain_http(mount, settings):
     """Without TLS, to this machine only."""
     with Simulator(tls=False) as plain:

@@ -16,7 +16,7 @@ CALL_KINDS = {"latency", "late", "status", "throttle", "hang", "kill_sandbox", "
 # Done by single methods, which ask for them by name.
 ANSWER_KINDS = {"not_yet", "task_result"}
 # Done by the proxy, which sees frames and connections.
-WIRE_KINDS = {"reset", "goaway", "no_trailers", "cut", "stall"}
+WIRE_KINDS = {"reset", "goaway", "no_trailers", "cut", "garble", "twice", "stall"}
 CUT_WAYS = {"reset", "rst_stream", "no_trailers"}
 
 

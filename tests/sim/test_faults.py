@@ -139,6 +139,15 @@ def test_missing_trailers(client, sim, refused):
     assert sim.stats()["wire"]["control connections"] == before
 
 
+@pytest.mark.parametrize("kind", ["garble", "twice"])
+def test_answer_that_breaks_the_protocol(client, sim, refused, kind):
+    client.call(*HELLO)
+    sim.faults({"kind": kind, "method": "AppGetOrCreate", "count": 1})
+    with refused("INTERNAL", "UNIMPLEMENTED", "DEADLINE_EXCEEDED"):  # a second answer makes this client wait for ever
+        client.call(*HELLO, timeout=1)
+    client.call(*HELLO)
+
+
 def read_until_error(box, exec_id, offset=0):
     """(bytes that came, code of the error or None)"""
     data = b""
@@ -338,7 +347,7 @@ EVERYTHING = [
     {"kind": "latency", "ms": [1, 30]}, {"kind": "status"}, {"kind": "status", "when": "after"},
     {"kind": "status", "bytes": 3000, "method": "TaskExecStdioRead"}, {"kind": "throttle", "retry_after_secs": 0.01},
     {"kind": "reset"}, {"kind": "reset", "when": "after"}, {"kind": "goaway"}, {"kind": "goaway", "when": "after"},
-    {"kind": "no_trailers"}, {"kind": "cut", "bytes": 2500}, {"kind": "cut", "bytes": 1, "how": "rst_stream"},
+    {"kind": "no_trailers"}, {"kind": "garble"}, {"kind": "cut", "bytes": 2500}, {"kind": "cut", "bytes": 1, "how": "rst_stream"},
     {"kind": "cut", "bytes": 4096, "how": "no_trailers"}]
 
 
