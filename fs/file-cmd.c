@@ -28,7 +28,15 @@
 #include "fs/errno.h"
 #include "fs/handle.h"
 #include "pool/limits.h"
+#include "pool/util/cleanup.h"
 #include "pool/util/log.h"
+
+/* What is taken here can be submitted, whatever happens meanwhile. */
+static int cmd_accept(struct handle *h) {
+        enum result_code code = lease_accepts(h->lease);
+
+        return code == RESULT_OK ? lease_draft(h->lease, &h->draft) : -errno_of_result(code);
+}
 
 static int cmd_open(struct handle *h) {
         if (!handle_can_write(h))
@@ -36,20 +44,19 @@ static int cmd_open(struct handle *h) {
         h->stream = handle_can_read(h); /* else the offsets of writes would count for reads */
         blob_init(&h->blob, h->fs->spool_dir, COMMAND_SIZE_MAX);
         handle_bind(h, NULL); /* the newest job may be somebody else's */
-        return -errno_of_result(lease_accepts(h->lease));
+        return cmd_accept(h);
 }
 
 static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
-        enum result_code code;
         int r = 0;
 
         if (lease_state(h->lease) == LEASE_RELEASED)
                 return -ESTALE;
-        if (h->blob.size == 0 && h->job) {
+        if (!h->draft) {
                 /* The next command of a descriptor that is kept open. */
-                code = lease_accepts(h->lease);
-                if (code != RESULT_OK)
-                        return -errno_of_result(code);
+                r = cmd_accept(h);
+                if (r < 0)
+                        return r;
         }
         if (memchr(data, '\0', len)) {
                 lease_remark(h->lease, "cmd: refused: a command cannot hold a NUL byte");
@@ -67,16 +74,15 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
 }
 
 static int cmd_submit(struct handle *h) {
-        struct job *j;
         int r;
 
         if (h->refused || h->blob.size == 0)
                 return 0;
-        r = lease_submit(h->lease, &h->blob, &j);
+        r = lease_submit(h->lease, h->draft, &h->blob);
         if (r < 0)
                 return r;
-        handle_bind(h, j);
-        job_unref(j);
+        handle_bind(h, h->draft);
+        job_unref(TAKE_PTR(h->draft));
         return 0;
 }
 
@@ -92,15 +98,21 @@ static bool cmd_ready(const struct handle *h) {
         return !handle_can_write(h) || stream_ready(h);
 }
 
+/* Tells what RELEASE cannot: that it was refused as it was submitted. */
 static int cmd_sync(struct handle *h) {
-        return cmd_submit(h);
+        bool submits = h->blob.size > 0;
+        int r = cmd_submit(h);
+
+        if (r == 0 && submits && h->job && job_ended(h->job))
+                r = -errno_of_result(h->job->code);
+        return r;
 }
 
 static void cmd_release(struct handle *h) {
         int r = cmd_submit(h);
 
         if (r < 0)
-                log_warning("lease=%s: command lost: %s", lease_name(h->lease), strerror(-r));
+                log_warning("lease=%s: command not run: %s", lease_name(h->lease), strerror(-r));
 }
 
 uint64_t command_size(const struct target *t) {

@@ -76,7 +76,7 @@ struct file_ops {
         /* Refuse, or set the handle up. */
         int (*open)(struct handle *h);
         int (*read_arrives)(struct handle *h); /* before a READ is tried for the first time; NULL: nothing to do */
-        /* @job is the handle's when the READ arrived. Called again when a READ that waits wakes up: takes, but changes nothing. */
+        /* @job is the handle's when the READ arrived. Called again when a READ that waits wakes up. */
         ssize_t (*read)(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);
         /* Whether a READ would be answered at once; NULL: always. Asking has no effect. */
         bool (*ready)(const struct handle *h);

@@ -94,6 +94,8 @@ void handle_free(struct handle *h) {
         if (h->poll)
                 fuse_pollhandle_destroy(h->poll);
         watch_remove(&h->watch);
+        if (h->draft)
+                lease_discard(h->lease, h->draft);
         blob_deinit(&h->blob);
         buf_deinit(&h->text);
         job_reader_unref(h->job);

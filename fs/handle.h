@@ -34,6 +34,7 @@ struct handle {
         uint64_t position; /* behind the last byte of job that was given */
         size_t text_at;    /* of a stream: how much of text was given */
         uint64_t next_event;
+        struct job *draft; /* of cmd: for the command that is being written, or NULL */
         bool wrote;
         bool refused;      /* a write was refused: nothing of it counts */
         uint64_t written;  /* what the writer takes for the size: bytes written, of stdin behind those that were there */

@@ -17,55 +17,59 @@ static void file_name(char out[BLOB_NAME_MAX], uint64_t lease_serial, uint32_t n
         snprintf(out, BLOB_NAME_MAX, "%" PRIu64 ".%" PRIu32 "%s", lease_serial, number, suffix);
 }
 
-static int make(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
-                bool restore) {
+/* Takes @spool, or is NULL when out of memory. */
+static struct job *make(struct spool *spool, int spool_dir) {
         struct job *j = calloc(1, sizeof(*j));
-        char name[BLOB_NAME_MAX];
-        int r;
 
         if (!j)
-                return -ENOMEM;
-        file_name(name, lease_serial, number, "");
-        r = restore ? spool_restore(&j->spool, spool_dir, name, output_max)
-                    : spool_new(&j->spool, spool_dir, name, output_max);
-        if (r < 0) {
-                free(j);
-                return r;
-        }
+                return NULL;
         j->refs = 1;
-        j->number = number;
+        j->spool = spool;
         j->deadline_us = USEC_NEVER;
         list_init(&j->link);
         list_init(&j->running);
         list_init(&j->watches);
         blob_init(&j->command, spool_dir, COMMAND_SIZE_MAX);
         blob_init(&j->input, spool_dir, INPUT_SIZE_MAX);
-        *out = j;
-        return 0;
+        return j;
 }
 
-int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
-            struct blob *command, struct blob *input) {
-        char name[BLOB_NAME_MAX];
-        struct job *j;
-        int r = make(&j, lease_serial, number, spool_dir, output_max, false);
+int job_new(struct job **out, int spool_dir, uint64_t output_max) {
+        struct spool *spool;
+        int r = spool_new(&spool, spool_dir, output_max);
 
         if (r < 0)
                 return r;
-        file_name(name, lease_serial, number, ".command");
-        r = blob_rename(command, name);
-        if (r == 0) {
-                file_name(name, lease_serial, number, ".input");
-                r = blob_rename(input, name);
+        *out = make(spool, spool_dir);
+        if (!*out) {
+                spool_unref(spool);
+                return -ENOMEM;
         }
-        if (r < 0) {
-                job_unref(j);
-                return r;
-        }
+        return 0;
+}
+
+int job_submit(struct job *j, uint64_t lease_serial, uint32_t number, struct blob *command, struct blob *input) {
+        char name[BLOB_NAME_MAX];
+        int r;
+
+        assert(j->number == 0);
+        j->number = number;
+        file_name(name, lease_serial, number, "");
+        spool_name(j->spool, name);
         blob_move(&j->command, command);
         blob_move(&j->input, input);
-        *out = j;
-        return 0;
+
+        file_name(name, lease_serial, number, ".command");
+        r = blob_rename(&j->command, name);
+        if (r == 0) {
+                file_name(name, lease_serial, number, ".input");
+                r = blob_rename(&j->input, name);
+        }
+        if (r < 0) {
+                blob_clear(&j->command);
+                blob_clear(&j->input);
+        }
+        return r;
 }
 
 /* Bytes that stood in the journal itself, or in a file. */
@@ -78,11 +82,22 @@ static int restore_blob(struct blob *b, const void *data, uint64_t len, uint64_t
 }
 
 int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max) {
+        struct spool *spool;
         struct job *j;
-        int r = make(&j, row->lease, row->number, spool_dir, output_max, true);
+        char name[BLOB_NAME_MAX];
+        int r;
 
+        file_name(name, row->lease, row->number, "");
+        r = spool_restore(&spool, spool_dir, name, output_max);
         if (r < 0)
                 return r;
+        j = make(spool, spool_dir);
+        if (!j) {
+                spool_keep(spool);
+                spool_unref(spool);
+                return -ENOMEM;
+        }
+        j->number = row->number;
         j->state = row->state;
         j->timeout_us = row->timeout_us;
         j->wanted_dead = row->wanted_dead;

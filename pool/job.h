@@ -7,6 +7,9 @@
  *   queued → starting → running → ended
  *   and from each of the first three → ended, without an exit code
  *
+ * Before its submission it is a draft: only the memory for it, taken while
+ * whoever writes the command can still be told that there is none.
+ *
  * Made by a lease and shared with readers, a reference each. The lease moves
  * it along; a job on its own does nothing.
  */
@@ -38,7 +41,7 @@ struct job {
         struct list running; /* in the list of jobs with deadlines, while starting or running */
         struct list watches; /* told of each change */
         unsigned refs;
-        uint32_t number; /* from 1, within the lease */
+        uint32_t number; /* from 1, within the lease; 0: a draft */
         enum job_state state;
         void *lease; /* who runs it; NULL once ended */
 
@@ -69,9 +72,14 @@ struct job {
         struct hidden hidden;
 };
 
-/* Takes the bytes of @command and @input, unless it fails. @spool_dir is borrowed. */
-int job_new(struct job **out, uint64_t lease_serial, uint32_t number, int spool_dir, uint64_t output_max,
-            struct blob *command, struct blob *input);
+/* A draft. @spool_dir is borrowed. 0 or -ENOMEM. */
+int job_new(struct job **out, int spool_dir, uint64_t output_max);
+
+/*
+ * A draft gets its number, and takes the bytes of @command and @input. When they cannot be kept for a later run, it has
+ * its number all the same, but no bytes: 0 or -errno.
+ */
+int job_submit(struct job *j, uint64_t lease_serial, uint32_t number, struct blob *command, struct blob *input);
 
 /* One of an earlier run, as the journal has it; its files are in @spool_dir. */
 int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max);

@@ -66,6 +66,7 @@ struct lease {
         struct list jobs; /* oldest first; a reference each */
         struct job *current;
         unsigned n_queued, n_ended;
+        unsigned n_drafts; /* commands that are being written, which will need a number */
         uint32_t last_number;
         struct list unused; /* in the table's list, exactly while it has an environment and no job */
         int64_t unused_since_us;

@@ -47,8 +47,8 @@ static void trim_history(struct lease *l) {
         }
 }
 
-/* Before anybody is told. If it cannot be written, the next run asks again how it ended. */
-static void note_end(struct lease *l, const struct job *j, const struct result *r, int code) {
+/* How it will stand in the journal when it has ended. */
+static struct journal_job ended_row(const struct lease *l, const struct job *j, const struct result *r, int code) {
         struct journal_job row = job_row(j, l->serial);
 
         row.state = JOB_ENDED;
@@ -57,6 +57,13 @@ static void note_end(struct lease *l, const struct job *j, const struct result *
         row.ended_us = l->table->clock();
         if (!row.error && *r->text)
                 row.error = r->text;
+        return row;
+}
+
+/* Before anybody is told. If it cannot be written, the next run asks again how it ended. */
+static void note_end(struct lease *l, const struct job *j, const struct result *r, int code) {
+        struct journal_job row = ended_row(l, j, r, code);
+
         (void)journal_update_job(l->table->journal, &row);
 }
 
@@ -409,45 +416,70 @@ int64_t leases_tick(struct leases *t) {
 enum result_code lease_accepts(const struct lease *l) {
         if (l->code != RESULT_OK)
                 return l->code;
-        return l->n_queued >= QUEUE_MAX || l->last_number >= JOB_NUMBER_MAX ? RESULT_BUSY : RESULT_OK;
+        return l->n_queued >= QUEUE_MAX || l->last_number + l->n_drafts >= JOB_NUMBER_MAX ? RESULT_BUSY : RESULT_OK;
 }
 
-int lease_submit(struct lease *l, struct blob *command, struct job **out) {
-        struct journal_job row;
-        struct result why;
-        bool took_input;
-        struct job *j;
+int lease_draft(struct lease *l, struct job **out) {
         int r;
 
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
-        if (l->last_number >= JOB_NUMBER_MAX)
-                return -EAGAIN;
-        took_input = l->input.size > 0;
-        r = job_new(&j, l->serial, l->last_number + 1, l->table->spool_dir, l->table->config->output_max, command,
-                    &l->input);
-        if (r < 0)
-                return r;
-        j->lease = l;
-        j->cwd = strdup(l->cwd);
+        r = job_new(out, l->table->spool_dir, l->table->config->output_max);
+        if (r == 0)
+                l->n_drafts++;
+        return r;
+}
+
+void lease_discard(struct lease *l, struct job *draft) {
+        l->n_drafts--;
+        job_unref(draft);
+}
+
+/* What the job is to run with, as it is set now. */
+static int take_settings(struct lease *l, struct job *j) {
         j->timeout_us = l->timeout_us;
-        j->submitted_us = l->table->clock();
+        j->cwd = strdup(l->cwd);
         if (asprintf(&j->env, "%s\n%s", l->table->config->env, l->env) < 0)
                 j->env = NULL;
-        if (!j->cwd || !j->env) {
-                job_unref(j);
-                return -ENOMEM;
-        }
-        row = job_row(j, l->serial);
+        return j->cwd && j->env ? 0 : -ENOMEM;
+}
+
+/* Into the books. @why: ok, or why it could not be stored; and then also why it could not be written down. */
+static void add_job(struct lease *l, struct job *j, struct result *why) {
+        struct journal_job row = result_ok(why) ? job_row(j, l->serial) : ended_row(l, j, why, 0);
+        int r;
+
         /* It starts at once: then one row says both. */
-        j->written_as_starting = l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+        j->written_as_starting = result_ok(why) && l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
         if (j->written_as_starting)
                 row.state = JOB_STARTING;
         r = journal_add_job(l->table->journal, &row);
-        l->last_number++;
+        if (r < 0 && result_ok(why))
+                result_set(why, RESULT_FAILED, "not run: it could not be written down: %s", strerror(-r));
+}
+
+int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
+        struct job *j = draft;
+        bool took_input = l->input.size > 0;
+        struct result why;
+        int r;
+
+        if (l->state == LEASE_RELEASED)
+                return -ESTALE;
+        l->n_drafts--;
+        j->lease = l;
+        j->submitted_us = l->table->clock();
+        r = job_submit(j, l->serial, ++l->last_number, command, &l->input);
+        if (r == 0)
+                r = take_settings(l, j);
+        if (r == 0)
+                why.code = RESULT_OK; /* no text is read then */
+        else
+                result_set(&why, RESULT_FAILED, "not run: it could not be stored: %s", strerror(-r));
+        add_job(l, j, &why);
         l->n_queued++;
         l->table->totals.submitted++;
-        list_add_tail(&l->jobs, &j->link);
+        list_add_tail(&l->jobs, &job_ref(j)->link);
         lease_show(l);
         lease_note_use(l);
         lease_replace(&l->remark, NULL);
@@ -455,10 +487,8 @@ int lease_submit(struct lease *l, struct blob *command, struct job **out) {
         j->submitted_wall_us = j->changed_wall_us;
         if (took_input)
                 l->input_wall_us = j->submitted_wall_us;
-        *out = job_ref(j);
-        if (r < 0) {
+        if (!result_ok(&why)) {
                 /* Close cannot fail, so the job must: whoever reads next must not get the result of the one before. */
-                result_set(&why, RESULT_FAILED, "not run: it could not be written down: %s", strerror(-r));
                 end_job(l, j, &why, 0);
                 trim_history(l);
                 return 0;

@@ -35,7 +35,7 @@ struct spool {
         bool ended;
         bool kept; /* its files outlive it */
         int dir;
-        char *name;
+        char name[SPOOL_NAME_MAX];
         uint64_t max;
         uint64_t size[N_STREAMS];
         int64_t written_wall_us[N_STREAMS]; /* wall time of the last byte; 0: none yet */
@@ -47,7 +47,7 @@ struct spool {
 
 static const char *const suffix[N_FILES] = { "stdout", "stderr", "order" };
 
-int spool_new(struct spool **out, int dir, const char *name, uint64_t max) {
+int spool_new(struct spool **out, int dir, uint64_t max) {
         struct spool *s = calloc(1, sizeof(*s));
 
         if (!s)
@@ -55,15 +55,16 @@ int spool_new(struct spool **out, int dir, const char *name, uint64_t max) {
         s->refs = 1;
         s->dir = dir;
         s->max = max;
-        s->name = strdup(name);
         for (int i = 0; i < N_FILES; i++)
                 s->fd[i] = -1;
-        if (!s->name) {
-                spool_unref(s);
-                return -ENOMEM;
-        }
         *out = s;
         return 0;
+}
+
+void spool_name(struct spool *s, const char *name) {
+        for (int i = 0; i < N_FILES; i++)
+                assert(!s->exists[i]);
+        snprintf(s->name, sizeof(s->name), "%s", name);
 }
 
 struct spool *spool_ref(struct spool *s) {
@@ -91,7 +92,6 @@ void spool_unref(struct spool *s) {
                         file_path(s, i, path, sizeof(path));
                         removal_add(s->dir, path, i == FILE_ORDER ? s->n_turns * sizeof(struct turn) : s->size[i]);
                 }
-        free(s->name);
         free(s);
 }
 
@@ -151,10 +151,11 @@ static int restore_order(struct spool *s) {
 
 int spool_restore(struct spool **out, int dir, const char *name, uint64_t max) {
         struct spool *s;
-        int r = spool_new(&s, dir, name, max);
+        int r = spool_new(&s, dir, max);
 
         if (r < 0)
                 return r;
+        spool_name(s, name);
         for (int i = 0; i < N_STREAMS && r == 0; i++)
                 r = restore_file(s, i, &s->size[i], &s->written_wall_us[i]);
         if (r == 0)

@@ -29,8 +29,12 @@ enum view {
         VIEW_OUTPUT,
 };
 
-/* Files are NAME.stdout … in the directory @dir, which is borrowed. No file is made yet. */
-int spool_new(struct spool **out, int dir, const char *name, uint64_t max);
+#define SPOOL_NAME_MAX 64 /* bytes of a name, with the final NUL */
+
+/* In the directory @dir, which is borrowed. No file is made yet. 0 or -ENOMEM. */
+int spool_new(struct spool **out, int dir, uint64_t max);
+/* Files are NAME.stdout … from now on; before the first byte. */
+void spool_name(struct spool *s, const char *name);
 /* The same over files that an earlier run left: it goes on where their bytes end. No file: no bytes. 0 or -errno. */
 int spool_restore(struct spool **out, int dir, const char *name, uint64_t max);
 

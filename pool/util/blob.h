@@ -52,7 +52,7 @@ static inline const char *blob_bytes(const struct blob *b) {
         return blob_is_file(b) ? NULL : b->buf.data ? b->buf.data : "";
 }
 
-/* Give its file a name that lasts, in the same directory. 0, also where there is no file, or -errno. */
+/* Give its file a name that lasts, in the same directory. 0, also where there is no file, or -errno: it keeps the old one. */
 int blob_rename(struct blob *b, const char *name);
 
 /* An empty blob takes the bytes of such a file, which is its own from then on. 0 or -errno. */

@@ -4,6 +4,7 @@
 import concurrent.futures
 import errno
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -197,6 +198,28 @@ def test_queue_limit_while_waiting(mount):
     fails(errno.EAGAIN, os.open, lease / "cmd", os.O_WRONLY)
     (mp / "first").rmdir()
     assert lease.read() == "63\n"
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("form", ["close", "fsync", "read"])
+def test_accepted_and_then_not_stored(lease, form):
+    """Close cannot fail, so the job does: whoever reads next gets the reason, not the result of the job before."""
+    lease.run("echo before")
+    cmd = os.open(lease / "cmd", os.O_RDWR)
+    os.write(cmd, b"echo after\n" + b":\n" * 4096)  # too much for memory
+    shutil.rmtree(next(lease.mount.state.rglob("spool")))
+    if form == "fsync":
+        fails(errno.EIO, os.fsync, cmd)
+    elif form == "read":
+        fails(errno.EIO, os.read, cmd, 100)
+    os.close(cmd)
+    assert jobs(lease) == [1, 2]
+    for name in ("output", "stdout", "stderr", "exit_code", "jobs/2/exit_code"):
+        fails(errno.EIO, lease.read, name)
+    for name in ("error", "jobs/2/error"):
+        assert "not run" in lease.read(name) and "No such file" in lease.read(name)
+    lease.submit("true")
+    assert lease.read("exit_code") == "0\n"
 
 
 # the read-write form

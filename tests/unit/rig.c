@@ -115,7 +115,8 @@ struct job *rig_job(struct lease *l, const char *command) {
 
         blob_init(&b, rig.dir.fd, COMMAND_SIZE_MAX);
         CHECK_INT(blob_append(&b, command, strlen(command)), 0);
-        CHECK_INT(lease_submit(l, &b, &j), 0);
+        CHECK_INT(lease_draft(l, &j), 0);
+        CHECK_INT(lease_submit(l, j, &b), 0);
         CHECK_INT(b.size, 0);
         blob_deinit(&b);
         return j;

@@ -70,12 +70,10 @@ void model_create(const char *name) {
 
 static void on_drop_lease(struct timer *t) {
         struct model_lease *m = container_of(t, struct model_lease, drop);
-        struct job *job;
-        struct blob command;
+        struct job *draft;
 
-        blob_init(&command, model.spool_dir, COMMAND_SIZE_MAX);
         SIM_CHECK(lease_state(m->lease) == LEASE_RELEASED && lease_code(m->lease) == RESULT_RELEASED &&
-                          lease_submit(m->lease, &command, &job) == -ESTALE &&
+                          lease_draft(m->lease, &draft) == -ESTALE &&
                           lease_command(m->lease, "kill") == -ESTALE &&
                           lease_set(m->lease, SETTING_CWD, "") == -ESTALE && !lease_newest(m->lease) &&
                           !lease_environment(m->lease),
@@ -126,6 +124,7 @@ void model_submit(struct model_lease *m) {
         enum result_code code = lease_code(m->lease), accepts = lease_accepts(m->lease);
         uint64_t submits_failed = model.n_submits_failed;
         struct model_job *j;
+        struct job *draft;
         struct blob command;
         int r;
 
@@ -160,7 +159,10 @@ void model_submit(struct model_lease *m) {
                 r = blob_append(&command, padding, sizeof(padding));
         }
         SIM_CHECK(r == 0, "blob_append: %d", r);
-        r = lease_submit(m->lease, &command, &j->job);
+        r = lease_draft(m->lease, &draft);
+        SIM_CHECK(r == 0, "draft: %d", r);
+        r = lease_submit(m->lease, draft, &command);
+        j->job = draft;
         SIM_CHECK(r == 0 && j->job->number == j->number && command.size == 0, "submit: %d", r);
         blob_deinit(&command);
         watch_add(&j->job->watches, &j->watch);

@@ -19,7 +19,9 @@ static struct job *make(const char *command, const char *input) {
         blob_init(&i, dir.fd, INPUT_SIZE_MAX);
         CHECK_INT(blob_append(&c, command, strlen(command)), 0);
         CHECK_INT(blob_append(&i, input, strlen(input)), 0);
-        CHECK_INT(job_new(&j, 3, 1, dir.fd, 100, &c, &i), 0);
+        CHECK_INT(job_new(&j, dir.fd, 100), 0);
+        CHECK_INT(j->number, 0);
+        CHECK_INT(job_submit(j, 3, 1, &c, &i), 0);
         CHECK_INT(c.size, 0); /* the bytes are the job's now */
         CHECK_INT(i.size, 0);
         blob_deinit(&c);

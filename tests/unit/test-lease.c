@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
+#include "pool/lease-internal.h"
 #include "pool/limits.h"
 #include "rig.h"
 
@@ -278,6 +279,71 @@ static void queue_and_history(void) {
         rig_stop();
 }
 
+/* Whoever was let in gets a number, also when others come in between; the rest is refused while they can be told. */
+static void numbers_run_out(void) {
+        struct job *drafts[2];
+        struct lease *l;
+        struct blob b;
+
+        rig_start();
+        l = rig_lease("t1");
+        l->last_number = JOB_NUMBER_MAX - 2;
+        for (int i = 0; i < 2; i++) {
+                CHECK_INT(lease_accepts(l), RESULT_OK);
+                CHECK_INT(lease_draft(l, &drafts[i]), 0);
+        }
+        CHECK_INT(lease_accepts(l), RESULT_BUSY);
+        lease_discard(l, drafts[0]);
+        CHECK_INT(lease_accepts(l), RESULT_OK);
+        CHECK_INT(lease_draft(l, &drafts[0]), 0);
+        for (int i = 0; i < 2; i++) {
+                blob_init(&b, rig.dir.fd, COMMAND_SIZE_MAX);
+                CHECK_INT(blob_append(&b, "x", 1), 0);
+                CHECK_INT(lease_submit(l, drafts[i], &b), 0);
+                blob_deinit(&b);
+                CHECK_INT(lease_accepts(l), RESULT_BUSY);
+                CHECK_INT(drafts[i]->number, JOB_NUMBER_MAX - 1 + i);
+                job_unref(drafts[i]);
+        }
+        rig_run(SECOND);
+        CHECK_INT(lease_newest(l)->number, JOB_NUMBER_MAX);
+        CHECK(lease_newest(l)->code == RESULT_OK && lease_accepts(l) == RESULT_BUSY);
+        rig_stop();
+}
+
+/* The disk fails at the moment of submission: the job is there, and says so; also for a daemon that comes later. */
+static void cannot_be_stored(void) {
+        static const char large[BLOB_MEMORY_MAX + 1];
+        struct lease *l;
+        struct blob b;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t1");
+        job_unref(rig_job(l, "one"));
+        rig_run(SECOND);
+        CHECK_INT(lease_newest(l)->exit_code, 0);
+        CHECK_INT(lease_draft(l, &j), 0);
+        blob_init(&b, rig.dir.fd, COMMAND_SIZE_MAX);
+        CHECK_INT(blob_append(&b, large, sizeof(large)), 0);
+        CHECK_INT(unlinkat(rig.dir.fd, b.name, 0), 0);
+        CHECK_INT(lease_submit(l, j, &b), 0);
+        blob_deinit(&b);
+        CHECK(lease_newest(l) == j && job_ended(j) && j->number == 2 && j->code == RESULT_FAILED);
+        CHECK_STR(lease_error(l), "not run: it could not be stored: No such file or directory");
+        CHECK_INT(lease_queued(l), 0);
+        job_unref(j);
+        rig_restart();
+        l = leases_find(rig.table, "t1");
+        CHECK_INT(lease_newest(l)->number, 2);
+        CHECK_INT(lease_newest(l)->code, RESULT_FAILED);
+        j = rig_job(l, "three");
+        rig_run(SECOND);
+        CHECK(j->number == 3 && j->code == RESULT_OK);
+        job_unref(j);
+        rig_stop();
+}
+
 static const char *setting(const struct lease *l, enum lease_setting which) {
         static struct buf out = BUF_INIT(1000);
         static char text[1000];
@@ -324,11 +390,12 @@ static void settings(void) {
 
 static void released_and_still_held(void) {
         struct lease *l;
-        struct job *running, *queued, *j;
+        struct job *running, *queued, *draft, *j;
         struct blob b;
 
         rig_start();
         l = lease_ref(rig_lease("t1"));
+        CHECK_INT(lease_draft(l, &draft), 0);
         running = rig_job(l, "x");
         queued = rig_job(l, "y");
         rig_run(SIM_DELAY_US);
@@ -338,7 +405,9 @@ static void released_and_still_held(void) {
         CHECK_STR(queued->error, "lease t1 was released");
         CHECK_STR(lease_error(l), "lease t1 was released");
         blob_init(&b, rig.dir.fd, 100);
-        CHECK_INT(lease_submit(l, &b, &j), -ESTALE);
+        CHECK_INT(lease_submit(l, draft, &b), -ESTALE);
+        lease_discard(l, draft);
+        CHECK_INT(lease_draft(l, &j), -ESTALE);
         CHECK_INT(lease_command(l, "kill"), -ESTALE);
         CHECK_INT(lease_set(l, SETTING_CWD, ""), -ESTALE);
         CHECK(!lease_newest(l) && !lease_current(l) && !lease_environment(l));
@@ -503,6 +572,8 @@ int main(void) {
         RUN(waits_too_long);
         RUN(cannot_create);
         RUN(queue_and_history);
+        RUN(numbers_run_out);
+        RUN(cannot_be_stored);
         RUN(settings);
         RUN(released_and_still_held);
         RUN(how_jobs_end);

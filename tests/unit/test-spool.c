@@ -14,7 +14,8 @@ static struct check_dir dir;
 static struct spool *make(uint64_t max) {
         struct spool *s = NULL;
 
-        CHECK_INT(spool_new(&s, dir.fd, "7.1", max), 0);
+        CHECK_INT(spool_new(&s, dir.fd, max), 0);
+        spool_name(s, "7.1");
         return s;
 }
 
