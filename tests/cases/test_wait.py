@@ -317,6 +317,23 @@ def test_waiting_read_stays_with_its_job(shared):
     assert reader.stdout.read() == b"next\n"
 
 
+def test_readers_of_one_description(busy):
+    """Where there is no offset, one that waits keeps no other from waiting, nor from being killed."""
+    fd = os.open(busy.mount / ".pool/events", os.O_RDONLY)
+    os.set_blocking(fd, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.read(fd, 1 << 17)
+    os.set_blocking(fd, True)
+    readers = [subprocess.Popen(["cat"], stdin=fd, stdout=subprocess.DEVNULL) for _ in range(2)]
+    while busy.mount.stats()["reads_waiting"] != 2:
+        time.sleep(0.01)
+    for reader in readers:
+        reader.terminate()
+        assert reader.wait() == -signal.SIGTERM
+    os.close(fd)
+
+
 def test_waking_up_submits_nothing(lease):
     """Half a command that was written while a read waited is still half when that read ends."""
     fd = os.open(lease / "cmd", os.O_RDWR)
