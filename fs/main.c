@@ -307,8 +307,6 @@ static void tick(struct daemon *d) {
 
         removal_tick();
         now = clock_now();
-        if (removal_is_under_way())
-                next = now;
         next = clock_earlier(next, notify_tick(&d->notify, now));
         next = clock_earlier(next, tell_slow_start(d, now));
         if (d->phase == PHASE_STOPPING) {
@@ -319,6 +317,8 @@ static void tick(struct daemon *d) {
                 next = clock_earlier(next, d->stop_by_us);
         }
         d->due_us = next;
+        if (removal_is_under_way()) /* in the next turn, but it is late for nobody */
+                next = now;
         if (next == USEC_NEVER) {
                 uv_timer_stop(&d->timer);
                 return;
