@@ -210,8 +210,9 @@ void sandbox_destroy(struct sandbox *s);
 
 /*
  * Kill every process that was started in the sandbox and is still there, remove
- * @workdir, and look whether both are gone. Answered by cleaned(): unless that is
- * ok, the sandbox must not be lent again.
+ * @workdir, empty the sandbox's own /tmp, and look whether all that is gone and
+ * files can be written in both places. Answered by cleaned(): unless that is ok,
+ * the sandbox must not be lent again.
  */
 int sandbox_clean(struct sandbox *s, const char *workdir);
 

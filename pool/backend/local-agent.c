@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * modalpool-agent RUNDIR [ENVDIR]: the first process of a local environment.
+ * modalpool-agent RUNDIR TMPDIR [ENVDIR]: the first process of a local environment.
  *
  * Starts jobs, reaps them, signals them by their mark, cleans up after a
  * lease. Inside bubblewrap it is process 1 of its own PID namespace, so its
  * end is the end of everything; without (isolate=none) it is a subreaper, to
  * which every process that its jobs leave behind comes back, and it removes
- * ENVDIR when it ends. RUNDIR holds scripts that are too long for an argument.
+ * ENVDIR when it ends. RUNDIR holds scripts that are too long for an argument,
+ * TMPDIR is what the environment has for its own /tmp.
  */
 
 #include <dirent.h>
@@ -38,6 +39,7 @@
 #include "pool/util/text.h"
 
 #define ARGUMENT_MAX 120000 /* bytes; Linux takes 128 KiB in one argument (MAX_ARG_STRLEN) */
+#define ROOM (64 << 10)     /* bytes that a lease must be able to write */
 #define KILL_ROUNDS 100     /* scans for processes that were forked during the last scan */
 #define MARK EXEC_MARK "="
 
@@ -52,7 +54,8 @@ struct job {
 };
 
 static struct list jobs = LIST_INIT(jobs);
-static const char *run_dir;
+static const char *run_dir, *tmp_dir;
+static mode_t tmp_mode; /* as it was at first */
 static const char *default_shell;
 
 static void reply(enum agent_reply_type type, uint32_t job, int code, const char *text) {
@@ -457,20 +460,71 @@ static void do_poll(const struct agent_request *q) {
         reply(AGENT_POLLED, q->job, running, "");
 }
 
+/* Made anew, as a job may have put something else in its place. */
+static int empty_tmp(void) {
+        int r = remove_tree(AT_FDCWD, tmp_dir);
+
+        if (r == 0 && mkdir(tmp_dir, 0700) < 0)
+                r = -errno;
+        return r == 0 && chmod(tmp_dir, tmp_mode) < 0 ? -errno : r;
+}
+
+static int try_to_write(const char *dir) {
+        static const char bytes[ROOM];
+        _cleanup_(cleanup_close) int fd = -1;
+        char path[AGENT_TEXT_MAX + 16];
+        int r;
+
+        snprintf(path, sizeof(path), "%s/.modalpool", dir);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        r = write_at(fd, bytes, sizeof(bytes), 0);
+        return unlink(path) < 0 && r == 0 ? -errno : r;
+}
+
+/* 0, or -errno with what failed in @what. */
+static int clean(const char *workdir, const char **what) {
+        struct stat st;
+        int r;
+
+        *what = "removing the workdir";
+        r = remove_tree(AT_FDCWD, workdir);
+        if (r < 0)
+                return r;
+        *what = "emptying the directory for temporary files";
+        r = empty_tmp();
+        if (r < 0)
+                return r;
+        *what = "writing a temporary file";
+        r = try_to_write(tmp_dir);
+        if (r < 0)
+                return r;
+        *what = "writing a file in the workdir";
+        r = make_path(AT_FDCWD, workdir, 0755);
+        if (r == 0)
+                r = try_to_write(workdir);
+        if (r < 0)
+                return r;
+        *what = "removing the workdir again";
+        r = remove_tree(AT_FDCWD, workdir);
+        if (r < 0)
+                return r;
+        return lstat(workdir, &st) == 0 ? -EEXIST : errno == ENOENT ? 0 : -errno;
+}
+
 static void do_clean(const struct agent_request *q) {
+        const char *what = "";
         struct job *j, *tmp;
         char text[256] = "";
-        struct stat st;
         int r;
 
         kill_everything();
         list_for_each_safe (j, tmp, &jobs, link)
                 job_free(j);
-        r = remove_tree(AT_FDCWD, q->text);
+        r = clean(q->text, &what);
         if (r < 0)
-                snprintf(text, sizeof(text), "removing the workdir: %s", strerror(-r));
-        else if (lstat(q->text, &st) == 0 || errno != ENOENT)
-                snprintf(text, sizeof(text), "the workdir is still there");
+                snprintf(text, sizeof(text), "%s: %s", what, strerror(-r));
         reply(AGENT_CLEANED, 0, 0, text);
 }
 
@@ -519,13 +573,20 @@ static bool serve_request(void) {
 int main(int argc, char **argv) {
         struct pollfd fds[2] = { { .fd = AGENT_FD, .events = POLLIN }, { .events = POLLIN } };
         struct signalfd_siginfo info;
+        struct stat st;
         sigset_t mask;
 
-        if (argc < 2) {
+        if (argc < 3) {
                 fprintf(stderr, "modalpool-agent is started by modalpool, not by hand\n");
                 return 2;
         }
         run_dir = argv[1];
+        tmp_dir = argv[2];
+        if (lstat(tmp_dir, &st) < 0) {
+                perror(tmp_dir);
+                return 1;
+        }
+        tmp_mode = st.st_mode & 07777;
         umask(022); /* the daemon's own is tighter, and none of the jobs' business */
         default_shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
 
@@ -555,7 +616,7 @@ int main(int argc, char **argv) {
         }
 
         kill_everything();
-        if (argc > 2)
-                remove_tree(AT_FDCWD, argv[2]);
+        if (argc > 3)
+                remove_tree(AT_FDCWD, argv[3]);
         return 0;
 }

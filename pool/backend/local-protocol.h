@@ -27,7 +27,7 @@ enum agent_request_type {
         AGENT_SIGNAL,
         /* Does a job still run? */
         AGENT_POLL,
-        /* Kill everything, remove the directory in text, and look. */
+        /* Kill everything, remove the workdir in text, empty TMPDIR, and look whether both can be written. */
         AGENT_CLEAN,
 };
 
@@ -46,7 +46,7 @@ enum agent_reply_type {
         AGENT_ENDED,   /* it ended with code */
         AGENT_POLLED,  /* code is 1 while the job runs, else 0: an AGENT_ENDED went before */
         AGENT_FAILED,  /* the job did not start, text says why */
-        AGENT_CLEANED, /* text is empty, or says what is still there */
+        AGENT_CLEANED, /* text is empty, or says what went wrong */
 };
 
 struct agent_reply {

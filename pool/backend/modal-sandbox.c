@@ -310,12 +310,19 @@ static const struct modal_process_events clean_events = {
 };
 
 static int clean(struct modal_sandbox *s, const char *workdir) {
+        const struct modal *m = modal_sandbox_modal(s);
+        struct buf volumes = BUF_INIT(SCRIPT_SIZE_MAX);
         struct script script;
+        int r = 0;
 
+        for (size_t i = 0; i < m->n_volumes && r == 0; i++)
+                r = buf_printf(&volumes, "%s ", m->volumes[i].path);
         buf_clear(&s->said);
         script_init(&script);
-        return modal_run_script(s, &script, script_make_clean(&script, workdir, buf_text(&s->kept)),
-                                &(struct modal_process_spec){}, &clean_events, s, &s->process);
+        if (r == 0)
+                r = script_make_clean(&script, workdir, buf_text(&s->kept), buf_text(&volumes));
+        buf_deinit(&volumes);
+        return modal_run_script(s, &script, r, &(struct modal_process_spec){}, &clean_events, s, &s->process);
 }
 
 int modal_clean(struct sandbox *sandbox, const char *workdir) {

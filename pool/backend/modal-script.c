@@ -94,10 +94,17 @@ static const char signal_script[] =
         "  [ $n -lt 50 ] || exit 1\n"
         "done\n";
 
-/* $1 workdir, $2 what the probe said. A zombie runs no more; who reaps it is the sandbox's affair. */
+/*
+ * $1 workdir, $2 what the probe said, $3 paths of volumes. A zombie runs no more; who reaps it is the sandbox's affair.
+ *
+ * What is mounted below /tmp stays, and so does /tmp where it is a volume: their files are not this sandbox's own. A
+ * job may have put a link in its place. Files go a hundred at a time, as many as any argument list takes.
+ */
 static const char clean_script[] =
         "cd /\n"
-        "w=$1 b=\" $2 \" n=0\n"
+        "w=$1 b=\" $2 \" m=\" $3 \" n=0 x=0\n"
+        "L='\n'\n"
+        "no(){ echo \"$1: ${2%%$L*}\"; exit 1; }\n"
         "others(){\n"
         "  k=\n"
         "  for p in /proc/[0-9]*; do\n"
@@ -110,14 +117,34 @@ static const char clean_script[] =
         "    k=\"$k $i\"\n"
         "  done\n"
         "}\n"
+        "empty(){\n"
+        "  for f in \"$1\"/* \"$1\"/.[!.]* \"$1\"/..?*; do\n"
+        "    case $m in\n"
+        "    *\" $f \"*) continue;;\n"
+        "    *\" $f/\"*) empty \"$f\"; continue;;\n"
+        "    esac\n"
+        "    set -- \"$@\" \"$f\"\n"
+        "    [ $# -le 100 ] || { shift; rm -rf -- \"$@\" || x=1; set -- \"\"; }\n"
+        "  done\n"
+        "  shift\n"
+        "  [ $# = 0 ] || rm -rf -- \"$@\" || x=1\n"
+        "}\n"
+        "try(){ dd if=/dev/zero of=\"$1/.modalpool\" bs=65536 count=1 2>&1 && rm -f -- \"$1/.modalpool\" 2>&1; }\n"
         "while others; [ -n \"$k\" ]; do\n"
-        "  [ $n -lt 60 ] || { echo \"processes that do not end:$k\"; exit 1; }\n"
+        "  [ $n -lt 60 ] || no 'processes that do not end' \"$k\"\n"
         "  kill -9 $k 2>/dev/null\n"
         "  n=$((n+1))\n"
         "  [ $n -lt 5 ] || sleep 0.1 2>/dev/null || sleep 1\n"
         "done\n"
         "e=$(rm -rf -- \"$w\" /tmp/.modalpool 2>&1)\n"
-        "if [ -e \"$w\" ] || [ -L \"$w\" ]; then echo \"the workdir is still there: $e\"; exit 1; fi\n"
+        "[ ! -L /tmp ] || no 'emptying /tmp' 'it is a link'\n"
+        "[ -d /tmp ] || mkdir -m 1777 /tmp\n"
+        "while read -r q p q; do case $p in /tmp/*) m=\"$m$p \";; esac; done </proc/mounts\n"
+        "case $m in *' /tmp '*|*' /tmp/ '*) ;; *) e=$(empty /tmp 2>&1; exit $x) || no 'emptying /tmp' \"$e\";; esac\n"
+        "e=$(try /tmp) || no 'writing in /tmp' \"$e\"\n"
+        "e=$(mkdir -p -- \"$w\" 2>&1 && try \"$w\") || no 'writing in the workdir' \"$e\"\n"
+        "e=$(rm -rf -- \"$w\" 2>&1)\n"
+        "if [ -e \"$w\" ] || [ -L \"$w\" ]; then no 'the workdir is still there' \"$e\"; fi\n"
         "exit 0\n";
 
 void script_init(struct script *s) {
@@ -245,10 +272,12 @@ int script_make_signal(struct script *s, const char *mark, int signo) {
         return r < 0 ? r : script_add(s, number);
 }
 
-int script_make_clean(struct script *s, const char *workdir, const char *kept) {
+int script_make_clean(struct script *s, const char *workdir, const char *kept, const char *volumes) {
         int r = begin(s, clean_script);
 
         if (r == 0)
                 r = script_add(s, workdir);
-        return r < 0 ? r : script_add(s, kept);
+        if (r == 0)
+                r = script_add(s, kept);
+        return r < 0 ? r : script_add(s, volumes);
 }

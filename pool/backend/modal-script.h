@@ -65,6 +65,7 @@ int script_make_signal(struct script *s, const char *mark, int signo);
 
 /*
  * Kills every process that is not among @kept (what the probe printed), removes
- * @workdir, and looks whether both are gone. Exit status 0, else a line of output says why not.
+ * @workdir, empties /tmp but for what is mounted there, which also @volumes says (paths, with spaces between them),
+ * and looks whether all that is gone and both can be written. Exit status 0, else a line of output says why not.
  */
-int script_make_clean(struct script *s, const char *workdir, const char *kept);
+int script_make_clean(struct script *s, const char *workdir, const char *kept, const char *volumes);

@@ -54,12 +54,12 @@ def test_release_with_queued_jobs(mp):
     lease = mp.lease()
     lease.submit("echo up; sleep 1000")
     for i in range(20):
-        lease.submit(f"touch /tmp/ran{i}")
+        lease.submit(f"touch /var/tmp/ran{i}")
     with open(lease / "output", "rb", buffering=0) as newest:
         lease.release()
         fails(errno.ESTALE, newest.read, 10)
     lease = mp.lease()
-    assert lease.run("ls /tmp | grep -c ran") == ("0\n", 1)
+    assert lease.run("ls /var/tmp | grep -c ran") == ("0\n", 1)
 
 
 @pytest.mark.small
@@ -141,11 +141,11 @@ def test_commands_half_written(mp):
     lease = mp.lease()
     lease.read("environment")
     cmd = open(lease / "cmd", "wb", buffering=0)
-    cmd.write(b"touch /tmp/half")
+    cmd.write(b"touch /var/tmp/half")
     lease.release()
     lease = mp.lease()
     cmd.close()
-    assert lease.run("ls /tmp | grep -c half")[0] == "0\n"
+    assert lease.run("ls /var/tmp | grep -c half")[0] == "0\n"
     assert sorted(os.listdir(lease / "jobs")) == ["1", "latest"]
 
 

@@ -28,6 +28,7 @@ class Admin:
             web.post("/config", self.set_config),
             web.post("/reset", self.reset),
             web.post("/secret", self.secret),
+            web.post("/volume", self.volume),
             web.post("/sandbox/{id}/kill", self.kill),
             web.post("/sandbox/{id}/age", self.age),
             web.post("/router/move", self.move),
@@ -109,6 +110,13 @@ class Admin:
             deployment_name=values["name"], env_dict=values.get("env", {}),
             object_creation_type=api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS))
         return web.json_response({"secret_id": secret_id})
+
+    async def volume(self, request):
+        """Makes a named volume, likewise: {"name": …}."""
+        body = await self.body(request)
+        volume_id = self.sim.objects.volume(api_pb2.VolumeGetOrCreateRequest(
+            deployment_name=body["name"], object_creation_type=api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING))
+        return web.json_response({"volume_id": volume_id})
 
     def find(self, request):
         sandbox = self.sim.world.sandboxes.get(request.match_info["id"])

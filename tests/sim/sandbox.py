@@ -37,7 +37,8 @@ LIFETIME_MAX = 86400
 
 def bubblewrap(workdir, volumes):
     argv = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
-            "--die-with-parent", "--hostname", "modal", "--info-fd", "4", "--ro-bind", "/usr", "/usr"]
+            "--die-with-parent", "--hostname", "modal", "--info-fd", "4",
+            "--size", str(settings.current.disk_bytes), "--tmpfs", "/", "--ro-bind", "/usr", "/usr"]
     for name in SYSTEM_LINKS:
         if os.path.islink("/" + name):
             argv += ["--symlink", os.readlink("/" + name), "/" + name]

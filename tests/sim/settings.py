@@ -13,6 +13,7 @@ class Settings:
     build_secs: float = 0.05        # how long an image build takes
     start_delay_secs: float = 0.0   # added to the start of every sandbox
     status_lag_secs: float = 0.0    # how long a dead sandbox still looks alive to SandboxWait and SandboxList
+    disk_bytes: int = 2 << 30       # that a sandbox can write, those made from then on
     list_page: int = 20             # sandboxes in one answer of SandboxList
     max_sandboxes: int = 500        # live at one time; more is RESOURCE_EXHAUSTED
     spool_max: int = 4 << 30        # bytes of one output stream; then the process waits

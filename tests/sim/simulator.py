@@ -135,6 +135,9 @@ class Simulator:
     def secret(self, name, **env):
         return self.ask("/secret", {"name": name, "env": env})
 
+    def volume(self, name):
+        return self.ask("/volume", {"name": name})
+
     def kill_sandbox(self, sandbox_id):
         return self.ask(f"/sandbox/{sandbox_id}/kill", {})
 
