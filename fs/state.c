@@ -127,9 +127,12 @@ static int open_in(struct state *s, bool renew, struct result *why) {
         if (r < 0)
                 return r;
         environments = make_directory(dir, "environments");
-        r = environments < 0 ? environments : remove_contents(environments); /* they ended with their daemon */
+        if (environments < 0)
+                return environments;
+        /* They ended with their daemon, or are about to: no path is used twice, so what is left of them is in nobody's way. */
+        r = remove_contents(environments);
         if (r < 0)
-                return r;
+                log_warning("%s: what an earlier run left is not removed: %s", s->environments, strerror(-r));
         s->spool = make_directory(dir, "spool");
         return s->spool < 0 ? s->spool : 0;
 }

@@ -47,6 +47,8 @@ ssize_t read_at(int fd, void *data, size_t len, uint64_t offset) {
         return done;
 }
 
+/* Somebody else may remove the same at the same time: what is gone is removed. */
+
 static int open_directory(int dir, const char *name) {
         int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
@@ -75,11 +77,11 @@ static int remove_entry(int dir, const char *name, unsigned depth) {
                 return -ELOOP;
         fd = open_directory(dir, name);
         if (fd < 0)
-                return fd;
+                return fd == -ENOENT ? 0 : fd;
         r = remove_below(fd, depth + 1);
         if (r < 0)
                 return r;
-        return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+        return unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int remove_below(int fd, unsigned depth) {
@@ -88,7 +90,7 @@ static int remove_below(int fd, unsigned depth) {
 
         copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (copy < 0)
-                return -errno;
+                return errno == ENOENT ? 0 : -errno;
         d = fdopendir(copy);
         if (!d) {
                 close(copy);

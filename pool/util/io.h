@@ -15,7 +15,8 @@ ssize_t read_at(int fd, void *data, size_t len, uint64_t offset);
 
 /*
  * Remove everything in the directory @fd, whatever its modes; the directory
- * stays. Links are not followed. 0 or -errno; -ELOOP for a tree deeper than 500.
+ * stays. Links are not followed. What others remove meanwhile is as good as
+ * removed. 0 or -errno; -ELOOP for a tree deeper than 500.
  */
 int remove_contents(int fd);
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "check.h"
 #include "pool/util/io.h"
@@ -123,6 +124,38 @@ static void remove_many(void) {
 }
 
 /* Directories inside each other, @depth of them. */
+/* Several at the same tree: what one finds gone is removed, too. */
+static void remove_together(void) {
+        enum {
+                ROUNDS = 4,
+                WIDTH = 15,
+                PROCESSES = 4,
+        };
+        int go[2], status;
+        char name[32];
+
+        for (int round = 0; round < ROUNDS; round++) {
+                for (int i = 0; i < WIDTH * WIDTH; i++) {
+                        snprintf(name, sizeof(name), "t/%d/%d/x", i / WIDTH, i % WIDTH);
+                        CHECK_INT(make_path(dir.fd, name, 0700), 0);
+                }
+                CHECK_INT(pipe(go), 0);
+                for (int i = 0; i < PROCESSES; i++)
+                        if (fork() == 0) {
+                                close(go[1]);
+                                (void)!read(go[0], name, 1); /* all at once */
+                                _exit(-remove_tree(dir.fd, "t"));
+                        }
+                close(go[0]);
+                close(go[1]);
+                for (int i = 0; i < PROCESSES; i++) {
+                        CHECK(wait(&status) > 0 && WIFEXITED(status));
+                        CHECK_INT(WEXITSTATUS(status), 0);
+                }
+                CHECK(!exists("t"));
+        }
+}
+
 static void make_deep(int depth) {
         int at = dup(dir.fd), next;
 
@@ -159,6 +192,7 @@ int main(void) {
         RUN(remove_link_to_directory);
         RUN(remove_many);
         RUN(remove_deep);
+        RUN(remove_together);
         check_dir_remove(&dir);
         return check_done();
 }
