@@ -55,6 +55,7 @@ struct local_sandbox {
         uv_poll_t errors; /* bwrap's stderr, until the agent says hello */
         uv_timer_t timer; /* of create, later of destroy */
         int socket_fd, errors_fd;
+        int spawned;      /* 0 or -errno */
         bool running;     /* the process has not been reaped */
         unsigned n_handles; /* libuv still holds */
         char error_text[384];

@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pool/backend/local-internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
+#include "pool/util/uuid.h"
 
 #define CREATE_TIMEOUT_MS 30000
 #define DESTROY_TIMEOUT_MS 5000 /* then bwrap is killed, and its namespace with it */
@@ -103,6 +105,16 @@ static void on_create_timeout(uv_timer_t *timer) {
         sandbox_broke(timer->data, "it did not answer in time");
 }
 
+static void on_not_spawned(uv_timer_t *timer) {
+        struct local_sandbox *s = timer->data;
+        struct local *l = sandbox_local(s);
+        char what[4400];
+
+        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->options.isolate ? l->bwrap : l->agent,
+                 strerror(-s->spawned));
+        sandbox_broke(s, what);
+}
+
 static void on_destroy_timeout(uv_timer_t *timer) {
         struct local_sandbox *s = timer->data;
 
@@ -178,11 +190,16 @@ static void on_errors(uv_poll_t *poll, int status, int events) {
         uv_poll_stop(poll);
 }
 
+/* The directory is ours alone: -EEXIST where there is one. */
 static int make_dir(struct local_sandbox *s) {
         static const char *const inner[] = { "home", "tmp", "run" };
         char path[4600];
         int r = 0;
 
+        if (mkdir(s->dir, 0700) < 0) {
+                r = -errno;
+                *s->dir = '\0';
+        }
         for (size_t i = 0; r == 0 && i < sizeof(inner) / sizeof(inner[0]); i++) {
                 snprintf(path, sizeof(path), "%s/%s", s->dir, inner[i]);
                 r = make_path(AT_FDCWD, path, 0700);
@@ -190,7 +207,13 @@ static int make_dir(struct local_sandbox *s) {
         return r;
 }
 
-static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int errors, const char **program) {
+/* Where no agent will do so. */
+static void remove_dir(struct local_sandbox *s) {
+        if (*s->dir)
+                remove_tree(AT_FDCWD, s->dir);
+}
+
+static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int errors) {
         uv_stdio_container_t stdio[] = {
                 { .flags = UV_IGNORE },
                 { .flags = UV_IGNORE },
@@ -200,7 +223,6 @@ static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int
         struct local_command command;
 
         local_command_init(&command, l, s);
-        *program = command.argv[0];
         return uv_spawn(l->loop, &s->process,
                         &(uv_process_options_t){
                                 .exit_cb = on_process_exit,
@@ -218,10 +240,9 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         struct local *l = container_of(b, struct local, backend);
         _cleanup_(cleanup_close) int inner = -1, inner_errors = -1;
         struct local_sandbox *s;
-        const char *program;
         int fds[2], r;
 
-        s = calloc(1, sizeof(*s) + (l->options.isolate ? 1 : strlen(l->dir) + 16));
+        s = calloc(1, sizeof(*s) + (l->options.isolate ? 1 : strlen(l->dir) + 24));
         if (!s)
                 return -ENOMEM;
         l->last_number++;
@@ -229,7 +250,8 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         list_init(&s->execs);
         list_init(&s->left_open);
         if (!l->options.isolate) {
-                sprintf(s->dir, "%s/%u", l->dir, l->last_number);
+                /* Its nonce too: the agent of an earlier run may still be removing one of this number. A socket's path is short. */
+                sprintf(s->dir, "%s/%u-%.8s", l->dir, l->last_number, nonce);
                 r = make_dir(s);
                 if (r < 0)
                         goto fail;
@@ -248,14 +270,9 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         s->errors_fd = fds[0];
         inner_errors = fds[1];
 
-        r = spawn_agent(l, s, inner, inner_errors, &program);
+        s->spawned = spawn_agent(l, s, inner, inner_errors);
         s->process.data = s;
-        s->running = r == 0;
-        if (r < 0) {
-                /* As libuv has the handle now, it goes the way of one that broke. */
-                snprintf(s->error_text, sizeof(s->error_text), "%s: %s", program, strerror(-r));
-                s->error_len = strlen(s->error_text);
-        }
+        s->running = s->spawned == 0;
         uv_poll_init(l->loop, &s->socket, s->socket_fd);
         uv_poll_init(l->loop, &s->errors, s->errors_fd);
         uv_timer_init(l->loop, &s->timer);
@@ -263,10 +280,17 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         s->socket.data = s->errors.data = s->timer.data = s;
         uv_poll_start(&s->socket, UV_READABLE, on_socket);
         uv_poll_start(&s->errors, UV_READABLE, on_errors);
-        uv_timer_start(&s->timer, on_create_timeout, s->running ? CREATE_TIMEOUT_MS : 0, 0);
+        if (s->running) {
+                uv_timer_start(&s->timer, on_create_timeout, CREATE_TIMEOUT_MS, 0);
+        } else {
+                /* As libuv has the handle now, it goes the way of one that broke. */
+                uv_timer_start(&s->timer, on_not_spawned, 0, 0);
+                remove_dir(s);
+        }
         *out = &s->sandbox;
         return 0;
 fail:
+        remove_dir(s);
         free(s);
         return r;
 }
@@ -302,8 +326,10 @@ static const struct sandbox_events trial_events = {
 
 static int local_start(struct backend *b) {
         struct local *l = container_of(b, struct local, backend);
+        char nonce[UUID_SIZE];
+        int r = uuid_make(nonce);
 
-        return sandbox_create(b, "", &trial_events, l, &l->trial);
+        return r < 0 ? r : sandbox_create(b, nonce, &trial_events, l, &l->trial);
 }
 
 static void local_free(struct backend *b) {

@@ -22,7 +22,7 @@ struct local_options {
         bool network;
         uint64_t size;   /* bytes of writable space of one sandbox */
         const char *base; /* where workdirs are: made in each sandbox, and its HOME */
-        const char *dir;  /* for isolate=none: an absolute path, empty directory */
+        const char *dir;  /* for isolate=none: an absolute path, a directory */
 };
 
 /* The strings of @options are copied. -ENOENT, with @why filled in, when bubblewrap is not installed; -ENOMEM. */

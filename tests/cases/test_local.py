@@ -2,6 +2,9 @@
 """The local backend: what a sandbox is, and what isolate=none is."""
 
 import os
+import shutil
+import signal
+import subprocess
 
 import pytest
 
@@ -114,6 +117,25 @@ def test_plain_needs_no_bubblewrap(mount, tmp_path):
     assert mp.lease().run("echo hi") == ("hi\n", 0)
 
 
+@pytest.mark.parametrize("isolate", ["none", "bwrap"])
+def test_no_agent(mount, settings, tmp_path, isolate):
+    """An agent that cannot be executed is named, and why: at once, and in one line."""
+    program = tmp_path / "bin/modalpool"
+    program.parent.mkdir()
+    shutil.copy(settings.program, program)
+    agent = tmp_path / "pool/modalpool-agent"
+    agent.parent.mkdir()
+    mp = mount(start=False, isolate=isolate)
+    for make, reason in ((lambda: None, "No such file or directory"), (agent.mkdir, "Permission denied")):
+        make()
+        words = [str(program) if word == settings.program else word for word in mp.command()]
+        done = subprocess.run(words, capture_output=True, text=True, env=mp.environment)
+        assert done.returncode == 1 and "did not answer" not in done.stderr, done.stderr
+        assert "agent" in done.stderr and reason in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert list(mp.state.rglob("environments/*")) == []
+
+
 @pytest.mark.parametrize("hide", ["sleep 1000 & sleep 1000", "setsid -w sleep 1000", "(setsid sleep 1000 &); sleep 1000",
                                   "nohup setsid bash -c 'sleep 1000 & sleep 1000' & sleep 1000"])
 def test_plain_timeout(plain, hide):
@@ -153,3 +175,30 @@ def test_plain_ends_with_the_daemon(plain):
     mp.process.wait()
     assert processes.gone(pids, 5) == []
     mp.start()
+
+
+@pytest.mark.exact
+def test_plain_slow_end(mount):
+    """
+    An agent of the daemon before that is slow to end: what still goes on in its directory does not keep the next
+    daemon from starting, and it removes nothing of that one's.
+    """
+    mp = mount(isolate="none", max=1)
+    lease = mp.lease()
+    lease.submit("while :; do mkdir -p $TMPDIR; : > $TMPDIR/$RANDOM; done 2> /dev/null")
+    lease.until_running()
+    left = processes.descendants(mp.pid)
+    agents = processes.children(mp.pid)
+    processes.kill(agents, signal.SIGSTOP)
+    mp.process.kill()
+    mp.process.wait()
+    mp.listener.join()
+    try:
+        mp.start()
+        lease.release()
+        lease = mp.lease("t2")
+        assert lease.run("echo mine > file; echo mine > ~/file") == ("", 0)
+    finally:
+        processes.kill(agents, signal.SIGCONT)
+    assert processes.gone(left, 10) == []
+    assert lease.run("cat file ~/file") == ("mine\nmine\n", 0)
