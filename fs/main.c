@@ -419,7 +419,7 @@ static int set_up(struct daemon *d, struct result *why) {
                             d->fs.read_limit_us / USEC_PER_SEC);
 
         result_set(why, RESULT_FAILED, "the backend did not start");
-        return backend_start(d->backend, &backend_events, d);
+        return backend_start(d->backend, BACKEND_TO_CREATE, &backend_events, d);
 }
 
 static void take_down(struct daemon *d) {

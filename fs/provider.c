@@ -39,8 +39,7 @@ static int open_modal(struct backend **out, uv_loop_t *loop, const struct config
                          why);
 }
 
-static int open_local(struct backend **out, uv_loop_t *loop, const struct config *c, const struct state *state,
-                      struct result *why) {
+static int open_local(struct backend **out, uv_loop_t *loop, const struct config *c, const struct state *state) {
         return local_new(out, loop,
                          &(struct local_options){
                                  .isolate = c->isolate == ISOLATE_BWRAP,
@@ -48,8 +47,7 @@ static int open_local(struct backend **out, uv_loop_t *loop, const struct config
                                  .size = c->size,
                                  .base = c->base,
                                  .dir = state->environments,
-                         },
-                         why);
+                         });
 }
 
 int provider_open(struct backend **out, uv_loop_t *loop, const struct config *config, const struct state *state,
@@ -59,7 +57,7 @@ int provider_open(struct backend **out, uv_loop_t *loop, const struct config *co
         if (!strcmp(config->backend, "modal"))
                 r = open_modal(out, loop, config, pool_id, mountpoint, why);
         else
-                r = open_local(out, loop, config, state, why);
+                r = open_local(out, loop, config, state);
         if (r == 0 && *config->fault)
                 r = fault_new(out, loop, config->fault, config->fault_seed, why);
         return r;

@@ -193,7 +193,7 @@ static int set_up(struct reap *r, struct result *why) {
                 n = journal_each_lease(r->journal, count_lease, r);
         if (n == 0)
                 n = journal_each_environment(r->journal, show_environment, r);
-        return n < 0 ? n : backend_start(r->backend, &backend_events, r);
+        return n < 0 ? n : backend_start(r->backend, BACKEND_TO_END, &backend_events, r);
 }
 
 /* the end */

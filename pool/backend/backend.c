@@ -4,10 +4,10 @@
 #include <assert.h>
 #include <errno.h>
 
-int backend_start(struct backend *b, const struct backend_events *events, void *owner) {
+int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner) {
         b->events = events;
         b->owner = owner;
-        return b->ops->start(b);
+        return b->ops->start(b, use);
 }
 
 unsigned backend_count(const struct backend *b) {

@@ -45,6 +45,12 @@ struct backend;
 struct sandbox;
 struct exec;
 
+/* What a backend is started for. */
+enum backend_use {
+        BACKEND_TO_CREATE, /* all that new sandboxes need is looked up, or tried */
+        BACKEND_TO_END,    /* there will be no new ones: nothing is needed but what it takes to find and end others */
+};
+
 enum stream {
         STREAM_STDOUT,
         STREAM_STDERR,
@@ -117,7 +123,7 @@ struct exec_spec {
 
 struct backend_ops {
         const char *name;
-        int (*start)(struct backend *b);
+        int (*start)(struct backend *b, enum backend_use use);
         void (*free)(struct backend *b);
         int (*create)(struct backend *b, const char *nonce, struct sandbox **out);
         int (*adopt)(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out); /* or NULL */
@@ -169,7 +175,7 @@ struct exec {
 };
 
 /* Answered by ready(). */
-int backend_start(struct backend *b, const struct backend_events *events, void *owner);
+int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);
 
 /* Sandboxes that are not yet destroyed, with those that a start makes for itself. */
 unsigned backend_count(const struct backend *b);

@@ -356,8 +356,8 @@ static const struct backend_events inner_backend_events = {
         .listed = on_inner_listed,
 };
 
-static int fault_start(struct backend *b) {
-        return backend_start(b->inner, &inner_backend_events, fault_of(b));
+static int fault_start(struct backend *b, enum backend_use use) {
+        return backend_start(b->inner, use, &inner_backend_events, fault_of(b));
 }
 
 static int fault_list(struct backend *b) {

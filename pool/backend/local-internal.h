@@ -23,6 +23,7 @@ struct local {
         unsigned last_number;
         struct sandbox *trial; /* of start */
         struct result trial_result;
+        struct local_answer *answer; /* that start gives without a trial */
 };
 
 enum { N_STREAMS = 2 };

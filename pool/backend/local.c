@@ -297,7 +297,7 @@ fail:
 
 /* the backend */
 
-/* To start is to make one sandbox and end it again: nothing less tells whether it can be done here. */
+/* To start is to make one sandbox and end it again, in trial: nothing less tells whether it can be done here. */
 static void trial_created(void *owner, const struct result *r) {
         struct local *l = owner;
 
@@ -324,17 +324,61 @@ static const struct sandbox_events trial_events = {
         .destroyed = trial_destroyed,
 };
 
-static int local_start(struct backend *b) {
+/* Where no trial is made, ready() still comes from the loop. */
+struct local_answer {
+        uv_timer_t timer;
+        struct local *local;
+};
+
+static void on_answer_closed(uv_handle_t *h) {
+        struct local_answer *a = h->data;
+
+        free(a);
+}
+
+static void on_answer(uv_timer_t *timer) {
+        struct local_answer *a = timer->data;
+        struct local *l = a->local;
+
+        uv_close((uv_handle_t *)&TAKE_PTR(l->answer)->timer, on_answer_closed);
+        backend_ready(&l->backend, &l->trial_result);
+}
+
+static int answer(struct local *l) {
+        struct local_answer *a = calloc(1, sizeof(*a));
+
+        if (!a)
+                return -ENOMEM;
+        uv_timer_init(l->loop, &a->timer);
+        a->timer.data = a;
+        a->local = l;
+        l->answer = a;
+        return uv_timer_start(&a->timer, on_answer, 0, 0);
+}
+
+/* All sandboxes have ended with those who made them: to end them takes nothing. */
+static int local_start(struct backend *b, enum backend_use use) {
         struct local *l = container_of(b, struct local, backend);
         char nonce[UUID_SIZE];
-        int r = uuid_make(nonce);
+        int r;
 
+        if (use == BACKEND_TO_END)
+                return answer(l);
+        if (l->options.isolate && !l->bwrap) {
+                result_set(&l->trial_result, RESULT_INVALID,
+                           "backend local: bwrap is not in PATH; install bubblewrap (apt-get install bubblewrap), "
+                           "or use -o isolate=none to do without");
+                return answer(l);
+        }
+        r = uuid_make(nonce);
         return r < 0 ? r : sandbox_create(b, nonce, &trial_events, l, &l->trial);
 }
 
 static void local_free(struct backend *b) {
         struct local *l = container_of(b, struct local, backend);
 
+        if (l->answer)
+                uv_close((uv_handle_t *)&l->answer->timer, on_answer_closed);
         free(l->agent);
         free(l->bwrap);
         free(l->base);
@@ -390,7 +434,7 @@ static char *find_bwrap(void) {
         return NULL;
 }
 
-int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options, struct result *why) {
+int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options) {
         struct local *l = calloc(1, sizeof(*l));
 
         if (!l)
@@ -405,13 +449,6 @@ int local_new(struct backend **out, uv_loop_t *loop, const struct local_options 
         if (!l->agent || !l->base || !l->dir) {
                 local_free(&l->backend);
                 return -ENOMEM;
-        }
-        if (options->isolate && !l->bwrap) {
-                result_set(why, RESULT_INVALID,
-                           "backend local: bwrap is not in PATH; install bubblewrap (apt-get install bubblewrap), "
-                           "or use -o isolate=none to do without");
-                local_free(&l->backend);
-                return -ENOENT;
         }
         *out = &l->backend;
         return 0;

@@ -25,5 +25,5 @@ struct local_options {
         const char *dir;  /* for isolate=none: an absolute path, a directory */
 };
 
-/* The strings of @options are copied. -ENOENT, with @why filled in, when bubblewrap is not installed; -ENOMEM. */
-int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options, struct result *why);
+/* The strings of @options are copied. 0 or -ENOMEM. */
+int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options);

@@ -76,6 +76,7 @@ struct modal {
         char pool_id[UUID_SIZE], host[64], mount[64];
 
         /* start */
+        enum backend_use use;
         struct modal_call *call;
         size_t next; /* secret or volume to be looked up */
         char *builder_version, *app_id, *image_id, *entry_id;
@@ -111,7 +112,7 @@ void modal_explain(struct modal *m, struct result *r, const struct grpc_status *
 
 /* modal-start.c */
 
-int modal_start(struct backend *b);
+int modal_start(struct backend *b, enum backend_use use);
 
 /* modal-listing.c */
 

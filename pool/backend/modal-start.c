@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What start() asks for, one call after the other: the Modal environment, the app, each secret, each volume, the image.
+ * What start() asks for, one call after the other: the Modal environment, the app; and for new sandboxes each secret,
+ * each volume, the image.
  * An image that is not there yet is built; its log goes to the pool's events.
  */
 
@@ -71,12 +72,15 @@ static int pack_app(void *owner, struct buf *out) {
 
 static void on_app(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal *m = owner;
+        struct result ok = {};
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_id(reply, len, &m->app_id) < 0)
                 status = &modal_unreadable;
         if (status->code != GRPC_OK)
                 not_ready(m, status, "app", m->app);
+        else if (m->use == BACKEND_TO_END)
+                backend_ready(&m->backend, &ok); /* sandboxes are listed by the app, and ended by their ids */
         else
                 go_on(m);
 }
@@ -254,6 +258,9 @@ static void go_on(struct modal *m) {
                 not_ready(m, &modal_no_memory, "starting", "");
 }
 
-int modal_start(struct backend *b) {
-        return next_step(modal_of(b));
+int modal_start(struct backend *b, enum backend_use use) {
+        struct modal *m = modal_of(b);
+
+        m->use = use;
+        return next_step(m);
 }

@@ -178,6 +178,38 @@ def test_reap(mount):
     assert names(mp) == []
 
 
+@pytest.mark.local
+def test_reap_without_bubblewrap(mount, tmp_path):
+    """Local environments have ended: reaping takes no sandbox that works. Serving does."""
+    mp = mount(max=2)
+    mp.lease().run("echo hi")
+    mp.crash()
+    whole, mp.environment["PATH"] = mp.environment["PATH"], str(tmp_path)
+    (tmp_path / "fusermount3").symlink_to(shutil.which("fusermount3"))
+    for flags, words in ((["--dry-run"], "1 environments would be ended, 1 leases forgotten"), ([], "1 environments ended")):
+        done = mp.reap(*flags)
+        assert done.returncode == 0 and words in done.stdout, done
+    assert list(mp.state.iterdir()) == []
+    done = subprocess.run(mp.command(), capture_output=True, text=True, env=mp.environment)
+    assert done.returncode == 1 and done.stderr.startswith("modalpool: backend local: bwrap is not in PATH"), done
+    assert len(done.stderr.splitlines()) == 1 and list(mp.state.iterdir()) == []
+    mp.environment["PATH"] = whole
+    mp.crashed = False
+
+
+@pytest.mark.modal
+def test_reap_needs_no_image(mount, settings):
+    """What only new sandboxes need may be gone or wrong by then: those that are there end all the same."""
+    mp = mount(max=2)
+    mp.lease().run("echo hi")
+    mp.crash()
+    mp.options.update(secrets="gone", volumes="gone:/gone")
+    done = mp.reap()
+    assert done.returncode == 0 and "1 environments ended" in done.stdout and "0 left" in done.stdout, done
+    assert not settings.simulator.stats()["sandboxes"]["live"]
+    mp.crashed = False
+
+
 def test_reap_of_nothing(mount):
     mp = mount(start=False)
     done = mp.reap()

@@ -263,7 +263,7 @@ int main(int argc, char **argv) {
                 say("ready %s %s", result_code_name(why.code), why.text);
                 return 1;
         }
-        refused(backend_start(backend, &backend_events, NULL));
+        refused(backend_start(backend, BACKEND_TO_CREATE, &backend_events, NULL));
         uv_poll_init(&loop, &poll, 0);
         uv_poll_start(&poll, UV_READABLE, on_input);
         uv_run(&loop, UV_RUN_DEFAULT);

@@ -34,7 +34,7 @@ void rig_start(void) {
         rig.lag = (struct lag){};
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         CHECK_INT(event_ring_new(&rig.events), 0);
-        CHECK_INT(backend_start(&rig.backend.backend, &events, NULL), 0);
+        CHECK_INT(backend_start(&rig.backend.backend, BACKEND_TO_CREATE, &events, NULL), 0);
         CHECK_INT(journal_open(&rig.journal, ":memory:", "simulated", sim_clock, &damaged, &why), 0);
         new_core();
 }

@@ -269,7 +269,7 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
         return 0;
 }
 
-static int op_start(struct backend *b) {
+static int op_start(struct backend *b, enum backend_use use) {
         return 0;
 }
 

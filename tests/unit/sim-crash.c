@@ -22,7 +22,7 @@ static void on_listed(void *owner, const struct result *r) {
 void model_open_core(void) {
         static const struct backend_events events = { .found = on_found, .listed = on_listed };
 
-        SIM_CHECK(backend_start(&model.backend.backend, &events, NULL) == 0 &&
+        SIM_CHECK(backend_start(&model.backend.backend, BACKEND_TO_CREATE, &events, NULL) == 0 &&
                           pool_new(&model.pool, &model.backend.backend, &model.config, model.events, model.journal,
                                    sim_clock, sim.seed) == 0 &&
                           leases_new(&model.table, model.pool, &model.config, model.events, model.journal,
