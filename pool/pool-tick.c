@@ -109,7 +109,7 @@ static bool make_place(struct pool *p, const struct claim *c, int64_t now) {
  * later claims cannot keep it waiting with environments of their own. When a create can be sent, if that is in the way.
  */
 static int64_t tick_grant(struct pool *p, int64_t now) {
-        int64_t places = count_places(p);
+        int64_t places = 0; /* that those who stand before need */
         struct claim *c, *tmp;
 
         list_for_each_safe (c, tmp, &p->waiting, link) {
@@ -122,11 +122,11 @@ static int64_t tick_grant(struct pool *p, int64_t now) {
                         claim_grant(p, c, e);
                         continue;
                 }
-                while (places <= 0 && make_place(p, c, now))
-                        places++;
-                places--;
+                places++;
+                while (places > count_places(p) && make_place(p, c, now))
+                        ;
         }
-        return places < 0 && pool_creates_from(p) > now ? pool_creates_from(p) : USEC_NEVER;
+        return places > 0 && places > count_places(p) && pool_creates_from(p) > now ? pool_creates_from(p) : USEC_NEVER;
 }
 
 /* How many claims, as far as it matters, have waited past their time, and when the next one has. */
