@@ -62,7 +62,8 @@ struct journal_job {
         int64_t timeout_us, submitted_us;
         /* As it goes. */
         int state; /* enum job_state */
-        bool wanted_dead, timed_out, output_refused;
+        bool wanted_dead, timed_out;
+        int output_refused; /* errno, or 0 */
         int64_t started_us, ended_us;
         int code, exit_code; /* enum result_code */
         const char *error;   /* or NULL */

@@ -149,6 +149,14 @@ static void on_started(void *owner) {
         (void)write_job(l, j);
 }
 
+static void say_why_refused(const struct lease *l, const struct job *j, char *out, size_t size) {
+        if (j->output_refused == EFBIG)
+                snprintf(out, size, "killed: its output passed output_max, %" PRIu64 " bytes",
+                         l->table->config->output_max);
+        else
+                snprintf(out, size, "killed: its output could not be stored: %s", strerror(j->output_refused));
+}
+
 static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
         struct job *j = owner;
         struct lease *l = j->lease;
@@ -158,14 +166,9 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         if (j->output_refused)
                 return;
         r = spool_append(j->spool, stream, data, len);
-        if (r == -EFBIG) {
-                snprintf(why, sizeof(why), "killed: its output passed output_max, %" PRIu64 " bytes",
-                         l->table->config->output_max);
-        } else if (r < 0) {
-                snprintf(why, sizeof(why), "killed: its output could not be stored: %s", strerror(-r));
-        }
         if (r < 0) {
-                j->output_refused = true;
+                j->output_refused = -r;
+                say_why_refused(l, j, why, sizeof(why));
                 lease_kill(l, j, why);
         } else {
                 l->table->totals.output_bytes += len;
@@ -173,15 +176,34 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         watch_fire(&j->watches);
 }
 
+/*
+ * How it ended, for those who read output and exit code and take the one for the whole of the other: where bytes were
+ * dropped the code is not its own, even if it ended by itself before it was killed.
+ */
+static void judge_end(const struct lease *l, struct job *j, struct result *r, int *code) {
+        char why[128];
+
+        if (!result_ok(r))
+                return;
+        if (j->output_refused && j->output_refused != EFBIG) {
+                say_why_refused(l, j, why, sizeof(why));
+                result_set(r, RESULT_FAILED, "%s", why);
+                free(TAKE_PTR(j->error)); /* that is what matters of it now */
+        } else if (j->timed_out) {
+                *code = 124, *r = (struct result){};
+        } else if (j->output_refused) {
+                *code = 128 + SIGKILL, *r = (struct result){};
+        }
+}
+
 static void on_ended(void *owner, const struct result *r, int code) {
         struct job *j = owner;
         struct lease *l = j->lease;
-        struct result ok = {};
+        struct result how = *r;
 
         j->exec = NULL;
-        if (j->timed_out && result_ok(r))
-                code = 124, r = &ok;
-        end_job(l, j, r, code);
+        judge_end(l, j, &how, &code);
+        end_job(l, j, &how, code);
         trim_history(l);
         lease_start_next(l);
 }

@@ -40,7 +40,7 @@ enum job_end {
         JOB_END_TIMEOUT,   /* killed after its timeout */
         JOB_END_KILLED,    /* killed through ctl, by the release of its lease, or for its output */
         JOB_END_CANCELLED, /* while it was queued: it never ran */
-        JOB_END_UNKNOWN,   /* it could not be started, or its environment was lost */
+        JOB_END_UNKNOWN,   /* it could not be started, its environment was lost, or its output could not be stored */
         JOB_N_ENDS,
 };
 

@@ -92,14 +92,36 @@ def test_output_on_a_full_disk(small_disk):
     mp = small_disk
     lease = mp.lease("t1")
     lease.submit("head -c 10000000 /dev/zero | tr '\\0' x; sleep 1000")
+    got = []
     with open(lease / "output", "rb", buffering=0) as output:
-        got = b"".join(iter(lambda: output.read(1 << 17), b""))
-    assert 1 << 20 < len(got) < 4 << 20 and set(got) == {ord("x")}
+        with pytest.raises(OSError, match="Input/output error"):
+            got.extend(iter(lambda: output.read(1 << 17), b""))
+    assert 1 << 20 < len(b"".join(got)) < 4 << 20 and set(b"".join(got)) == {ord("x")}
     assert "could not be stored" in lease.read("error") and "No space left" in lease.read("error")
-    assert lease.read("exit_code") == "137\n"
+    fails(errno.EIO, lease.read, "exit_code")
     lease.release()
     again = mp.lease("t2")
     assert again.run("echo hi") == ("hi\n", 0)
+    mp.stop()
+
+
+@pytest.mark.root
+def test_output_cut_of_a_job_that_ends_by_itself(small_disk):
+    """Its exit code would say that all is there."""
+    mp = small_disk
+    mp.expected.append("journal: not written")
+    lease = mp.lease("t1")
+    lease.submit("trap 'echo lost; exit 0' USR1; echo begun >&2; while :; do sleep 0.1; done")
+    with open(lease / "stderr", "rb", buffering=0) as output:
+        assert output.read(6) == b"begun\n"
+    mp.fill()
+    lease.write("ctl", "signal USR1")
+    fails(errno.EIO, lease.read, "exit_code")
+    fails(errno.EIO, lease.read, "stdout")
+    assert "could not be stored: No space left" in lease.read("error")
+    mp.empty()
+    assert lease.run("echo hi") == ("hi\n", 0)
+    assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"ok": 1, "unknown": 1}
     mp.stop()
 
 

@@ -234,6 +234,15 @@ def test_output_max(mount):
     assert lease.run("for p in /proc/[0-9]*; do cat $p/comm; done | grep -c yes")[0] == "0\n"
 
 
+def test_output_max_of_a_job_that_ends_by_itself(mount):
+    """It may be over before it is killed: what was dropped is missing all the same."""
+    lease = mount(output_max="1M").lease()
+    for command in ("head -c 1048577 /dev/zero | tr '\\0' x", "head -c 1048576 /dev/zero; echo >&2"):
+        lease.submit(command)
+        assert len(lease.read()) == 1 << 20 and lease.read("exit_code") == "137\n"
+        assert "output_max" in lease.read("error")
+
+
 def test_many_bytes_from_many_jobs(mp):
     """Spools do not mix."""
     leases = [mp.lease(f"t{i}") for i in range(4)]

@@ -500,6 +500,8 @@ static void on_ending(struct sim_exec *x, const struct result *r, int code) {
         bool timed_out = j->killed_us && !j->kill_wanted;
 
         on_cancelling(x);
+        if (j->overflowed || j->wrote[0] + j->wrote[1] > model.config.output_max)
+                code = 128 + SIGKILL;
         model_job_must_end(j, r->code, timed_out ? 124 : code);
 }
 

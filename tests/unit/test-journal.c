@@ -83,7 +83,7 @@ static int put_all(struct journal *j) {
                                                                  .state = 3,
                                                                  .wanted_dead = true,
                                                                  .timed_out = true,
-                                                                 .output_refused = true,
+                                                                 .output_refused = ENOSPC,
                                                                  .started_us = 4000,
                                                                  .ended_us = 5000,
                                                                  .code = 2,
@@ -142,7 +142,8 @@ static int check_job(void *data, const struct journal_job *row) {
         }
         CHECK(row->command_len == 3 && !memcmp(row->command, "a\xffz", 3));
         CHECK_INT(row->state, 3);
-        CHECK(row->wanted_dead && row->timed_out && row->output_refused);
+        CHECK(row->wanted_dead && row->timed_out);
+        CHECK_INT(row->output_refused, ENOSPC);
         CHECK_INT(row->started_us, 4000 + moved_us);
         CHECK_INT(row->ended_us, 5000 + moved_us);
         CHECK_INT(row->code, 2);
