@@ -22,6 +22,7 @@ static int open_modal(struct backend **out, uv_loop_t *loop, const struct config
                                  .app = c->app,
                                  .image = c->image,
                                  .dockerfile = c->dockerfile,
+                                 .shell = c->shell,
                                  .cpu = c->cpu,
                                  .memory = c->memory,
                                  .gpu = c->gpu,
@@ -46,6 +47,7 @@ static int open_local(struct backend **out, uv_loop_t *loop, const struct config
                                  .network = c->network,
                                  .size = c->size,
                                  .base = c->base,
+                                 .shell = c->shell,
                                  .dir = state->environments,
                          });
 }

@@ -179,6 +179,12 @@ int config_check_env(const char *lines, struct result *why) {
                         result_set(why, RESULT_INVALID, "env: \"%.*s\" is not KEY=VALUE", (int)len, line);
                         return -EINVAL;
                 }
+                if (len > 0 && !text_is_variable(line, key)) {
+                        result_set(why, RESULT_INVALID,
+                                   "env: \"%.*s\" cannot be the name of a variable, which has letters, digits and _ "
+                                   "only, and no digit first", (int)key, line);
+                        return -EINVAL;
+                }
                 line += len + (line[len] == '\n');
         }
         return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * modalpool-agent RUNDIR TMPDIR [ENVDIR]: the first process of a local environment.
+ * modalpool-agent RUNDIR TMPDIR SHELL [ENVDIR]: the first process of a local environment.
  *
  * Starts jobs, reaps them, signals them by their mark, cleans up after a
  * lease. Inside bubblewrap it is process 1 of its own PID namespace, so its
@@ -9,6 +9,7 @@
  * which every process that its jobs leave behind comes back, and it removes
  * ENVDIR when it ends. RUNDIR holds scripts that are too long for an argument,
  * TMPDIR is what the environment has for its own /tmp.
+ * It does not start where SHELL, unless empty, is not there to run jobs.
  */
 
 #include <dirent.h>
@@ -61,7 +62,7 @@ static const char *default_shell;
 static void reply(enum agent_reply_type type, uint32_t job, int code, const char *text) {
         struct agent_reply r = { .type = type, .job = job, .code = code };
 
-        snprintf(r.text, sizeof(r.text), "%s", text);
+        snprintf(r.text, sizeof(r.text), "%.*s", (int)sizeof(r.text) - 1, text);
         /* The daemon always reads; when it is gone, the main loop sees that. */
         (void)send(AGENT_FD, &r, sizeof(r), MSG_NOSIGNAL);
 }
@@ -343,7 +344,7 @@ static int spawn(struct job *j, const char *shell, const char *command, int cwd,
 }
 
 /* 0, or -errno with what failed in @what. -ENOTDIR: the cwd, which is the job's own affair. */
-static int start_job(const struct agent_request *q, struct strings s, const int fds[3], const char **what) {
+static int start_job(const struct agent_request *q, struct strings s, const int fds[3], char what[AGENT_TEXT_MAX]) {
         const char *shell, *workdir, *cwd, *command, *mark = NULL;
         _cleanup_(cleanup_free) const char **env = NULL;
         _cleanup_(cleanup_close) int cwd_fd = -1;
@@ -351,7 +352,7 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
         struct job *j;
         int r = 0;
 
-        *what = "reading the request";
+        strcpy(what, "reading the request");
         shell = take_string(&s);
         workdir = shell ? take_string(&s) : NULL;
         cwd = workdir ? take_string(&s) : NULL;
@@ -361,7 +362,7 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
                 return -EPROTO;
 
         if (q->fresh) {
-                *what = "making the workdir";
+                strcpy(what, "making the workdir");
                 r = prepare_workdir(workdir);
                 if (r < 0)
                         return r;
@@ -369,10 +370,14 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
                 (void)make_path(AT_FDCWD, workdir, 0755); /* when that is no help, the cwd is not there */
         }
         cwd_fd = open_cwd(workdir, cwd);
-        if (cwd_fd < 0)
+        if (cwd_fd < 0) {
+                snprintf(what, AGENT_TEXT_MAX, "cwd: %s%s%s is not a directory there", *cwd == '/' ? "" : workdir,
+                         *cwd == '/' || !*cwd ? "" : "/", cwd);
                 return -ENOTDIR;
+        }
 
-        *what = "starting the shell";
+        shell = *shell ? shell : default_shell;
+        snprintf(what, AGENT_TEXT_MAX, "starting the shell %s", shell);
         j = calloc(1, sizeof(*j));
         if (!j)
                 return -ENOMEM;
@@ -382,12 +387,12 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
         if (!j->mark)
                 r = -ENOMEM;
         if (r == 0 && strlen(command) > ARGUMENT_MAX) {
-                *what = "writing the script";
+                strcpy(what, "writing the script");
                 r = write_script(j, command, &line);
                 command = buf_text(&line);
         }
         if (r == 0)
-                r = spawn(j, *shell ? shell : default_shell, command, cwd_fd, fds, env);
+                r = spawn(j, shell, command, cwd_fd, fds, env);
         buf_deinit(&line);
         if (r < 0) {
                 job_free(j);
@@ -398,8 +403,7 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
 }
 
 static void do_exec(const struct agent_request *q, const int fds[4]) {
-        const char *what = "reading the request";
-        char text[256];
+        char what[AGENT_TEXT_MAX] = "reading the request", text[AGENT_TEXT_MAX + 64];
         struct stat st;
         char *map = MAP_FAILED;
         int r;
@@ -409,14 +413,14 @@ static void do_exec(const struct agent_request *q, const int fds[4]) {
         if (map == MAP_FAILED) {
                 r = -EIO;
         } else {
-                r = start_job(q, (struct strings){ map, map + st.st_size }, fds + 1, &what);
+                r = start_job(q, (struct strings){ map, map + st.st_size }, fds + 1, what);
                 munmap(map, st.st_size);
         }
         if (r == 0) {
                 reply(AGENT_STARTED, q->job, 0, "");
         } else if (r == -ENOTDIR) {
                 reply(AGENT_STARTED, q->job, 0, "");
-                reply(AGENT_ENDED, q->job, 126, "cwd: no such directory in the environment");
+                reply(AGENT_ENDED, q->job, 126, what);
         } else {
                 snprintf(text, sizeof(text), "%s: %s", what, strerror(-r));
                 reply(AGENT_FAILED, q->job, 0, text);
@@ -570,15 +574,36 @@ static bool serve_request(void) {
         return true;
 }
 
+/* As posix_spawnp() looks for it. */
+static bool is_there(const char *program) {
+        char path[AGENT_TEXT_MAX];
+
+        if (strchr(program, '/'))
+                return access(program, X_OK) == 0;
+        for (const char *dir = getenv("PATH") ?: ""; *dir;) {
+                size_t len = strcspn(dir, ":");
+
+                snprintf(path, sizeof(path), "%.*s/%s", (int)len, dir, program);
+                if (access(path, X_OK) == 0)
+                        return true;
+                dir += len + (dir[len] == ':');
+        }
+        return false;
+}
+
 int main(int argc, char **argv) {
         struct pollfd fds[2] = { { .fd = AGENT_FD, .events = POLLIN }, { .events = POLLIN } };
         struct signalfd_siginfo info;
         struct stat st;
         sigset_t mask;
 
-        if (argc < 3) {
+        if (argc < 4) {
                 fprintf(stderr, "modalpool-agent is started by modalpool, not by hand\n");
                 return 2;
+        }
+        if (*argv[3] && !is_there(argv[3])) {
+                fprintf(stderr, "option shell: there is no program %s", argv[3]);
+                return 1;
         }
         run_dir = argv[1];
         tmp_dir = argv[2];
@@ -616,7 +641,7 @@ int main(int argc, char **argv) {
         }
 
         kill_everything();
-        if (argc > 3)
-                remove_tree(AT_FDCWD, argv[3]);
+        if (argc > 4)
+                remove_tree(AT_FDCWD, argv[4]);
         return 0;
 }

@@ -65,7 +65,7 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
                 ADD(c, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf");
         ADD(c, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp", "--perms", "0700", "--dir",
             "/root", "--dir", "/var", "--perms", "1777", "--dir", "/var/tmp", "--dir", l->base, "--dir", INNER_RUN,
-            "--ro-bind", l->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN, "/tmp");
+            "--ro-bind", l->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN, "/tmp", l->shell);
 }
 
 /* What jobs see; nothing of the daemon's own environment goes in. */
@@ -94,5 +94,5 @@ void local_command_init(struct local_command *c, const struct local *l, const st
         }
         snprintf(c->text[3], sizeof(c->text[3]), "%s/run", s->dir);
         snprintf(c->text[4], sizeof(c->text[4]), "%s/tmp", s->dir);
-        ADD(c, l->agent, c->text[3], c->text[4], s->dir);
+        ADD(c, l->agent, c->text[3], c->text[4], l->shell, s->dir);
 }

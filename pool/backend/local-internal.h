@@ -17,7 +17,7 @@ struct local {
         struct backend backend;
         uv_loop_t *loop;
         struct local_options options;
-        char *base, *dir;
+        char *base, *shell, *dir;
         char *agent; /* paths of the programs */
         char *bwrap;
         unsigned last_number;

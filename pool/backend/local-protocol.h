@@ -53,5 +53,5 @@ struct agent_reply {
         uint32_t type;
         uint32_t job;
         int32_t code; /* exit code, 128+N for signal N */
-        char text[256];
+        char text[512];
 };

@@ -382,6 +382,7 @@ static void local_free(struct backend *b) {
         free(l->agent);
         free(l->bwrap);
         free(l->base);
+        free(l->shell);
         free(l->dir);
         free(l);
 }
@@ -445,8 +446,9 @@ int local_new(struct backend **out, uv_loop_t *loop, const struct local_options 
         l->agent = find_agent();
         l->bwrap = find_bwrap();
         l->base = strdup(options->base);
+        l->shell = strdup(options->shell);
         l->dir = strdup(options->dir);
-        if (!l->agent || !l->base || !l->dir) {
+        if (!l->agent || !l->base || !l->shell || !l->dir) {
                 local_free(&l->backend);
                 return -ENOMEM;
         }

@@ -22,6 +22,7 @@ struct local_options {
         bool network;
         uint64_t size;   /* bytes of writable space of one sandbox */
         const char *base; /* where workdirs are: made in each sandbox, and its HOME */
+        const char *shell; /* has to be in each sandbox; "": any */
         const char *dir;  /* for isolate=none: an absolute path, a directory */
 };
 

@@ -88,7 +88,10 @@ static void on_probe_ended(void *owner, const struct result *r, int code) {
         struct result why = *r;
 
         s->process = NULL;
-        if (result_ok(&why) && code != 0)
+        if (result_ok(&why) && code == PROBE_NO_SHELL)
+                result_set(&why, RESULT_INVALID, "environment %s: option shell: its image has no program %s", s->sandbox.id,
+                           modal_sandbox_modal(s)->shell);
+        else if (result_ok(&why) && code != 0)
                 result_set(&why, RESULT_INVALID,
                            "environment %s: its image has no usable /bin/sh (a first command ended with %d)",
                            s->sandbox.id, code);
@@ -126,7 +129,7 @@ static int probe(struct modal_sandbox *s, const struct modal_process_events *eve
         struct script script;
 
         script_init(&script);
-        return modal_run_script(s, &script, script_make_probe(&script),
+        return modal_run_script(s, &script, script_make_probe(&script, modal_sandbox_modal(s)->shell),
                                 &(struct modal_process_spec){ .patience_us = patience_us }, events, s, &s->process);
 }
 

@@ -62,7 +62,7 @@ struct modal {
         struct modal_credentials credentials;
 
         /* settings */
-        char *app, *image;
+        char *app, *image, *shell;
         char **commands; /* of the image: "FROM …" and those of the dockerfile */
         size_t n_commands;
         char **secrets, **secret_ids;

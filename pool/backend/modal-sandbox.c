@@ -156,7 +156,7 @@ void modal_sandbox_doubt(struct modal_sandbox *s) {
         if (s->doubt || s->dying)
                 return;
         script_init(&script);
-        if (modal_run_script(s, &script, script_make_probe(&script), &(struct modal_process_spec){ .only_start = true },
+        if (modal_run_script(s, &script, script_make_probe(&script, ""), &(struct modal_process_spec){ .only_start = true },
                              &doubt_events, s, &s->doubt) < 0)
                 modal_sandbox_lost(s, "its state cannot be asked for: out of memory");
 }

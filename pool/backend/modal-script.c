@@ -45,7 +45,9 @@ static const char job_script[] =
         "if [ -n \"$_p\" ]; then eval \"$_p\"; fi\n"
         "exec \"$_s\" -c \"$_c\"\n";
 
+/* $1 shell */
 static const char probe_script[] =
+        "[ -z \"$1\" ] || command -v \"$1\" >/dev/null 2>&1 || exit 3\n"
         "for p in /proc/[0-9]*; do\n"
         "  i=${p#/proc/}\n"
         "  [ \"$i\" = $$ ] && continue\n"
@@ -258,8 +260,10 @@ int script_export(struct buf *out, const char *entry) {
         return r < 0 ? r : buf_append(out, "\n", 1);
 }
 
-int script_make_probe(struct script *s) {
-        return begin(s, probe_script);
+int script_make_probe(struct script *s, const char *shell) {
+        int r = begin(s, probe_script);
+
+        return r < 0 ? r : script_add(s, shell);
 }
 
 int script_make_signal(struct script *s, const char *mark, int signo) {

@@ -57,8 +57,9 @@ int script_make_job(struct script *s, const struct script_job *job);
 /* Shell text that exports @entry, "KEY=VALUE" of any bytes. 0 or -errno. */
 int script_export(struct buf *out, const char *entry);
 
-/* Prints "PID:START" for each process that is there. */
-int script_make_probe(struct script *s);
+/* Prints "PID:START" for each process that is there. Exit status PROBE_NO_SHELL: there is no @shell, unless that is "". */
+#define PROBE_NO_SHELL 3
+int script_make_probe(struct script *s, const char *shell);
 
 /* Signals every process with @mark ("KEY=VALUE") in its environment, and all that descend from one. */
 int script_make_signal(struct script *s, const char *mark, int signo);

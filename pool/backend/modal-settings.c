@@ -232,9 +232,10 @@ int modal_settings_init(struct modal *m, const struct modal_options *o, struct r
                 return -EINVAL;
         }
         m->app = strdup(o->app && *o->app ? o->app : "modalpool");
+        m->shell = strdup(o->shell ? o->shell : "");
         m->cloud = strdup(o->cloud ? o->cloud : "");
         m->secret_ids = calloc(m->n_secrets + 1, sizeof(*m->secret_ids));
-        if (!m->app || !m->cloud || !m->secret_ids)
+        if (!m->app || !m->shell || !m->cloud || !m->secret_ids)
                 return -ENOMEM;
         m->definition.secret_ids = m->secret_ids;
         m->definition.n_secrets = m->n_secrets;
@@ -262,6 +263,7 @@ void modal_settings_deinit(struct modal *m) {
         }
         free(m->volumes);
         free(m->app);
+        free(m->shell);
         free(m->image);
         free(m->cloud);
         free(m->gpu_type);

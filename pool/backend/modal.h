@@ -29,6 +29,7 @@
 struct modal_options {
         const char *config_file, *profile, *server_url, *token_id, *token_secret, *environment, *cafile;
         const char *app, *image, *dockerfile;
+        const char *shell;          /* has to be in the image; "": any */
         const char *cpu;            /* cores, "0.5" */
         uint64_t memory;            /* bytes */
         const char *gpu;            /* "A100" or "A100:2" */

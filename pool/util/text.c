@@ -156,6 +156,14 @@ int text_to_signal(const char *s) {
         return -EINVAL;
 }
 
+bool text_is_variable(const char *s, size_t len) {
+        for (size_t i = 0; i < len; i++)
+                if (!(s[i] == '_' || (s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') ||
+                      (i > 0 && s[i] >= '0' && s[i] <= '9')))
+                        return false;
+        return len > 0;
+}
+
 int text_quote(const char *s, struct buf *out) {
         int r = buf_append(out, "'", 1);
 

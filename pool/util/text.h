@@ -25,5 +25,8 @@ const char *text_from_usec(int64_t us, char out[static TEXT_DURATION_SIZE]);
 /* A signal's number for "INT", "SIGINT" or "2"; -EINVAL for none. */
 int text_to_signal(const char *s);
 
+/* Whether the bytes can be the name of a shell's variable. */
+bool text_is_variable(const char *s, size_t len);
+
 /* Add @s to @out as one word for a shell, whatever bytes are in it. 0 or as buf_append. */
 int text_quote(const char *s, struct buf *out);

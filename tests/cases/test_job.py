@@ -54,11 +54,19 @@ def test_shell_option(mount):
     assert lease.read() == "long\n"
 
 
-def test_shell_that_is_not_there(mount):
-    lease = mount(shell="/no/such/shell").lease()
-    lease.submit("echo hi")
-    fails(errno.EIO, lease.read, "exit_code")
-    assert "/no/such/shell" in lease.read("error") or "No such file" in lease.read("error")
+@pytest.mark.parametrize("shell", ["/no/such/shell", "nosuchshell"])
+def test_shell_that_is_not_there(mount, settings, shell):
+    """The start says so where it tries a sandbox; else the first one does."""
+    if settings.provider == "local":
+        mp = mount(start=False, shell=shell)
+        assert not mp.try_to_start() and mp.status == 1
+        assert mp.lines[-1].endswith(f": option shell: there is no program {shell}")
+        return
+    lease = mount(shell=shell, max=1).lease()
+    with pytest.raises(OSError):
+        lease.read("environment")
+    assert f": option shell: its image has no program {shell};" in lease.read("error")
+    lease.mount.expected.append("no program")
 
 
 # the time limit
@@ -145,12 +153,14 @@ def test_cwd(lease):
 
 
 def test_cwd_that_is_not_there(lease):
+    workdir = lease.read("cwd").strip()
     lease.run("echo > file")
-    for text in ("nowhere", "/no/such/place", "file"):
+    for text, path in (("nowhere", f"{workdir}/nowhere"), ("/no/such/place", "/no/such/place"), ("file", f"{workdir}/file"),
+                       ("x" * 400, f"{workdir}/" + "x" * 400)):
         lease.write("cwd", text)
         lease.submit("echo never")
         assert lease.read("exit_code") == "126\n"
-        assert lease.read() == "" and "cwd" in lease.read("error")
+        assert lease.read() == "" and lease.read("error") == f"cwd: {path} is not a directory there\n"
     lease.write("cwd", "/tmp")
     assert lease.run("pwd") == ("/tmp\n", 0)
     fails(errno.EINVAL, lease.write, "cwd", "two\nlines\n")
@@ -162,7 +172,7 @@ def test_env(mount):
     lease = mp.lease()
     assert lease.read("env") == ""
     assert lease.run("echo $POOL/$BOTH/$MINE")[0] == "pool/pool, and more/\n"
-    lease.write("env", "MINE=a b  c'\"$(id)\nBOTH=lease\nEMPTY=\nEQ=a=b\nÜ=ü\n")
+    lease.write("env", "MINE=a b  c'\"$(id)\nBOTH=lease\nEMPTY=\nEQ=a=b\n_u1=ü\n")
     assert lease.run("echo \"$POOL/$BOTH/$MINE/$EMPTY/$EQ\"; env | grep -c ^EMPTY=$")[0] == \
         "pool/lease/a b  c'\"$(id)//a=b\n1\n"
     lease.write("env", "OTHER=1")
@@ -171,6 +181,9 @@ def test_env(mount):
     for text in ("novalue\n", "=x\n", "A=1\nB\n"):
         fails(errno.EINVAL, lease.write, "env", text)
         assert "KEY=VALUE" in lease.read("error")
+    for text, name in (("export D=1\n", "export D"), ("A=1\n1B=2", "1B"), ("A-B=1\n", "A-B"), ("Ü=1\n", "Ü"), (" A=1\n", " A")):
+        fails(errno.EINVAL, lease.write, "env", text)
+        assert f'env: "{name}" cannot be the name of a variable' in lease.read("error")
     assert lease.read("env") == "OTHER=1\n"
     mp.sh("printf '' > t1/env")
     assert lease.run("echo $OTHER")[0] == "\n"

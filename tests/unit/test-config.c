@@ -72,6 +72,9 @@ static void env_adds_up(void) {
         CHECK_STR(c.env, "C=");
         CHECK_INT(set("env", "D", CONFIG_COMMAND_LINE), -EINVAL);
         CHECK_STR(why.text, "env: \"D\" is not KEY=VALUE");
+        CHECK_INT(set("env", "E=1\nexport D=secret", CONFIG_COMMAND_LINE), -EINVAL);
+        CHECK_STR(why.text, "env: \"export D\" cannot be the name of a variable, which has letters, digits and _ only, "
+                            "and no digit first");
         CHECK_STR(c.env, "C=");
         config_deinit(&c);
 }
