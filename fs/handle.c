@@ -49,7 +49,6 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->flags = flags;
         h->lease = t->lease ? lease_ref(t->lease) : NULL;
         h->job = t->job ? job_reader_ref(t->job) : NULL;
-        h->blob.fd = -1;
         h->stream = f->ops->stream;
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
         list_init(&h->link);

@@ -33,6 +33,10 @@ struct leases {
         struct lease *by_serial;
         struct list running;     /* jobs with a deadline to watch */
         int64_t next_deadline_us; /* not later than the earliest of them */
+        struct list starved;      /* leases whose job could not be started for a shortage on this machine, … */
+        int64_t starved_us;       /* … until when they are not tried again … */
+        int64_t starved_warn_us;  /* … when the log is told of it again … */
+        struct result shortage;   /* … and why: for `error` */
         struct list unused;       /* leases that hold an environment and have no job, by warn_us */
         struct leases_totals totals;
 };
@@ -68,6 +72,7 @@ struct lease {
         unsigned n_queued, n_ended;
         unsigned n_drafts; /* commands that are being written, which will need a number */
         uint32_t last_number;
+        struct list starved; /* in the table's list */
         struct list unused; /* in the table's list, exactly while it has an environment and no job */
         int64_t unused_since_us;
         int64_t warn_us; /* when to tell the log of that */

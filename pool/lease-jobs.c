@@ -12,6 +12,7 @@
 #include "pool/exec-id.h"
 #include "pool/lease-internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/io.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 #include "pool/util/watch.h"
@@ -86,6 +87,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         if (l->current == j)
                 l->current = NULL;
         l->n_ended++;
+        l->table->starved_us = 0; /* what it had is free now */
         note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
         note_job(l, j, "ended");
@@ -104,6 +106,8 @@ void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
         list_for_each (j, &l->jobs, link)
                 if (j->state == JOB_QUEUED)
                         end_job(l, j, why, 0);
+        if (!l->current)
+                list_remove(&l->starved);
         trim_history(l);
 }
 
@@ -297,12 +301,14 @@ static int start_job(struct lease *l, struct job *j) {
         row.state = JOB_STARTING;
         if (r == 0 && !j->written_as_starting)
                 r = journal_update_job(l->table->journal, &row);
+        j->written_as_starting = r == 0; /* it may be tried again */
         return r < 0 ? r : exec_job(l, j, false);
 }
 
 /* It is with the backend. */
 static void follow_job(struct lease *l, struct job *j) {
         l->current = j;
+        list_remove(&l->starved);
         list_add_tail(&l->table->running, &j->running);
         watch_deadline(l->table, j, clock_after(l->table->clock(), START_TIMEOUT_US));
 }
@@ -323,6 +329,24 @@ static struct job *first_queued(struct lease *l) {
         return first;
 }
 
+/* Its job waits until somebody gives back what it needs. */
+static void starve(struct lease *l, const struct job *j, int r) {
+        struct leases *t = l->table;
+        int64_t now = t->clock();
+
+        result_set(&t->shortage, RESULT_BUSY, "the next job waits until this machine can start it: %s%s", strerror(-r),
+                   r == -EMFILE ? "; ulimit -n or LimitNOFILE= of the daemon sets the limit" : "");
+        if (now >= t->starved_warn_us) {
+                log_warning("lease=%s environment=%s job=%" PRIu32 ": %s", l->name, lease_environment(l), j->number,
+                            t->shortage.text);
+                t->starved_warn_us = clock_after(now, STARVED_WARN_EVERY_US);
+        }
+        list_remove(&l->starved);
+        list_add_tail(&t->starved, &l->starved);
+        if (t->starved_us <= now)
+                t->starved_us = clock_after(now, STARVED_AGAIN_US);
+}
+
 void lease_start_next(struct lease *l) {
         struct result why;
         struct job *j;
@@ -331,6 +355,10 @@ void lease_start_next(struct lease *l) {
         while (l->state == LEASE_LEASED && !l->current && l->n_queued > 0) {
                 j = first_queued(l);
                 r = start_job(l, j);
+                if (is_shortage(r)) {
+                        starve(l, j, r);
+                        return;
+                }
                 if (r < 0) {
                         result_set(&why, RESULT_FAILED, "job not started in environment %s: %s",
                                    lease_environment(l), strerror(-r));
@@ -380,6 +408,10 @@ void lease_resume(struct lease *l) {
                 return;
         }
         r = exec_job(l, j, j->state == JOB_RUNNING);
+        if (is_shortage(r)) {
+                starve(l, j, r);
+                return;
+        }
         if (r < 0) {
                 /* It runs there all the same, so nothing else may. */
                 result_set(&why, RESULT_LOST,
@@ -427,8 +459,29 @@ static int64_t tick_deadlines(struct leases *t, int64_t now) {
         return t->next_deadline_us;
 }
 
+/* Jobs that could not be started, in the order in which they were tried. */
+static int64_t tick_starved(struct leases *t, int64_t now) {
+        struct list again = LIST_INIT(again);
+        struct lease *l;
+        unsigned failed = 0;
+
+        if (list_empty(&t->starved))
+                return USEC_NEVER;
+        if (t->starved_us > now)
+                return t->starved_us;
+        list_move_all(&again, &t->starved);
+        while (failed < STARVED_TRIES && (l = list_first(&again, struct lease, starved))) {
+                list_remove(&l->starved);
+                lease_resume(l);
+                failed += !list_empty(&l->starved);
+        }
+        list_move_all(&again, &t->starved); /* behind those that had no turn */
+        list_move_all(&t->starved, &again);
+        return list_empty(&t->starved) ? USEC_NEVER : t->starved_us;
+}
+
 int64_t leases_tick(struct leases *t) {
-        int64_t now = t->clock(), next = tick_deadlines(t, now);
+        int64_t now = t->clock(), next = clock_earlier(tick_deadlines(t, now), tick_starved(t, now));
 
         if (journal_is_stale(t->journal))
                 (void)leases_rewrite(t); /* the next write that goes well tries again */

@@ -137,6 +137,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         list_init(&l->link);
         list_init(&l->watches);
         list_init(&l->jobs);
+        list_init(&l->starved);
         list_init(&l->unused);
         blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
         l->table = t;
@@ -212,6 +213,7 @@ void lease_release(struct lease *l) {
         pool_release(t->pool, &l->claim);
 
         list_remove(&l->link);
+        list_remove(&l->starved);
         HASH_DELETE(hh_name, t->by_name, l);
         HASH_DELETE(hh_serial, t->by_serial, l);
         t->changed_wall_us = l->changed_wall_us;
@@ -321,6 +323,8 @@ const char *lease_error(const struct lease *l) {
                 if (trouble)
                         return trouble->text;
         }
+        if (!list_empty(&l->starved))
+                return l->table->shortage.text;
         j = lease_newest(l);
         return j ? j->error : NULL;
 }

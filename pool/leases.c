@@ -29,6 +29,7 @@ int leases_new(struct leases **out, struct pool *pool, const struct config *conf
         t->next_deadline_us = USEC_NEVER;
         list_init(&t->list);
         list_init(&t->running);
+        list_init(&t->starved);
         list_init(&t->unused);
         *out = t;
         return 0;

@@ -27,6 +27,9 @@
 #define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits its turn */
 #define EXEC_POLL_TIMEOUT_US (60 * USEC_PER_SEC)    /* likewise one whose time is up, and whose backend does not say whether it runs */
 #define EXEC_POLL_AGAIN_US (USEC_PER_SEC / 10)      /* before that is asked again, when it could not be */
+#define STARVED_AGAIN_US (USEC_PER_SEC / 10)        /* before jobs that this machine had no descriptors for are tried again … */
+#define STARVED_WARN_EVERY_US (60 * USEC_PER_SEC)   /* between words about it in the log */
+#define STARVED_TRIES 8                             /* … until so many in a row still have none */
 #define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a sandbox made since the start that is not in the books is ended from this age on */
 #define TERMINATED_MAX 4096                         /* environments that are remembered for ORPHAN_GRACE_US after their end */
 #define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */

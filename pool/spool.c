@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
+#include "pool/util/list.h"
 #include "pool/util/removal.h"
 
 #define N_STREAMS 2
@@ -29,6 +31,12 @@ enum {
         N_FILES,
 };
 
+struct file {
+        struct list link; /* in open_files, while it is open */
+        int fd;           /* or -1 */
+        bool exists;
+};
+
 struct spool {
         unsigned refs;
         unsigned readers;
@@ -41,9 +49,17 @@ struct spool {
         int64_t written_wall_us[N_STREAMS]; /* wall time of the last byte; 0: none yet */
         uint64_t n_turns;  /* in the order file; the run that goes on is `turn` too */
         struct turn turn;  /* the newest */
-        bool exists[N_FILES];
-        int fd[N_FILES];
+        struct file files[N_FILES];
 };
+
+/*
+ * Descriptors are a cache, for a file can be opened again by its name. Where there are no more of them, the file that
+ * was not used for longest is closed, or in the last resort a spare descriptor: so output never waits for one. And half
+ * of what this process may have is left to others.
+ */
+static struct list open_files = LIST_INIT(open_files); /* in order of use */
+static rlim_t n_open;
+static int spare = -1;
 
 static const char *const suffix[N_FILES] = { "stdout", "stderr", "order" };
 
@@ -55,15 +71,19 @@ int spool_new(struct spool **out, int dir, uint64_t max) {
         s->refs = 1;
         s->dir = dir;
         s->max = max;
-        for (int i = 0; i < N_FILES; i++)
-                s->fd[i] = -1;
+        for (int i = 0; i < N_FILES; i++) {
+                list_init(&s->files[i].link);
+                s->files[i].fd = -1;
+        }
+        if (spare < 0)
+                spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
         *out = s;
         return 0;
 }
 
 void spool_name(struct spool *s, const char *name) {
         for (int i = 0; i < N_FILES; i++)
-                assert(!s->exists[i]);
+                assert(!s->files[i].exists);
         snprintf(s->name, sizeof(s->name), "%s", name);
 }
 
@@ -76,9 +96,30 @@ static void file_path(const struct spool *s, int file, char *path, size_t len) {
         snprintf(path, len, "%s.%s", s->name, suffix[file]);
 }
 
+static void close_file(struct file *f) {
+        if (f->fd < 0)
+                return;
+        list_remove(&f->link);
+        close(TAKE_FD(f->fd));
+        n_open--;
+}
+
 static void close_files(struct spool *s) {
         for (int i = 0; i < N_FILES; i++)
-                close_fd(TAKE_FD(s->fd[i]));
+                close_file(&s->files[i]);
+}
+
+/* False when there is none to give up. */
+static bool give_up_descriptor(void) {
+        struct file *f = list_first(&open_files, struct file, link);
+
+        if (!f && spare < 0)
+                return false;
+        if (f)
+                close_file(f);
+        else
+                close(TAKE_FD(spare));
+        return true;
 }
 
 void spool_unref(struct spool *s) {
@@ -88,26 +129,48 @@ void spool_unref(struct spool *s) {
                 return;
         close_files(s);
         for (int i = 0; i < N_FILES; i++)
-                if (s->exists[i] && !s->kept) {
+                if (s->files[i].exists && !s->kept) {
                         file_path(s, i, path, sizeof(path));
                         removal_add(s->dir, path, i == FILE_ORDER ? s->n_turns * sizeof(struct turn) : s->size[i]);
                 }
         free(s);
 }
 
-static int open_file(struct spool *s, int file) {
-        char path[128];
-        int fd;
+/* Others have their half of what this process may have. */
+static void leave_room(void) {
+        struct rlimit limit;
 
-        if (s->fd[file] >= 0)
-                return 0;
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+                while (n_open > limit.rlim_cur / 2 && give_up_descriptor())
+                        ;
+}
+
+static int open_anew(struct spool *s, int file) {
+        struct file *f = &s->files[file];
+        char path[128];
+
+        leave_room();
         file_path(s, file, path, sizeof(path));
-        fd = openat(s->dir, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (s->exists[file] ? 0 : O_CREAT | O_EXCL), 0600);
-        if (fd < 0)
+        do
+                f->fd = openat(s->dir, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (f->exists ? 0 : O_CREAT | O_EXCL), 0600);
+        while (f->fd < 0 && (errno == EMFILE || errno == ENFILE) && give_up_descriptor());
+        if (f->fd < 0)
                 return -errno;
-        s->fd[file] = fd;
-        s->exists[file] = true;
+        f->exists = true;
+        n_open++;
         return 0;
+}
+
+/* To be called before each use: another file may need the descriptor that was there a moment ago. */
+static int open_file(struct spool *s, int file) {
+        struct file *f = &s->files[file];
+        int r = f->fd < 0 ? open_anew(s, file) : 0;
+
+        if (r == 0 && open_files.prev != &f->link) {
+                list_remove(&f->link);
+                list_add_tail(&open_files, &f->link);
+        }
+        return r;
 }
 
 /* How many bytes a file of an earlier run has, and when the last of them was written. */
@@ -118,15 +181,17 @@ static int restore_file(struct spool *s, int file, uint64_t *size, int64_t *writ
         file_path(s, file, path, sizeof(path));
         if (fstatat(s->dir, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? 0 : -errno;
-        s->exists[file] = true;
+        s->files[file].exists = true;
         *size = st.st_size;
         *written_wall_us = st.st_size ? st.st_mtim.tv_sec * USEC_PER_SEC + st.st_mtim.tv_nsec / 1000 : 0;
         return 0;
 }
 
 static int read_turn(struct spool *s, uint64_t number, struct turn *turn) {
-        ssize_t n = read_at(s->fd[FILE_ORDER], turn, sizeof(*turn), number * sizeof(*turn));
+        ssize_t n = open_file(s, FILE_ORDER);
 
+        if (n == 0)
+                n = read_at(s->files[FILE_ORDER].fd, turn, sizeof(*turn), number * sizeof(*turn));
         if (n < 0)
                 return n;
         return n == sizeof(*turn) ? 0 : -EIO;
@@ -141,9 +206,7 @@ static int restore_order(struct spool *s) {
         s->n_turns = size / sizeof(struct turn);
         if (r < 0 || s->n_turns == 0)
                 return r;
-        r = open_file(s, FILE_ORDER);
-        if (r == 0)
-                r = read_turn(s, s->n_turns - 1, &s->turn);
+        r = read_turn(s, s->n_turns - 1, &s->turn);
         if (r == 0 && (s->turn.stream >= N_STREAMS || s->turn.before[0] > s->size[0] || s->turn.before[1] > s->size[1]))
                 r = -EUCLEAN;
         return r;
@@ -189,14 +252,14 @@ static int take_turn(struct spool *s, enum stream stream) {
 
         r = open_file(s, FILE_ORDER);
         if (r == 0 && s->n_turns == 0) {
-                r = write_at(s->fd[FILE_ORDER], &first, sizeof(first), 0);
+                r = write_at(s->files[FILE_ORDER].fd, &first, sizeof(first), 0);
                 if (r == 0) {
                         s->n_turns = 1;
                         s->turn = first;
                 }
         }
         if (r == 0)
-                r = write_at(s->fd[FILE_ORDER], &turn, sizeof(turn), s->n_turns * sizeof(turn));
+                r = write_at(s->files[FILE_ORDER].fd, &turn, sizeof(turn), s->n_turns * sizeof(turn));
         if (r < 0)
                 return r;
         s->n_turns++;
@@ -215,7 +278,7 @@ int spool_append(struct spool *s, enum stream stream, const void *data, size_t l
                 if (r == 0)
                         r = open_file(s, stream);
                 if (r == 0)
-                        r = write_at(s->fd[stream], data, n, s->size[stream]);
+                        r = write_at(s->files[stream].fd, data, n, s->size[stream]);
                 if (r < 0)
                         return r;
                 s->size[stream] += n;
@@ -258,7 +321,7 @@ static ssize_t read_stream(struct spool *s, int stream, uint64_t offset, void *d
         r = open_file(s, stream);
         if (r < 0)
                 return r;
-        return read_at(s->fd[stream], data, len, offset);
+        return read_at(s->files[stream].fd, data, len, offset);
 }
 
 /* The number of the turn that holds the byte at @offset of the output. */
@@ -287,9 +350,7 @@ static ssize_t read_in_order(struct spool *s, uint64_t offset, char *data, size_
         size_t done = 0;
         int r;
 
-        r = open_file(s, FILE_ORDER);
-        if (r == 0)
-                r = find_turn(s, offset, &number);
+        r = find_turn(s, offset, &number);
         for (; r == 0 && done < len && number < s->n_turns; number++) {
                 struct turn turn, after = { .before = { s->size[0], s->size[1] } };
                 uint64_t start, end, skip;

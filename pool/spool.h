@@ -10,8 +10,8 @@
  * `output` is both files read through it.
  *
  * A spool is made by its job, and shared by readers: a reference each. Files
- * are open while the job writes or anyone reads, and removed with the spool,
- * unless it is kept for a later run.
+ * are open while the job writes or anyone reads, as far as there are
+ * descriptors, and removed with the spool, unless it is kept for a later run.
  * Nothing is kept in memory but sizes. Writes and reads go to the page cache
  * and return when that has the bytes.
  */

@@ -18,6 +18,7 @@
 #include "pool/backend/modal-script.h"
 #include "pool/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/io.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 
@@ -338,9 +339,12 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
 }
 
 int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
-        struct modal_exec *e = calloc(1, sizeof(*e));
+        struct modal_exec *e;
         int r;
 
+        if (!descriptor_is_left()) /* it would sit there until there is one for its connection */
+                return -EMFILE;
+        e = calloc(1, sizeof(*e));
         if (!e)
                 return -ENOMEM;
         snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);

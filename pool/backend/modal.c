@@ -67,6 +67,9 @@ void modal_explain(struct modal *m, struct result *r, const struct grpc_status *
         snprintf(said, sizeof(said), "%s", *status->message ? status->message : grpc_code_name(status->code));
         modal_scrub(m, said);
         switch (status->cause) {
+        case HTTP_STARVED:
+                result_set(r, RESULT_FAILED, "%s: no connection to %s could be made: %s", head, server, said);
+                break;
         case HTTP_UNREACHABLE:
                 result_set(r, RESULT_FAILED, "%s: no connection to %s: %s", head, server, said);
                 break;

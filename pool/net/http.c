@@ -10,6 +10,7 @@
 
 #include "pool/net/http-lane.h"
 #include "pool/net/http-url.h"
+#include "pool/util/io.h"
 #include "pool/util/list.h"
 
 #define CURL_OLDEST 0x075500       /* 7.85.0: CURLOPT_PROTOCOLS_STR */
@@ -160,6 +161,12 @@ static void outcome_of(struct http_request *q, CURLcode code, struct http_outcom
         *o = (struct http_outcome){ .error = error_of(code) };
         if (code == CURLE_OK)
                 return;
+        /* Sockets, the lookup of a name, the file of authorities: curl does not say what it lacked. */
+        if ((o->error == HTTP_UNREACHABLE || o->error == HTTP_UNTRUSTED) && !descriptor_is_left()) {
+                o->error = HTTP_STARVED;
+                snprintf(o->text, sizeof(o->text), "%s", strerror(EMFILE));
+                return;
+        }
         if (code == CURLE_COULDNT_CONNECT)
                 curl_easy_getinfo(q->easy, CURLINFO_OS_ERRNO, &number);
         if (number)

@@ -40,6 +40,7 @@ enum http_lane {
 enum http_error {
         HTTP_OK,          /* there is a response, whatever it says */
         HTTP_TIMEOUT,     /* the deadline passed */
+        HTTP_STARVED,     /* this machine had no descriptor for a connection: nothing was sent */
         HTTP_UNREACHABLE, /* no connection: nothing was sent */
         HTTP_UNTRUSTED,   /* the server's certificate, or our list of authorities */
         HTTP_REFUSED,     /* by an event, or because the request cannot be made at all */

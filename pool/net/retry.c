@@ -40,6 +40,11 @@ static int64_t jitter(int64_t us) {
 int64_t retry_next(struct retry *r, const struct grpc_status *status, int64_t now) {
         int64_t delay;
 
+        /* Nobody was asked: so that is no failure, and takes of nobody's patience. */
+        if (status->cause == HTTP_STARVED) {
+                r->since_us = now;
+                return r->most_us;
+        }
         if (status->retry_after_us >= 0) {
                 delay = status->retry_after_us < THROTTLE_MIN_US ? THROTTLE_MIN_US : status->retry_after_us;
                 r->throttled++;

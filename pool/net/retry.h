@@ -7,7 +7,8 @@
  * Statuses that may pass (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL,
  * UNKNOWN) are tried again after a delay that doubles, with a random part, so
  * that many callers do not come back at once. A server that says when to come
- * back is obeyed, and that does not count as a try.
+ * back is obeyed, and that does not count as a try. A call that finds no
+ * descriptor on this machine waits for one.
  */
 
 #include <stdbool.h>

@@ -15,16 +15,15 @@
 void blob_init(struct blob *b, int dir, uint64_t max) {
         *b = (struct blob){
                 .dir = dir,
-                .fd = -1,
                 .buf = BUF_INIT(BLOB_MEMORY_MAX),
                 .max = max,
         };
 }
 
 void blob_deinit(struct blob *b) {
-        if (b->fd >= 0 && !b->kept)
+        if (b->file && !b->kept)
                 removal_add(b->dir, b->name, b->size);
-        close_fd(TAKE_FD(b->fd));
+        b->file = false;
         buf_deinit(&b->buf);
         b->size = 0;
 }
@@ -36,11 +35,18 @@ void blob_clear(struct blob *b) {
 void blob_move(struct blob *to, struct blob *from) {
         blob_deinit(to);
         memcpy(to->name, from->name, sizeof(to->name));
-        to->fd = TAKE_FD(from->fd);
+        to->file = from->file;
         to->buf = from->buf;
         to->size = from->size;
+        from->file = false;
         from->buf = (struct buf)BUF_INIT(BLOB_MEMORY_MAX);
         from->size = 0;
+}
+
+static int open_file(const struct blob *b, int flags) {
+        int fd = openat(b->dir, b->name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        return fd < 0 ? -errno : fd;
 }
 
 static int blob_to_file(struct blob *b) {
@@ -49,21 +55,21 @@ static int blob_to_file(struct blob *b) {
         int r;
 
         snprintf(b->name, sizeof(b->name), "blob.%u", number++);
-        fd = openat(b->dir, b->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        fd = open_file(b, O_WRONLY | O_CREAT | O_EXCL);
         if (fd < 0)
-                return -errno;
+                return fd;
         r = write_at(fd, b->buf.data, b->buf.len, 0);
         if (r < 0) {
                 unlinkat(b->dir, b->name, 0);
                 return r;
         }
         buf_deinit(&b->buf);
-        b->fd = TAKE_FD(fd);
+        b->file = true;
         return 0;
 }
 
 int blob_rename(struct blob *b, const char *name) {
-        if (!blob_is_file(b))
+        if (!b->file)
                 return 0;
         if (renameat(b->dir, b->name, b->dir, name) < 0)
                 return -errno;
@@ -72,30 +78,33 @@ int blob_rename(struct blob *b, const char *name) {
 }
 
 int blob_restore(struct blob *b, const char *name) {
-        _cleanup_(cleanup_close) int fd = openat(b->dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         struct stat st;
 
-        if (fd < 0 || fstat(fd, &st) < 0)
+        if (fstatat(b->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
         if ((uint64_t)st.st_size > b->max)
                 return -EFBIG;
         snprintf(b->name, sizeof(b->name), "%s", name);
         b->size = st.st_size;
-        b->fd = TAKE_FD(fd);
+        b->file = true;
         return 0;
 }
 
+static int append_to_file(const struct blob *b, const void *data, size_t len) {
+        _cleanup_(cleanup_close) int fd = open_file(b, O_WRONLY);
+
+        return fd < 0 ? fd : write_at(fd, data, len, b->size);
+}
+
 int blob_append(struct blob *b, const void *data, size_t len) {
-        int r;
+        int r = 0;
 
         if (len > b->max - b->size)
                 return -EFBIG;
-        if (b->fd < 0 && b->size + len > BLOB_MEMORY_MAX) {
+        if (!b->file && b->size + len > BLOB_MEMORY_MAX)
                 r = blob_to_file(b);
-                if (r < 0)
-                        return r;
-        }
-        r = b->fd < 0 ? buf_append(&b->buf, data, len) : write_at(b->fd, data, len, b->size);
+        if (r == 0)
+                r = b->file ? append_to_file(b, data, len) : buf_append(&b->buf, data, len);
         if (r < 0)
                 return r;
         b->size += len;
@@ -103,33 +112,29 @@ int blob_append(struct blob *b, const void *data, size_t len) {
 }
 
 ssize_t blob_read(const struct blob *b, uint64_t offset, void *data, size_t len) {
-        ssize_t n;
+        _cleanup_(cleanup_close) int fd = -1;
 
         if (offset >= b->size)
                 return 0;
         if (len > b->size - offset)
                 len = b->size - offset;
-        if (b->fd < 0) {
+        if (!b->file) {
                 memcpy(data, b->buf.data + offset, len);
                 return len;
         }
-        n = pread(b->fd, data, len, offset);
-        return n < 0 ? -errno : n;
+        fd = open_file(b, O_RDONLY);
+        return fd < 0 ? fd : read_at(fd, data, len, offset);
 }
 
 int blob_open(const struct blob *b) {
-        char path[64];
         int fds[2], fd;
 
         if (b->size == 0) {
                 fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
                 return fd < 0 ? -errno : fd;
         }
-        if (b->fd >= 0) {
-                snprintf(path, sizeof(path), "/proc/self/fd/%d", b->fd);
-                fd = open(path, O_RDONLY | O_CLOEXEC);
-                return fd < 0 ? -errno : fd;
-        }
+        if (b->file)
+                return open_file(b, O_RDONLY);
 
         /* BLOB_MEMORY_MAX bytes always fit into a new pipe. */
         if (pipe2(fds, O_CLOEXEC) < 0)

@@ -7,7 +7,8 @@
  * The first BLOB_MEMORY_MAX bytes stay in memory; a longer blob moves to a
  * file, so that thousands of large commands cost disk, not memory. The file is
  * nobody's but the blob's, and goes with it, unless it was given a name to be
- * found by after a crash. Embedded in its owner; a zeroed blob with fd -1 is empty.
+ * found by after a crash. It is open only while it is read or written: a blob holds no descriptor, whatever their number.
+ * Embedded in its owner; a zeroed blob is empty.
  */
 
 #include <stdbool.h>
@@ -21,10 +22,10 @@
 
 struct blob {
         int dir;        /* where the file is made; borrowed */
-        int fd;         /* the file, or -1 while the bytes are in memory */
+        bool file;      /* the bytes are in a file, and no more in memory */
         char name[BLOB_NAME_MAX]; /* the file's */
         bool kept;      /* the file outlives the blob */
-        struct buf buf; /* the bytes, while fd is -1 */
+        struct buf buf; /* the bytes, while they are in memory */
         uint64_t size;  /* bytes */
         uint64_t max;   /* size never passes this */
 };
@@ -44,7 +45,7 @@ int blob_append(struct blob *b, const void *data, size_t len);
 
 /* Whether its bytes are in a file. */
 static inline bool blob_is_file(const struct blob *b) {
-        return b->fd >= 0;
+        return b->file;
 }
 
 /* Its bytes while they are in memory, b->size of them. */

@@ -13,6 +13,19 @@
 
 #define REMOVE_DEPTH_MAX 500 /* a descriptor and a frame each; a deeper tree is not removed: ELOOP */
 
+bool is_shortage(int r) {
+        return r == -EMFILE || r == -ENFILE || r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS;
+}
+
+bool descriptor_is_left(void) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return !is_shortage(-errno);
+        close(fd);
+        return true;
+}
+
 int write_at(int fd, const void *data, size_t len, uint64_t offset) {
         const char *p = data;
 

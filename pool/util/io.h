@@ -3,9 +3,16 @@
 
 /* Whole reads and writes of files: short counts and EINTR are dealt with here. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* Whether @r, a -errno, says that this machine lacks for a while what others have: descriptors, room in a socket. */
+bool is_shortage(int r);
+
+/* Whether a descriptor could be had now: what failed inside a library may have failed for that. */
+bool descriptor_is_left(void);
 
 /* All @len bytes at @offset, or -errno. */
 int write_at(int fd, const void *data, size_t len, uint64_t offset);

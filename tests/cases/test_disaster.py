@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -123,6 +124,30 @@ def test_output_cut_of_a_job_that_ends_by_itself(small_disk):
     assert lease.run("echo hi") == ("hi\n", 0)
     assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"ok": 1, "unknown": 1}
     mp.stop()
+
+
+def test_out_of_descriptors(mount):
+    """Jobs wait for a descriptor, and none of them ends for the want of it."""
+    mp = mount(max=4, min=4)
+    leases = [mp.lease(f"t{i}") for i in range(4)]
+    for lease in leases:
+        lease.run("true")
+    soft, hard = resource.prlimit(mp.pid, resource.RLIMIT_NOFILE)
+    taken = max(int(fd) for fd in os.listdir(f"/proc/{mp.pid}/fd")) + 1
+    resource.prlimit(mp.pid, resource.RLIMIT_NOFILE, (taken, hard))
+    leases[0].submit("echo one; echo two >&2; exit 3")
+    error = leases[0].read("error")
+    assert "waits until this machine can start it: Too many open files" in error and "LimitNOFILE" in error
+    assert leases[0].status()["queued"] == "1"
+    for lease in leases[1:]:
+        lease.write("stdin", b"x" * 3000)
+        lease.submit("wc -c; echo one; echo two >&2; exit 3")
+    resource.prlimit(mp.pid, resource.RLIMIT_NOFILE, (taken + 8, hard))  # for one or two at a time
+    for lease in leases:
+        assert lease.read("exit_code") == "3\n" and lease.read("error") == "ok\n"
+        assert lease.read("stdout").endswith("one\n") and lease.read("stderr") == "two\n"
+    resource.prlimit(mp.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert leases[0].run("echo hi") == ("hi\n", 0)
 
 
 @pytest.mark.parametrize("stands_s", [4, 0], ids=["past its time", "briefly"])

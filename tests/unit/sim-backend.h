@@ -153,6 +153,7 @@ struct sim_backend {
         struct sim_begun *begun; /* a hash of them */
         bool lenient;            /* what nobody left may be asked after, and is not there; */
         bool was_lenient;        /* likewise jobs, from then on */
+        int refusal;             /* of the newest exec, or 0: -EMFILE passes, the other stays */
         struct timer listed;
         int64_t list_us; /* when the core asked last what there is */
         unsigned last_number;

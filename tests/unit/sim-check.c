@@ -95,6 +95,7 @@ static void check_environments(void) {
 
 static void check_jobs(const struct model_lease *m) {
         const struct job *current = lease_current(m->lease), *job;
+        bool starved = m->starved_us && clock_after(m->starved_us, STARVED_AGAIN_US * 50) > sim.now_us;
         unsigned n_queued = 0, n_ended = 0;
         struct model_job *j;
         uint32_t number = 0;
@@ -106,13 +107,13 @@ static void check_jobs(const struct model_lease *m) {
                           j->number);
                 n_queued += j->seen == JOB_QUEUED;
                 SIM_CHECK((j->seen == JOB_STARTING || j->seen == JOB_RUNNING) ==
-                                  ((j->exec != NULL || m->restoring) && j->job == current),
+                                  ((j->exec != NULL || m->restoring || starved) && j->job == current),
                           "job %" PRIu64 ".%" PRIu32 " is %s", m->serial, j->number, job_state_name(j->seen));
                 SIM_CHECK(!j->fate_known || j->seen == JOB_ENDED, "job %" PRIu64 ".%" PRIu32 " should have ended",
                           m->serial, j->number);
-                SIM_CHECK(!j->left || m->restoring || j->seen == JOB_ENDED,
+                SIM_CHECK(!j->left || m->restoring || starved || j->seen == JOB_ENDED,
                           "job %" PRIu64 ".%" PRIu32 " was not gone on with", m->serial, j->number);
-                if (!x || m->restoring)
+                if (!x || m->restoring || (starved && j->left))
                         continue;
                 SIM_CHECK(!j->kill_wanted || x->killed_us, "job %" PRIu64 ".%" PRIu32 " should have been killed",
                           m->serial, j->number);
@@ -131,7 +132,7 @@ static void check_jobs(const struct model_lease *m) {
                   n_queued);
         SIM_CHECK(m->seen == LEASE_WAITING || m->seen == LEASE_LEASED || (n_queued == 0 && !current),
                   "lease %s is %s and has jobs that do not end", m->name, lease_state_name(m->seen));
-        SIM_CHECK(m->seen != LEASE_LEASED || n_queued == 0 || current,
+        SIM_CHECK(m->seen != LEASE_LEASED || n_queued == 0 || current || starved,
                   "lease %s has an environment, jobs, and no hurry", m->name);
         for (job = lease_job_after(m->lease, 0); job; job = lease_job_after(m->lease, number)) {
                 number = job->number;

@@ -68,6 +68,8 @@ static void note_lease(struct model_lease *m, bool planned) {
         list_for_each_safe (j, tmp, &m->jobs, link) {
                 watch_remove(&j->watch);
                 model_read_all(j);
+                if (j->seen == JOB_QUEUED && j->job->written_as_starting)
+                        j->seen = JOB_STARTING; /* it was refused for a shortage, and is handed over again */
                 j->left = j->seen == JOB_STARTING || j->seen == JOB_RUNNING;
                 if (j->seen == JOB_ENDED) {
                         j->fate_known = true;

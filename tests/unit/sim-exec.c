@@ -294,7 +294,8 @@ int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct
         SIM_CHECK(!s->tenant || s->tenant == serial, "%s gets job %s over the remains of lease %" PRIu64, sandbox->id,
                   spec->id, s->tenant);
 
-        if (!sim_chance(b->rates.exec_refused)) {
+        b->refusal = sim_chance(b->rates.exec_refused) ? sim_chance(500) ? -EMFILE : -ENOMEM : 0;
+        if (b->refusal == 0) {
                 x = find_exec(s, instance, serial, number);
                 if (x)
                         listen_again(x, spec);
@@ -308,7 +309,7 @@ int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct
         if (b->hooks && b->hooks->exec)
                 b->hooks->exec(s, spec, serial, number, x);
         if (!x)
-                return -EMFILE;
+                return b->refusal;
         *out = &x->exec;
         return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "sim-model.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -458,6 +459,9 @@ static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_
         SIM_CHECK(!s->ran || s->ran == j->lease->uid, "job %s of user %u runs in %s, where user %u was", spec->id,
                   j->lease->uid, s->sandbox.id, s->ran);
         s->ran = j->lease->uid;
+        j->lease->starved_us = !x && model.backend.refusal == -EMFILE ? sim.now_us : 0;
+        if (j->lease->starved_us)
+                return;
         if (!x) {
                 if (j->left)
                         give_up(j->lease);

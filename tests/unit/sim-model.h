@@ -25,6 +25,7 @@ struct model_lease {
         int64_t since_us;     /* and since when */
         unsigned sandbox;     /* number of the one it holds; 0: none */
         bool rough;           /* the journal was behind when it was taken up */
+        int64_t starved_us;   /* when its newest job was refused for a shortage that passes; 0: it was not */
         bool restoring;       /* an earlier core gave it that one, which did not say yet whether it lives */
         bool condemned;       /* its environment was given up because of a job that would not end */
         struct list jobs;     /* of model jobs that are not dropped, oldest first */

@@ -66,10 +66,10 @@ static void border(void) {
         blob_init(&b, dir.fd, UINT64_C(1) << 40);
         CHECK_INT(grow(&b, 4095), 0);
         CHECK_INT(grow(&b, 1), 0);
-        CHECK_INT(b.fd, -1);
+        CHECK(!blob_is_file(&b));
         check_contents(&b, 4096);
         CHECK_INT(grow(&b, 1), 0);
-        CHECK(b.fd >= 0);
+        CHECK(blob_is_file(&b));
         CHECK(b.buf.data == NULL);
         check_contents(&b, 4097);
         CHECK_INT(grow(&b, 100000), 0);
@@ -77,12 +77,33 @@ static void border(void) {
         CHECK_INT(check_dir_entries(&dir), 1);
         blob_clear(&b);
         CHECK_INT(check_dir_entries(&dir), 0); /* the file goes with its bytes */
-        CHECK_INT(b.fd, -1);
+        CHECK(!blob_is_file(&b));
         check_contents(&b, 0);
         CHECK_INT(grow(&b, 4097), 0); /* at once */
-        CHECK(b.fd >= 0);
+        CHECK(blob_is_file(&b));
         check_contents(&b, 4097);
         blob_deinit(&b);
+}
+
+/* However many there are. */
+static void no_descriptor_is_held(void) {
+        struct check_dir fds = { .path = "/proc/self/fd" };
+        unsigned before = check_dir_entries(&fds);
+        struct blob b[20];
+
+        for (int i = 0; i < 20; i++) {
+                blob_init(&b[i], dir.fd, 10000);
+                CHECK_INT(grow(&b[i], 5000), 0);
+                CHECK_INT(grow(&b[i], 1000), 0);
+                CHECK(blob_is_file(&b[i]));
+        }
+        CHECK_INT(check_dir_entries(&fds), before);
+        for (int i = 0; i < 20; i++) {
+                check_contents(&b[i], 6000);
+                blob_deinit(&b[i]);
+        }
+        CHECK_INT(check_dir_entries(&fds), before);
+        CHECK_INT(check_dir_entries(&dir), 0);
 }
 
 /* Under a lasting name the next run finds it, when this one keeps it or is killed. */
@@ -134,7 +155,7 @@ static void maximum(void) {
 
         blob_init(&b, dir.fd, 5000);
         CHECK_INT(grow(&b, 5001), -EFBIG);
-        CHECK_INT(b.fd, -1);
+        CHECK(!blob_is_file(&b));
         CHECK_INT(grow(&b, 5000), 0);
         CHECK_INT(grow(&b, 1), -EFBIG);
         CHECK_INT(blob_append(&b, "", SIZE_MAX), -EFBIG);
@@ -174,6 +195,7 @@ int main(void) {
         dir = check_dir_make();
         RUN(empty);
         RUN(border);
+        RUN(no_descriptor_is_held);
         RUN(names);
         RUN(read_anywhere);
         RUN(maximum);

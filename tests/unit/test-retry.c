@@ -50,7 +50,20 @@ static void told_when(void) {
         CHECK_INT(retry_next(&r, &later, 41 * USEC_PER_SEC), -1);
 }
 
+/* No descriptor on this machine: that is waited for, however long, and leaves the server all its time. */
+static void starved(void) {
+        struct grpc_status none = { .code = GRPC_UNAVAILABLE, .cause = HTTP_STARVED, .retry_after_us = -1 };
+        struct retry r = patient();
+
+        r.tries = 1;
+        for (int i = 0; i < 1000; i++)
+                CHECK_INT(retry_next(&r, &none, i * USEC_PER_SEC), 80);
+        CHECK(retry_next(&r, &unavailable, 1000 * USEC_PER_SEC) >= 0);
+        CHECK_INT(retry_next(&r, &unavailable, 1000 * USEC_PER_SEC), -1);
+}
+
 int main(void) {
+        RUN(starved);
         RUN(patience);
         RUN(found_late);
         RUN(tries);

@@ -130,6 +130,45 @@ static void descriptors(void) {
         CHECK_INT(check_dir_entries(&dir), 0);
 }
 
+/* More spools than descriptors, all written and read in turn, in both streams and in their order. */
+static void few_descriptors(void) {
+        struct rlimit before, few = { .rlim_cur = open_descriptors() + 1 };
+        struct spool *s[50], *last;
+        int taken[100], n = 0;
+        char name[16];
+
+        CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+        few.rlim_max = before.rlim_max;
+        for (int i = 0; i < 50; i++) {
+                snprintf(name, sizeof(name), "9.%d", i);
+                CHECK_INT(spool_new(&s[i], dir.fd, 100), 0);
+                spool_name(s[i], name);
+        }
+        CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
+        for (int round = 0; round < 3; round++)
+                for (int i = 0; i < 50; i++) {
+                        put(s[i], STREAM_STDOUT, "a");
+                        put(s[i], STREAM_STDERR, "b");
+                }
+        for (int i = 0; i < 50; i++)
+                CHECK_STR(contents(s[i], VIEW_OUTPUT), "ababab");
+        /* Others have them all: the spare one is enough. */
+        CHECK_INT(spool_new(&last, dir.fd, 100), 0);
+        spool_name(last, "9.50");
+        for (int i = 0; i < 50; i++)
+                spool_unref(s[i]);
+        while (n < 100 && (taken[n] = dup(dir.fd)) >= 0)
+                n++;
+        CHECK(n > 0 && n < 100);
+        put(last, STREAM_STDERR, "still");
+        put(last, STREAM_STDOUT, " there");
+        CHECK_STR(contents(last, VIEW_OUTPUT), "still there");
+        spool_unref(last);
+        CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
+        while (n > 0)
+                close(taken[--n]);
+}
+
 static void name_taken(void) {
         struct spool *a = make(100), *b = make(100);
 
@@ -314,6 +353,7 @@ int main(void) {
         RUN(maximum);
         RUN(descriptors);
         RUN(name_taken);
+        RUN(few_descriptors);
         RUN(full_disk);
         RUN(random_interleaving);
         RUN(restored);
