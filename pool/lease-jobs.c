@@ -184,30 +184,31 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
  * How it ended, for those who read output and exit code and take the one for the whole of the other: where bytes were
  * dropped the code is not its own, even if it ended by itself before it was killed.
  */
-static void judge_end(const struct lease *l, struct job *j, struct result *r, int *code) {
+static const struct result *judge_end(const struct lease *l, struct job *j, const struct result *r, int *code,
+                                      struct result *cut) {
+        static const struct result ok;
         char why[128];
 
-        if (!result_ok(r))
-                return;
+        if (!result_ok(r) || (!j->output_refused && !j->timed_out))
+                return r;
         if (j->output_refused && j->output_refused != EFBIG) {
                 say_why_refused(l, j, why, sizeof(why));
-                result_set(r, RESULT_FAILED, "%s", why);
+                result_set(cut, RESULT_FAILED, "%s", why);
                 free(TAKE_PTR(j->error)); /* that is what matters of it now */
-        } else if (j->timed_out) {
-                *code = 124, *r = (struct result){};
-        } else if (j->output_refused) {
-                *code = 128 + SIGKILL, *r = (struct result){};
+                return cut;
         }
+        *code = j->timed_out ? 124 : 128 + SIGKILL;
+        return &ok;
 }
 
 static void on_ended(void *owner, const struct result *r, int code) {
         struct job *j = owner;
         struct lease *l = j->lease;
-        struct result how = *r;
+        struct result cut;
 
         j->exec = NULL;
-        judge_end(l, j, &how, &code);
-        end_job(l, j, &how, code);
+        r = judge_end(l, j, r, &code, &cut);
+        end_job(l, j, r, code);
         trim_history(l);
         lease_start_next(l);
 }
