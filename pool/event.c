@@ -9,6 +9,7 @@
 
 #include "pool/limits.h"
 #include "pool/util/clock.h"
+#include "pool/util/text.h"
 #include "pool/util/watch.h"
 
 struct event {
@@ -92,10 +93,13 @@ int64_t event_last_wall_us(const struct event_ring *ring) {
         return ring->next ? ring->events[(ring->next - 1) % EVENTS_MAX]->wall_us : 0;
 }
 
-/* Text that is no UTF-8 is refused by jansson and left out. */
 static void add_string(json_t *line, const char *key, const char *text) {
-        if (text)
-                json_object_set_new(line, key, json_string(text));
+        char shown[EVENT_LEN_MAX / 4 + 1];
+
+        if (!text)
+                return;
+        text_show(shown, sizeof(shown), text, strlen(text));
+        json_object_set_new(line, key, json_string(shown));
 }
 
 static char *render(const struct event *e) {

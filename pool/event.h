@@ -24,8 +24,8 @@ struct list *event_ring_watches(struct event_ring *ring);
 /*
  * Add {"time":…,"KIND":"NAME","state":"STATE","lease":…,"reason":…}; @lease and
  * @reason may be NULL, @kind and @state are literals. Out of memory drops the
- * line: events inform, nothing depends on them. The time, which is wall time in
- * microseconds, is returned in any case.
+ * line: events inform, nothing depends on them. Of texts a line has what text_show() makes of them.
+ * The time, which is wall time in microseconds, is returned in any case.
  */
 int64_t event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
                    const char *lease, const char *reason);

@@ -150,7 +150,7 @@ void pool_found(struct pool *p, const struct sandbox_found *found) {
         HASH_FIND_STR(p->by_nonce, found->nonce, e);
         if (e || was_terminated(p, found->nonce))
                 return;
-        if (strlen(found->nonce) != UUID_SIZE - 1) {
+        if (!uuid_is(found->nonce)) {
                 log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone", found->id);
                 return;
         }

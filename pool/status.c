@@ -3,7 +3,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "pool/limits.h"
 #include "pool/status-internal.h"
 #include "pool/util/text.h"
 
@@ -61,10 +63,13 @@ struct table {
         int r;
 };
 
-/* @text in a column of so many characters; what is longer is cut, and shows it. */
-static void column(struct table *t, const char *text, int width) {
+/* @said in a column of so many characters; what is longer is cut, and shows it. */
+static void column(struct table *t, const char *said, int width) {
+        char text[NAME_LEN_MAX + 1];
         size_t len = 0, fits = 0;
         int n = 0;
+
+        text_show(text, sizeof(text), said, strlen(said));
 
         /* Bytes that go on with a character of UTF-8 take no column. */
         for (; text[len]; len++)

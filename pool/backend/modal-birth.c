@@ -151,7 +151,7 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
 
         s->call = NULL;
         if (status->code == GRPC_OK && modal_read_task(reply, len, &task, &result) < 0)
-                status = &modal_unreadable;
+                status = MODAL_UNREADABLE("SandboxGetTaskId");
         if (status->code != GRPC_OK) {
                 create_failed(s, status, "waiting for it to come up");
                 return;
@@ -210,14 +210,14 @@ static int pack_create(void *owner, struct buf *out) {
 static void on_create(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_sandbox *s = owner;
         _cleanup_(cleanup_free) char *id = NULL;
-        bool ending = s->sandbox.state == SANDBOX_ENDING;
+        bool ending = s->sandbox.state == SANDBOX_ENDING, made = status->code == GRPC_OK;
 
         s->call = NULL;
-        if (status->code == GRPC_OK && modal_read_id(reply, len, &id) < 0)
-                status = &modal_unreadable;
+        if (made && modal_read_id(reply, len, &id) < 0)
+                status = MODAL_UNREADABLE("SandboxCreate");
         if (status->code != GRPC_OK) {
                 /* Any of these may come from one who gave up while another went on. */
-                s->unsure = retry_may_pass(status) || status == &modal_unreadable;
+                s->unsure = made || retry_may_pass(status);
                 if (!ending)
                         create_failed(s, status, "not created");
         } else {

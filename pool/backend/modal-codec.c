@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/backend/backend.h"
 #include "pool/backend/modal-messages.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/text.h"
 
 #define CREATE_IF_MISSING 1 /* ObjectCreationType */
 #define NETWORK_OPEN 1      /* NetworkAccessType */
@@ -73,9 +75,7 @@ int modal_read_id(const void *data, size_t len, char **id) {
         UNPACK(m, id_reply, data, len);
         ModalWire__IdReply *m = (void *)m_base;
 
-        if (!m || !m->id || !*m->id)
-                return -EBADMSG;
-        return modal_copy(id, m->id);
+        return m ? modal_copy_id(id, m->id) : -EBADMSG;
 }
 
 int modal_pack_image(struct buf *out, const char *app_id, const char *builder_version, char *const *commands,
@@ -95,10 +95,10 @@ int modal_read_image(const void *data, size_t len, char **image_id, struct modal
         UNPACK(m, image_reply, data, len);
         ModalWire__ImageReply *m = (void *)m_base;
 
-        if (!m || !m->image_id || !*m->image_id)
+        if (!m)
                 return -EBADMSG;
         copy_result(result, m->result);
-        return modal_copy(image_id, m->image_id);
+        return modal_copy_id(image_id, m->image_id);
 }
 
 int modal_pack_image_join(struct buf *out, const char *image_id, const char *last_entry_id, float timeout) {
@@ -256,7 +256,7 @@ int modal_read_task(const void *data, size_t len, char **task_id, struct modal_r
         if (!m)
                 return -EBADMSG;
         copy_result(result, m->task_result);
-        return modal_copy(task_id, m->task_id);
+        return m->task_id && *m->task_id ? modal_copy_id(task_id, m->task_id) : modal_copy(task_id, "");
 }
 
 int modal_pack_access(struct buf *out, const char *task_id) {
@@ -336,12 +336,12 @@ int modal_read_list(const void *data, size_t len, const char *tag,
                 return -EBADMSG;
         for (size_t i = 0; r == 0 && i < m->n_sandboxes; i++) {
                 const ModalWire__SandboxInfo *s = m->sandboxes[i];
-                struct modal_info info = { .id = s->id ? s->id : "", .tag = "", .created = s->created_at };
+                struct modal_info info = { .id = s->id, .tag = "", .created = s->created_at };
 
                 for (size_t k = 0; k < s->n_tags; k++)
                         if (s->tags[k]->name && s->tags[k]->value && !strcmp(s->tags[k]->name, tag))
                                 info.tag = s->tags[k]->value;
-                r = *info.id ? take(owner, &info) : -EBADMSG;
+                r = info.id && text_is_id(info.id, SANDBOX_ID_MAX - 1) ? take(owner, &info) : -EBADMSG;
         }
         return r;
 }

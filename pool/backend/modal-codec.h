@@ -6,8 +6,8 @@
  *
  * Only this part knows protobuf-c and modal.proto. Packers add the bytes of one
  * message to @out: 0 or -errno. Readers take bytes from outside: 0, -EBADMSG for
- * what is no such message, -ENOMEM; strings that a reader gives are the caller's
- * to free, and never NULL.
+ * what is no such message, or has no such id where one belongs, -ENOMEM; strings that
+ * a reader gives are the caller's to free, and never NULL. Ids are text_is_id().
  */
 
 #include <stdbool.h>
@@ -87,6 +87,7 @@ int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner
 
 int modal_pack_create(struct buf *out, const struct modal_definition *d);
 int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout);
+/* *@task_id: "" while there is none. */
 int modal_read_task(const void *data, size_t len, char **task_id, struct modal_result *result);
 int modal_pack_access(struct buf *out, const char *task_id);
 int modal_read_access(const void *data, size_t len, char **url, char **jwt);

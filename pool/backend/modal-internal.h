@@ -97,7 +97,18 @@ static inline struct modal *modal_of(struct backend *b) {
 
 /* modal.c */
 
-extern const struct grpc_status modal_unreadable;
+/* The status in place of an OK whose message is not what it has to be. @method: a literal. */
+#define MODAL_UNREADABLE(method)                                                                                \
+        ({                                                                                                      \
+                static const struct grpc_status unreadable = {                                                  \
+                        .code = GRPC_INTERNAL,                                                                  \
+                        .cause = HTTP_REFUSED,                                                                  \
+                        .retry_after_us = -1,                                                                   \
+                        .message = "an answer to " method " that cannot be taken",                              \
+                };                                                                                              \
+                &unreadable;                                                                                    \
+        })
+
 extern const struct grpc_status modal_no_memory;
 
 /* Take our secrets out of what a server said. */

@@ -48,7 +48,9 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
                 if (r == 0)
                         return;
         }
-        if (r < 0) {
+        if (r == -EBADMSG) {
+                status = MODAL_UNREADABLE("SandboxList");
+        } else if (r < 0) {
                 snprintf(odd.message, sizeof(odd.message), "%s", strerror(-r));
                 status = &odd;
         }

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/backend/backend.h"
+#include "pool/util/text.h"
+
 struct sink {
         ProtobufCBuffer base;
         struct buf *out;
@@ -37,4 +40,8 @@ int modal_copy(char **out, const char *s) {
                 return -ENOMEM;
         *out = text;
         return 0;
+}
+
+int modal_copy_id(char **out, const char *s) {
+        return s && text_is_id(s, SANDBOX_ID_MAX - 1) ? modal_copy(out, s) : -EBADMSG;
 }

@@ -22,3 +22,6 @@ void modal_free_message(ProtobufCMessage **m);
 
 /* 0 or -ENOMEM; "" for NULL. */
 int modal_copy(char **out, const char *s);
+
+/* 0, -ENOMEM, or -EBADMSG for what is no id. */
+int modal_copy_id(char **out, const char *s);

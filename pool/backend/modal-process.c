@@ -290,7 +290,7 @@ static void on_wait(void *owner, const struct grpc_status *status, const void *r
 
         p->wait = NULL;
         if (status->code == GRPC_OK && modal_read_exec_wait(reply, len, &ended, &p->code) < 0)
-                status = &modal_unreadable;
+                status = MODAL_UNREADABLE("TaskExecWait");
         if (ended) {
                 p->known = true;
                 follow(p);
@@ -317,7 +317,7 @@ static void on_poll(void *owner, const struct grpc_status *status, const void *r
 
         p->poll = NULL;
         if (status->code == GRPC_OK && modal_read_exec_wait(reply, len, &ended, &p->code) < 0)
-                status = &modal_unreadable;
+                status = MODAL_UNREADABLE("TaskExecPoll");
         if (status->code != GRPC_OK) {
                 fail(p, status, "asking whether the command still runs");
                 return;

@@ -62,7 +62,7 @@ static int take_access(struct modal_router *r, const void *reply, size_t len, st
         int n = modal_read_access(reply, len, &url, &jwt);
 
         if (n < 0) {
-                result_set(why, RESULT_FAILED, "the answer cannot be read");
+                result_set(why, RESULT_FAILED, "%s", strerror(-n));
                 return n;
         }
         n = check_access(r->modal, url, jwt, why);

@@ -56,7 +56,7 @@ static void on_environment(void *owner, const struct grpc_status *status, const 
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_environment(reply, len, &m->builder_version) < 0)
-                status = &modal_unreadable;
+                status = MODAL_UNREADABLE("EnvironmentGetOrCreate");
         if (status->code != GRPC_OK)
                 not_ready(m, status, *m->credentials.environment ? "Modal environment" : "opening Modal",
                           m->credentials.environment);
@@ -76,7 +76,7 @@ static void on_app(void *owner, const struct grpc_status *status, const void *re
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_id(reply, len, &m->app_id) < 0)
-                status = &modal_unreadable;
+                status = MODAL_UNREADABLE("AppGetOrCreate");
         if (status->code != GRPC_OK)
                 not_ready(m, status, "app", m->app);
         else if (m->use == BACKEND_TO_END)
@@ -111,7 +111,7 @@ static void on_named(void *owner, const struct grpc_status *status, const void *
         m->call = NULL;
         if (status->code == GRPC_OK &&
             modal_read_id(reply, len, is_secret(m) ? &m->secret_ids[m->next] : &next_volume(m)->id) < 0)
-                status = &modal_unreadable;
+                status = is_secret(m) ? MODAL_UNREADABLE("SecretGetOrCreate") : MODAL_UNREADABLE("VolumeGetOrCreate");
         if (status->code != GRPC_OK) {
                 not_ready(m, status, is_secret(m) ? "secret" : "volume", next_name(m));
                 return;
@@ -137,11 +137,11 @@ static void on_build_text(void *owner, const char *text) {
         struct modal *m = owner;
 
         for (; *text; text++) {
-                unsigned char c = *text;
+                bool ends = *text == '\n' || *text == '\r';
 
-                if (c == '\n' || c == '\r' || m->build_line.len >= EVENT_LEN_MAX / 2)
+                if (ends || m->build_line.len >= EVENT_LEN_MAX / 2)
                         flush_build_line(m);
-                if (c >= ' ' && c != 0x7f)
+                if (!ends)
                         (void)buf_append(&m->build_line, text, 1);
         }
 }
@@ -233,7 +233,7 @@ static void on_image(void *owner, const struct grpc_status *status, const void *
 
         m->call = NULL;
         if (status->code == GRPC_OK && modal_read_image(reply, len, &m->image_id, &m->build) < 0)
-                status = &modal_unreadable;
+                status = MODAL_UNREADABLE("ImageGetOrCreate");
         if (status->code != GRPC_OK)
                 not_ready(m, status, "image", m->image);
         else if (m->build.status != MODAL_RESULT_NONE)

@@ -13,21 +13,15 @@
 
 #define VERSION "1"
 #define DIGITS "0123456789"
-#define ID_CHARACTERS DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
 
 _Static_assert(PROBE_SIZE_MAX + 2 * SANDBOX_ID_MAX + 64 <= SANDBOX_TICKET_MAX, "a ticket has no room");
-
-static bool is_id(const char *s) {
-        size_t len = strlen(s);
-
-        return len > 0 && len < SANDBOX_ID_MAX && strspn(s, ID_CHARACTERS) == len;
-}
 
 static bool is_sound(const struct modal_ticket *t) {
         size_t len = strlen(t->kept);
 
-        return is_id(t->id) && is_id(t->task_id) && t->began_wall_us > 0 && t->lifetime_secs > 0 &&
-               t->lifetime_secs <= MODAL_LIFETIME_MAX && len <= PROBE_SIZE_MAX && strspn(t->kept, DIGITS ": ") == len;
+        return text_is_id(t->id, SANDBOX_ID_MAX - 1) && text_is_id(t->task_id, SANDBOX_ID_MAX - 1) &&
+               t->began_wall_us > 0 && t->lifetime_secs > 0 && t->lifetime_secs <= MODAL_LIFETIME_MAX &&
+               len <= PROBE_SIZE_MAX && strspn(t->kept, DIGITS ": ") == len;
 }
 
 int modal_ticket_make(const struct modal_ticket *t, char **out) {

@@ -17,7 +17,6 @@
 
 /* errors */
 
-const struct grpc_status modal_unreadable = { .code = GRPC_INTERNAL, .message = "the answer cannot be read" };
 const struct grpc_status modal_no_memory = { .code = GRPC_INTERNAL, .message = "out of memory", .retry_after_us = -1 };
 
 /* Whatever a server puts into its messages, no secret of ours gets any further. */

@@ -9,6 +9,7 @@
 
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
+#include "pool/util/text.h"
 
 #define DETAILS_MAX 8192               /* characters of grpc-status-details-bin that are looked at */
 #define RETRY_AFTER_MAX_SECS 3600.0f   /* a longer wish counts as this */
@@ -261,7 +262,7 @@ static int hex_value(char c) {
         return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* "%41" is A; what is no escape stays as it is. */
+/* "%41" is A; what is no escape stays as it is. The text is as text_show() shows it. */
 static void decode_percent(const char *in, size_t len, char *out, size_t room) {
         size_t n = 0;
 
@@ -272,10 +273,8 @@ static void decode_percent(const char *in, size_t len, char *out, size_t room) {
                 } else {
                         out[n++] = in[i];
                 }
-                if (out[n - 1] == '\0')
-                        out[n - 1] = ' ';
         }
-        out[n] = '\0';
+        text_show(out, room, out, n);
 }
 
 /* Digits only; anything else is "UNKNOWN". */

@@ -74,7 +74,7 @@ struct grpc_headers {
         bool has_status; /* grpc-status was there */
         int code;
         int64_t retry_after_us; /* the server's wish, or -1 */
-        char message[GRPC_MESSAGE_TEXT_MAX];
+        char message[GRPC_MESSAGE_TEXT_MAX]; /* one printable line */
 };
 
 void grpc_headers_init(struct grpc_headers *h);

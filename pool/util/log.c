@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pool/util/text.h"
+
 int log_level = LOG_INFO;
 static bool log_to_syslog;
 
@@ -27,6 +29,7 @@ void log_message(int priority, const char *format, ...) {
         va_end(ap);
         if (n < 0)
                 return;
+        text_show(line + head, sizeof(line) - head - 1, line + head, strlen(line + head));
         if (log_to_syslog) {
                 syslog(priority, "%s", line + head);
                 return;

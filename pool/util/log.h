@@ -4,7 +4,7 @@
 /*
  * One line a message, to stderr until the daemon is in the background and to
  * syslog afterwards. Lines carry lease=, environment= and job= where they
- * speak of one, and never a secret.
+ * speak of one, and never a secret. Whatever is in a message, text_show() makes it one printable line.
  */
 
 #include <stdbool.h>

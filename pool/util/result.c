@@ -9,7 +9,6 @@
 
 void result_set(struct result *r, enum result_code code, const char *format, ...) {
         char text[RESULT_TEXT_MAX];
-        bool utf8;
         va_list ap;
 
         /* By way of a local, so that the old text may be an argument. */
@@ -17,13 +16,7 @@ void result_set(struct result *r, enum result_code code, const char *format, ...
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
 
-        /* What a remote or a user wrote may be no text at all, or have been cut in the middle of a character. */
-        utf8 = text_is_utf8(text, strlen(text));
-        for (char *c = text; *c; c++)
-                if ((unsigned char)*c < ' ' || *c == 0x7f)
-                        *c = ' ';
-                else if ((unsigned char)*c >= 0x80 && !utf8)
-                        *c = '?';
+        text_show(text, sizeof(text), text, strlen(text));
         for (size_t n = strlen(text); n > 0 && text[n - 1] == ' '; n--)
                 text[n - 1] = '\0';
 

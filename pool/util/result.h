@@ -30,7 +30,7 @@ struct result {
         char text[RESULT_TEXT_MAX]; /* one line, printable, no newline */
 };
 
-/* Set code and text. Control characters in the text become spaces. */
+/* Set code and text, which text_show() makes one printable line; spaces at its end are cut off. */
 void result_set(struct result *r, enum result_code code, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 

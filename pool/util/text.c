@@ -13,33 +13,127 @@
 
 #define SECONDS_MAX 1000000000 /* about 31 years: a timeout past it is a mistake */
 
-bool text_is_utf8(const char *s, size_t len) {
-        const unsigned char *p = (const unsigned char *)s, *end = p + len;
+/* The character at *p, behind which *p is then; -EINVAL where there is none: then *p is one byte on. */
+static int next_character(const char **p, const char *end, uint32_t *code) {
+        const unsigned char *at = (const unsigned char *)*p;
+        unsigned char c = *at++;
+        uint32_t least;
+        int more;
 
-        while (p < end) {
-                unsigned char c = *p++;
-                uint32_t code, least;
-                int more;
-
-                if (c < 0x80)
-                        continue;
-                if ((c & 0xe0) == 0xc0)
-                        more = 1, code = c & 0x1f, least = 0x80;
-                else if ((c & 0xf0) == 0xe0)
-                        more = 2, code = c & 0x0f, least = 0x800;
-                else if ((c & 0xf8) == 0xf0)
-                        more = 3, code = c & 0x07, least = 0x10000;
-                else
-                        return false;
-                while (more-- > 0) {
-                        if (p == end || (*p & 0xc0) != 0x80)
-                                return false;
-                        code = code << 6 | (*p++ & 0x3f);
-                }
-                if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-                        return false;
+        ++*p;
+        if (c < 0x80)
+                more = 0, *code = c, least = 0;
+        else if ((c & 0xe0) == 0xc0)
+                more = 1, *code = c & 0x1f, least = 0x80;
+        else if ((c & 0xf0) == 0xe0)
+                more = 2, *code = c & 0x0f, least = 0x800;
+        else if ((c & 0xf8) == 0xf0)
+                more = 3, *code = c & 0x07, least = 0x10000;
+        else
+                return -EINVAL;
+        if (more > end - *p)
+                return -EINVAL;
+        for (int i = 0; i < more; i++) {
+                if ((*at & 0xc0) != 0x80)
+                        return -EINVAL;
+                *code = *code << 6 | (*at++ & 0x3f);
         }
+        if (*code < least || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff))
+                return -EINVAL;
+        *p += more;
+        return 0;
+}
+
+bool text_is_utf8(const char *s, size_t len) {
+        const char *end = s + len;
+        uint32_t code;
+
+        while (s < end)
+                if (next_character(&s, end, &code) < 0)
+                        return false;
         return true;
+}
+
+/*
+ * What is shown in place of a character, or NUL: the character itself. The two joiners U+200C and U+200D are not among
+ * the invisible ones, for Persian, Hindi and emoji are written with them.
+ */
+static char stand_in(uint32_t code) {
+        static const struct {
+                uint32_t first, last;
+                char shown;
+        } ranges[] = {
+                { 0x00, 0x1f, ' ' },       { 0x7f, 0x9f, ' ' },       { 0x061c, 0x061c, '?' }, /* a mark of direction */
+                { 0x180e, 0x180e, '?' },   { 0x200b, 0x200b, '?' },   { 0x200e, 0x200f, '?' }, /* likewise */
+                { 0x2028, 0x2029, ' ' },   { 0x202a, 0x202e, '?' },   { 0x2060, 0x206f, '?' }, /* with the isolates */
+                { 0xfeff, 0xfeff, '?' },   { 0xfff9, 0xfffb, '?' },   { 0xe0000, 0xe007f, '?' },
+        };
+
+        for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]) && code >= ranges[i].first; i++)
+                if (code <= ranges[i].last)
+                        return ranges[i].shown;
+        return '\0';
+}
+
+/* Behind the printable ASCII at @p, which most text consists of. */
+static const char *skip_ascii(const char *p, const char *end) {
+        while (p < end && (unsigned char)(*p - ' ') < 0x7f - ' ')
+                p++;
+        return p;
+}
+
+/* The character at *p, behind which *p is then: what is to be shown in its place, or NUL. */
+static char take_shown(const char **p, const char *end) {
+        uint32_t code;
+
+        return next_character(p, end, &code) < 0 ? '?' : stand_in(code);
+}
+
+/* Returns where more may be added. */
+static char *add(char *out, const char *in, size_t n) {
+        if (out != in)
+                memmove(out, in, n);
+        return out + n;
+}
+
+void text_show(char *out, size_t size, const char *in, size_t len) {
+        const char *end = in + len;
+        char *last = out + size - 1;
+
+        while (in < end && out < last) {
+                size_t room = last - out, n = skip_ascii(in, end) - in;
+                const char *begin = in;
+                char shown;
+
+                if (n > 0) {
+                        out = add(out, in, n < room ? n : room);
+                        in += n;
+                        continue;
+                }
+                shown = take_shown(&in, end);
+                if (shown)
+                        *out++ = shown;
+                else if ((size_t)(in - begin) <= room)
+                        out = add(out, begin, in - begin);
+                else
+                        break;
+        }
+        *out = '\0';
+}
+
+bool text_is_plain(const char *s, size_t len) {
+        const char *end = s + len;
+
+        while ((s = skip_ascii(s, end)) < end)
+                if (take_shown(&s, end))
+                        return false;
+        return true;
+}
+
+bool text_is_id(const char *s, size_t max) {
+        size_t len = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+
+        return len > 0 && len <= max && !s[len];
 }
 
 /* The digits at @s; -EINVAL when there are none. *end is set behind them. */

@@ -12,6 +12,20 @@
 /* True when @s is well-formed UTF-8 (RFC 3629). */
 bool text_is_utf8(const char *s, size_t len);
 
+/*
+ * Text from outside (a server, a sandbox, another user) on its way to a log, a table, a terminal or `error`. The copy
+ * in @out is UTF-8 on one line, and shows what it is: control characters and line separators become spaces; invisible
+ * characters and those that turn the direction of writing become "?", as does each byte that belongs to no character.
+ * It is cut at a character to less than @size bytes. @out may be @in: it never gets longer.
+ */
+void text_show(char *out, size_t size, const char *in, size_t len);
+
+/* True when text_show() would change nothing. */
+bool text_is_plain(const char *s, size_t len);
+
+/* True for 1 to @max characters of A-Z a-z 0-9 _ and -, which is what ids of a provider consist of. */
+bool text_is_id(const char *s, size_t max);
+
 /* Whole-string parsers: 0, or -EINVAL for anything but what they say, -ERANGE when too large. */
 int text_to_u64(const char *s, uint64_t *out);
 int text_to_usec(const char *s, int64_t *out);  /* seconds, "180" or "0.5", up to 1e9; in microseconds */

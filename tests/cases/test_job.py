@@ -152,6 +152,15 @@ def test_cwd(lease):
     assert lease.run("pwd; ls -A") == (workdir + "\n", 0)
 
 
+def test_an_error_shows_what_it_is(lease):
+    """Also where what it tells of would turn the terminal around, or look like a line of its own."""
+    lease.write("cwd", "/no\u202e\u0085\u2028\x1b[2Jwhere")
+    lease.submit("true")
+    assert lease.read("exit_code") == "126\n"
+    error = lease.read("error")
+    assert error.startswith("cwd: ") and not set(error[:-1]) & set("\u202e\u0085\u2028\x1b\n")
+
+
 def test_cwd_that_is_not_there(lease):
     workdir = lease.read("cwd").strip()
     lease.run("echo > file")

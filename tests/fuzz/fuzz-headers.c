@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "pool/net/grpc-wire.h"
+#include "pool/util/text.h"
 #include "tests/fuzz/fuzz.h"
 
 /* Lines of a response's head and trailers. */
@@ -17,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
                 grpc_headers_line(&h, p, n);
                 p += n + 1;
         }
-        if (strlen(h.message) >= sizeof(h.message) || h.retry_after_us < -1 || h.code < 0 || h.code > 16)
+        if (!text_is_plain(h.message, strlen(h.message)) || strlen(h.message) >= sizeof(h.message) || h.retry_after_us < -1 || h.code < 0 || h.code > 16)
                 __builtin_trap();
         return 0;
 }

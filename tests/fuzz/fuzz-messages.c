@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pool/backend/modal-codec.h"
+#include "pool/util/text.h"
 #include "tests/fuzz/fuzz.h"
 
 static void take_line(void *owner, const char *text) {
@@ -12,7 +13,7 @@ static void take_line(void *owner, const char *text) {
 }
 
 static int take_info(void *owner, const struct modal_info *info) {
-        if (!*info->id || !info->tag)
+        if (!text_is_id(info->id, 79) || !info->tag)
                 __builtin_trap();
         return 0;
 }
@@ -37,17 +38,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
                 modal_read_environment(data, len, &text);
                 break;
         case 1:
-                modal_read_id(data, len, &text);
+                if (modal_read_id(data, len, &text) == 0 && !text_is_id(text, 79))
+                        __builtin_trap();
                 break;
         case 2:
-                modal_read_image(data, len, &text, &result);
+                if (modal_read_image(data, len, &text, &result) == 0 && !text_is_id(text, 79))
+                        __builtin_trap();
                 break;
         case 3:
                 text = strdup("");
                 modal_read_image_join(data, len, take_line, NULL, &text, &result);
                 break;
         case 4:
-                modal_read_task(data, len, &text, &result);
+                if (modal_read_task(data, len, &text, &result) == 0 && *text && !text_is_id(text, 79))
+                        __builtin_trap();
                 break;
         case 5:
                 modal_read_access(data, len, &text, &other);

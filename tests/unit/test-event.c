@@ -74,10 +74,10 @@ static void bounds(void) {
         CHECK_INT(event_ring_new(&ring), 0);
         event_emit(ring, "lease", "n", "failed", NULL, huge);
         CHECK(strlen(event_line(ring, 0)) <= EVENT_LEN_MAX);
-        event_emit(ring, "lease", "\xff", "failed", NULL, "why"); /* no text: the rest stays */
+        event_emit(ring, "lease", "\xff", "failed", NULL, "why\x1b[1m\nand \xc2\x85\xe2\x80\xae!");
         line = json_loads(event_line(ring, 1), 0, NULL);
-        CHECK_STR(field(line, "reason"), "why");
-        CHECK_STR(field(line, "lease"), "(none)");
+        CHECK_STR(field(line, "reason"), "why [1m and  ?!");
+        CHECK_STR(field(line, "lease"), "?");
         json_decref(line);
         event_ring_free(ring);
         free(huge);

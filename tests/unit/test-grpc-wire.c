@@ -104,8 +104,8 @@ static void odd_statuses(void) {
                 CHECK_INT(h.code, GRPC_UNKNOWN);
         }
         grpc_headers_init(&h);
-        line(&h, "grpc-message: a%00b%0Ac");
-        CHECK_STR(h.message, "a b\nc"); /* result_set() takes the newline out */
+        line(&h, "grpc-message: a%00b%0Ac%1b[2J%c2%9b%e2%80%aed%ff");
+        CHECK_STR(h.message, "a b c [2J ?d?");
 }
 
 /* Made with Modal's own messages: RPCStatus(code=8, message="slow", details=[Any(RPCRetryPolicy(0.25))]). */

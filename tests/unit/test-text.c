@@ -152,6 +152,58 @@ static void signals(void) {
         CHECK_INT(text_to_signal("18446744073709551618"), -EINVAL);
 }
 
+static const char *shown(const char *s, size_t size) {
+        static char out[100];
+
+        text_show(out, size, s, strlen(s));
+        if (size > strlen(s))
+                CHECK_INT(text_is_plain(s, strlen(s)), !strcmp(s, out));
+        return out;
+}
+
+static void showing(void) {
+        static const struct {
+                const char *text, *shown;
+        } cases[] = {
+                { "", "" },
+                { "plain, 100%\\n", "plain, 100%\\n" },
+                { "gr\u00fcn \u65e5\u672c \u20ac \U0001f469\u200d\U0001f4bb", "gr\u00fcn \u65e5\u672c \u20ac \U0001f469\u200d\U0001f4bb" },
+                { "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645" },
+                { "a\nstate leased\r\t\x1b[2J\x7f", "a state leased   [2J " },
+                { "a\xc2\x80z\xc2\x85\xc2\x9b\xc2\x9f\xc2\xa0", "a z   \xc2\xa0" },
+                { "\u2028\u2029\u202f", "  \u202f" },
+                { "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e", "?????????" },
+                { "\u2060\u2066\u2067\u2068\u2069\ufeff\u180e\ufff9\U000e0041", "?????????" },
+                { "\xff\xc3\xe2\x80z\xc0\x8a\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82", "????z???????????" },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                CHECK_STR(shown(cases[i].text, 100), cases[i].shown);
+        CHECK_STR(shown("a\u20acb", 6), "a\u20acb");
+        CHECK_STR(shown("a\u20acb", 5), "a\u20ac");
+        CHECK_STR(shown("a\u20acb", 4), "a");
+        CHECK_STR(shown("ab", 1), "");
+}
+
+static void nul_is_shown_too(void) {
+        char text[] = "a\0b";
+
+        CHECK(!text_is_plain(text, 3));
+        text_show(text, sizeof(text), text, 3);
+        CHECK_STR(text, "a b");
+}
+
+static void ids(void) {
+        CHECK(text_is_id("sb-AZaz09_", 79));
+        CHECK(text_is_id("a", 1));
+        CHECK(!text_is_id("ab", 1));
+        CHECK(!text_is_id("", 79));
+        CHECK(!text_is_id("sb-1\n", 79));
+        CHECK(!text_is_id("sb 1", 79));
+        CHECK(!text_is_id("sb/../1", 79));
+        CHECK(!text_is_id("sb-\xc3\xbc", 79));
+}
+
 static const char *quoted(const char *s, struct buf *out) {
         buf_clear(out);
         return text_quote(s, out) == 0 ? buf_text(out) : NULL;
@@ -204,5 +256,8 @@ int main(void) {
         RUN(durations);
         RUN(signals);
         RUN(quoting);
+        RUN(showing);
+        RUN(nul_is_shown_too);
+        RUN(ids);
         return check_done();
 }
