@@ -116,8 +116,9 @@ static void on_listed(void *owner, const struct result *result) {
         struct reap *r = owner;
 
         r->listing = false;
+        pool_listed(r->pool, result);
         if (!result_ok(result))
-                fail(r, result->text);
+                r->exit_status = EXIT_FAILURE;
         else if (r->look_again && !r->options->dry_run)
                 uv_timer_start(&r->timer, on_timer, ORPHAN_GRACE_US / USEC_PER_MSEC, 0);
 }

@@ -20,6 +20,7 @@
 #define EVENT_LEN_MAX 2048                          /* bytes of one */
 #define TEXT_FILE_MAX (UINT64_C(64) << 20)          /* bytes of a rendered file */
 #define CREATES_MAX 1000                            /* the most that creates= takes */
+#define LISTED_NAMED_MAX 10                         /* sandboxes of a listing that the log names, of each kind */
 #define PROBES_AT_ONCE 8                            /* idle environments that are asked whether they work */
 
 #define CLEAN_TIMEOUT_US (60 * USEC_PER_SEC)        /* then the environment is destroyed instead */

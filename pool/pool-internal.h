@@ -77,6 +77,7 @@ struct pool {
         bool leaving;    /* stopping, but the environments live on */
         int64_t list_us; /* when to ask the provider next what there is, or USEC_NEVER; … */
         int64_t list_interval_us; /* … and how long after that again */
+        unsigned n_strange, n_orphans; /* in the listing that is under way: not made by us; in nobody's books */
         int64_t restored_wall_us; /* when this run began to make any */
         int64_t (*clock)(void);
 

@@ -151,7 +151,9 @@ void pool_found(struct pool *p, const struct sandbox_found *found) {
         if (e || was_terminated(p, found->nonce))
                 return;
         if (!uuid_is(found->nonce)) {
-                log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone", found->id);
+                if (p->n_strange++ < LISTED_NAMED_MAX)
+                        log_warning("environment=%s: it carries this pool's tag, but was not made by it; left alone",
+                                    found->id);
                 return;
         }
         /* What was made before this run can be nobody's but an earlier one's, however young it is. */
@@ -162,7 +164,8 @@ void pool_found(struct pool *p, const struct sandbox_found *found) {
         e = environment_new(p, found->nonce);
         if (!e)
                 return;
-        log_warning("environment=%s: in nobody's books, ending it", found->id);
+        if (p->n_orphans++ < LISTED_NAMED_MAX)
+                log_warning("environment=%s: in nobody's books, ending it", found->id);
         event_emit(p->events, "environment", found->id, "orphan", NULL, NULL);
         p->totals.orphans++;
         e->adopted = true;
@@ -171,6 +174,12 @@ void pool_found(struct pool *p, const struct sandbox_found *found) {
 }
 
 void pool_listed(struct pool *p, const struct result *r) {
+        if (p->n_strange > LISTED_NAMED_MAX)
+                log_warning("%u more environments carry this pool's tag, but were not made by it; left alone",
+                            p->n_strange - LISTED_NAMED_MAX);
+        if (p->n_orphans > LISTED_NAMED_MAX)
+                log_warning("%u more environments in nobody's books, ending them", p->n_orphans - LISTED_NAMED_MAX);
+        p->n_strange = p->n_orphans = 0;
         if (!result_ok(r))
                 log_warning("looking for environments that are nobody's: %s", r->text);
 }

@@ -86,6 +86,20 @@ def test_ids_in_a_list(mount, calm):  # noqa: F811
     check_everything(mp)
 
 
+def test_a_long_list_of_strangers(mount, calm):  # noqa: F811
+    """Each of thousands of sandboxes that are not ours is no line of the log."""
+    mp = mount(start=False)
+    strangers = [{"id": f"sb-{i}", "created_at": 1e9, "tags": [{"tag_name": "modalpool-create", "tag_value": "by hand"}]}
+                 for i in range(3000)]
+    calm.faults({"kind": "answer", "method": "SandboxList", "fields": {"sandboxes": strangers}, "count": 1})
+    mp.start()
+    calm.until(lambda stats: stats["statuses"].get("SandboxList", {}).get("OK", 0) >= 2)
+    assert mp.lease().run("echo on") == ("on\n", 0)
+    mp.stop()
+    said = [line for line in mp.lines if "left alone" in line]
+    assert len(said) == 11 and "2990 more" in said[-1], said[:20]
+
+
 def test_words(mount, calm):  # noqa: F811
     """Why a call failed, in the words of the server."""
     mp = mount(max=2)
