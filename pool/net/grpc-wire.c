@@ -54,12 +54,12 @@ static int begin_message(struct grpc_frames *f) {
         return f->data ? 0 : -ENOMEM;
 }
 
-int grpc_frames_push(struct grpc_frames *f, const void *data, size_t len,
-                     int (*take)(void *owner, const void *message, size_t len), void *owner) {
-        const char *p = data;
-        int r;
+ssize_t grpc_frames_push(struct grpc_frames *f, const void *data, size_t len,
+                         int (*take)(void *owner, const void *message, size_t len), void *owner) {
+        const char *p = data, *begin = p;
+        int r = 0;
 
-        while (len > 0) {
+        while (len > 0 && r == 0) {
                 size_t n;
 
                 if (f->n_head < sizeof(f->head)) {
@@ -69,7 +69,7 @@ int grpc_frames_push(struct grpc_frames *f, const void *data, size_t len,
                         p += n;
                         len -= n;
                         if (f->n_head < sizeof(f->head))
-                                return 0;
+                                break;
                         r = begin_message(f);
                         if (r < 0)
                                 return r;
@@ -88,7 +88,7 @@ int grpc_frames_push(struct grpc_frames *f, const void *data, size_t len,
                                 return r;
                 }
         }
-        return 0;
+        return p - begin;
 }
 
 void grpc_frame_head(unsigned char head[5], uint32_t len) {

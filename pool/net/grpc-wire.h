@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define GRPC_MESSAGE_TEXT_MAX 256 /* bytes kept of a status message, with the final NUL */
 
@@ -52,12 +53,12 @@ void grpc_frames_init(struct grpc_frames *f, size_t max);
 void grpc_frames_deinit(struct grpc_frames *f);
 
 /*
- * Take @len bytes more; @take gets each message that they complete and may
- * stop everything by returning -errno. 0, what @take said, -EFBIG for a message
- * over the maximum, -EPROTO for one that is compressed, -ENOMEM.
+ * Take up to @len bytes more; @take gets each message that they complete. It returns 0; 1 to have no more for now; or
+ * -errno, which stops everything. Returns the bytes taken, what @take said, -EFBIG for a message over the maximum,
+ * -EPROTO for one that is compressed, -ENOMEM.
  */
-int grpc_frames_push(struct grpc_frames *f, const void *data, size_t len,
-                     int (*take)(void *owner, const void *message, size_t len), void *owner);
+ssize_t grpc_frames_push(struct grpc_frames *f, const void *data, size_t len,
+                         int (*take)(void *owner, const void *message, size_t len), void *owner);
 
 /* No message is cut off in its middle. */
 static inline bool grpc_frames_whole(const struct grpc_frames *f) {

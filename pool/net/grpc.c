@@ -19,6 +19,7 @@ struct grpc_call {
         struct grpc_headers headers;
         struct grpc_frames frames;
         int refused;    /* -errno: why the body was not taken */
+        unsigned n_taken; /* messages, in this turn of the loop */
         bool delivering; /* inside message() */
         bool cancelled;  /* there, so that the memory has to stay until it returns */
 };
@@ -41,16 +42,19 @@ static int take_message(void *owner, const void *message, size_t len) {
         c->delivering = true;
         r = c->events->message(c->owner, message, len);
         c->delivering = false;
-        return c->cancelled ? -ECANCELED : r;
+        if (c->cancelled)
+                return -ECANCELED;
+        return r < 0 ? r : ++c->n_taken == GRPC_TURN_MESSAGES;
 }
 
-static int on_data(void *owner, const void *data, size_t len) {
+static ssize_t on_data(void *owner, const void *data, size_t len) {
         struct grpc_call *c = owner;
-        int r;
+        ssize_t r;
 
         /* The body of an error page is not for us. */
         if (!c->headers.is_grpc)
-                return 0;
+                return len;
+        c->n_taken = 0;
         r = grpc_frames_push(&c->frames, data, len, take_message, c);
         if (c->cancelled)
                 call_free(c);

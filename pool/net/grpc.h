@@ -18,6 +18,8 @@
 #include "pool/net/grpc-wire.h"
 #include "pool/net/http.h"
 
+#define GRPC_TURN_MESSAGES 512 /* of one call in one turn of the loop */
+
 struct grpc_call;
 
 struct grpc_status {

@@ -74,8 +74,8 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
         struct socket_watch *w = container_of(poll, struct socket_watch, poll);
         int flags = 0;
 
-        /* It lies idle: what the server says there is seen when the connection is used again. */
-        if (!w->wanted) {
+        /* It lies idle: what the server says there is seen when the connection is used again. Or the lane is held. */
+        if (!w->wanted || w->lane->held) {
                 w->watched = 0;
                 uv_poll_stop(poll);
                 return;
@@ -146,13 +146,20 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void
         return watch(w, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
+static void on_due(struct lane *lane) {
+        if (lane->held)
+                lane->due = true;
+        else
+                drive(lane, NULL, 0);
+}
+
 static void on_timer(uv_timer_t *timer) {
-        drive(timer->data, NULL, 0);
+        on_due(timer->data);
 }
 
 static void on_turn(uv_idle_t *turn) {
         uv_idle_stop(turn);
-        drive(turn->data, NULL, 0);
+        on_due(turn->data);
 }
 
 /*
@@ -169,6 +176,21 @@ static int set_timer(CURLM *multi, long ms, void *data) {
         else if (ms > 0)
                 uv_timer_start(&lane->timer, on_timer, ms, 0);
         return 0;
+}
+
+void http_lane_hold(struct lane *lane, bool hold) {
+        struct socket_watch *w;
+
+        if (lane->held == hold)
+                return;
+        lane->held = hold;
+        if (hold)
+                return;
+        list_for_each (w, &lane->sockets, link)
+                (void)watch(w, w->wanted);
+        if (lane->due)
+                uv_idle_start(&lane->turn, on_turn);
+        lane->due = false;
 }
 
 int http_lane_open_socket(void *lane, curl_socket_t fd, curlsocktype purpose) {
@@ -241,6 +263,7 @@ int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner
         *lane = (struct lane){ .loop = loop, .enter = enter, .leave = leave, .owner = owner };
         list_init(&lane->sockets);
         list_init(&lane->corked);
+        list_init(&lane->full);
         uv_timer_init(loop, &lane->timer);
         uv_unref((uv_handle_t *)&lane->timer);
         lane->timer.data = lane;

@@ -4,6 +4,7 @@
 /* A curl multi handle on the loop, with its sockets and its timer; http.c's alone. */
 
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <uv.h>
 
 #include "pool/util/list.h"
@@ -15,9 +16,12 @@ struct lane {
         uv_loop_t *loop;
         uv_timer_t timer;
         uv_idle_t turn; /* the next one of the loop: for what has to be at once */
+        bool held;      /* it is not driven now … */
+        bool due;       /* … though its timer went off */
         unsigned n_handles; /* of these, not yet closed */
         struct list sockets;
         struct list corked; /* sockets in which the kernel holds back what is written */
+        struct list full;   /* requests whose bodies were not given yet: http.c's */
         CURL *spare[SPARE_MAX]; /* handles for the next requests: http.c's */
         unsigned n_spare;
         void (*enter)(void *owner); /* curl is about to act … */
@@ -29,6 +33,12 @@ struct lane {
 /* 0 or -ENOMEM; it is to be closed also then. */
 int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner), void (*leave)(void *owner),
                    void *owner);
+
+/*
+ * Hold it: it reads and writes nothing until it is let go. Connections stay as they are, and curl is not told: to it,
+ * the loop is slow.
+ */
+void http_lane_hold(struct lane *lane, bool hold);
 
 /* No request may be left. Its memory is the caller's again with @closed. */
 void http_lane_close(struct lane *lane, void (*closed)(void *owner));

@@ -11,6 +11,7 @@
 #include "pool/net/http-lane.h"
 #include "pool/net/http-url.h"
 #include "pool/util/io.h"
+#include "pool/util/buf.h"
 #include "pool/util/list.h"
 
 #define CURL_OLDEST 0x075500       /* 7.85.0: CURLOPT_PROTOCOLS_STR */
@@ -18,6 +19,7 @@
 #define CURL_NO_TE_FIRST 0x080c00  /* 8.12.0 … */
 #define CURL_NO_TE_LAST 0x080d00   /* … to 8.13.0 strip "te: trailers", without which gRPC servers refuse */
 #define CONNECT_TIMEOUT_MS 10000L
+#define BODY_MAX (64 << 20)        /* bytes of one that wait to be given: more than curl reads in one go */
 
 static const long receive_buffer[HTTP_N_LANES] = {
         [HTTP_CALLS] = 16L << 10, /* a TLS record */
@@ -27,6 +29,7 @@ static const long receive_buffer[HTTP_N_LANES] = {
 struct http {
         uv_loop_t *loop;
         struct lane lanes[HTTP_N_LANES];
+        uv_idle_t turn; /* while a lane is held: to give more */
         char *cafile;
         bool plain_once;       /* the workaround for CURL_H2C_FIXED: a connection for each plain request … */
         bool plain_once_used;  /* … and there was one */
@@ -48,6 +51,11 @@ struct http_request {
         char *body;
         uv_timer_t deadline;
         bool known; /* to curl */
+        struct list link_full; /* in the lane's full, while it has … */
+        struct buf answer;     /* … what curl read, */
+        size_t given;          /* and was not given but for so many bytes */
+        bool finished;         /* by curl, with this outcome, which is told when all is given */
+        struct http_outcome outcome;
         char error[CURL_ERROR_SIZE];
 };
 
@@ -103,11 +111,15 @@ static void put_easy(struct lane *lane, CURL *e) {
 /* the end of a request */
 
 static void on_deadline_closed(uv_handle_t *handle) {
-        free(handle->data);
+        struct http_request *q = handle->data;
+
+        buf_deinit(&q->answer); /* data() may have been told of it when the request was cancelled */
+        free(q);
 }
 
 static void request_release(struct http_request *q) {
         list_remove(&q->link);
+        list_remove(&q->link_full);
         if (q->known)
                 curl_multi_remove_handle(q->lane->multi, q->easy);
         put_easy(q->lane, q->easy);
@@ -143,7 +155,6 @@ static enum http_error error_of(CURLcode code) {
         case CURLE_SSL_ISSUER_ERROR:
         case CURLE_SSL_CERTPROBLEM:
                 return HTTP_UNTRUSTED;
-        case CURLE_WRITE_ERROR:
         case CURLE_URL_MALFORMAT:
         case CURLE_UNSUPPORTED_PROTOCOL:
                 return HTTP_REFUSED;
@@ -181,15 +192,69 @@ static void collect_finished(struct lane *lane) {
         int left;
 
         while ((m = curl_multi_info_read(lane->multi, &left))) {
-                struct http_outcome outcome;
                 struct http_request *q;
 
                 if (m->msg != CURLMSG_DONE)
                         continue;
                 curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&q);
-                outcome_of(q, m->data.result, &outcome);
-                request_finish(q, &outcome);
+                outcome_of(q, m->data.result, &q->outcome);
+                q->finished = true;
+                uv_timer_stop(&q->deadline);
+                if (list_empty(&q->link_full))
+                        request_finish(q, &q->outcome);
         }
+}
+
+/* what curl has read */
+
+/* Give up to *@left bytes of it. False: its share of this turn is used up. */
+static bool give_body(struct http_request *q, size_t *left) {
+        struct http_outcome refused = { .error = HTTP_REFUSED, .text = "the answer was not taken" };
+        size_t n = q->answer.len - q->given < *left ? q->answer.len - q->given : *left;
+        ssize_t taken = q->events->data(q->owner, q->answer.data + q->given, n);
+
+        if (!q->events)
+                return true; /* it was cancelled there */
+        if (taken < 0) {
+                request_finish(q, &refused);
+                return true;
+        }
+        *left -= taken;
+        q->given += taken;
+        list_remove(&q->link_full);
+        if (q->given < q->answer.len) {
+                list_add_tail(&q->lane->full, &q->link_full);
+                return (size_t)taken == n;
+        }
+        buf_deinit(&q->answer);
+        q->given = 0;
+        if (q->finished)
+                request_finish(q, &q->outcome);
+        return true;
+}
+
+static void on_turn(uv_idle_t *turn);
+
+/* Give what one turn of the loop may; the rest holds the lane. */
+static void give(struct http *h, struct lane *lane) {
+        size_t left = HTTP_TURN_BYTES;
+        struct http_request *q;
+
+        while (left > 0 && (q = list_first(&lane->full, struct http_request, link_full)))
+                if (!give_body(q, &left))
+                        break;
+        http_lane_hold(lane, !list_empty(&lane->full));
+        if (lane->held)
+                uv_idle_start(&h->turn, on_turn);
+}
+
+static void on_turn(uv_idle_t *turn) {
+        struct http *h = turn->data;
+
+        uv_idle_stop(turn);
+        for (int i = 0; i < HTTP_N_LANES; i++)
+                if (h->lanes[i].held)
+                        give(h, &h->lanes[i]);
 }
 
 static void request_begin(struct http_request *q);
@@ -211,6 +276,9 @@ static void leave(void *owner) {
                 request_release(q);
         for (int i = 0; i < HTTP_N_LANES; i++)
                 collect_finished(&h->lanes[i]);
+        for (int i = 0; i < HTTP_N_LANES; i++)
+                if (!h->lanes[i].held)
+                        give(h, &h->lanes[i]);
         while ((q = list_first(&h->starting, struct http_request, link)))
                 request_begin(q);
 }
@@ -232,8 +300,10 @@ static size_t on_header(char *line, size_t size, size_t n, void *data) {
 static size_t on_body(char *bytes, size_t size, size_t n, void *data) {
         struct http_request *q = data;
 
-        if (!q->events || q->events->data(q->owner, bytes, size * n) < 0 || !q->events)
+        if (!q->events || buf_append(&q->answer, bytes, size * n) < 0)
                 return 0;
+        if (list_empty(&q->link_full))
+                list_add_tail(&q->lane->full, &q->link_full);
         return size * n;
 }
 
@@ -328,7 +398,9 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
         q->lane = &h->lanes[spec->lane];
         q->events = events;
         q->owner = owner;
+        q->answer = (struct buf)BUF_INIT(BODY_MAX);
         list_init(&q->link);
+        list_init(&q->link_full);
         uv_timer_init(h->loop, &q->deadline);
         uv_unref((uv_handle_t *)&q->deadline);
         q->deadline.data = q;
@@ -394,6 +466,10 @@ static void on_lane_closed(void *owner) {
         free(h);
 }
 
+static void on_turn_closed(uv_handle_t *handle) {
+        on_lane_closed(handle->data);
+}
+
 void http_free(struct http *h) {
         struct http_request *q;
 
@@ -402,7 +478,8 @@ void http_free(struct http *h) {
         assert(h->depth == 0);
         while ((q = list_first(&h->running, struct http_request, link)))
                 request_release(q);
-        h->n_closing = HTTP_N_LANES;
+        h->n_closing = HTTP_N_LANES + 1;
+        uv_close((uv_handle_t *)&h->turn, on_turn_closed);
         for (int i = 0; i < HTTP_N_LANES; i++)
                 http_lane_close(&h->lanes[i], on_lane_closed);
 }
@@ -425,6 +502,9 @@ int http_new(struct http **out, uv_loop_t *loop, const char *cafile, struct resu
                 return -ENOMEM;
         h->loop = loop;
         h->plain_once = curl_version_info(CURLVERSION_NOW)->version_num < CURL_H2C_FIXED;
+        uv_idle_init(loop, &h->turn);
+        uv_unref((uv_handle_t *)&h->turn);
+        h->turn.data = h;
         list_init(&h->starting);
         list_init(&h->running);
         list_init(&h->dropped);

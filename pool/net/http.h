@@ -13,8 +13,14 @@
  * off: then whatever else hangs on it learns of that too.
  *
  * No event comes from inside http_start(), and none after http_cancel().
- * Events of a request come from inside curl, but may start and cancel any.
- * Transfers are never paused: that is broken in many versions of curl.
+ * header() comes from inside curl, but may start and cancel any request; all
+ * others come from the loop.
+ *
+ * What curl reads in one go may take seconds to be taken. So the bodies are kept
+ * until they are given, and one turn of the loop gives at most so much of them,
+ * the requests taking turns. Meanwhile the lane is not driven and its sockets are
+ * not read: memory holds no more than what curl read before, and TCP holds back
+ * the peer. Transfers are never paused: that is broken in many versions of curl.
  *
  * The server's certificate is always verified; plain http goes to loopback only.
  *
@@ -24,9 +30,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "pool/util/result.h"
+
+#define HTTP_TURN_BYTES (256 << 10) /* of bodies that are given at one time, of each lane */
 
 struct http;
 struct http_request;
@@ -43,7 +52,7 @@ enum http_error {
         HTTP_STARVED,     /* this machine had no descriptor for a connection: nothing was sent */
         HTTP_UNREACHABLE, /* no connection: nothing was sent */
         HTTP_UNTRUSTED,   /* the server's certificate, or our list of authorities */
-        HTTP_REFUSED,     /* by an event, or because the request cannot be made at all */
+        HTTP_REFUSED,     /* by data(), or because the request cannot be made at all */
         HTTP_RESET,       /* the server ended the stream without an answer; the connection is as it was */
         HTTP_BROKEN,      /* the connection or the stream broke */
 };
@@ -56,8 +65,11 @@ struct http_outcome {
 struct http_events {
         /* A line of the response's head or trailers, without its end. */
         void (*header)(void *owner, const char *line, size_t len);
-        /* Bytes of the body; -errno ends the request: HTTP_REFUSED. */
-        int (*data)(void *owner, const void *data, size_t len);
+        /*
+         * Bytes of the body. It returns how many of them it took: what it left comes again in a later turn of the loop.
+         * -errno ends the request: HTTP_REFUSED.
+         */
+        ssize_t (*data)(void *owner, const void *data, size_t len);
         void (*done)(void *owner, const struct http_outcome *outcome);
 };
 

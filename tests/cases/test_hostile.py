@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What a server says may be anything: it forges no line, no key and no figure, and turns no terminal around."""
+"""What a server says may be anything, and as much as it likes: it forges no line, no key and no figure, and stops nobody."""
 
 import json
 import os
 import re
+import threading
 
 import pytest
 
@@ -136,3 +137,31 @@ def test_build_log(mount, calm, tmp_path):  # noqa: F811
     mp.start()
     texts = check_everything(mp)
     assert "evil" in texts and any(text.startswith("state leased") for text in texts)
+
+
+def test_a_flood_of_messages(mount, calm):  # noqa: F811
+    """Millions that say nothing, before the output: others are answered in between, and nothing of it is lost."""
+    mp = mount(max=1, log="info")
+    lease = mp.lease()
+    lease.run("true")
+    calm.faults({"kind": "flood", "method": "TaskExecStdioRead", "messages": 4_000_000, "count": 2})
+    lease.submit("seq 100000; seq 100000 >&2; exit 3")
+    over = threading.Event()
+
+    def listen():
+        with open(lease / "output", "rb", buffering=0) as output:
+            output.read(1)
+            over.set()
+    listener = threading.Thread(target=listen)
+    listener.start()
+    calm.until(lambda stats: stats["wire"].get("floods") == 2)  # all of it is on its way
+    answered = 0
+    while not over.is_set():
+        mp.ctl("min 0")
+        answered += 1
+    listener.join()
+    print(answered, "answers meanwhile;", [line for line in (mp / ".pool/status").read_text().splitlines() if "loop" in line])
+    wanted = "".join(f"{i}\n" for i in range(1, 100001))
+    assert lease.read("exit_code") == "3\n" and lease.read("error") == "ok\n"
+    assert (lease.read("stdout"), lease.read("stderr")) == (wanted, wanted)
+    assert answered > 200

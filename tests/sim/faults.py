@@ -16,7 +16,7 @@ CALL_KINDS = {"latency", "late", "status", "throttle", "hang", "kill_sandbox", "
 # Done by single methods, which ask for them by name.
 ANSWER_KINDS = {"not_yet", "task_result"}
 # Done by the proxy, which sees frames and connections.
-WIRE_KINDS = {"reset", "goaway", "no_trailers", "cut", "garble", "twice", "stall"}
+WIRE_KINDS = {"reset", "goaway", "no_trailers", "cut", "garble", "twice", "stall", "flood"}
 CUT_WAYS = {"reset", "rst_stream", "no_trailers"}
 
 
@@ -33,6 +33,7 @@ class Rule:
     message: str = "injected by the simulator"
     bytes: int = -1            # status and cut on a stream: after so many bytes of it
     how: str = "reset"         # cut: the way the stream ends
+    messages: int = 0          # flood: so many that are empty
     retry_after_secs: float = 0.1  # throttle
     fields: dict = dataclasses.field(default_factory=dict)  # answer: what the reply's message says instead, as JSON
     seen: dict = dataclasses.field(default_factory=dict, repr=False)

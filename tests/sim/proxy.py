@@ -30,10 +30,17 @@ TLS_HANDSHAKE = 0x16
 # ":status 200" and "content-type: application/grpc" without compression state.
 PLAIN_HEADERS = b"\x88\x0f\x10\x10application/grpc"
 BUFFER = 1 << 20
+FRAME = 16384  # bytes that every peer takes
 
 
 def frame(kind, flags, stream, payload=b""):
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def flood(stream, messages):
+    """Empty messages of gRPC, five bytes each, in DATA frames that are full."""
+    body = bytes(5 * messages)
+    return b"".join(frame(DATA, 0, stream, body[at:at + FRAME]) for at in range(0, len(body), FRAME))
 
 
 class Frames:
@@ -286,6 +293,10 @@ class Connection(asyncio.Protocol):
             if rule.kind == "garble":
                 return frame(DATA, flags, stream, b"\x01" + payload[1:])  # the flag of a compressed message
             return frame(DATA, 0, stream, payload) + whole
+        if rule.kind == "flood" and kind == DATA:
+            del self.faulty[stream]
+            self.listener.books.wire["floods"] += 1
+            return flood(stream, rule.messages) + whole
         if last and rule.kind == "reset":
             self.reset()
             return b""

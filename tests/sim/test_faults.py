@@ -259,6 +259,13 @@ def test_answers_that_say_something_else(client, box, sim):
     assert box.run("echo", "true") == (0, b"true\n", b"")
 
 
+def test_flood(box, sim):
+    exec_id = box.start("echo", "true")
+    sim.faults({"kind": "flood", "method": "TaskExecStdioRead", "messages": 5000, "count": 1})
+    assert [message.data for message in box.call("TaskExecStdioRead", exec_id=exec_id)] == [b""] * 5000 + [b"true\n"]
+    assert box.read(exec_id) == b"true\n"
+
+
 def test_hang(client, sim, refused):
     client.call(*HELLO)
     sim.faults({"kind": "hang", "method": "App*"})

@@ -29,7 +29,7 @@ static void frames_in_pieces(void) {
                 for (size_t at = 0; at < sizeof(two) - 1; at += piece) {
                         size_t n = sizeof(two) - 1 - at < piece ? sizeof(two) - 1 - at : piece;
 
-                        CHECK_INT(grpc_frames_push(&f, two + at, n, collect, &got), 0);
+                        CHECK_INT(grpc_frames_push(&f, two + at, n, collect, &got), n);
                 }
                 CHECK_STR(buf_text(&got), "[abc][][de]");
                 CHECK(grpc_frames_whole(&f));
@@ -44,7 +44,7 @@ static void frames_cut_off(void) {
 
         for (size_t n = 1; n < 8; n++) {
                 grpc_frames_init(&f, 3);
-                CHECK_INT(grpc_frames_push(&f, two, n, collect, &got), 0);
+                CHECK_INT(grpc_frames_push(&f, two, n, collect, &got), n);
                 CHECK(!grpc_frames_whole(&f));
                 grpc_frames_deinit(&f);
         }
