@@ -51,7 +51,7 @@ static int verb_cancel(struct lease *l, const char *argument) {
 static int verb_renew(struct lease *l, const char *argument) {
         if (*argument || (l->state != LEASE_LOST && l->state != LEASE_FAILED))
                 return -EINVAL;
-        l->prepared = false;
+        l->prepared = l->prepared_unwritten = false;
         lease_set_state(l, LEASE_WAITING, NULL);
         pool_claim(l->table->pool, &l->claim);
         return 0;

@@ -76,7 +76,8 @@ struct lease {
         struct list unused; /* in the table's list, exactly while it has an environment and no job */
         int64_t unused_since_us;
         int64_t warn_us; /* when to tell the log of that */
-        bool prepared; /* a job began there: the workdir was made and emptied */
+        bool prepared; /* a job began there: the workdir was made and emptied, */
+        bool prepared_unwritten; /* … which is to be written down before the next one begins */
         struct hidden hidden;
         uint64_t round; /* how often all names came back */
 };
@@ -99,7 +100,10 @@ void lease_touch(struct lease *l);
 /* Keep a copy of @text, or NULL when it is empty, in place of the string at @at. */
 void lease_replace(char **at, const char *text);
 
-/* lease-jobs.c: jobs run in order, so those before the newest that an earlier run began have ended: end them, */
+/* lease-jobs.c: from now on the workdir holds what its jobs left; */
+void lease_set_prepared(struct lease *l);
+
+/* jobs run in order, so those before the newest that an earlier run began have ended: end them, */
 void lease_end_unwritten(struct lease *l);
 
 /* go on with the job that an earlier run started, or else */

@@ -135,14 +135,19 @@ void lease_kill(struct lease *l, struct job *j, const char *why) {
                 send_kill(l->table, j);
 }
 
+/* If that cannot be written, a run after this one must not take the next job for the first, which empties it. */
+void lease_set_prepared(struct lease *l) {
+        if (l->prepared)
+                return;
+        l->prepared = true;
+        l->prepared_unwritten = lease_write(l) < 0;
+}
+
 static void on_started(void *owner) {
         struct job *j = owner;
         struct lease *l = j->lease;
 
-        if (!l->prepared) {
-                l->prepared = true;
-                (void)lease_write(l);
-        }
+        lease_set_prepared(l);
         if (!j->started_us)
                 j->started_us = l->table->clock();
         if (!j->wanted_dead)
@@ -294,10 +299,21 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
                             &exec_events, j, &j->exec);
 }
 
-/* Written down before: where it is to run, and that it may have begun. */
+/* Written down before a job: what is to be cleaned away behind it, and what an earlier one made. */
+static int write_use(struct lease *l) {
+        int r = pool_use(l->table->pool, &l->claim, l->workdir);
+
+        if (r == 0 && l->prepared_unwritten) {
+                r = lease_write(l);
+                l->prepared_unwritten = r < 0;
+        }
+        return r;
+}
+
+/* And that it may have begun. */
 static int start_job(struct lease *l, struct job *j) {
         struct journal_job row = job_row(j, l->serial);
-        int r = pool_use(l->table->pool, &l->claim, l->workdir);
+        int r = write_use(l);
 
         row.state = JOB_STARTING;
         if (r == 0 && !j->written_as_starting)
@@ -389,7 +405,7 @@ void lease_end_unwritten(struct lease *l) {
         list_for_each (j, &l->jobs, link) {
                 if (!newest || j == newest)
                         break;
-                if (j != l->current && !job_ended(j))
+                if (!job_ended(j))
                         end_job(l, j, &why, 0);
         }
         trim_history(l);
@@ -422,6 +438,7 @@ void lease_resume(struct lease *l) {
                 return;
         }
         follow_job(l, j);
+        lease_set_prepared(l); /* it may have begun before */
         note_job(l, j, "resumed");
         if (j->wanted_dead)
                 send_kill(l->table, j);
@@ -523,13 +540,16 @@ static int take_settings(struct lease *l, struct job *j) {
 /* Into the books. @why: ok, or why it could not be stored; and then also why it could not be written down. */
 static void add_job(struct lease *l, struct job *j, struct result *why) {
         struct journal_job row = result_ok(why) ? job_row(j, l->serial) : ended_row(l, j, why, 0);
-        int r;
+        int r = 0;
 
         /* It starts at once: then one row says both. */
         j->written_as_starting = result_ok(why) && l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
-        if (j->written_as_starting)
+        if (j->written_as_starting) {
                 row.state = JOB_STARTING;
-        r = journal_add_job(l->table->journal, &row);
+                r = write_use(l);
+        }
+        if (r == 0)
+                r = journal_add_job(l->table->journal, &row);
         if (r < 0 && result_ok(why))
                 result_set(why, RESULT_FAILED, "not run: it could not be written down: %s", strerror(-r));
 }

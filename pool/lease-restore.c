@@ -87,6 +87,9 @@ static void restore_claim(struct lease *l, const char *environment) {
         if (environment && pool_restore_claim(l->table->pool, &l->claim, environment)) {
                 restore_workdir(l);
                 lease_set_state(l, LEASE_WAITING, NULL);
+                /* A job was handed over there. Unless that is to be done again, the next is not the first. */
+                if (environment_workdir(l->claim.environment) && !l->current)
+                        lease_set_prepared(l);
                 return;
         }
         /* With a job that began, the grant is what could not be written: nobody knows where that runs. */

@@ -230,7 +230,7 @@ static void on_cleaned(struct timer *t) {
         sim_trace("%s cleaned: %s", s->sandbox.id, result_code_name(r.code));
         if (result_ok(&r)) {
                 s->tenant = 0;
-                s->workdir_made = false;
+                s->workdir_made = s->in_use_before = false;
                 s->bad_probes = 0;
                 s->idle_since_us = s->checked_us = sim.now_us;
         } else {

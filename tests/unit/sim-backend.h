@@ -58,6 +58,7 @@ struct sim_sandbox {
         uint64_t tenant;   /* serial of the lease whose job ran here since it was last clean; 0: clean */
         char workdir[300]; /* the tenant's */
         bool workdir_made;
+        bool in_use_before; /* for hooks: the core that begins has it in its books as one that is to be cleaned */
         int64_t clean_since_us;
         struct sim_exec *exec;
         struct sim_exec *past; /* the one before: how it ended can be asked for again */

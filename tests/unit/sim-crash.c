@@ -134,7 +134,17 @@ static void end_core(bool planned) {
 
 /* the beginning */
 
+static struct environment *environment_of(const struct sim_sandbox *s) {
+        struct environment *e;
+
+        HASH_FIND_STR(model.pool->by_nonce, s->nonce, e);
+        SIM_CHECK(e, "%s is in no books", s->sandbox.id);
+        return e;
+}
+
 static void start_core(bool lenient) {
+        struct sim_sandbox *s;
+
         sim_trace("the daemon starts");
         model.draining = false;
         model.prewarm = 0;
@@ -144,6 +154,8 @@ static void start_core(bool lenient) {
         model.backend.was_lenient = model.backend.was_lenient || lenient;
         model_open_core();
         model.backend.lenient = false;
+        list_for_each (s, &model.backend.sandboxes, link)
+                s->in_use_before = environment_of(s)->workdir != NULL;
 }
 
 static void take_job(struct model_lease *m, struct model_job *j) {
@@ -275,11 +287,10 @@ static void see_lease(struct lease *l) {
 
 static void see_environments(void) {
         struct sim_sandbox *s;
-        struct environment *e;
+        const struct environment *e;
 
         list_for_each (s, &model.backend.sandboxes, link) {
-                HASH_FIND_STR(model.pool->by_nonce, s->nonce, e);
-                SIM_CHECK(e, "%s is in no books", s->sandbox.id);
+                e = environment_of(s);
                 s->doomed = e->state == ENVIRONMENT_ENDING;
                 s->n_lent = e->uses;
                 s->lent = e->uses > 0;

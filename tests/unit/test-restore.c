@@ -2,6 +2,7 @@
 
 /* What a daemon that was killed left, step by step; the simulation has all of it at random. */
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <string.h>
 
@@ -195,6 +196,47 @@ static void job_that_was_not_started_stays_so(void) {
         rig_stop();
 }
 
+/* It was to fail, and that could not be written down: nothing may be left in the journal of which it could be run. */
+static void job_that_was_not_written_does_not_run(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t");
+        rig_run(SECOND);
+        full = 1 << 1 | 1 << 2;
+        job_unref(rig_job(l, "true"));
+        CHECK(job_ended(lease_job(l, 1)) && lease_job(l, 1)->code == RESULT_FAILED);
+        rig_restart();
+        rig_run(SECOND);
+        l = leases_find(rig.table, "t");
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(rig.backend.totals.execs, 0);
+        rig_stop();
+}
+
+/* The row that says that the workdir is made was not written: the next job finds what the first left all the same. */
+static void files_of_the_first_job_stay(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "true"));
+        rig_run(SIM_DELAY_US);
+        full = 1;
+        while (!job_ended(lease_job(l, 1)))
+                timer_fire(timer_next());
+        CHECK(sandbox_of(l)->workdir_made);
+        rig_restart();
+        rig_run(SECOND);
+        l = leases_find(rig.table, "t");
+        j = rig_job(l, "true"); /* the provider knows when the workdir has to be emptied */
+        rig_run(SECOND);
+        CHECK(job_ended(j) && j->code == RESULT_OK);
+        job_unref(j);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -227,6 +269,8 @@ int main(void) {
         RUN(kept_row_keeps_its_environment);
         RUN(jobs_of_a_lost_lease_have_ended);
         RUN(job_that_was_not_started_stays_so);
+        RUN(job_that_was_not_written_does_not_run);
+        RUN(files_of_the_first_job_stay);
         RUN(kept_job_goes_on);
         return check_done();
 }
