@@ -88,7 +88,7 @@ struct journal {
         sqlite3 *db;
         sqlite3_stmt *statements[N_STATEMENTS];
         bool failing; /* the newest write failed, which was logged */
-        bool stale;   /* one failed since the rows were last all put */
+        bool behind;  /* one failed since the rows were last all put */
 };
 
 static int to_errno(int code) {
@@ -166,12 +166,16 @@ static int note(struct journal *j, int r) {
         if (r == 0 && j->failing)
                 log_info("journal: it can be written again");
         j->failing = r < 0;
-        j->stale = j->stale || j->failing;
+        j->behind = j->behind || j->failing;
         return r;
 }
 
+bool journal_is_behind(const struct journal *j) {
+        return j && j->behind;
+}
+
 bool journal_is_stale(const struct journal *j) {
-        return j && j->stale && !j->failing;
+        return journal_is_behind(j) && !j->failing;
 }
 
 int journal_rewrite_begin(struct journal *j) {
@@ -192,7 +196,7 @@ int journal_rewrite_end(struct journal *j, int r) {
         if (!sqlite3_get_autocommit(j->db))
                 (void)run(j, ROLLBACK, "");
         (void)note(j, r);
-        j->stale = r < 0;
+        j->behind = r < 0;
         return r;
 }
 

@@ -85,10 +85,11 @@ int journal_put_aside(const char *path, const char *suffix);
 bool journal_is_empty(struct journal *j);
 
 /*
- * Some write failed, and the newest did not: rows may be there that should not, or not be there. Between begin, which
- * forgets all rows, and end, everything that is in the books is to be put. @r: how that went; unless it is 0, the rows
- * stay as they were. 0 or -errno.
+ * Behind: some write failed: rows may be there that should not, or not be there. Stale: and the newest write did not
+ * fail. Between begin, which forgets all rows, and end, everything that is in the books is to be put. @r: how that
+ * went; unless it is 0, the rows stay as they were. 0 or -errno.
  */
+bool journal_is_behind(const struct journal *j);
 bool journal_is_stale(const struct journal *j);
 int journal_rewrite_begin(struct journal *j);
 int journal_rewrite_end(struct journal *j, int r);

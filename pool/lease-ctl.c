@@ -49,8 +49,15 @@ static int verb_cancel(struct lease *l, const char *argument) {
 }
 
 static int verb_renew(struct lease *l, const char *argument) {
+        int r = 0;
+
         if (*argument || (l->state != LEASE_LOST && l->state != LEASE_FAILED))
                 return -EINVAL;
+        /* The end of its jobs stands in the journal first: a run after this one must not go on with them in the new one. */
+        if (journal_is_behind(l->table->journal))
+                r = leases_rewrite(l->table);
+        if (r < 0)
+                return r;
         l->prepared = l->prepared_unwritten = false;
         lease_set_state(l, LEASE_WAITING, NULL);
         pool_claim(l->table->pool, &l->claim);
@@ -88,19 +95,21 @@ void lease_remark(struct lease *l, const char *format, ...) {
 int lease_command(struct lease *l, const char *line) {
         size_t len = strcspn(line, " ");
         const char *argument = line + len + strspn(line + len, " ");
+        int r;
 
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
         for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
                 if (strlen(verbs[i].name) != len || strncmp(verbs[i].name, line, len))
                         continue;
-                if (verbs[i].run(l, argument) < 0) {
-                        lease_remark(l, "ctl: \"%s\": %s takes %s", line, verbs[i].name,
-                                      verbs[i].expected);
-                        return -EINVAL;
-                }
-                set_remark(l, NULL);
-                return 0;
+                r = verbs[i].run(l, argument);
+                if (r == -EINVAL)
+                        lease_remark(l, "ctl: \"%s\": %s takes %s", line, verbs[i].name, verbs[i].expected);
+                else if (r < 0)
+                        lease_remark(l, "ctl: \"%s\": not written down: %s", line, strerror(-r));
+                else
+                        set_remark(l, NULL);
+                return r;
         }
         lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, renew", line);
         return -EINVAL;

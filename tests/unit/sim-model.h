@@ -95,7 +95,7 @@ struct model {
         bool ticking;       /* inside pool_tick() */
         unsigned n_probing;
         uint64_t n_probed_out, n_breaks;
-        uint64_t n_granted, n_condemned, n_oversubscribed, n_renewed, n_jobs_ended, n_lost, n_failed, n_timeouts;
+        uint64_t n_granted, n_condemned, n_oversubscribed, n_jobs_ended, n_lost, n_failed, n_timeouts;
 };
 
 extern struct model model;

@@ -237,6 +237,35 @@ static void files_of_the_first_job_stay(void) {
         rig_stop();
 }
 
+/* The end of a job in a lost environment is in the journal before the lease gets another. */
+static void job_does_not_go_on_in_another_environment(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        rig_prolong(lease_environment(l));
+        rig_run(SECOND);
+        full = 1;
+        sim_sandbox_die(sandbox_of(l));
+        full = 1;
+        CHECK_INT(lease_command(l, "renew"), -ENOSPC);
+        CHECK_INT(lease_state(l), LEASE_LOST);
+        CHECK(strstr(lease_error(l), "renew"));
+        CHECK_INT(lease_command(l, "renew"), 0);
+        for (struct timer *t; (void)pool_tick(rig.pool), t = timer_next();)
+                timer_fire(t);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        rig_restart();
+        rig_run(SECOND);
+        l = leases_find(rig.table, "t");
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK(job_ended(lease_job(l, 1)) && lease_job(l, 1)->code == RESULT_LOST);
+        CHECK_INT(rig.backend.totals.execs, 1);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -271,6 +300,7 @@ int main(void) {
         RUN(job_that_was_not_started_stays_so);
         RUN(job_that_was_not_written_does_not_run);
         RUN(files_of_the_first_job_stay);
+        RUN(job_does_not_go_on_in_another_environment);
         RUN(kept_job_goes_on);
         return check_done();
 }
