@@ -81,6 +81,20 @@ static int restore_blob(struct blob *b, const void *data, uint64_t len, uint64_t
         return data ? blob_append(b, data, len) : blob_restore(b, name);
 }
 
+/* It cannot be run. But it is there: else the next one would get its number, its exec id, and by that its result. */
+static void end_unreadable(struct job *j, int r) {
+        struct result why;
+
+        blob_clear(&j->command);
+        blob_clear(&j->input);
+        if (job_ended(j))
+                return;
+        result_set(&why, RESULT_FAILED, "what it was to run cannot be read any more: %s", strerror(-r));
+        j->state = JOB_ENDED;
+        j->code = why.code;
+        job_remark(j, why.text);
+}
+
 int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max) {
         struct spool *spool;
         struct job *j;
@@ -110,10 +124,15 @@ int job_restore(struct job **out, const struct journal_job *row, int spool_dir, 
         j->exit_code = row->exit_code;
         j->error = row->error ? strdup(row->error) : NULL;
         r = restore_blob(&j->command, row->command, row->command_len, row->lease, row->number, ".command");
+        if (r == 0 && !job_ended(j))
+                r = restore_blob(&j->input, row->input, row->input_len, row->lease, row->number, ".input");
+        if (r < 0 && r != -ENOMEM) {
+                end_unreadable(j, r);
+                r = 0;
+        }
         if (job_ended(j)) {
                 spool_end(j->spool);
-        } else if (r == 0) {
-                r = restore_blob(&j->input, row->input, row->input_len, row->lease, row->number, ".input");
+        } else {
                 j->cwd = strdup(row->cwd);
                 j->env = strdup(row->env);
                 if (!j->cwd || !j->env)

@@ -81,7 +81,7 @@ int job_new(struct job **out, int spool_dir, uint64_t output_max);
  */
 int job_submit(struct job *j, uint64_t lease_serial, uint32_t number, struct blob *command, struct blob *input);
 
-/* One of an earlier run, as the journal has it; its files are in @spool_dir. */
+/* One of an earlier run, as the journal has it; its files are in @spool_dir. Where they cannot be read it has ended. */
 int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max);
 
 /* How it stands, for the journal; borrowed from the job. */

@@ -266,6 +266,36 @@ static void job_does_not_go_on_in_another_environment(void) {
         rig_stop();
 }
 
+/* The command of a released lease's job was in a file, which is gone. The next job must not get its number. */
+static void job_without_files_has_ended(void) {
+        static char padding[BLOB_MEMORY_MAX + 2];
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t");
+        memset(padding, ' ', BLOB_MEMORY_MAX + 1);
+        j = rig_job(l, padding);
+        rig_run(SIM_DELAY_US);
+        CHECK(j->state == JOB_STARTING && !blob_bytes(&j->command));
+        job_unref(j);
+        full = 3; /* that it is gone, and how its job ended */
+        lease_release(l);
+        full = 0;
+        for (int i = 0; i < 2; i++) {
+                rig_restart();
+                l = leases_find(rig.table, "t");
+                j = l ? lease_job(l, 1) : NULL;
+                CHECK(j && job_ended(j) && j->code == RESULT_FAILED && strstr(j->error, "cannot be read"));
+                rig_run(SECOND);
+        }
+        CHECK_INT(rig.backend.totals.execs, 1);
+        j = rig_job(l, "true");
+        CHECK_INT(j->number, 2);
+        job_unref(j);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -301,6 +331,7 @@ int main(void) {
         RUN(job_that_was_not_written_does_not_run);
         RUN(files_of_the_first_job_stay);
         RUN(job_does_not_go_on_in_another_environment);
+        RUN(job_without_files_has_ended);
         RUN(kept_job_goes_on);
         return check_done();
 }
