@@ -128,6 +128,7 @@ struct sim_hooks {
 /* A job that began: none may begin again, anywhere. */
 struct sim_begun {
         char id[UUID_SIZE];
+        unsigned sandbox; /* its number */
         UT_hash_handle hh;
 };
 

@@ -53,6 +53,7 @@ void model_create(const char *name) {
         if (!m)
                 abort();
         snprintf(m->name, sizeof(m->name), "%s", name);
+        snprintf(m->workdir, sizeof(m->workdir), "/root/hermes_tasks/%s", name);
         m->lease = lease_ref(l);
         m->serial = lease_serial(l);
         m->uid = lease_uid(l);

@@ -273,6 +273,7 @@ static void see_lease(struct lease *l) {
         m->claim_order = ++model.next_claim;
         m->since_us = sim.now_us;
         m->last_number = l->last_number;
+        copy(m->workdir, sizeof(m->workdir), l->workdir); /* of the lease before, where its clean-up was not written down */
         copy(m->cwd, sizeof(m->cwd), l->cwd);
         copy(m->env, sizeof(m->env), l->env);
         m->timeout_us = l->timeout_us;

@@ -81,6 +81,7 @@ static void note_begun(struct sim_backend *b, const struct sim_exec *x) {
         if (!begun)
                 abort();
         memcpy(begun->id, x->id, sizeof(begun->id));
+        begun->sandbox = x->sandbox->number;
         HASH_ADD_STR(b->begun, id, begun);
 }
 
@@ -261,7 +262,7 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
         x->heard = x->told = true;
         draw_fate(x);
         HASH_FIND_STR(b->begun, spec->id, begun);
-        SIM_CHECK(!begun || b->was_lenient, "job %s is started twice", spec->id);
+        SIM_CHECK(!begun || (b->was_lenient && begun->sandbox == s->number), "job %s is started twice", spec->id);
         /* A later core does not know whether the job that was to use it began: rather than lose files it empties nothing. */
         SIM_CHECK(spec->fresh ? begun || !s->workdir_made || s->tenant != serial : s->workdir_made || s->in_use_before,
                   "%s job %s: fresh is %d", s->sandbox.id, spec->id, spec->fresh);

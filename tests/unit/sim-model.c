@@ -413,19 +413,19 @@ static const char *last_value(const char *const *env, const char *key) {
 }
 
 static void check_spec(const struct model_job *j, const struct exec_spec *spec) {
-        char command[sizeof(j->command) + 1] = "", input[sizeof(j->input) + 1] = "", workdir[300];
+        char command[sizeof(j->command) + 1] = "", input[sizeof(j->input) + 1] = "";
         const char *x = strchr(j->env, '=');
 
         blob_read(spec->command, 0, command, sizeof(command) - 1);
         blob_read(spec->input, 0, input, sizeof(input) - 1);
-        snprintf(workdir, sizeof(workdir), "/root/hermes_tasks/%s", j->lease->name);
         command[strnlen(command, strlen(j->command))] = '\0';
         SIM_CHECK(spec->command->size == strlen(j->command) + j->padding, "command of %" PRIu64 " bytes",
                   spec->command->size);
         SIM_CHECK(!strcmp(command, j->command), "command \"%s\", expected \"%s\"", command, j->command);
         SIM_CHECK(!strcmp(input, j->input), "input \"%s\", expected \"%s\"", input, j->input);
         SIM_CHECK(!strcmp(spec->cwd, j->cwd), "cwd \"%s\", expected \"%s\"", spec->cwd, j->cwd);
-        SIM_CHECK(!strcmp(spec->workdir, workdir), "workdir \"%s\", expected \"%s\"", spec->workdir, workdir);
+        SIM_CHECK(!strcmp(spec->workdir, j->lease->workdir), "workdir \"%s\", expected \"%s\"", spec->workdir,
+                  j->lease->workdir);
         SIM_CHECK(!strcmp(last_value(spec->env, EXEC_MARK), spec->id), "the mark is not the id %s", spec->id);
         SIM_CHECK(!strcmp(last_value(spec->env, "POOL"), "1"), "the pool's environment is missing");
         SIM_CHECK(!strcmp(last_value(spec->env, "X"), x ? x + 1 : ""),

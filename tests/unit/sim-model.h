@@ -30,7 +30,7 @@ struct model_lease {
         bool condemned;       /* its environment was given up because of a job that would not end */
         struct list jobs;     /* of model jobs that are not dropped, oldest first */
         uint32_t last_number;
-        char cwd[32], env[32], input[32];
+        char workdir[300], cwd[32], env[32], input[32];
         int64_t timeout_us;
         struct timer drop; /* after release: when the last reader goes */
 };

@@ -164,7 +164,7 @@ static void run(uint64_t seed, uint64_t n_events) {
         SIM_CHECK(spool_dir >= 0, "%s: %s", path, strerror(errno));
         sim_system_reset();
         model_start(&config, &rates, spool_dir);
-        model.write_fails = one_of(0, 0, 5);
+        model.write_fails = one_of(0, 5, 150);
         users_start(one_of(100, 2000, 20000) * USEC_PER_MSEC);
         for (due_us = tick(); sim.n_events < n_events;)
                 due_us = turn(due_us);
