@@ -94,6 +94,7 @@ int leases_rewrite(struct leases *t) {
                         if (r == 0) {
                                 row = job_row(j, l->serial);
                                 r = journal_add_job(t->journal, &row);
+                                j->written_as_starting = false; /* what waits is written as it is */
                         }
         }
         return journal_rewrite_end(t->journal, r);
