@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from test_daemon import modalpool, one_line  # noqa: F401
-from test_modal import calm, plain_environment, sim  # noqa: F401
+from test_modal import plain_environment  # noqa: F401
 
 pytestmark = pytest.mark.modal
 
