@@ -41,7 +41,9 @@ static void trim_history(struct lease *l) {
                         break;
                 if (!job_ended(j))
                         continue;
-                (void)journal_drop_job(l->table->journal, l->serial, j->number);
+                /* Else all rows are put again, and until then this one may be all that keeps its number from being used twice. */
+                if (!journal_is_behind(l->table->journal))
+                        (void)journal_drop_job(l->table->journal, l->serial, j->number);
                 list_remove(&j->link);
                 l->n_ended--;
                 job_unref(j);

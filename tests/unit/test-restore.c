@@ -296,6 +296,28 @@ static void job_without_files_has_ended(void) {
         rig_stop();
 }
 
+/* History keeps one job, and that one was not written: the row before it goes on telling which numbers are used up. */
+static void number_is_not_used_twice(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        rig.config.history = 1;
+        l = rig_lease("t");
+        job_unref(rig_job(l, "true"));
+        rig_run(SECOND);
+        CHECK(job_ended(lease_job(l, 1)));
+        full = 1;
+        job_unref(rig_job(l, "true"));
+        CHECK(!lease_job(l, 1) && lease_job(l, 2)->code == RESULT_FAILED);
+        rig_restart();
+        rig_run(SECOND);
+        j = rig_job(leases_find(rig.table, "t"), "true");
+        CHECK_INT(j->number, 2);
+        job_unref(j);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -332,6 +354,7 @@ int main(void) {
         RUN(files_of_the_first_job_stay);
         RUN(job_does_not_go_on_in_another_environment);
         RUN(job_without_files_has_ended);
+        RUN(number_is_not_used_twice);
         RUN(kept_job_goes_on);
         return check_done();
 }
