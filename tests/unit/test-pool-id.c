@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "check.h"
-#include "fs/pool-id.h"
+#include "fs/daemon/pool-id.h"
 #include "pool/util/io.h"
 
 #define MACHINE "0123456789abcdef0123456789abcdef"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/pool-id.h"
+#include "fs/daemon/pool-id.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/options.h"
+#include "fs/daemon/options.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -4,7 +4,7 @@
 #include <sys/un.h>
 
 #include "check.h"
-#include "fs/notify.h"
+#include "fs/daemon/sd-notify.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/provider.h"
+#include "fs/daemon/backends.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/reap.h"
+#include "fs/daemon/reap.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <uv.h>
 
-#include "fs/provider.h"
+#include "fs/daemon/backends.h"
 #include "fs/session.h"
-#include "fs/state.h"
+#include "fs/daemon/state.h"
 #include "pool/limits.h"
 #include "pool/pool.h"
 #include "pool/util/cleanup.h"

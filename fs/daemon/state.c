@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/state.h"
+#include "fs/daemon/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs/pool-id.h"
+#include "fs/daemon/pool-id.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"

@@ -5,7 +5,7 @@
 
 #include <uv.h>
 
-#include "fs/state.h"
+#include "fs/daemon/state.h"
 #include "pool/backend/backend.h"
 #include "pool/config.h"
 

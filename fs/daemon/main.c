@@ -28,13 +28,13 @@
 #include <uv.h>
 
 #include "fs/handle.h"
-#include "fs/notify.h"
+#include "fs/daemon/sd-notify.h"
 #include "fs/ops.h"
-#include "fs/options.h"
-#include "fs/provider.h"
-#include "fs/reap.h"
+#include "fs/daemon/options.h"
+#include "fs/daemon/backends.h"
+#include "fs/daemon/reap.h"
 #include "fs/session.h"
-#include "fs/state.h"
+#include "fs/daemon/state.h"
 #include "pool/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

@@ -7,7 +7,7 @@
  * can have put it there (pool/util/trust.h).
  *
  *   STATE/MOUNTPOINT/lock
- *                    pool            the pool's id (fs/pool-id.h)
+ *                    pool            the pool's id (fs/daemon/pool-id.h)
  *                    journal         the books (pool/journal.h)
  *                    spool/          jobs' output, long commands and inputs
  *                    environments/   of isolate=none

@@ -7,7 +7,7 @@
  * they printed are forgotten.
  */
 
-#include "fs/options.h"
+#include "fs/daemon/options.h"
 
 /* Says on standard output what it ends, or with --dry-run what it would; the exit status. Blocks until that is over. */
 int reap(const struct config *config, const struct options *options);
