@@ -9,7 +9,7 @@
 
 #include "fs/handle.h"
 #include "fs/node.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/status.h"
 #include "pool/util/text.h"
 

@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "pool/config.h"
-#include "pool/event.h"
-#include "pool/lag.h"
+#include "pool/base/config.h"
+#include "pool/base/event.h"
+#include "pool/base/lag.h"
 #include "pool/lease.h"
 #include "pool/pool.h"
 #include "pool/util/list.h"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 
 #define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */

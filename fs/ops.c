@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "pool/journal.h"
+#include "pool/base/journal.h"
 #include "pool/spool.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"

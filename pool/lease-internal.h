@@ -15,7 +15,7 @@
 #include <uthash.h>
 
 #include "pool/lease.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 
 struct leases {
         struct pool *pool;

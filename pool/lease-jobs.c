@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/exec-id.h"
+#include "pool/base/exec-id.h"
 #include "pool/lease-internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"

@@ -13,7 +13,7 @@
 
 #include <uthash.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/pool.h"
 #include "pool/util/uuid.h"
 

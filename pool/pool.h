@@ -31,9 +31,9 @@
 #include <sys/types.h>
 
 #include "pool/backend/backend.h"
-#include "pool/config.h"
-#include "pool/event.h"
-#include "pool/journal.h"
+#include "pool/base/config.h"
+#include "pool/base/event.h"
+#include "pool/base/journal.h"
 #include "pool/util/list.h"
 
 #define POOL_NO_USER ((uid_t)-1) /* which is nobody's uid: chown(2) takes it for "no change" */

@@ -7,7 +7,7 @@
 
 #include "fs/daemon/state.h"
 #include "pool/backend/backend.h"
-#include "pool/config.h"
+#include "pool/base/config.h"
 
 /*
  * @loop, @config and @state are borrowed and outlive it; @pool_id marks its sandboxes as this pool's at a provider

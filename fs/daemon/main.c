@@ -35,7 +35,7 @@
 #include "fs/daemon/reap.h"
 #include "fs/session.h"
 #include "fs/daemon/state.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

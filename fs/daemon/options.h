@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "pool/config.h"
+#include "pool/base/config.h"
 
 struct options {
         char *mountpoint; /* absolute */

@@ -10,7 +10,7 @@
 #include "fs/daemon/backends.h"
 #include "fs/session.h"
 #include "fs/daemon/state.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/pool.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

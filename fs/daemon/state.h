@@ -8,13 +8,13 @@
  *
  *   STATE/MOUNTPOINT/lock
  *                    pool            the pool's id (fs/daemon/pool-id.h)
- *                    journal         the books (pool/journal.h)
+ *                    journal         the books (pool/base/journal.h)
  *                    spool/          jobs' output, long commands and inputs
  *                    environments/   of isolate=none
  */
 
-#include "pool/config.h"
-#include "pool/journal.h"
+#include "pool/base/config.h"
+#include "pool/base/journal.h"
 #include "pool/util/result.h"
 #include "pool/util/uuid.h"
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "fs/handle.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "fs/handle.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 
 static int events_open(struct handle *h) {
         h->text.max = 64 * EVENT_LEN_MAX;

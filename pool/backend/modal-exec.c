@@ -16,7 +16,7 @@
 
 #include "pool/backend/modal-internal.h"
 #include "pool/backend/modal-script.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"

@@ -10,7 +10,7 @@
 #include "pool/backend/modal-codec.h"
 #include "pool/backend/modal-credentials.h"
 #include "pool/backend/modal-feed.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/net/grpc.h"
 #include "pool/net/retry.h"
 #include "pool/util/list.h"

@@ -10,7 +10,7 @@
 
 #include "pool/backend/modal-internal.h"
 #include "pool/backend/modal-settings.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

@@ -8,7 +8,7 @@
  *   bench-instructions job N         a job that prints, followed by its reader, one after another
  */
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "rig.h"
 
 #define SECOND USEC_PER_SEC

@@ -2,7 +2,7 @@
 #include "rig.h"
 
 #include "pool/lease-internal.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/pool-internal.h"
 #include "pool/util/log.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "sim-model.h"
 
 /* What has to be true after each tick, whatever happened before. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/exec-id.h"
+#include "pool/base/exec-id.h"
 #include "sim-internal.h"
 
 char sim_output_byte(uint64_t serial, uint32_t number, int stream, uint64_t offset) {

@@ -8,7 +8,7 @@
  */
 
 #include "pool/lease.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "sim-backend.h"
 #include "pool/util/watch.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "sim-internal.h"
 
 #define LIST_TIME_MAX_US (50 * USEC_PER_SEC) /* so that one listing has ended when the next is asked for */

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "sim-model.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"

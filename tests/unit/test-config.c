@@ -3,8 +3,8 @@
 #include <jansson.h>
 
 #include "check.h"
-#include "pool/config.h"
-#include "pool/limits.h"
+#include "pool/base/config.h"
+#include "pool/base/limits.h"
 
 static struct config c;
 static struct result why;

@@ -2,8 +2,8 @@
 #include <jansson.h>
 
 #include "check.h"
-#include "pool/event.h"
-#include "pool/limits.h"
+#include "pool/base/event.h"
+#include "pool/base/limits.h"
 #include "pool/util/watch.h"
 
 static const char *field(json_t *line, const char *key) {

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "pool/exec-id.h"
-#include "pool/limits.h"
+#include "pool/base/exec-id.h"
+#include "pool/base/limits.h"
 
 static void check_pair(uint64_t instance, uint64_t serial, uint32_t number) {
         uint64_t i = 0, s = 0;

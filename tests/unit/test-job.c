@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
 #include "pool/job.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/watch.h"
 
 static struct check_dir dir;

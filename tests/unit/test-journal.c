@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 
 #include "check.h"
-#include "pool/journal.h"
+#include "pool/base/journal.h"
 #include "pool/util/log.h"
 
 static struct check_dir dir;

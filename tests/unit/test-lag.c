@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
-#include "pool/lag.h"
-#include "pool/limits.h"
+#include "pool/base/lag.h"
+#include "pool/base/limits.h"
 #include "pool/util/log.h"
 
 #define MSEC USEC_PER_MSEC

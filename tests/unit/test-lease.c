@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "pool/lease-internal.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "rig.h"
 
 #define SECOND USEC_PER_SEC

@@ -8,7 +8,7 @@
 #include "pool/backend/backend.h"
 #include "pool/backend/modal-feed.h"
 #include "pool/backend/modal-ticket.h"
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "tests/unit/check.h"
 
 static const struct modal_ticket sound = {

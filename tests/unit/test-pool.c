@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "rig.h"
 
 #define SECOND USEC_PER_SEC

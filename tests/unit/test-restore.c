@@ -6,7 +6,7 @@
 #include <sqlite3.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "rig.h"
 
 #define SECOND USEC_PER_SEC

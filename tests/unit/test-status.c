@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <jansson.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/status.h"
 #include "rig.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/journal.h"
+#include "pool/base/journal.h"
 
 #include <errno.h>
 #include <sqlite3.h>

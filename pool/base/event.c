@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/event.h"
+#include "pool/base/event.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 #include "pool/util/watch.h"

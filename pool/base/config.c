@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/config.h"
+#include "pool/base/config.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"

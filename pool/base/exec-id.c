@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/exec-id.h"
+#include "pool/base/exec-id.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 
 /*
  * A random UUID has 122 free bits: 60 before its variant, 62 after it. The

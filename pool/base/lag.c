@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/lag.h"
+#include "pool/base/lag.h"
 
 #include <inttypes.h>
 
-#include "pool/limits.h"
+#include "pool/base/limits.h"
 #include "pool/util/log.h"
 
 static void warn(struct lag *l, int64_t took_us, int64_t now_us) {
