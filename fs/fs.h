@@ -9,7 +9,7 @@
 #include "pool/base/config.h"
 #include "pool/base/event.h"
 #include "pool/base/lag.h"
-#include "pool/lease.h"
+#include "pool/lease/lease.h"
 #include "pool/pool.h"
 #include "pool/util/list.h"
 

@@ -4,7 +4,7 @@
 /* What the books say, as text: the contents of the status files. All return 0 or -errno of the buffer. */
 
 #include "pool/base/lag.h"
-#include "pool/lease.h"
+#include "pool/lease/lease.h"
 
 /* What the files of the pool are made from. Everything is borrowed for the time of the call. */
 struct status_sources {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/base/limits.h"
 #include "pool/pool-internal.h"
 #include "pool/util/log.h"

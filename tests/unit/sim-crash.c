@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/pool-internal.h"
 #include "sim-model.h"
 

@@ -7,7 +7,7 @@
  * and calls, and share nothing with the core's.
  */
 
-#include "pool/lease.h"
+#include "pool/lease/lease.h"
 #include "pool/base/limits.h"
 #include "sim-backend.h"
 #include "pool/util/watch.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
-#include "pool/job.h"
+#include "pool/lease/job.h"
 #include "pool/base/limits.h"
 #include "pool/util/watch.h"
 

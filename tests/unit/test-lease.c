@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/base/limits.h"
 #include "rig.h"
 

@@ -2,7 +2,7 @@
 #include <sys/stat.h>
 
 #include "check.h"
-#include "pool/spool.h"
+#include "pool/lease/spool.h"
 #include "pool/util/blob.h"
 #include "pool/util/io.h"
 #include "pool/util/removal.h"

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "check.h"
-#include "pool/spool.h"
+#include "pool/lease/spool.h"
 #include "pool/util/clock.h"
 #include "prng.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/job.h"
+#include "pool/lease/job.h"
 
 #include <assert.h>
 #include <errno.h>

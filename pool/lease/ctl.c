@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"

@@ -14,7 +14,7 @@
 
 #include <uthash.h>
 
-#include "pool/lease.h"
+#include "pool/lease/lease.h"
 #include "pool/base/limits.h"
 
 struct leases {

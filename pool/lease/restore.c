@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 

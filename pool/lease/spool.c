@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/spool.h"
+#include "pool/lease/spool.h"
 
 #include <assert.h>
 #include <errno.h>

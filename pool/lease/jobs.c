@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "pool/base/exec-id.h"
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"

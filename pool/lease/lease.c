@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/lease.h"
+#include "pool/lease/lease.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/lease-internal.h"
+#include "pool/lease/internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"

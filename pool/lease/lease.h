@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "pool/job.h"
+#include "pool/lease/job.h"
 #include "pool/pool.h"
 
 struct lease;

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "pool/base/journal.h"
-#include "pool/spool.h"
+#include "pool/lease/spool.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
 #include "pool/util/result.h"
