@@ -10,7 +10,7 @@
 #include "pool/base/event.h"
 #include "pool/base/lag.h"
 #include "pool/lease/lease.h"
-#include "pool/pool.h"
+#include "pool/environment/pool.h"
 #include "pool/util/list.h"
 
 struct fs {

@@ -11,7 +11,7 @@
 #include "fs/session.h"
 #include "fs/daemon/state.h"
 #include "pool/base/limits.h"
-#include "pool/pool.h"
+#include "pool/environment/pool.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

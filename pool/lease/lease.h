@@ -20,7 +20,7 @@
 #include <sys/types.h>
 
 #include "pool/lease/job.h"
-#include "pool/pool.h"
+#include "pool/environment/pool.h"
 
 struct lease;
 struct leases;

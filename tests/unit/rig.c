@@ -3,7 +3,7 @@
 
 #include "pool/lease/internal.h"
 #include "pool/base/limits.h"
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 #include "pool/util/log.h"
 
 struct rig rig;

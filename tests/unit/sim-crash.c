@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "pool/lease/internal.h"
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 #include "sim-model.h"
 
 static void on_found(void *owner, const struct sandbox_found *found) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "pool/lease/internal.h"
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 #include "sim-model.h"
 
 static unsigned n_rows;

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 #include "pool/util/log.h"
 #include "pool/util/random.h"
 

@@ -14,7 +14,7 @@
 #include <uthash.h>
 
 #include "pool/base/limits.h"
-#include "pool/pool.h"
+#include "pool/environment/pool.h"
 #include "pool/util/uuid.h"
 
 struct environment {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 

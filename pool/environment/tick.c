@@ -5,7 +5,7 @@
  * thing makes room for the next.
  */
 
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 
 #include <string.h>
 

@@ -8,7 +8,7 @@
  * a while, then one to see; who waits meanwhile is told (see pool-tick.c).
  */
 
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 
 #include "pool/util/log.h"
 #include "pool/util/random.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/pool.h"
+#include "pool/environment/pool.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/pool-internal.h"
+#include "pool/environment/internal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 
