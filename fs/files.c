@@ -10,7 +10,7 @@
 #include "fs/handle.h"
 #include "fs/node.h"
 #include "pool/base/limits.h"
-#include "pool/status.h"
+#include "pool/status/status.h"
 #include "pool/util/text.h"
 
 static struct status_sources sources(const struct fs *fs) {

@@ -7,7 +7,7 @@
  */
 
 #include "check.h"
-#include "pool/status.h"
+#include "pool/status/status.h"
 #include "sim-backend.h"
 
 struct rig {

@@ -5,7 +5,7 @@
 
 #include "pool/base/limits.h"
 #include "sim-model.h"
-#include "pool/status.h"
+#include "pool/status/status.h"
 
 /* Users who know no order: each time one of them wakes up, one thing is done. */
 

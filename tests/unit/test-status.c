@@ -3,7 +3,7 @@
 #include <jansson.h>
 
 #include "pool/base/limits.h"
-#include "pool/status.h"
+#include "pool/status/status.h"
 #include "rig.h"
 
 /* The line of @out that begins with @key, without its newline. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/status-internal.h"
+#include "pool/status/internal.h"
 #include "pool/util/cleanup.h"
 
 static json_t *seconds(int64_t us) {

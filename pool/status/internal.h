@@ -10,7 +10,7 @@
  *   status-metrics.c  … and Prometheus' format
  */
 
-#include "pool/status.h"
+#include "pool/status/status.h"
 #include "pool/util/clock.h"
 
 enum figure_kind {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/status.h"
+#include "pool/status/status.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "pool/base/limits.h"
-#include "pool/status-internal.h"
+#include "pool/status/internal.h"
 #include "pool/util/text.h"
 
 static double seconds(int64_t us) {
