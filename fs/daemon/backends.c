@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "pool/backend/fault.h"
-#include "pool/backend/local.h"
+#include "pool/backend/local/local.h"
 #include "pool/backend/modal.h"
 
 static int open_modal(struct backend **out, uv_loop_t *loop, const struct config *c, const char *pool_id,

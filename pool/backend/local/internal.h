@@ -10,8 +10,8 @@
  *   local-agent.c    the program inside, which knows local-protocol.h only
  */
 
-#include "pool/backend/local-protocol.h"
-#include "pool/backend/local.h"
+#include "pool/backend/local/protocol.h"
+#include "pool/backend/local/local.h"
 
 struct local {
         struct backend backend;

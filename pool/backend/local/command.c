@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "pool/backend/local-internal.h"
+#include "pool/backend/local/internal.h"
 
 static void add(struct local_command *c, const char *argument) {
         assert(c->n + 1 < sizeof(c->argv) / sizeof(c->argv[0]));

@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/local-protocol.h"
+#include "pool/backend/local/protocol.h"
 #include "pool/util/buf.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
