@@ -6,7 +6,7 @@
 
 #include "pool/backend/fault.h"
 #include "pool/backend/local/local.h"
-#include "pool/backend/modal.h"
+#include "pool/backend/modal/modal.h"
 
 static int open_modal(struct backend **out, uv_loop_t *loop, const struct config *c, const char *pool_id,
                       const char *mountpoint, struct result *why) {

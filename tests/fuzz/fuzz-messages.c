@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal-codec.h"
+#include "pool/backend/modal/wire/codec.h"
 #include "pool/util/text.h"
 #include "tests/fuzz/fuzz.h"
 

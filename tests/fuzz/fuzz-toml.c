@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
 
-#include "pool/backend/modal-toml.h"
+#include "pool/backend/modal/config/toml.h"
 #include "pool/util/text.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -27,7 +27,7 @@
 #include <uv.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal.h"
+#include "pool/backend/modal/modal.h"
 #include "pool/base/limits.h"
 #include "pool/util/clock.h"
 

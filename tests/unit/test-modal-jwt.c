@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
-#include "pool/backend/modal-jwt.h"
+#include "pool/backend/modal/rpc/jwt.h"
 #include "pool/util/clock.h"
 #include "tests/unit/check.h"
 

@@ -4,7 +4,7 @@
 
 #include <sys/wait.h>
 
-#include "pool/backend/modal-script.h"
+#include "pool/backend/modal/exec/script.h"
 #include "tests/unit/check.h"
 
 static char directory[] = "/tmp/modalpool-script-XXXXXX";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
-#include "pool/backend/modal-toml.h"
+#include "pool/backend/modal/config/toml.h"
 #include "pool/util/buf.h"
 #include "tests/unit/check.h"
 

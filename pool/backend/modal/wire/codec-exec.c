@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal-codec.h"
-#include "pool/backend/modal-messages.h"
+#include "pool/backend/modal/wire/codec.h"
+#include "pool/backend/modal/wire/messages.h"
 #include "pool/util/cleanup.h"
 
 /* The entries of @env in *@list, whose space is the return value; keys are cut off in place in a copy. */

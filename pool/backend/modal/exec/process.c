@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal-internal.h"
+#include "pool/backend/modal/internal.h"
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "pool/backend/modal-internal.h"
+#include "pool/backend/modal/internal.h"
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 

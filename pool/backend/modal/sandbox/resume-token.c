@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-ticket.h"
+#include "pool/backend/modal/sandbox/resume-token.h"
 
 #include <errno.h>
 #include <inttypes.h>

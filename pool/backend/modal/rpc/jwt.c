@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-jwt.h"
+#include "pool/backend/modal/rpc/jwt.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -3,7 +3,7 @@
 
 /* The options of the Modal backend, checked and taken apart into struct modal. */
 
-#include "pool/backend/modal.h"
+#include "pool/backend/modal/modal.h"
 #include "pool/util/result.h"
 
 struct modal;

@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal-internal.h"
-#include "pool/backend/modal-script.h"
-#include "pool/backend/modal-ticket.h"
+#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/exec/script.h"
+#include "pool/backend/modal/sandbox/resume-token.h"
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal-internal.h"
-#include "pool/backend/modal-jwt.h"
+#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/rpc/jwt.h"
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

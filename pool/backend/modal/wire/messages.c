@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-messages.h"
+#include "pool/backend/modal/wire/messages.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-toml.h"
+#include "pool/backend/modal/config/toml.h"
 
 #include <errno.h>
 #include <stdint.h>

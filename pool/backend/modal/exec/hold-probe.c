@@ -9,7 +9,7 @@
  * is no such process gains nothing, and one that says that its output is over must not be believed later.
  */
 
-#include "pool/backend/modal-internal.h"
+#include "pool/backend/modal/internal.h"
 #include "pool/base/limits.h"
 #include "pool/util/clock.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-codec.h"
+#include "pool/backend/modal/wire/codec.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal-messages.h"
+#include "pool/backend/modal/wire/messages.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/text.h"
 

@@ -7,9 +7,9 @@
 #include <uv.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal-codec.h"
-#include "pool/backend/modal-credentials.h"
-#include "pool/backend/modal-feed.h"
+#include "pool/backend/modal/wire/codec.h"
+#include "pool/backend/modal/config/credentials.h"
+#include "pool/backend/modal/exec/stdin.h"
 #include "pool/base/limits.h"
 #include "pool/net/grpc.h"
 #include "pool/net/retry.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-script.h"
+#include "pool/backend/modal/exec/script.h"
 
 #include <errno.h>
 #include <stdio.h>

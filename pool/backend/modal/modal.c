@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal.h"
+#include "pool/backend/modal/modal.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/backend/modal-internal.h"
-#include "pool/backend/modal-settings.h"
+#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/config/settings.h"
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

@@ -6,8 +6,8 @@
 #include <fcntl.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal-feed.h"
-#include "pool/backend/modal-ticket.h"
+#include "pool/backend/modal/exec/stdin.h"
+#include "pool/backend/modal/sandbox/resume-token.h"
 #include "pool/base/limits.h"
 #include "tests/unit/check.h"
 

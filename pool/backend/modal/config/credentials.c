@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-credentials.h"
+#include "pool/backend/modal/config/credentials.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/backend/modal-toml.h"
+#include "pool/backend/modal/config/toml.h"
 #include "pool/base/limits.h"
 #include "pool/net/http.h"
 #include "pool/util/buf.h"

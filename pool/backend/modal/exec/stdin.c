@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/backend/modal-feed.h"
+#include "pool/backend/modal/exec/stdin.h"
 
 #include <errno.h>
 #include <string.h>
