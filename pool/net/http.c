@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/net/http-lane.h"
+#include "pool/net/curl-loop.h"
 #include "pool/net/http-url.h"
 #include "pool/util/io.h"
 #include "pool/util/buf.h"

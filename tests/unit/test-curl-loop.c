@@ -3,7 +3,7 @@
 #include <uv.h>
 
 #include "check.h"
-#include "pool/net/http-lane.h"
+#include "pool/net/curl-loop.h"
 
 enum { TIMES = 1000 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/net/http-lane.h"
+#include "pool/net/curl-loop.h"
 
 #include <errno.h>
 #include <netinet/in.h>
