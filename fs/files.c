@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "fs/handle.h"
+#include "fs/limits.h"
 #include "fs/node.h"
 #include "pool/base/limits.h"
 #include "pool/status/status.h"
+#include "pool/util/clock.h"
 #include "pool/util/text.h"
 
 static struct status_sources sources(const struct fs *fs) {

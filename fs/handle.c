@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "fs/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 
 #define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */
 

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "fs/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 /*

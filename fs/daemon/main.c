@@ -27,15 +27,15 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "fs/handle.h"
-#include "fs/daemon/sd-notify.h"
-#include "fs/ops.h"
-#include "fs/daemon/options.h"
 #include "fs/daemon/backends.h"
+#include "fs/daemon/limits.h"
+#include "fs/daemon/options.h"
 #include "fs/daemon/reap.h"
-#include "fs/session.h"
+#include "fs/daemon/sd-notify.h"
 #include "fs/daemon/state.h"
-#include "pool/base/limits.h"
+#include "fs/handle.h"
+#include "fs/ops.h"
+#include "fs/session.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

@@ -8,9 +8,9 @@
 #include <uv.h>
 
 #include "fs/daemon/backends.h"
-#include "fs/session.h"
 #include "fs/daemon/state.h"
-#include "pool/base/limits.h"
+#include "fs/session.h"
+#include "pool/environment/limits.h"
 #include "pool/environment/pool.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

@@ -27,7 +27,7 @@
 
 #include "fs/errno.h"
 #include "fs/handle.h"
-#include "pool/base/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 

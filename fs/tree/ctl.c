@@ -11,7 +11,8 @@
 #include <string.h>
 
 #include "fs/handle.h"
-#include "pool/base/limits.h"
+#include "fs/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 

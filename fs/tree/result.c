@@ -9,7 +9,7 @@
 
 #include "fs/errno.h"
 #include "fs/handle.h"
-#include "pool/base/limits.h"
+#include "fs/limits.h"
 
 int render_exit_code(const struct target *t, struct buf *out) {
         const struct job *j = t->job;

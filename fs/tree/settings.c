@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "fs/handle.h"
-#include "pool/base/limits.h"
+#include "fs/limits.h"
 #include "pool/util/log.h"
 
 static int setting_open(struct handle *h) {

@@ -10,6 +10,7 @@
 
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 

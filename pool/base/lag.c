@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "pool/base/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 static void warn(struct lag *l, int64_t took_us, int64_t now_us) {

@@ -10,6 +10,8 @@
 
 #include "pool/environment/internal.h"
 
+#include "pool/environment/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/random.h"
 

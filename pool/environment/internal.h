@@ -13,7 +13,6 @@
 
 #include <uthash.h>
 
-#include "pool/base/limits.h"
 #include "pool/environment/pool.h"
 #include "pool/util/uuid.h"
 

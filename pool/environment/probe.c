@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "pool/environment/internal.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/random.h"
 

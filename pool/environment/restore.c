@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "pool/environment/internal.h"
+#include "pool/environment/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 struct restored {

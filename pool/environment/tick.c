@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "pool/environment/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 /* Give up on clean-ups that do not end. They were begun in order, so the first is the oldest. */

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "pool/lease/internal.h"
+#include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 #include "pool/util/watch.h"

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "pool/lease/internal.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 

@@ -15,7 +15,6 @@
 #include <uthash.h>
 
 #include "pool/lease/lease.h"
-#include "pool/base/limits.h"
 
 struct leases {
         struct pool *pool;

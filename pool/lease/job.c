@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/watch.h"
 
 /* What a file of a job is called, in the directory of the spools. */

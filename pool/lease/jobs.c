@@ -10,8 +10,11 @@
 #include <string.h>
 
 #include "pool/base/exec-id.h"
+#include "pool/base/limits.h"
 #include "pool/lease/internal.h"
+#include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"

@@ -7,8 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/base/limits.h"
 #include "pool/lease/internal.h"
+#include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 #include "pool/util/watch.h"

@@ -19,6 +19,7 @@
 
 #include "pool/lease/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 /*

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "pool/lease/internal.h"
+#include "pool/util/clock.h"
 
 int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
                struct journal *journal, int spool_dir, int64_t (*clock)(void)) {

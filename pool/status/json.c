@@ -11,6 +11,7 @@
 
 #include "pool/status/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 
 static json_t *seconds(int64_t us) {
         return json_real((double)us / USEC_PER_SEC);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pool/status/internal.h"
+#include "pool/util/clock.h"
 
 static int render_head(const char *name, const char *help, const char *type, struct buf *out) {
         return buf_printf(out, "# HELP modalpool_%s %s.\n# TYPE modalpool_%s %s\n", name, help, name, type);

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/status/internal.h"
+#include "pool/util/clock.h"
 #include "pool/util/text.h"
 
 static double seconds(int64_t us) {

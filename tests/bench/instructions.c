@@ -8,8 +8,8 @@
  *   bench-instructions job N         a job that prints, followed by its reader, one after another
  */
 
-#include "pool/base/limits.h"
 #include "rig.h"
+#include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC
 

@@ -28,7 +28,7 @@
 
 #include "pool/backend/backend.h"
 #include "pool/backend/modal/modal.h"
-#include "pool/base/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/util/clock.h"
 
 #define LINE_SIZE_MAX (1 << 20)

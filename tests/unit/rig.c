@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
-#include "pool/lease/internal.h"
-#include "pool/base/limits.h"
 #include "pool/environment/internal.h"
+#include "pool/lease/internal.h"
+#include "pool/lease/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 struct rig rig;

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "pool/environment/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 
 struct sim_backend *sim_backend_of(const struct sim_sandbox *s) {
         return container_of(s->sandbox.backend, struct sim_backend, backend);

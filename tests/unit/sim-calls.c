@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/util/text.h"
 
 /* What users ask, with what they should be answered. */

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
 #include "sim-model.h"
+#include "pool/environment/limits.h"
+#include "pool/lease/limits.h"
+#include "pool/util/clock.h"
 
 /* What has to be true after each tick, whatever happened before. */
 

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/lease/internal.h"
-#include "pool/environment/internal.h"
 #include "sim-model.h"
+#include "pool/environment/internal.h"
+#include "pool/lease/internal.h"
+#include "pool/util/clock.h"
 
 static void on_found(void *owner, const struct sandbox_found *found) {
         pool_found(model.pool, found);

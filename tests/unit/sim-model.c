@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "pool/environment/limits.h"
+#include "pool/lease/limits.h"
+#include "pool/util/clock.h"
 
 struct model model;
 

@@ -7,9 +7,10 @@
  * and calls, and share nothing with the core's.
  */
 
-#include "pool/lease/lease.h"
-#include "pool/base/limits.h"
 #include "sim-backend.h"
+#include "pool/lease/lease.h"
+#include "pool/lease/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/watch.h"
 
 struct model_lease {

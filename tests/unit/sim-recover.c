@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
 #include "sim-internal.h"
+#include "pool/environment/limits.h"
+#include "pool/util/clock.h"
 
 #define LIST_TIME_MAX_US (50 * USEC_PER_SEC) /* so that one listing has ended when the next is asked for */
 

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
 #include "sim-model.h"
+#include "fs/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/status/status.h"
+#include "pool/util/clock.h"
 
 /* Users who know no order: each time one of them wakes up, one thing is done. */
 

@@ -20,8 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/base/limits.h"
 #include "sim-model.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 

@@ -3,8 +3,9 @@
 #include <jansson.h>
 
 #include "check.h"
+#include "fs/limits.h"
 #include "pool/base/config.h"
-#include "pool/base/limits.h"
+#include "pool/util/clock.h"
 
 static struct config c;
 static struct result why;

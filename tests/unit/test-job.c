@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
 #include "pool/lease/job.h"
-#include "pool/base/limits.h"
+#include "pool/lease/limits.h"
 #include "pool/util/watch.h"
 
 static struct check_dir dir;

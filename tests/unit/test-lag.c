@@ -2,6 +2,7 @@
 #include "check.h"
 #include "pool/base/lag.h"
 #include "pool/base/limits.h"
+#include "pool/util/clock.h"
 #include "pool/util/log.h"
 
 #define MSEC USEC_PER_MSEC

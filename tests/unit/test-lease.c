@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
-#include "pool/lease/internal.h"
-#include "pool/base/limits.h"
 #include "rig.h"
+#include "pool/base/limits.h"
+#include "pool/lease/internal.h"
+#include "pool/lease/limits.h"
+#include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC
 

@@ -7,8 +7,8 @@
 
 #include "pool/backend/backend.h"
 #include "pool/backend/modal/exec/stdin.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/sandbox/resume-token.h"
-#include "pool/base/limits.h"
 #include "tests/unit/check.h"
 
 static const struct modal_ticket sound = {

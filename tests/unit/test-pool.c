@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/base/limits.h"
 #include "rig.h"
+#include "pool/environment/limits.h"
+#include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC
 

@@ -6,8 +6,9 @@
 #include <sqlite3.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
 #include "rig.h"
+#include "pool/lease/limits.h"
+#include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC
 

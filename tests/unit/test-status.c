@@ -2,9 +2,10 @@
 #include <errno.h>
 #include <jansson.h>
 
-#include "pool/base/limits.h"
-#include "pool/status/status.h"
 #include "rig.h"
+#include "fs/limits.h"
+#include "pool/status/status.h"
+#include "pool/util/clock.h"
 
 /* The line of @out that begins with @key, without its newline. */
 static const char *line(const struct buf *out, const char *key) {

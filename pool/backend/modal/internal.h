@@ -7,10 +7,10 @@
 #include <uv.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal/wire/codec.h"
 #include "pool/backend/modal/config/credentials.h"
 #include "pool/backend/modal/exec/stdin.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
+#include "pool/backend/modal/wire/codec.h"
 #include "pool/net/grpc.h"
 #include "pool/net/retry.h"
 #include "pool/util/list.h"

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/config/settings.h"
+#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"

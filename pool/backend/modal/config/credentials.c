@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "pool/backend/modal/config/toml.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/net/http.h"
 #include "pool/util/buf.h"
 #include "pool/util/cleanup.h"

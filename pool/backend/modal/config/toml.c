@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/util/buf.h"
 #include "pool/util/text.h"
 

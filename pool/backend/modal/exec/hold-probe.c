@@ -10,7 +10,7 @@
  */
 
 #include "pool/backend/modal/internal.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/util/clock.h"
 
 static int pack_riddle(void *owner, struct buf *out) {

@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "pool/backend/modal/internal.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/crash.h"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/limits.h"
 
 void modal_count(struct modal *m, const char *method, int code, unsigned retries, int64_t took_us) {
         struct modal_count *c = m->counts;

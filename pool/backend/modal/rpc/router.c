@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/rpc/jwt.h"
-#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

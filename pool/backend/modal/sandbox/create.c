@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/exec/script.h"
+#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/sandbox/resume-token.h"
-#include "pool/base/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

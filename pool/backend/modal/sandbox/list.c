@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "pool/backend/modal/internal.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 
 static int ask(struct modal_listing *l);

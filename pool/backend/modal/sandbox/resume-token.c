@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "pool/backend/backend.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/util/text.h"
 
 #define VERSION "1"

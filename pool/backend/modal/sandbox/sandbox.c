@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/exec/script.h"
-#include "pool/base/limits.h"
+#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The maximum of everything that can grow, and every fixed time: the Modal backend. */
+
+#include <stdint.h>
+
+#include "pool/util/clock.h"
+
+#define MODAL_LIFETIME_MAX 86400                    /* seconds that a sandbox may live */
+#define MODAL_LIST_MAX 64                           /* secrets, volumes, regions or CIDRs */
+#define DOCKERFILE_SIZE_MAX (256 << 10)             /* bytes */
+#define TOML_FILE_MAX (1 << 20)                     /* bytes of ~/.modal.toml */
+#define TOML_VALUE_MAX (64 << 10)                   /* bytes of one key or value */
+#define TOML_DEPTH_MAX 32                           /* arrays and inline tables in one another */
+#define MODAL_MESSAGE_MAX (4 << 20)                 /* bytes of one answer */
+#define MODAL_OUTPUT_MAX (16 << 20)                 /* bytes of one message of an output stream */
+#define MODAL_REQUEST_MAX (4 << 20)                 /* bytes of one request */
+#define SCRIPT_SIZE_MAX (2 << 20)                   /* bytes of a script's arguments while they are put together */
+#define ARGUMENTS_MAX 60000                         /* bytes of arguments; the router takes 65,536 */
+#define INPUT_CHUNK (512 << 10)                     /* bytes of standard input in one request; 2 MiB are refused */
+#define COMPLAINT_MAX 512                           /* bytes of stderr held back at the beginning */
+#define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
+#define LISTED_MAX 1000000                          /* sandboxes in one listing */
+#define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
+#define LOOKS_MAX 32                                /* sandboxes whose end is waited for at one time */
+#define CALL_COUNTS_MAX 320                         /* kinds of ended calls: 18 methods, each with 17 statuses */
+
+#define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
+#define CALL_TRIES 3                                /* after the first */
+#define CALL_DELAY_MIN_US (USEC_PER_SEC / 10)       /* between tries, doubling … */
+#define CALL_DELAY_MAX_US USEC_PER_SEC              /* … up to this */
+#define ROUTER_DELAY_MIN_US (USEC_PER_SEC / 100)
+#define ROUTER_DELAY_MAX_US (2 * USEC_PER_SEC)
+#define POLL_TIMEOUT_US (25 * USEC_PER_SEC)         /* a call whose answer the server holds back */
+#define STREAM_RENEW_US (120 * USEC_PER_SEC)        /* an output stream is asked for anew */
+#define STREAM_GOOD_US (10 * USEC_PER_SEC)          /* one that was open so long was in order */
+#define ACCESS_PATIENCE_US (30 * USEC_PER_SEC)      /* for access to a router */
+#define START_PATIENCE_US (120 * USEC_PER_SEC)      /* for the start of a command */
+#define RUN_PATIENCE_US (120 * USEC_PER_SEC)        /* for a router that is gone while a command runs */
+#define CREATE_PATIENCE_US (300 * USEC_PER_SEC)     /* for a sandbox to come up */
+#define DESTROY_PATIENCE_US (12 * USEC_PER_SEC)     /* to end one with Modal; less than stop_timeout */
+#define BUILD_PATIENCE_US (120 * USEC_PER_SEC)      /* for the next sign of an image build */
+#define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
+#define RIDDLE_US (2 * USEC_PER_SEC)                /* what a router is asked that should not know the answer */
+#define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
+#define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */
+#define PROOF_TIMEOUT_US (5 * USEC_PER_SEC)         /* for an answer over a connection that should work */
+#define SILENCE_MS 1000                             /* of an output stream after the command's end … */
+#define SILENCES_MAX 3                              /* … until it is believed */

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The maximum of everything that can grow, and every fixed time: leases and their jobs. */
+
+#include <stdint.h>
+
+#include "pool/util/clock.h"
+
+#define NAME_LEN_MAX 200                            /* bytes of a lease's name */
+#define COMMAND_SIZE_MAX (UINT64_C(16) << 20)       /* bytes of one command */
+#define INPUT_SIZE_MAX (UINT64_C(1) << 30)          /* bytes of standard input for one job */
+#define QUEUE_MAX 64                                /* jobs that wait in one lease */
+
+#define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
+#define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* likewise one that was killed: over Modal a kill waits its turn */
+#define EXEC_POLL_TIMEOUT_US (60 * USEC_PER_SEC)    /* likewise one whose time is up, and whose backend does not say whether it runs */
+#define EXEC_POLL_AGAIN_US (USEC_PER_SEC / 10)      /* before that is asked again, when it could not be */
+#define STARVED_AGAIN_US (USEC_PER_SEC / 10)        /* before jobs that this machine had no descriptors for are tried again … */
+#define STARVED_WARN_EVERY_US (60 * USEC_PER_SEC)   /* between words about it in the log */
+#define STARVED_TRIES 8                             /* … until so many in a row still have none */
