@@ -113,6 +113,11 @@ int exec_poll(struct exec *e) {
         return e->sandbox->backend->ops->exec_poll(e);
 }
 
+void exec_kill(struct exec *e, int64_t grace_us) {
+        if (e->sandbox->state == SANDBOX_LIVE)
+                e->sandbox->backend->ops->exec_kill(e, grace_us);
+}
+
 void exec_cancel(struct exec *e) {
         e->sandbox->n_execs--;
         e->sandbox->backend->ops->exec_cancel(e);

@@ -97,7 +97,8 @@ struct exec_events {
         /*
          * All output has been given. @code is the exit code, 128+N for signal N, when @r is ok;
          * else the command never ran, or its end cannot be known, and @r says why. A command that
-         * ran without a usable working directory ends with 126 and @r's text saying so.
+         * ran without a usable working directory ends with 126 and @r's text saying so; one that was
+         * killed may have a text that names the processes that are left.
          */
         void (*ended)(void *owner, const struct result *r, int code);
         /* The answer to exec_poll: not @running means that it has ended, and ended() comes when all output is there. */
@@ -136,6 +137,7 @@ struct backend_ops {
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         void (*exec_signal)(struct exec *e, int signo);
         int (*exec_poll)(struct exec *e);
+        void (*exec_kill)(struct exec *e, int64_t grace_us);
         void (*exec_cancel)(struct exec *e);
 };
 
@@ -233,7 +235,7 @@ int sandbox_clean(struct sandbox *s, const char *workdir);
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);
 
-/* Send a signal to every process of the job, also to those that left its process group. */
+/* Send a signal other than KILL to every process of the job, also to those that left its process group. */
 void exec_signal(struct exec *e, int signo);
 
 /*
@@ -241,6 +243,12 @@ void exec_signal(struct exec *e, int signo);
  * question is known before the answer, however late it is heard.
  */
 int exec_poll(struct exec *e);
+
+/*
+ * End every process of the job: TERM, and after @grace_us KILL to what is left; with 0, KILL at once, which also cuts
+ * short the grace of an earlier call. ended() comes once all have ended, or with a text that names those that did not.
+ */
+void exec_kill(struct exec *e, int64_t grace_us);
 
 /* Stop listening: no event comes after this. What runs goes on until it is cleaned away. */
 void exec_cancel(struct exec *e);

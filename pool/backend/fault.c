@@ -315,6 +315,13 @@ static int fault_exec_poll(struct exec *exec) {
         return e->inner ? exec_poll(e->inner) : 0;
 }
 
+static void fault_exec_kill(struct exec *exec, int64_t grace_us) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_kill(e->inner, grace_us);
+}
+
 static void fault_exec_cancel(struct exec *exec) {
         struct fault_exec *e = container_of(exec, struct fault_exec, exec);
 
@@ -388,6 +395,7 @@ static const struct backend_ops fault_ops = {
         .exec = fault_exec,
         .exec_signal = fault_exec_signal,
         .exec_poll = fault_exec_poll,
+        .exec_kill = fault_exec_kill,
         .exec_cancel = fault_exec_cancel,
 };
 

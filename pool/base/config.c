@@ -81,6 +81,8 @@ static const struct option options[] = {
         { "shell", TYPE_TEXT, AT(shell), "", .help = "what runs commands; empty: bash, else sh" },
         { "timeout", TYPE_SECONDS, AT(timeout_us), "180", WORDS("TERMINAL_TIMEOUT"),
           .help = "for a job, 0: none" },
+        { "kill_grace", TYPE_SECONDS, AT(kill_grace_us), "1",
+          .help = "after its timeout a job gets TERM, and so much later KILL" },
         { "env", TYPE_ENV, AT(env), "", .secret = true, .help = "KEY=VALUE for every job; may be repeated" },
         { "output_max", TYPE_BYTES, AT(output_max), "1G", NULL, 1, INT64_MAX,
           .help = "bytes of output of one job" },

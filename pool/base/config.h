@@ -62,6 +62,7 @@ struct config {
         char *base;
         char *shell;
         int64_t timeout_us; /* 0: none */
+        int64_t kill_grace_us; /* 0: none */
         char *env;          /* lines KEY=VALUE, "" for none */
         uint64_t output_max, history;
 

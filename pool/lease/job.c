@@ -218,6 +218,17 @@ void job_remark(struct job *j, const char *text) {
                 j->error = strdup(text);
 }
 
+void job_add_remark(struct job *j, const char *text) {
+        char *both;
+
+        if (!j->error || !*text || !strcmp(j->error, text)) {
+                job_remark(j, text);
+        } else if (asprintf(&both, "%s; %s", j->error, text) >= 0) {
+                free(j->error);
+                j->error = both;
+        }
+}
+
 void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) {
         assert(!job_ended(j));
         j->exec = NULL;
@@ -231,7 +242,6 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
         j->ended_us = now;
         j->code = r->code;
         j->exit_code = exit_code;
-        job_remark(j, r->text);
         job_set_state(j, JOB_ENDED);
 }
 

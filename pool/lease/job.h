@@ -100,11 +100,14 @@ void job_reader_unref(struct job *j);
 /* The one setter of states; tells the watches. */
 void job_set_state(struct job *j, enum job_state state);
 
-/* End it with an exit code (@r is ok, its text perhaps a remark) or without one. */
+/* End it with an exit code (@r is ok) or without one. What @r says is to be remarked before. */
 void job_end(struct job *j, const struct result *r, int exit_code, int64_t now);
 
-/* Remember a remark for `error`; the first one stays. */
+/* Remember a remark for `error`; the first one stays … */
 void job_remark(struct job *j, const char *text);
+
+/* … but for how it ended, which is added. */
+void job_add_remark(struct job *j, const char *text);
 
 static inline bool job_ended(const struct job *j) {
         return j->state == JOB_ENDED;

@@ -20,6 +20,8 @@
 #include "pool/util/text.h"
 #include "pool/util/watch.h"
 
+#define TIMED_OUT 124 /* the exit code of a job that was killed for its time */
+
 static void note_job(struct lease *l, struct job *j, const char *state) {
         char name[NAME_LEN_MAX + 16];
 
@@ -66,7 +68,7 @@ static struct journal_job ended_row(const struct lease *l, const struct job *j, 
         return row;
 }
 
-/* Before anybody is told. If it cannot be written, the next run asks again how it ended. */
+/* Before anybody is told, with all that `error` says. If it cannot be written, the next run asks again how it ended. */
 static void note_end(struct lease *l, const struct job *j, const struct result *r, int code) {
         struct journal_job row = ended_row(l, j, r, code);
 
@@ -93,6 +95,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
                 l->current = NULL;
         l->n_ended++;
         l->table->starved_us = 0; /* what it had is free now */
+        job_add_remark(j, r->text);
         note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
         note_job(l, j, "ended");
@@ -122,16 +125,22 @@ static void watch_deadline(struct leases *t, struct job *j, int64_t deadline_us)
                 t->next_deadline_us = deadline_us;
 }
 
+/* TERM first where its time is over, and nobody has asked for a KILL. */
 static void send_kill(struct leases *t, struct job *j) {
-        watch_deadline(t, j, clock_after(t->clock(), KILL_TIMEOUT_US));
-        exec_signal(j->exec, SIGKILL);
+        int64_t grace_us = j->timed_out ? t->config->kill_grace_us : 0;
+
+        watch_deadline(t, j, clock_after(t->clock(), clock_after(grace_us, KILL_TIMEOUT_US)));
+        exec_kill(j->exec, grace_us);
 }
 
-/* Kill its processes; when even that does not end it, leases_tick() condemns the environment. */
+/* Kill its processes; when even that does not end it, leases_tick() gives it up. */
 void lease_kill(struct lease *l, struct job *j, const char *why) {
         job_remark(j, why);
-        if (j->wanted_dead)
+        if (j->wanted_dead) {
+                if (j->exec)
+                        exec_kill(j->exec, 0); /* it may be in its grace */
                 return;
+        }
         j->wanted_dead = true;
         lease_touch(l);
         j->changed_wall_us = l->changed_wall_us;
@@ -196,7 +205,6 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
  */
 static const struct result *judge_end(const struct lease *l, struct job *j, const struct result *r, int *code,
                                       struct result *cut) {
-        static const struct result ok;
         char why[128];
 
         if (!result_ok(r) || (!j->output_refused && !j->timed_out))
@@ -207,8 +215,8 @@ static const struct result *judge_end(const struct lease *l, struct job *j, cons
                 free(TAKE_PTR(j->error)); /* that is what matters of it now */
                 return cut;
         }
-        *code = j->timed_out ? 124 : 128 + SIGKILL;
-        return &ok;
+        *code = j->timed_out ? TIMED_OUT : 128 + SIGKILL;
+        return r;
 }
 
 static void on_ended(void *owner, const struct result *r, int code) {
@@ -449,14 +457,27 @@ void lease_resume(struct lease *l) {
                 send_kill(l->table, j);
 }
 
-/* Its backend owes an answer for too long. */
-static void give_up(struct lease *l, const struct job *j) {
-        const char *what = j->wanted_dead ? "end when killed" : j->polled ? "tell whether it runs" : "start";
-        int64_t us = j->wanted_dead ? KILL_TIMEOUT_US : j->polled ? EXEC_POLL_TIMEOUT_US : START_TIMEOUT_US;
+/* Killed, and not heard of: it ends for its lease, which keeps its environment. */
+static void give_up(struct lease *l, struct job *j) {
+        struct result r;
+
+        result_set(&r, RESULT_OK, "it did not end within %d s; what is left of it may still run",
+                   (int)(KILL_TIMEOUT_US / USEC_PER_SEC));
+        exec_cancel(j->exec);
+        end_job(l, j, &r, j->timed_out ? TIMED_OUT : 128 + SIGKILL);
+        trim_history(l);
+        lease_start_next(l);
+}
+
+/* Its backend owes an answer for too long: it may still start, or still run, beside another job. */
+static void condemn(struct lease *l, const struct job *j) {
+        bool started = j->exec->started;
+        int64_t us = started ? EXEC_POLL_TIMEOUT_US : j->wanted_dead ? KILL_TIMEOUT_US : START_TIMEOUT_US;
         struct result lost;
 
         result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
-                   lease_environment(l), j->number, what, (int)(us / USEC_PER_SEC));
+                   lease_environment(l), j->number, started ? "tell whether it runs" : "start",
+                   (int)(us / USEC_PER_SEC));
         pool_condemn(l->table->pool, &l->claim, &lost);
 }
 
@@ -473,10 +494,12 @@ static int64_t tick_deadlines(struct leases *t, int64_t now) {
 
                 if (j->deadline_us > now) {
                         watch_deadline(t, j, j->deadline_us);
-                } else if (j->exec->started && !j->wanted_dead && !j->polled) {
+                } else if (j->exec->started && j->wanted_dead) {
+                        give_up(l, j);
+                } else if (j->exec->started && !j->polled) {
                         poll_job(t, j);
                 } else {
-                        give_up(l, j);
+                        condemn(l, j);
                 }
         }
         return t->next_deadline_us;

@@ -82,15 +82,61 @@ def test_timeout(lease):
     assert lease.run("echo next; exit 5") == ("next\n", 5)
 
 
-@pytest.mark.parametrize("hide", ["sleep 1000 & wait", "setsid -w sleep 1000", "(setsid sleep 1000 &); sleep 1000",
-                                  "trap '' TERM INT HUP; sleep 1000", "nohup sleep 1000 & sleep 1000",
-                                  "bash -c 'bash -c \"sleep 1000; :\"; :'; :", "env -i sleep 1000; :",
-                                  "while :; do sleep 1000 & sleep 0.01; done"])
+TREES = ["sleep 1000 & wait", "setsid -w sleep 1000", "(setsid sleep 1000 &); sleep 1000",
+         "trap '' TERM INT HUP; sleep 1000", "nohup sleep 1000 & sleep 1000",
+         "bash -c 'bash -c \"sleep 1000; :\"; :'; :", "env -i sleep 1000; :",
+         "while :; do sleep 1000 & sleep 0.01; done"]
+# What leaves the job's session, or its environment, title or parent, behind; or stands still.
+HIDDEN = ["env -i setsid sh -c 'sleep 201 &'; sleep 1000", "env -i sh -c 'setsid setsid sleep 1000 & :'; sleep 1000",
+          "exec env -i sleep 1000", "exec -c sleep 1000", "exec env -i setsid -w sh -c 'sleep 201 & sleep 1000'",
+          "exec perl -e '$0 = \"x\" x 5000; sleep 1000'", "perl -e '$0 = \"x\" x 5000; fork; setpgrp; sleep 1000' & wait",
+          "env -i setsid perl -e 'kill STOP => $$; sleep 1000' & env -i sh -c 'kill -STOP $$' & sleep 1000",
+          "MODALPOOL_JOB=other setsid sh -c 'sleep 201 & sleep 202 &'; exec env MODALPOOL_JOB=another sleep 1000",
+          "env -i setsid sh -c '(trap \"\" TERM; sleep 201) &'; trap 'exit 3' TERM; while :; do sleep 0.05; done"]
+
+
+@pytest.mark.parametrize("hide", TREES + HIDDEN)
 def test_timeout_ends_the_whole_tree(lease, hide):
     lease.write("timeout", "0.4")
     lease.submit(hide)
     assert lease.read("exit_code") == "124\n"
+    assert lease.read("error") == "timed out after 0.4 s\n"
     assert lease.run(OTHERS + "; :")[0] == ""
+
+
+@pytest.mark.parametrize("hide", HIDDEN)
+def test_kill_ends_the_whole_tree(lease, hide):
+    lease.submit("echo up; " + hide)
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "137\n" and lease.read("error") == "killed through ctl\n"
+    assert lease.run(OTHERS + "; :")[0] == ""
+
+
+# kill_grace
+
+def test_timeout_sends_term_first(mount):
+    lease = mount(timeout="0.3", kill_grace=60).lease()
+    lease.submit("trap 'echo caught; exit 9' TERM; echo up; while :; do :; done")
+    assert lease.read("exit_code") == "124\n" and lease.read() == "up\ncaught\n"
+
+
+def test_kill_comes_after_the_grace(mount):
+    lease = mount(timeout="0.3", kill_grace="0.5").lease()
+    took, (output, code) = seconds(lambda: lease.run("trap 'echo caught' TERM; echo up; while :; do :; done"))
+    assert (output, code) == ("up\ncaught\n", 124) and took >= 0.8
+    assert lease.run("echo next") == ("next\n", 0)
+
+
+def test_kill_cuts_the_grace_short(mount):
+    lease = mount(timeout="0.3", kill_grace=86400).lease()
+    lease.submit("trap 'echo caught' TERM; while :; do :; done")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(7) == b"caught\n"
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "124\n"
+    assert lease.read("error") == "timed out after 0.3 s\n"
 
 
 def test_timeout_and_earlier_background_processes(lease):
@@ -99,6 +145,19 @@ def test_timeout_and_earlier_background_processes(lease):
     lease.write("timeout", "0.3")
     assert lease.run("sleep 1000 & wait")[1] == 124
     assert lease.run("kill -0 $(cat pid) && ps -o args= -p $(cat pid) 2>/dev/null || tr '\\0' ' ' < /proc/$(cat pid)/cmdline")[0].strip() == "sleep 1001"
+
+
+def test_kill_and_earlier_background_processes(lease):
+    """Those too that nothing ties to their job any more, and what such a one starts meanwhile."""
+    lease.run("env -i setsid sleep 1001 > /dev/null 2>&1 & echo $! >> pids\n"
+              "env -i setsid sh -c 'echo $$ >> pids; while :; do sleep 0.02; done' > /dev/null 2>&1 &\n"
+              "until [ $(wc -l < pids) = 2 ]; do sleep 0.01; done")
+    lease.submit("env -i setsid sleep 1000 & echo up; wait")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "137\n"
+    assert lease.run("kill -0 $(cat pids) && echo alive; pgrep -fx 'sleep 1000'") == ("alive\n", 1)
 
 
 def test_timeout_setting(lease):

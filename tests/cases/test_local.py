@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import processes
+from test_job import HIDDEN
 
 pytestmark = pytest.mark.local
 
@@ -143,6 +144,60 @@ def test_plain_timeout(plain, hide):
     assert plain.run(hide)[1] == 124
     assert not plain.mount.alive("sleep")
     assert plain.run("echo next") == ("next\n", 0)
+
+
+@pytest.mark.parametrize("hide", HIDDEN)
+def test_plain_kill(plain, hide):
+    plain.submit("echo up; " + hide)
+    with open(plain / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    plain.write("ctl", "kill\n")
+    assert plain.read("exit_code") == "137\n"
+    assert not plain.mount.alive("sleep") and not plain.mount.alive("perl")
+
+
+@pytest.fixture
+def multitude(compiled):
+    """4,200 processes, with numbers below those of whatever is started next."""
+    lower = False
+    while not lower:  # but where the kernel begins again from the lowest number just now
+        crowd = subprocess.Popen([compiled("multitude"), "4200"], stdout=subprocess.PIPE)
+        try:
+            assert crowd.stdout.readline() == b"4200\n"
+            many = processes.children(crowd.pid)
+            next_one = subprocess.Popen(["true"])
+            next_one.wait()
+            lower = max(many) < next_one.pid
+            if lower:
+                yield
+        finally:
+            crowd.kill()
+            crowd.wait()
+        assert processes.gone(many, 10) == []
+
+
+def test_plain_among_thousands(multitude, plain):
+    """More processes on the machine than any fixed number: those of a job are found behind them."""
+    mp, lease = plain.mount, plain
+    lease.submit("setsid sleep 1000 & env -i setsid sleep 1000 & echo up; wait")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "137\n" and not mp.alive("sleep")
+    assert lease.run("setsid sleep 1000 > /dev/null 2>&1 & echo left") == ("left\n", 0)
+    lease.release()
+    mp.until_settled()
+    assert not mp.alive("sleep") and mp.stats()["environments_cleaned_total"] == 1
+
+
+def test_plain_job_without_its_supervisor(plain):
+    """A job may end who watches over it; it goes on, and its end is heard."""
+    assert plain.run("sleep 0.1; kill -9 $PPID; echo on; sleep 0.1; exit 3") == ("on\n", 3)
+    plain.submit("sleep 0.1; kill -9 $PPID; (env -i setsid sleep 1000 &); echo up; wait; sleep 1000")
+    with open(plain / "output", "rb", buffering=0) as output:
+        assert output.read(3) == b"up\n"
+    plain.write("ctl", "kill\n")
+    assert plain.read("exit_code") == "137\n" and not plain.mount.alive("sleep")
 
 
 def test_plain_release(plain):

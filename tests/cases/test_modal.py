@@ -789,3 +789,19 @@ def test_nothing_is_left(mount, sim):
     mp.stop()
     stats = sim.stats()["sandboxes"]
     assert stats["live"] == {} and stats["created"] == stats["ended"]["terminated"] >= 4
+
+
+def test_kill_of_what_cannot_be_found(mount):
+    """A job that hides /proc escapes, is named as such, and costs its lease nothing; only the next one gets another sandbox."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    used = lease.read("environment")
+    lease.submit("mount -t tmpfs none /proc && echo hidden; exec env -i sleep 1000")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(7) == b"hidden\n"
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "137\n"
+    assert lease.read("error") == "killed through ctl; none of its processes was found\n"
+    assert lease.status()["state"] == "leased" and lease.run("echo next") == ("next\n", 0)
+    lease.release()
+    assert mp.lease().read("environment") != used

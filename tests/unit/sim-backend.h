@@ -90,6 +90,7 @@ struct sim_exec {
         uint64_t printed[2];
         void *job;                     /* for hooks */
         int64_t started_us, polled_us, killed_us; /* as the core knows; 0: not yet */
+        int64_t grace_us;                         /* that the kill left it */
         bool ignores_kill;
         unsigned n_chunks; /* output still to come */
         uint64_t wrote[2]; /* of what it printed: that the core was given */

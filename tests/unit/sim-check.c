@@ -127,7 +127,7 @@ static void check_jobs(const struct model_lease *m) {
                           "job %" PRIu64 ".%" PRIu32 " is not heard of, and nobody gives up", m->serial, j->number);
                 SIM_CHECK(x->killed_us || x->exec.started || clock_after(j->given_us, START_TIMEOUT_US) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " does not start, and nobody gives up", m->serial, j->number);
-                SIM_CHECK(!x->killed_us || clock_after(x->killed_us, KILL_TIMEOUT_US) > sim.now_us,
+                SIM_CHECK(!x->killed_us || clock_after(x->killed_us, x->grace_us + KILL_TIMEOUT_US) > sim.now_us,
                           "job %" PRIu64 ".%" PRIu32 " survives its kill", m->serial, j->number);
         }
         SIM_CHECK(n_queued == lease_queued(m->lease), "lease %s has %u queued, %u are", m->name, lease_queued(m->lease),

@@ -130,6 +130,19 @@ static void on_killed(struct timer *t) {
         end_exec(x);
 }
 
+/* It hears of a TERM, and does what it likes about it; the KILL behind that finds it in any case. */
+static void on_termed(struct timer *t) {
+        struct sim_exec *x = container_of(t, struct sim_exec, timer);
+
+        if (sim_chance(300)) {
+                timer_arm(&x->timer, x->grace_us, on_killed);
+                return;
+        }
+        x->result = (struct result){};
+        x->code = sim_chance(700) ? 128 + SIGTERM : (int)sim_below(3);
+        end_exec(x);
+}
+
 /* Decide how it will go. */
 static void draw_fate(struct sim_exec *x) {
         const struct sim_rates *rates = &sim_backend_of(x->sandbox)->rates;
@@ -320,18 +333,9 @@ void sim_exec_signal(struct exec *exec, int signo) {
         struct sim_exec *x = container_of(exec, struct sim_exec, exec);
         struct sim_backend *b = sim_backend_of(x->sandbox);
 
-        sim_trace("%s job %" PRIu64 ".%" PRIu32 " gets signal %d%s", x->sandbox->sandbox.id, x->serial, x->number,
-                  signo, x->ignores_kill ? ", ignored" : "");
-        if (signo == SIGKILL) {
-                if (b->hooks && b->hooks->killing)
-                        b->hooks->killing(x);
-                SIM_CHECK(!x->killed_us, "job %" PRIu64 ".%" PRIu32 " is killed twice", x->serial, x->number);
-                x->killed_us = sim.now_us;
-                if (x->ignores_kill && sim_chance(500))
-                        timer_cancel(&x->timer);
-                else if (!x->ignores_kill && !x->over)
-                        timer_arm(&x->timer, sim_any_delay(b), on_killed);
-        } else if (x->began && !x->over && !x->killed_us && sim_chance(500)) {
+        sim_trace("%s job %" PRIu64 ".%" PRIu32 " gets signal %d", x->sandbox->sandbox.id, x->serial, x->number, signo);
+        SIM_CHECK(signo != SIGKILL, "KILL is no signal");
+        if (x->began && !x->over && !x->killed_us && sim_chance(500)) {
                 x->result = (struct result){};
                 x->code = 128 + signo;
                 x->n_chunks = 0;
@@ -359,6 +363,25 @@ int sim_exec_poll(struct exec *exec) {
         if (!x->ignores_kill || sim_chance(500))
                 timer_arm(&x->polled, sim_any_delay(b), on_polled);
         return 0;
+}
+
+void sim_exec_kill(struct exec *exec, int64_t grace_us) {
+        struct sim_exec *x = container_of(exec, struct sim_exec, exec);
+        struct sim_backend *b = sim_backend_of(x->sandbox);
+
+        sim_trace("%s job %" PRIu64 ".%" PRIu32 " is killed, grace %" PRId64 "%s", x->sandbox->sandbox.id, x->serial,
+                  x->number, grace_us, x->ignores_kill ? ", ignored" : "");
+        SIM_CHECK(!x->killed_us || grace_us == 0, "job %" PRIu64 ".%" PRIu32 " has a second grace", x->serial, x->number);
+        if (!x->killed_us) {
+                if (b->hooks && b->hooks->killing)
+                        b->hooks->killing(x);
+                x->killed_us = sim.now_us;
+                x->grace_us = grace_us;
+        }
+        if (x->ignores_kill && sim_chance(500))
+                timer_cancel(&x->timer);
+        else if (!x->ignores_kill && !x->over)
+                timer_arm(&x->timer, sim_any_delay(b), grace_us ? on_termed : on_killed);
 }
 
 void sim_exec_cancel(struct exec *exec) {

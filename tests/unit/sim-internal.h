@@ -25,6 +25,7 @@ void sim_sandbox_on_destroyed(struct timer *t);
 int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
 void sim_exec_signal(struct exec *exec, int signo);
 int sim_exec_poll(struct exec *exec);
+void sim_exec_kill(struct exec *exec, int64_t grace_us);
 void sim_exec_cancel(struct exec *exec);
 
 /* What runs there ends, unheard; unless its core does. */

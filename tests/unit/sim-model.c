@@ -90,12 +90,24 @@ static bool may_fail(const struct model_lease *m, enum result_code code) {
                clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
 }
 
+/* It was killed, and long enough ago. */
+static bool is_given_up(const struct model_job *j) {
+        int64_t grace_us = j->kill_wanted ? 0 : model.config.kill_grace_us;
+
+        return j->killed_us && clock_after(j->killed_us, grace_us + KILL_TIMEOUT_US) <= sim.now_us;
+}
+
 /* An end that no user and no provider brought about: the core has to have had a reason. */
 static void check_unasked_end(struct model_job *j) {
         struct model_lease *m = j->lease;
         enum result_code code = j->job->code;
 
-        if (code == RESULT_LOST && j->killed_us && j->killed_us + KILL_TIMEOUT_US <= sim.now_us) {
+        if (code == RESULT_OK && is_given_up(j) && j->exec_started) {
+                SIM_CHECK(j->job->exit_code == (j->kill_wanted ? 137 : 124), "job %" PRIu64 ".%" PRIu32 " has exit code %d",
+                          m->serial, j->number, j->job->exit_code);
+                return;
+        }
+        if (code == RESULT_LOST && is_given_up(j) && !j->exec_started) {
                 m->condemned = true;
                 return;
         }
@@ -499,6 +511,7 @@ static void on_cancelling(struct sim_exec *x) {
         j->wrote[1] = x->wrote[1];
         j->polled_us = x->polled_us;
         j->exec = NULL;
+        j->exec_started = x->exec.started;
 }
 
 static void on_ending(struct sim_exec *x, const struct result *r, int code) {

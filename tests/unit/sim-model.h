@@ -54,6 +54,7 @@ struct model_job {
         int64_t given_us;      /* to the provider; 0: not yet */
         int64_t killed_us;     /* 0: not yet */
         int64_t polled_us;     /* when the core asked whether it runs; known once it listens no more */
+        bool exec_started;     /* the newest exec of it had, when it was let go of */
         bool fate_known;       /* it has to end, this way: */
         enum result_code code;
         int exit_code;

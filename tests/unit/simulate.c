@@ -82,6 +82,7 @@ static void draw_config(struct config *c) {
         c->wait_us = one_of(0, 10, 300) * USEC_PER_SEC;
         c->oversubscribe = sim_chance(500);
         c->timeout_us = one_of(0, 5, 180) * USEC_PER_SEC;
+        c->kill_grace_us = c->timeout_us / 5;
         c->output_max = one_of(1, 5000, 1 << 30);
         c->history = one_of(1, 3, 256);
         c->reset = sim_chance(200) ? RESET_ENVIRONMENT : RESET_WORKDIR;

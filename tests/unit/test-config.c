@@ -32,6 +32,7 @@ static void defaults(void) {
         CHECK_INT(c.timeout_us, 180 * USEC_PER_SEC);
         CHECK_INT(c.output_max, 1 << 30);
         CHECK_INT(c.history, 256);
+        CHECK_INT(c.kill_grace_us, USEC_PER_SEC);
         CHECK_STR(c.env, "");
         CHECK_INT(config_check(&c, &why), 0);
         config_deinit(&c);

@@ -64,9 +64,12 @@ static void the_first_remark_stays(void) {
         CHECK(!j->error);
         job_remark(j, "killed");
         job_remark(j, "later");
+        CHECK_STR(j->error, "killed");
+        job_add_remark(j, "");
+        job_add_remark(j, "gone");
         result_set(&r, RESULT_LOST, "gone");
         job_end(j, &r, 0, 1);
-        CHECK_STR(j->error, "killed");
+        CHECK_STR(j->error, "killed; gone");
         CHECK_INT(j->code, RESULT_LOST);
         job_unref(j);
 }

@@ -3,8 +3,8 @@
 /*
  * modalpool-agent RUNDIR TMPDIR SHELL [ENVDIR]: the first process of a local environment.
  *
- * Starts jobs, reaps them, signals them by their mark, cleans up after a
- * lease. Inside bubblewrap it is process 1 of its own PID namespace, so its
+ * Starts jobs, each below a supervisor of its own (local-job.h), reaps, cleans
+ * up after a lease. Inside bubblewrap it is process 1 of its own PID namespace, so its
  * end is the end of everything; without (isolate=none) it is a subreaper, to
  * which every process that its jobs leave behind comes back, and it removes
  * ENVDIR when it ends. RUNDIR holds scripts that are too long for an argument,
@@ -16,13 +16,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -31,30 +30,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pool/backend/backend.h"
+#include "pool/backend/local/job.h"
+#include "pool/backend/local/processes.h"
 #include "pool/backend/local/protocol.h"
 #include "pool/util/buf.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/io.h"
-#include "pool/util/list.h"
-#include "pool/util/text.h"
 
-#define ARGUMENT_MAX 120000 /* bytes; Linux takes 128 KiB in one argument (MAX_ARG_STRLEN) */
-#define ROOM (64 << 10)     /* bytes that a lease must be able to write */
-#define KILL_ROUNDS 100     /* scans for processes that were forked during the last scan */
-#define MARK EXEC_MARK "="
+#define ROOM (64 << 10)                       /* bytes that a lease must be able to write */
+#define CLEAN_PATIENCE_US (10 * USEC_PER_SEC) /* for all processes to end, between leases … */
+#define END_PATIENCE_US (3 * USEC_PER_SEC)    /* … and at the end: after 5 s the daemon kills the agent */
 
 extern char **environ;
 
-struct job {
-        struct list link;
-        uint32_t number;
-        pid_t pid;
-        char *mark; /* MODALPOOL_JOB=…, as it stands in the environment of its processes */
-        bool script;
-};
-
-static struct list jobs = LIST_INIT(jobs);
 static const char *run_dir, *tmp_dir;
 static mode_t tmp_mode; /* as it was at first */
 static const char *default_shell;
@@ -67,173 +56,46 @@ static void reply(enum agent_reply_type type, uint32_t job, int code, const char
         (void)send(AGENT_FD, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
-static void script_path(uint32_t number, char *path, size_t len) {
-        snprintf(path, len, "%s/job-%" PRIu32, run_dir, number);
+/* the end of everything */
+
+static bool is_child(const void *data, pid_t pid, pid_t parent) {
+        return parent == getpid();
 }
 
-static void job_free(struct job *j) {
-        char path[AGENT_TEXT_MAX];
+static int kill_all(struct pids *found) {
+        int r;
 
-        if (j->script) {
-                script_path(j->number, path, sizeof(path));
-                unlink(path);
-        }
-        list_remove(&j->link);
-        free(j->mark);
-        free(j);
-}
-
-/* processes */
-
-struct process {
-        pid_t pid, parent, session;
-        char state;
-};
-
-static bool read_process(const char *name, struct process *p) {
-        char path[64], stat[512];
-        _cleanup_(cleanup_close) int fd = -1;
-        char *rest;
-        ssize_t n;
-
-        p->pid = atoi(name);
-        if (p->pid <= 0)
-                return false;
-        snprintf(path, sizeof(path), "/proc/%d/stat", p->pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        n = fd < 0 ? -1 : read(fd, stat, sizeof(stat) - 1);
-        if (n <= 0)
-                return false;
-        stat[n] = '\0';
-        rest = strrchr(stat, ')'); /* the name may hold anything */
-        return rest && sscanf(rest + 1, " %c %d %*d %d", &p->state, &p->parent, &p->session) == 3;
-}
-
-static bool has_mark(pid_t pid, const char *mark) {
-        struct buf environment = BUF_INIT(4 << 20);
-        char path[64], chunk[8192];
-        size_t len = strlen(mark) + 1; /* with its NUL */
-        bool found = false;
-        ssize_t n;
-        int fd;
-
-        snprintf(path, sizeof(path), "/proc/%d/environ", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return false;
-        while ((n = read(fd, chunk, sizeof(chunk))) > 0 && buf_append(&environment, chunk, n) == 0)
-                ;
-        close(fd);
-        for (const char *p = environment.data, *end = p + environment.len; p && p < end && !found;) {
-                const char *next = memchr(p, '\0', end - p);
-
-                if (!next)
-                        break;
-                found = (size_t)(next + 1 - p) == len && !memcmp(p, mark, len);
-                p = next + 1;
-        }
-        buf_deinit(&environment);
-        return found;
-}
-
-/* A growing set of process numbers; small sets, so a plain array. */
-struct pids {
-        pid_t *pid;
-        size_t n, size;
-};
-
-static bool pids_have(const struct pids *s, pid_t pid) {
-        for (size_t i = 0; i < s->n; i++)
-                if (s->pid[i] == pid)
-                        return true;
-        return false;
-}
-
-static void pids_add(struct pids *s, pid_t pid) {
-        if (s->n == s->size) {
-                size_t size = s->size ? s->size * 2 : 64;
-                pid_t *more = realloc(s->pid, size * sizeof(*more));
-
-                if (!more)
-                        return;
-                s->pid = more;
-                s->size = size;
-        }
-        s->pid[s->n++] = pid;
+        if (getpid() == 1)
+                kill(-1, SIGKILL); /* of its PID namespace, all at once */
+        r = pids_find(found, is_child, NULL);
+        if (r == 0)
+                pids_signal(found, SIGKILL);
+        return r;
 }
 
 /*
- * The processes of a job: those that carry its mark, those of its session, and
- * all their descendants. With @j NULL: every descendant of the agent.
+ * Kill and reap every other process of the environment. 0, or -errno: -ETIMEDOUT when some do not end, which are in
+ * @left. Without a PID namespace there may be such: those of a program that became another user's.
  */
-static void find_processes(const struct job *j, struct pids *out) {
-        struct process all[4096];
-        size_t n = 0;
-        struct dirent *e;
-        bool more = true;
-        DIR *proc;
+static int kill_everything(struct pids *left, int64_t patience_us) {
+        const struct timespec moment = { .tv_nsec = 10000000 };
+        int64_t end_us = clock_now() + patience_us;
+        sigset_t child;
+        pid_t pid;
+        int r;
 
-        out->n = 0;
-        proc = opendir("/proc");
-        if (!proc)
-                return;
-        while (n < sizeof(all) / sizeof(all[0]) && (e = readdir(proc)))
-                if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && read_process(e->d_name, &all[n]) &&
-                    all[n].pid != getpid())
-                        n++;
-        closedir(proc);
-
-        while (more) {
-                more = false;
-                for (size_t i = 0; i < n; i++) {
-                        pid_t parent = all[i].parent;
-                        bool ours;
-
-                        if (all[i].state == 'Z' || pids_have(out, all[i].pid))
-                                continue;
-                        if (j)
-                                ours = all[i].pid == j->pid || all[i].session == j->pid ||
-                                       pids_have(out, parent) || has_mark(all[i].pid, j->mark);
-                        else
-                                ours = parent == getpid() || pids_have(out, parent);
-                        if (ours) {
-                                pids_add(out, all[i].pid);
-                                more = true;
-                        }
-                }
-        }
-}
-
-static void signal_job(const struct job *j, int signo) {
-        struct pids found = {};
-
-        /* Once for a signal that can be handled; until nothing is left for the one that cannot. */
-        for (int round = 0; round < (signo == SIGKILL ? KILL_ROUNDS : 1); round++) {
-                find_processes(j, &found);
-                if (found.n == 0)
-                        break;
-                for (size_t i = 0; i < found.n; i++)
-                        kill(found.pid[i], signo);
-        }
-        free(found.pid);
-}
-
-/* Kill and reap every other process of the environment. Returns when there is none. */
-static void kill_everything(void) {
-        struct pids found = {};
-
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
         for (;;) {
-                if (getpid() == 1) {
-                        kill(-1, SIGKILL);
-                } else {
-                        find_processes(NULL, &found);
-                        for (size_t i = 0; i < found.n; i++)
-                                kill(found.pid[i], SIGKILL);
-                }
-                if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
-                        break;
+                r = kill_all(left);
+                while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+                        ;
+                if (pid < 0 && errno == ECHILD)
+                        return 0;
+                if (clock_now() >= end_us)
+                        return r < 0 ? r : -ETIMEDOUT;
+                sigtimedwait(&child, NULL, &moment);
         }
-        free(found.pid);
 }
 
 /* requests */
@@ -254,7 +116,7 @@ static const char *take_string(struct strings *s) {
 }
 
 /* The agent's own environment and @n strings over it; a later one of the same key wins. */
-static const char **merge_environment(struct strings *s, uint32_t n, const char **mark) {
+static const char **merge_environment(struct strings *s, uint32_t n) {
         size_t own = 0, used = 0;
         const char **merged;
 
@@ -274,8 +136,6 @@ static const char **merge_environment(struct strings *s, uint32_t n, const char 
                         ;
                 merged[at] = entry;
                 used += at == used;
-                if (!strncmp(entry, MARK, strlen(MARK)))
-                        *mark = entry;
         }
         return merged;
 }
@@ -301,64 +161,20 @@ static int open_cwd(const char *workdir, const char *cwd) {
         return fd < 0 ? -errno : fd;
 }
 
-/* Long commands go by way of a script, which the shell reads in as its own text. */
-static int write_script(struct job *j, const char *command, struct buf *line) {
-        _cleanup_(cleanup_close) int fd = -1;
-        char path[AGENT_TEXT_MAX];
-        int r;
-
-        script_path(j->number, path, sizeof(path));
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        j->script = true;
-        r = write_at(fd, command, strlen(command), 0);
-        if (r == 0)
-                r = buf_append(line, ". ", 2);
-        return r < 0 ? r : text_quote(path, line);
-}
-
-static int spawn(struct job *j, const char *shell, const char *command, int cwd, const int fds[3],
-                 const char **env) {
-        const char *argv[] = { shell, "-c", command, NULL };
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        sigset_t none, all;
-        int r;
-
-        sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawn_file_actions_init(&actions);
-        posix_spawnattr_init(&attributes);
-        posix_spawnattr_setflags(&attributes,
-                                 POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        posix_spawnattr_setsigmask(&attributes, &none);
-        posix_spawnattr_setsigdefault(&attributes, &all);
-        posix_spawn_file_actions_addfchdir_np(&actions, cwd);
-        for (int i = 0; i < 3; i++)
-                posix_spawn_file_actions_adddup2(&actions, fds[i], i);
-        r = posix_spawnp(&j->pid, shell, &actions, &attributes, (char *const *)argv, (char *const *)env);
-        posix_spawn_file_actions_destroy(&actions);
-        posix_spawnattr_destroy(&attributes);
-        return -r;
-}
-
 /* 0, or -errno with what failed in @what. -ENOTDIR: the cwd, which is the job's own affair. */
 static int start_job(const struct agent_request *q, struct strings s, const int fds[3], char what[AGENT_TEXT_MAX]) {
-        const char *shell, *workdir, *cwd, *command, *mark = NULL;
+        const char *shell, *workdir, *cwd, *command, *step = NULL;
         _cleanup_(cleanup_free) const char **env = NULL;
         _cleanup_(cleanup_close) int cwd_fd = -1;
-        struct buf line = BUF_INIT(2 * AGENT_TEXT_MAX);
-        struct job *j;
-        int r = 0;
+        int r;
 
         strcpy(what, "reading the request");
         shell = take_string(&s);
         workdir = shell ? take_string(&s) : NULL;
         cwd = workdir ? take_string(&s) : NULL;
-        env = cwd ? merge_environment(&s, q->n_env, &mark) : NULL;
+        env = cwd ? merge_environment(&s, q->n_env) : NULL;
         command = env ? take_string(&s) : NULL;
-        if (!command || !mark)
+        if (!command)
                 return -EPROTO;
 
         if (q->fresh) {
@@ -378,28 +194,17 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
 
         shell = *shell ? shell : default_shell;
         snprintf(what, AGENT_TEXT_MAX, "starting the shell %s", shell);
-        j = calloc(1, sizeof(*j));
-        if (!j)
-                return -ENOMEM;
-        list_init(&j->link);
-        j->number = q->job;
-        j->mark = strdup(mark);
-        if (!j->mark)
-                r = -ENOMEM;
-        if (r == 0 && strlen(command) > ARGUMENT_MAX) {
-                strcpy(what, "writing the script");
-                r = write_script(j, command, &line);
-                command = buf_text(&line);
-        }
-        if (r == 0)
-                r = spawn(j, shell, command, cwd_fd, fds, env);
-        buf_deinit(&line);
-        if (r < 0) {
-                job_free(j);
-                return r;
-        }
-        list_add_tail(&jobs, &j->link);
-        return 0;
+        r = job_start(&(struct job_spec){ .number = q->job,
+                                          .shell = shell,
+                                          .command = command,
+                                          .run_dir = run_dir,
+                                          .cwd = cwd_fd,
+                                          .fds = { fds[0], fds[1], fds[2] },
+                                          .env = env },
+                      &step);
+        if (step)
+                strcpy(what, step);
+        return r;
 }
 
 static void do_exec(const struct agent_request *q, const int fds[4]) {
@@ -427,41 +232,18 @@ static void do_exec(const struct agent_request *q, const int fds[4]) {
         }
 }
 
-static void do_signal(const struct agent_request *q) {
-        struct job *j;
-
-        list_for_each (j, &jobs, link)
-                if (j->number == q->job) {
-                        signal_job(j, q->signo);
-                        return;
-                }
-}
-
 static void reap(void) {
         int status;
         pid_t pid;
 
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-                struct job *j, *tmp;
-
-                list_for_each_safe (j, tmp, &jobs, link)
-                        if (j->pid == pid) {
-                                reply(AGENT_ENDED, j->number,
-                                      WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), "");
-                                job_free(j);
-                        }
-        }
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+                jobs_reaped(pid, status);
 }
 
 /* Those that ended are told first. */
 static void do_poll(const struct agent_request *q) {
-        bool running = false;
-        struct job *j;
-
         reap();
-        list_for_each (j, &jobs, link)
-                running |= j->number == q->job;
-        reply(AGENT_POLLED, q->job, running, "");
+        reply(AGENT_POLLED, q->job, job_runs(q->job), "");
 }
 
 /* Made anew, as a job may have put something else in its place. */
@@ -518,17 +300,24 @@ static int clean(const char *workdir, const char **what) {
 }
 
 static void do_clean(const struct agent_request *q) {
+        struct pids left = PIDS_INIT;
+        struct buf who = BUF_INIT(160);
         const char *what = "";
-        struct job *j, *tmp;
         char text[256] = "";
         int r;
 
-        kill_everything();
-        list_for_each_safe (j, tmp, &jobs, link)
-                job_free(j);
-        r = clean(q->text, &what);
-        if (r < 0)
+        r = kill_everything(&left, CLEAN_PATIENCE_US);
+        jobs_forget();
+        if (r == -ETIMEDOUT) {
+                pids_describe(&left, &who);
+                snprintf(text, sizeof(text), "processes that do not end: %s", buf_text(&who));
+        } else if (r < 0) {
+                snprintf(text, sizeof(text), "looking for processes: %s", strerror(-r));
+        } else if ((r = clean(q->text, &what)) < 0) {
                 snprintf(text, sizeof(text), "%s: %s", what, strerror(-r));
+        }
+        buf_deinit(&who);
+        pids_deinit(&left);
         reply(AGENT_CLEANED, 0, 0, text);
 }
 
@@ -560,7 +349,10 @@ static bool serve_request(void) {
                 do_exec(&q, fds);
                 break;
         case AGENT_SIGNAL:
-                do_signal(&q);
+                job_signal(q.job, q.signo);
+                break;
+        case AGENT_KILL:
+                job_kill(q.job, q.grace_ms);
                 break;
         case AGENT_POLL:
                 do_poll(&q);
@@ -591,10 +383,44 @@ static bool is_there(const char *program) {
         return false;
 }
 
-int main(int argc, char **argv) {
-        struct pollfd fds[2] = { { .fd = AGENT_FD, .events = POLLIN }, { .events = POLLIN } };
+/* What the events of the loop name, besides jobs. */
+static char from_daemon, from_children;
+
+static int listen_to(int epoll, int fd, void *what) {
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = what };
+
+        return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* One event at a time: what it leads to may end the job that the next would be about. */
+static void serve(int epoll, int signals) {
         struct signalfd_siginfo info;
+        struct epoll_event event;
+
+        for (;;) {
+                int n = epoll_wait(epoll, &event, 1, jobs_tick());
+
+                if (n < 0 && errno != EINTR)
+                        return;
+                if (n <= 0)
+                        continue;
+                if (event.data.ptr == &from_daemon) {
+                        if (!serve_request())
+                                return;
+                } else if (event.data.ptr == &from_children) {
+                        while (read(signals, &info, sizeof(info)) > 0)
+                                ;
+                        reap();
+                } else {
+                        job_heard(event.data.ptr);
+                }
+        }
+}
+
+int main(int argc, char **argv) {
+        struct pids left = PIDS_INIT;
         struct stat st;
+        int signals, epoll;
         sigset_t mask;
 
         if (argc < 4) {
@@ -621,26 +447,20 @@ int main(int argc, char **argv) {
         signal(SIGPIPE, SIG_IGN);
         prctl(PR_SET_CHILD_SUBREAPER, 1);
         fcntl(AGENT_FD, F_SETFD, FD_CLOEXEC);
-        fds[1].fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (fds[1].fd < 0) {
-                perror("modalpool-agent: signalfd");
+        signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+        epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (signals < 0 || epoll < 0 || listen_to(epoll, AGENT_FD, &from_daemon) < 0 ||
+            listen_to(epoll, signals, &from_children) < 0) {
+                perror("modalpool-agent: epoll");
                 return 1;
         }
+        jobs_init(epoll, reply);
 
         reply(AGENT_HELLO, 0, 0, "");
-        for (;;) {
-                if (poll(fds, 2, -1) < 0 && errno != EINTR)
-                        break;
-                if (fds[1].revents) {
-                        while (read(fds[1].fd, &info, sizeof(info)) > 0)
-                                ;
-                        reap();
-                }
-                if (fds[0].revents && !serve_request())
-                        break;
-        }
+        serve(epoll, signals);
 
-        kill_everything();
+        (void)kill_everything(&left, END_PATIENCE_US);
+        pids_deinit(&left);
         if (argc > 4)
                 remove_tree(AT_FDCWD, argv[4]);
         return 0;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "pool/backend/local/internal.h"
+#include "pool/backend/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
@@ -292,6 +293,19 @@ int local_exec_poll(struct exec *exec) {
         struct agent_request q = { .type = AGENT_POLL, .job = e->number };
 
         return send_request(local_sandbox(exec->sandbox), &q, 0, NULL, 0);
+}
+
+void local_exec_kill(struct exec *exec, int64_t grace_us) {
+        struct local_exec *e = container_of(exec, struct local_exec, exec);
+        struct agent_request q = { .type = AGENT_KILL, .job = e->number };
+        struct local_sandbox *s = local_sandbox(exec->sandbox);
+        int r;
+
+        grace_us = clock_earlier(grace_us, GRACE_MAX_US);
+        q.grace_ms = (grace_us + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
+        r = send_request(s, &q, 0, NULL, 0);
+        if (r < 0)
+                log_warning("environment=%s: kill not sent: %s", s->sandbox.id, strerror(-r));
 }
 
 void local_exec_cancel(struct exec *exec) {

@@ -7,7 +7,9 @@
  *   local.c          the backend, and a sandbox's life
  *   local-exec.c     jobs: requests to the agent, streams of output
  *   local-command.c  the command line and environment of a sandbox
- *   local-agent.c    the program inside, which knows local-protocol.h only
+ *   local-agent.c    the program inside, which knows local-protocol.h only, …
+ *   local-job.c      … its jobs, …
+ *   local-processes.c  … and how it finds their processes
  */
 
 #include "pool/backend/local/protocol.h"
@@ -80,6 +82,7 @@ static inline struct local *sandbox_local(struct local_sandbox *s) {
 int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
 void local_exec_signal(struct exec *exec, int signo);
 int local_exec_poll(struct exec *exec);
+void local_exec_kill(struct exec *exec, int64_t grace_us);
 void local_exec_cancel(struct exec *exec);
 int local_clean(struct sandbox *sandbox, const char *workdir);
 

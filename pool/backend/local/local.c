@@ -397,6 +397,7 @@ static const struct backend_ops local_ops = {
         .exec = local_exec,
         .exec_signal = local_exec_signal,
         .exec_poll = local_exec_poll,
+        .exec_kill = local_exec_kill,
         .exec_cancel = local_exec_cancel,
 };
 

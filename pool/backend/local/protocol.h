@@ -27,6 +27,8 @@ enum agent_request_type {
         AGENT_SIGNAL,
         /* Does a job still run? */
         AGENT_POLL,
+        /* End all processes of a job: TERM, and KILL after grace_ms to what is left; KILL at once with 0. */
+        AGENT_KILL,
         /* Kill everything, remove the workdir in text, empty TMPDIR, and look whether both can be written. */
         AGENT_CLEAN,
 };
@@ -37,13 +39,14 @@ struct agent_request {
         uint32_t fresh; /* exec: make the workdir and empty it first */
         uint32_t n_env;
         int32_t signo;
+        uint32_t grace_ms;
         char text[AGENT_TEXT_MAX]; /* sent as far as it is used */
 };
 
 enum agent_reply_type {
         AGENT_HELLO,   /* ready for requests */
         AGENT_STARTED, /* the job's shell runs */
-        AGENT_ENDED,   /* it ended with code */
+        AGENT_ENDED,   /* it ended with code; after AGENT_KILL all its processes did, or text says which did not */
         AGENT_POLLED,  /* code is 1 while the job runs, else 0: an AGENT_ENDED went before */
         AGENT_FAILED,  /* the job did not start, text says why */
         AGENT_CLEANED, /* text is empty, or says what went wrong */

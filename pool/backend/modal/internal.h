@@ -225,7 +225,7 @@ struct modal_sandbox {
         float look_secs;          /* … and for how long the answer is held back */
         struct modal_process *process; /* probe, proof of life or clean-up */
         struct modal_process *doubt;   /* whether anything still runs there */
-        struct buf kept;          /* what the probe said */
+        struct buf kept;          /* what the probe said: which processes are its own */
         struct buf said;          /* the clean-up's output */
         struct list processes;    /* all of them … */
         struct list unanswered;   /* … and those nobody listens to, but which may still be started */
@@ -338,4 +338,5 @@ void modal_no_output(void *owner, enum stream stream, const void *data, size_t l
 int modal_exec(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
 void modal_exec_signal(struct exec *e, int signo);
 int modal_exec_poll(struct exec *e);
+void modal_exec_kill(struct exec *e, int64_t grace_us);
 void modal_exec_cancel(struct exec *e);

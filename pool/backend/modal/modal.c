@@ -169,6 +169,7 @@ static const struct backend_ops modal_ops = {
         .exec = modal_exec,
         .exec_signal = modal_exec_signal,
         .exec_poll = modal_exec_poll,
+        .exec_kill = modal_exec_kill,
         .exec_cancel = modal_exec_cancel,
 };
 

@@ -23,14 +23,20 @@
 #include "pool/util/text.h"
 
 #define NOT_RUN 126 /* the wrapper's exit code when it could not run the command */
+#define ESCAPE_WAIT_MS 5000 /* for a job's end, when its killer could not end all of it */
 
 struct modal_exec {
         struct exec exec;
         struct modal_process *process;
         char exec_id[UUID_SIZE];
         int pending_signal;
-        struct modal_process *killer; /* which sends SIGKILL: the job has ended when that is done too */
-        bool ended;                   /* … with this, meanwhile */
+        bool pending_kill;
+        int64_t grace_us;             /* of the kill that is wanted, or under way */
+        struct modal_process *killer; /* the job has ended when that is done too */
+        struct buf left;              /* what that says of processes that are left … */
+        bool none_found;              /* … or that it found none, which only matters where there is one */
+        uv_timer_t timer;             /* then the job's end is not waited for any more */
+        bool ended;                   /* it has, with this, while the killer goes on */
         struct result result;
         int code;
         bool over_head; /* stderr is passed on as it comes */
@@ -42,9 +48,24 @@ static struct modal_exec *modal_exec_of(struct exec *e) {
         return container_of(e, struct modal_exec, exec);
 }
 
-/* signals */
+static void on_timer_closed(uv_handle_t *handle) {
+        struct modal_exec *e = handle->data;
 
-static void deliver_end(struct modal_exec *e);
+        buf_deinit(&e->left);
+        free(e);
+}
+
+static void exec_free(struct modal_exec *e) {
+        uv_close((uv_handle_t *)&e->timer, on_timer_closed);
+}
+
+/* signals, and kills */
+
+#define MARK_SIZE (sizeof(EXEC_MARK "=") + UUID_SIZE)
+
+static void make_mark(const struct modal_exec *e, char out[MARK_SIZE]) {
+        snprintf(out, MARK_SIZE, "%s=%s", EXEC_MARK, e->exec_id);
+}
 
 static void on_signalled(void *owner, const struct result *r, int code) {
         if (!result_ok(r))
@@ -56,49 +77,29 @@ static const struct modal_process_events signal_events = {
         .ended = on_signalled,
 };
 
-static void on_killed(void *owner, const struct result *r, int code) {
-        struct modal_exec *e = owner;
-
-        on_signalled(NULL, r, code);
-        e->killer = NULL;
-        if (e->ended)
-                deliver_end(e);
-}
-
-static const struct modal_process_events killer_events = {
-        .output = modal_no_output,
-        .ended = on_killed,
-};
-
-/* Nobody waits for other signals: what they do shows in the job. But after a kill nothing of it may be left. */
+/* Nobody waits for a signal: what it does shows in the job. */
 static void send_signal(struct modal_exec *e, int signo) {
         struct modal_sandbox *s = modal_sandbox_of(e->exec.sandbox);
-        char mark[sizeof(EXEC_MARK "=") + UUID_SIZE];
         struct modal_process *p = NULL;
+        char mark[MARK_SIZE];
         struct script script;
-        bool kill = signo == SIGKILL;
         int r;
 
-        if (kill && e->killer)
-                return;
-        snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, e->exec_id);
+        make_mark(e, mark);
         script_init(&script);
-        r = modal_run_script(s, &script, script_make_signal(&script, mark, signo),
-                             &(struct modal_process_spec){ .only_start = !kill },
-                             kill ? &killer_events : &signal_events, e, &p);
+        r = modal_run_script(s, &script, script_make_signal(&script, mark, buf_text(&s->kept), signo),
+                             &(struct modal_process_spec){ .only_start = true }, &signal_events, NULL, &p);
         if (r < 0)
                 log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
-        else if (kill)
-                e->killer = p;
 }
 
 void modal_exec_signal(struct exec *exec, int signo) {
         struct modal_exec *e = modal_exec_of(exec);
 
-        /* Before the start is answered there may be nobody to signal yet. KILL is not overruled. */
+        /* Before the start is answered there may be nobody to signal yet. */
         if (exec->started)
                 send_signal(e, signo);
-        else if (e->pending_signal != SIGKILL)
+        else
                 e->pending_signal = signo;
 }
 
@@ -108,6 +109,73 @@ int modal_exec_poll(struct exec *exec) {
         return e->ended ? 0 : modal_process_poll(e->process);
 }
 
+static void deliver_end(struct modal_exec *e);
+
+/* Every process that could be found was killed, and still Modal does not say that the job has ended. */
+static void on_escaped(uv_timer_t *timer) {
+        struct modal_exec *e = timer->data;
+
+        modal_process_cancel(e->process);
+        e->ended = true;
+        e->none_found = false;
+        e->result = (struct result){};
+        e->code = 128 + SIGKILL;
+        deliver_end(e);
+}
+
+static void on_killer_output(void *owner, enum stream stream, const void *data, size_t len) {
+        struct modal_exec *e = owner;
+        size_t room = e->left.max - e->left.len;
+
+        (void)buf_append(&e->left, data, len < room ? len : room);
+}
+
+static void on_killed(void *owner, const struct result *r, int code) {
+        struct modal_exec *e = owner;
+
+        e->killer = NULL;
+        e->none_found = result_ok(r) && code == SCRIPT_NONE_FOUND;
+        if (!result_ok(r))
+                log_warning("%s", r->text);
+        if (e->ended)
+                deliver_end(e);
+        else if (result_ok(r) && e->left.len > 0)
+                uv_timer_start(&e->timer, on_escaped, ESCAPE_WAIT_MS, 0);
+}
+
+static const struct modal_process_events killer_events = {
+        .output = on_killer_output,
+        .ended = on_killed,
+};
+
+static void start_killer(struct modal_exec *e) {
+        struct modal_sandbox *s = modal_sandbox_of(e->exec.sandbox);
+        char mark[MARK_SIZE];
+        struct script script;
+        int r;
+
+        if (e->killer)
+                modal_process_cancel(TAKE_PTR(e->killer)); /* one that waits for the grace to pass */
+        buf_clear(&e->left);
+        make_mark(e, mark);
+        script_init(&script);
+        r = modal_run_script(s, &script, script_make_kill(&script, mark, buf_text(&s->kept), e->grace_us),
+                             &(struct modal_process_spec){}, &killer_events, e, &e->killer);
+        if (r < 0)
+                log_warning("environment=%s: kill not sent: %s", s->sandbox.id, strerror(-r));
+}
+
+void modal_exec_kill(struct exec *exec, int64_t grace_us) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        if ((e->killer || e->pending_kill) && grace_us >= e->grace_us)
+                return;
+        e->grace_us = grace_us;
+        e->pending_kill = !exec->started;
+        if (exec->started)
+                start_killer(e);
+}
+
 void modal_exec_cancel(struct exec *exec) {
         struct modal_exec *e = modal_exec_of(exec);
 
@@ -115,19 +183,19 @@ void modal_exec_cancel(struct exec *exec) {
                 modal_process_cancel(e->killer); /* we only stop listening to it */
         if (!e->ended)
                 modal_process_cancel(e->process);
-        free(e);
+        exec_free(e);
 }
 
 /* events */
 
 static void on_started(void *owner) {
         struct modal_exec *e = owner;
-        int signo = e->pending_signal;
 
-        if (signo) {
-                e->pending_signal = 0;
-                send_signal(e, signo);
-        }
+        if (e->pending_kill)
+                start_killer(e);
+        else if (e->pending_signal)
+                send_signal(e, e->pending_signal);
+        e->pending_kill = false;
         exec_started(&e->exec);
 }
 
@@ -190,9 +258,11 @@ static void deliver_end(struct modal_exec *e) {
         } else {
                 if (!e->over_head)
                         pass_head(e);
+                if (result_ok(&e->result) && e->left.len > 0 && !e->none_found)
+                        result_set(&e->result, RESULT_OK, "%s", buf_text(&e->left));
                 exec_ended(&e->exec, &e->result, e->code);
         }
-        free(e);
+        exec_free(e);
 }
 
 static void on_ended(void *owner, const struct result *r, int code) {
@@ -201,6 +271,7 @@ static void on_ended(void *owner, const struct result *r, int code) {
         e->ended = true;
         e->result = *r;
         e->code = code;
+        uv_timer_stop(&e->timer);
         if (!e->killer)
                 deliver_end(e);
 }
@@ -349,11 +420,14 @@ int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
                 return -ENOMEM;
         snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
         e->exec.sandbox = sandbox;
+        e->left = (struct buf)BUF_INIT(COMPLAINT_MAX);
+        uv_timer_init(modal_of(sandbox->backend)->loop, &e->timer);
+        e->timer.data = e;
         /* Who has passed on any byte of stderr has passed on its head, which was no complaint. */
         e->over_head = spec->offsets[STREAM_STDERR] > 0;
         r = begin(e, spec);
         if (r < 0) {
-                free(e);
+                exec_free(e);
                 return r;
         }
         *out = &e->exec;

@@ -2,9 +2,11 @@
 #include "pool/backend/modal/exec/script.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "pool/backend/limits.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/text.h"
 
@@ -45,79 +47,137 @@ static const char job_script[] =
         "if [ -n \"$_p\" ]; then eval \"$_p\"; fi\n"
         "exec \"$_s\" -c \"$_c\"\n";
 
-/* $1 shell */
+/*
+ * $1 shell
+ *
+ * What began later than the probe belongs to jobs. Process times count in hundredths of a second: the probe ends only
+ * when that clock has moved on, so that nothing later has its own.
+ */
 static const char probe_script[] =
         "[ -z \"$1\" ] || command -v \"$1\" >/dev/null 2>&1 || exit 3\n"
-        "for p in /proc/[0-9]*; do\n"
-        "  i=${p#/proc/}\n"
-        "  [ \"$i\" = $$ ] && continue\n"
-        "  { read -r l <\"$p/stat\"; } 2>/dev/null || continue\n"
-        "  set -- ${l##*) }\n"
-        "  echo \"$i:${20}\"\n"
-        "done\n";
+        "{ read -r l </proc/$$/stat; } 2>/dev/null || exit 0\n"
+        "set -- ${l##*) }\n"
+        "t=${20}\n"
+        "echo \"$$:$t\"\n"
+        "while ( read -r l </proc/self/stat; set -- ${l##*) }; [ \"${20}\" -le \"$t\" ] ); do :; done\n";
 
 /*
- * $1 mark, $2 signal. KILL goes round until nobody was found three times, for a process may be forking just now, or
- * be between two programs and have no environment to be read; and first all are stopped, lest a shell goes on with its
- * next command when what it waits for is killed. One grep looks at all processes: where hundreds of sandboxes share a
- * machine, two programs for each process would take longer than a kill may. The mark stands nowhere else.
+ * $a: all processes but this one that began later than those of $own, as PID:PARENT:SESSION:START. A name may hold
+ * anything, line ends too.
+ */
+#define SCAN                                                             \
+        "t=0\n"                                                          \
+        "for x in $own; do x=${x#*:}; [ \"$x\" -le $t ] || t=$x; done\n" \
+        "scan(){\n"                                                      \
+        "  a=\n"                                                         \
+        "  for p in /proc/[0-9]*; do\n"                                  \
+        "    i=${p#/proc/}\n"                                            \
+        "    [ \"$i\" = $$ ] && continue\n"                              \
+        "    l=\n"                                                       \
+        "    while read -r x; do l=\"$l$x \"; done <\"$p/stat\"\n"       \
+        "    [ -n \"$l\" ] || continue\n"                                \
+        "    set -- ${l##*) }\n"                                         \
+        "    case $1 in [ZX]) continue;; esac\n"                         \
+        "    [ \"${20}\" -le $t ] || a=\"$a $i:$2:$4:${20}\"\n"          \
+        "  done\n"                                                       \
+        "}\n"
+
+/*
+ * $1 mark, $2 own, $3 signal, or kill, $4 tenths of a second between TERM and KILL.
+ *
+ * The job's first process was started by whoever starts us too, in a session of its own; or it carries the mark. What
+ * began before it, and what belongs to that by its session or descent, is left from earlier jobs. All else is this
+ * job's, whatever it did to its environment, title, session or parent.
+ *
+ * Signals to the job may find this script, too: it ignores those that ask. KILL goes round until nothing was found
+ * three times, for a process may be forking just now; and first all are stopped, lest a shell goes on with its next
+ * command when what it waits for is killed.
  */
 static const char signal_script[] =
         "exec 2>/dev/null\n"
-        "m=$1 s=$2 n=0 e=0\n"
-        "while :; do\n"
-        "  k=\n"
-        "  for p in $(grep -lsF -e \"$m\" /proc/[0-9]*/environ); do\n"
-        "    i=${p#/proc/} i=${i%/environ}\n"
-        "    [ \"$i\" = $$ ] || k=\"$k $i\"\n"
+        "trap '' HUP INT QUIT USR1 USR2 PIPE ALRM TERM\n"
+        "mark=$1 own=$2 b=\n"
+        SCAN
+        "part(){ i=${1%%:*} y=${1##*:} s=${1#*:}; p=${s%%:*} s=${s#*:}; s=${s%%:*}; }\n"
+        "began(){\n"
+        "  m=\n"
+        "  for p in $(grep -lsF -e \"$mark\" /proc/[0-9]*/environ); do p=${p#/proc/} m=\"$m ${p%/environ}\"; done\n"
+        "  for x in $a; do\n"
+        "    part $x\n"
+        "    case \"$m \" in\n"
+        "    *\" $i \"*) [ $p = $PPID ] && b=$y f=$i && return;;\n"
+        "    *) [ $p = $PPID ] && [ $s = $i ] || continue;;\n"
+        "    esac\n"
+        "    [ -n \"$b\" ] && [ $b -le $y ] || b=$y f=$i\n"
         "  done\n"
-        "  more=1\n"
+        "}\n"
+        "find(){\n"
+        "  scan\n"
+        "  k= e= z= more=1\n"
+        "  [ -n \"$b\" ] || began\n"
+        "  [ -n \"$b\" ] || return\n"
+        "  for x in $a; do\n"
+        "    part $x\n"
+        "    if [ $y -lt $b ] || [ $y = $b -a $i -lt $f ]; then e=\"$e $i\" z=\"$z $s\"; fi\n"
+        "  done\n"
         "  while [ -n \"$more\" ]; do\n"
         "    more=\n"
-        "    for p in /proc/[0-9]*; do\n"
-        "      i=${p#/proc/}\n"
-        "      case \"$k \" in *\" $i \"*) continue;; esac\n"
-        "      { read -r l <\"$p/stat\"; } || continue\n"
-        "      set -- ${l##*) }\n"
-        "      case $1 in [ZX]) continue;; esac\n"
-        "      case \"$k \" in *\" $2 \"*) k=\"$k $i\" more=1;; esac\n"
+        "    for x in $a; do\n"
+        "      part $x\n"
+        "      case \"$e \" in *\" $i \"*) continue;; esac\n"
+        "      case \"$e @$z \" in *\" $p \"*@*|*@*\" $s \"*) e=\"$e $i\" z=\"$z $s\" more=1;; esac\n"
         "    done\n"
         "  done\n"
+        "  for x in $a; do\n"
+        "    case \"$e \" in *\" ${x%%:*} \"*) ;; *) k=\"$k ${x%%:*}\";; esac\n"
+        "  done\n"
+        "}\n"
+        "find\n"
+        "if [ \"$3\" != kill ]; then kill -\"$3\" $k; exit 0; fi\n"
+        "n=0 z=0\n"
+        "[ \"$4\" = 0 ] || kill -TERM $k\n"
+        "while [ $n -lt \"$4\" ] && [ -n \"$k\" ]; do\n"
+        "  if sleep 0.1; then n=$((n+1)); else sleep 1; n=$((n+10)); fi\n"
+        "  find\n"
+        "done\n"
+        "n=0 none=0\n"
+        "while :; do\n"
         "  if [ -z \"$k\" ]; then\n"
-        "    [ \"$s\" = 9 ] && [ $e -lt 2 ] || exit 0\n"
-        "    e=$((e+1))\n"
-        "    continue\n"
+        "    none=$((none+1))\n"
+        "    [ $none -lt 3 ] || break\n"
+        "  else\n"
+        "    none=0 n=$((n+1))\n"
+        "    kill -STOP $k\n"
+        "    kill -KILL $k\n"
+        "    [ $n -lt 60 ] || break\n"
+        "    [ $n -lt 20 ] || sleep 0.1 || sleep 1\n"
         "  fi\n"
-        "  e=0\n"
-        "  [ \"$s\" != 9 ] || kill -STOP $k\n"
-        "  kill -\"$s\" $k\n"
-        "  [ \"$s\" = 9 ] || exit 0\n"
-        "  n=$((n+1))\n"
-        "  [ $n -lt 50 ] || exit 1\n"
-        "done\n";
+        "  find\n"
+        "done\n"
+        "if [ -z \"$b\" ]; then echo 'none of its processes was found'; exit 2; fi\n"
+        "[ -n \"$k\" ] || exit 0\n"
+        "l=\n"
+        "for i in $k; do read -r x <\"/proc/$i/comm\" && l=\"$l${l:+, }$i ($x)\"; done\n"
+        "echo \"not ended by KILL: $l\"\n"
+        "exit 1\n";
 
 /*
- * $1 workdir, $2 what the probe said, $3 paths of volumes. A zombie runs no more; who reaps it is the sandbox's affair.
+ * $1 workdir, $2 own, $3 paths of volumes. A zombie runs no more; who reaps it is the sandbox's affair.
  *
  * What is mounted below /tmp stays, and so does /tmp where it is a volume: their files are not this sandbox's own. A
  * job may have put a link in its place. Files go a hundred at a time, as many as any argument list takes.
  */
 static const char clean_script[] =
         "cd /\n"
-        "w=$1 b=\" $2 \" m=\" $3 \" n=0 x=0\n"
+        "w=$1 own=$2 m=\" $3 \" n=0\n"
         "L='\n'\n"
         "no(){ echo \"$1: ${2%%$L*}\"; exit 1; }\n"
+        "[ -d /proc/$$ ] || { echo 'its processes cannot be seen in /proc'; exit 1; }\n"
+        SCAN
         "others(){\n"
+        "  { scan; } 2>/dev/null\n"
         "  k=\n"
-        "  for p in /proc/[0-9]*; do\n"
-        "    i=${p#/proc/}\n"
-        "    [ \"$i\" = $$ ] || [ \"$i\" = \"$PPID\" ] && continue\n"
-        "    { read -r l <\"$p/stat\"; } 2>/dev/null || continue\n"
-        "    set -- ${l##*) }\n"
-        "    case $1 in [ZX]) continue;; esac\n"
-        "    case $b in *\" $i:${20} \"*) continue;; esac\n"
-        "    k=\"$k $i\"\n"
-        "  done\n"
+        "  for x in $a; do [ ${x%%:*} = \"$PPID\" ] || k=\"$k ${x%%:*}\"; done\n"
         "}\n"
         "empty(){\n"
         "  for f in \"$1\"/* \"$1\"/.[!.]* \"$1\"/..?*; do\n"
@@ -138,7 +198,7 @@ static const char clean_script[] =
         "  n=$((n+1))\n"
         "  [ $n -lt 5 ] || sleep 0.1 2>/dev/null || sleep 1\n"
         "done\n"
-        "e=$(rm -rf -- \"$w\" /tmp/.modalpool 2>&1)\n"
+        "e=$(rm -rf -- \"$w\" /tmp/.modalpool 2>&1) x=0\n"
         "[ ! -L /tmp ] || no 'emptying /tmp' 'it is a link'\n"
         "[ -d /tmp ] || mkdir -m 1777 /tmp\n"
         "while read -r q p q; do case $p in /tmp/*) m=\"$m$p \";; esac; done </proc/mounts\n"
@@ -266,22 +326,37 @@ int script_make_probe(struct script *s, const char *shell) {
         return r < 0 ? r : script_add(s, shell);
 }
 
-int script_make_signal(struct script *s, const char *mark, int signo) {
-        char number[16];
+static int make_signal(struct script *s, const char *mark, const char *own, const char *what, int64_t grace_us) {
+        char tenths[24];
         int r = begin(s, signal_script);
 
-        snprintf(number, sizeof(number), "%d", signo);
+        snprintf(tenths, sizeof(tenths), "%" PRId64, (grace_us + USEC_PER_SEC / 10 - 1) / (USEC_PER_SEC / 10));
         if (r == 0)
                 r = script_add(s, mark);
-        return r < 0 ? r : script_add(s, number);
+        if (r == 0)
+                r = script_add(s, own);
+        if (r == 0)
+                r = script_add(s, what);
+        return r < 0 ? r : script_add(s, tenths);
 }
 
-int script_make_clean(struct script *s, const char *workdir, const char *kept, const char *volumes) {
+int script_make_signal(struct script *s, const char *mark, const char *own, int signo) {
+        char number[16];
+
+        snprintf(number, sizeof(number), "%d", signo);
+        return make_signal(s, mark, own, number, 0);
+}
+
+int script_make_kill(struct script *s, const char *mark, const char *own, int64_t grace_us) {
+        return make_signal(s, mark, own, "kill", clock_earlier(grace_us, GRACE_MAX_US));
+}
+
+int script_make_clean(struct script *s, const char *workdir, const char *own, const char *volumes) {
         int r = begin(s, clean_script);
 
         if (r == 0)
                 r = script_add(s, workdir);
         if (r == 0)
-                r = script_add(s, kept);
+                r = script_add(s, own);
         return r < 0 ? r : script_add(s, volumes);
 }

@@ -57,16 +57,29 @@ int script_make_job(struct script *s, const struct script_job *job);
 /* Shell text that exports @entry, "KEY=VALUE" of any bytes. 0 or -errno. */
 int script_export(struct buf *out, const char *entry);
 
-/* Prints "PID:START" for each process that is there. Exit status PROBE_NO_SHELL: there is no @shell, unless that is "". */
+/*
+ * Prints "PID:START" of itself: what began later does not belong to the sandbox. Nothing where there is no /proc. Exit
+ * status PROBE_NO_SHELL: there is no @shell, unless that is "".
+ */
 #define PROBE_NO_SHELL 3
 int script_make_probe(struct script *s, const char *shell);
 
-/* Signals every process with @mark ("KEY=VALUE") in its environment, and all that descend from one. */
-int script_make_signal(struct script *s, const char *mark, int signo);
+/*
+ * Signals every process of the job with @mark ("KEY=VALUE"). @own: what the probe printed, or several such words, of
+ * which the latest counts.
+ */
+int script_make_signal(struct script *s, const char *mark, const char *own, int signo);
 
 /*
- * Kills every process that is not among @kept (what the probe printed), removes
- * @workdir, empties /tmp but for what is mounted there, which also @volumes says (paths, with spaces between them),
- * and looks whether all that is gone and both can be written. Exit status 0, else a line of output says why not.
+ * Ends them: TERM, and after @grace_us KILL to what is left, or KILL at once with 0. Exit status 0 when none is left,
+ * else a line of output says which are; or SCRIPT_NONE_FOUND, and a line says so, when there were none.
  */
-int script_make_clean(struct script *s, const char *workdir, const char *kept, const char *volumes);
+#define SCRIPT_NONE_FOUND 2
+int script_make_kill(struct script *s, const char *mark, const char *own, int64_t grace_us);
+
+/*
+ * Kills every process that is not the sandbox's @own, removes @workdir, empties /tmp but for what is mounted there,
+ * which also @volumes says (paths, with spaces between them), and looks whether all that is gone and both can be
+ * written. Exit status 0, else a line of output says why not.
+ */
+int script_make_clean(struct script *s, const char *workdir, const char *own, const char *volumes);

@@ -77,10 +77,23 @@ static void live(struct modal_sandbox *s) {
         }
 }
 
+/* More than one short line is no answer: what does not fit makes it too long. */
 static void on_probe_output(void *owner, enum stream stream, const void *data, size_t len) {
         struct modal_sandbox *s = owner;
 
-        (void)buf_append(&s->kept, data, len);
+        (void)buf_append(&s->kept, data, len < PROBE_SIZE_MAX - s->kept.len ? len : PROBE_SIZE_MAX - s->kept.len);
+}
+
+/* "PID:START" and a newline, which goes. */
+static bool read_own(struct modal_sandbox *s) {
+        size_t len = s->kept.len, pid = strspn(buf_text(&s->kept), "0123456789");
+        size_t start = len > pid ? strspn(s->kept.data + pid + 1, "0123456789") : 0;
+
+        if (pid == 0 || start == 0 || s->kept.data[pid] != ':' || pid + 1 + start + 1 != len ||
+            s->kept.data[len - 1] != '\n')
+                return false;
+        s->kept.data[--s->kept.len] = '\0';
+        return true;
 }
 
 static void on_probe_ended(void *owner, const struct result *r, int code) {
@@ -95,9 +108,8 @@ static void on_probe_ended(void *owner, const struct result *r, int code) {
                 result_set(&why, RESULT_INVALID,
                            "environment %s: its image has no usable /bin/sh (a first command ended with %d)",
                            s->sandbox.id, code);
-        for (size_t i = 0; i < s->kept.len; i++)
-                if (!strchr("0123456789:", s->kept.data[i]))
-                        s->kept.data[i] = ' ';
+        else if (result_ok(&why) && !read_own(s))
+                result_set(&why, RESULT_INVALID, "environment %s: its processes cannot be seen in /proc", s->sandbox.id);
         if (result_ok(&why))
                 live(s);
         else
