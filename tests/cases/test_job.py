@@ -275,6 +275,35 @@ def test_environment_of_a_job(lease):
     assert "PYTEST" not in output and "MODALPOOL=" not in output
 
 
+@pytest.mark.parametrize("variable", ["PATH=/nonexistent", "PATH=/opt/venv/bin:$PATH", "LD_PRELOAD=/no/such.so", "IFS=/",
+                                      "BASH_ENV=/tmp/rc", "ENV=/tmp/rc", "SHELLOPTS=xtrace", "CDPATH=/", "TMPDIR=/nowhere",
+                                      "LC_ALL=xx_XX.UTF-8", "POSIXLY_CORRECT=1"])
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_environment_is_for_the_job_alone(lease, variable, size):
+    """Whatever it does to programs: what starts the job is none of them, and what comes after it neither."""
+    name, _, value = variable.partition("=")
+    lease.write("env", variable)
+    script = f"echo \"${name}\"; echo 'export BY=rc' > /tmp/rc; # " + "x" * size
+    lease.submit(script)
+    assert lease.read("exit_code") == "0\n" and lease.read("error") == "ok\n"
+    if name not in ("IFS", "SHELLOPTS"):  # shells have their own
+        assert lease.read("stdout") == value + "\n"
+    if name not in ("LD_PRELOAD", "LC_ALL", "SHELLOPTS"):  # on which the job's own shell has something to say
+        assert lease.read("stderr") == ""
+    lease.write("env", "")
+    assert lease.run("pwd; ls -A; cat /tmp/rc")[0] == lease.read("cwd") + "export BY=rc\n"
+
+
+def test_environment_of_many_sizes(lease):
+    """All bytes, a long one, and many."""
+    entries = [b"V%d=%s" % (i, b"v" * 30) for i in range(1200)] + [b"ODD='\xff\xfe\"$(id)`id`\\", "Ö=ü".encode(), b"_c=mine", b"OPTIND=x"]
+    lease.write("env", b"\n".join(entries) + b"\n")
+    assert lease.run("echo $V0 $V1199 $_c; printf %s \"$ODD\" | od -An -tx1 | tr -d ' \\n'; env | grep -c ^V; env | grep -c MODALPOOL_ENV")[0] == \
+        "v" * 30 + " " + "v" * 30 + " mine\n" + b"'\xff\xfe\"$(id)`id`\\".hex() + "1200\n0\n"
+    lease.write("env", b"LONG=" + b"\xff" * 60000)
+    assert lease.run("printf %s \"$LONG\" | wc -c") == ("60000\n", 0)
+
+
 # standard input
 
 @pytest.mark.small

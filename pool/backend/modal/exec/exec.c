@@ -291,19 +291,20 @@ static const struct modal_process_events process_events = {
 
 /* what to run */
 
-/* Modal takes UTF-8 only: other entries of the environment go into shell text that is run first. */
-static int split_env(const char *const *env, const char **plain, struct buf *prelude) {
+/* The strings that lie in @strings as an array, for the caller to free; NULL when out of memory. */
+static const char **list_strings(const struct buf *strings) {
+        const char **list, *end = buf_text(strings) + strings->len;
         size_t n = 0;
-        int r = 0;
 
-        for (; *env && r == 0; env++) {
-                if (text_is_utf8(*env, strlen(*env)))
-                        plain[n++] = *env;
-                else
-                        r = script_export(prelude, *env);
-        }
-        plain[n] = NULL;
-        return r;
+        for (const char *s = buf_text(strings); s < end; s += strlen(s) + 1)
+                n++;
+        list = calloc(n + 1, sizeof(*list));
+        if (!list)
+                return NULL;
+        n = 0;
+        for (const char *s = buf_text(strings); s < end; s += strlen(s) + 1)
+                list[n++] = s;
+        return list;
 }
 
 /* All of a blob that is small enough for an argument. */
@@ -353,7 +354,8 @@ static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct bu
         buf_deinit(&command);
         if (r == 0 && (script->n == 0 || script->size > ARGUMENTS_MAX)) {
                 script_deinit(script);
-                job.on_stdin = prelude->len + spec->command->size;
+                job.on_stdin = spec->command->size;
+                job.prelude_on_stdin = prelude->len;
                 job.command = "";
                 job.command_len = 0;
                 r = script_make_job(script, &job);
@@ -372,19 +374,19 @@ static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct bu
 /* Start it, or go on with it: what it was started with tells what it has to read. */
 static int begin(struct modal_exec *e, const struct exec_spec *spec) {
         struct modal_feed feed = MODAL_FEED_INIT(SCRIPT_SIZE_MAX);
-        struct buf prelude = BUF_INIT(SCRIPT_SIZE_MAX);
+        struct buf prelude = BUF_INIT(SCRIPT_SIZE_MAX), carriers = BUF_INIT(SCRIPT_SIZE_MAX);
         const char *args[SCRIPT_ARGUMENTS_MAX];
         _cleanup_(cleanup_free) const char **env = NULL;
         struct script script;
         bool feeds = false;
-        size_t n = 0;
         int r;
 
         script_init(&script);
-        while (spec->env[n])
-                n++;
-        env = calloc(n + 1, sizeof(*env));
-        r = env ? split_env(spec->env, env, &prelude) : -ENOMEM;
+        r = script_make_env(spec->env, &carriers, &prelude);
+        if (r == 0) {
+                env = list_strings(&carriers);
+                r = env ? 0 : -ENOMEM;
+        }
         if (r == 0)
                 r = prepare(e, spec, &prelude, &script, &feed, &feeds);
         for (size_t i = 0; i < script.n; i++)
@@ -406,6 +408,7 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
                 modal_feed_deinit(&feed);
         script_deinit(&script);
         buf_deinit(&prelude);
+        buf_deinit(&carriers);
         return r;
 }
 

@@ -8,24 +8,32 @@
 
 #include "pool/backend/limits.h"
 #include "pool/backend/modal/limits.h"
+#include "pool/util/cleanup.h"
 #include "pool/util/text.h"
+
+#define CARRIER "MODALPOOL_ENV_" /* of a variable's value on its way to the wrapper, with a number behind it */
 
 /*
  * $1 exec id, $2 workdir, $3 cwd, $4 shell, $5 1: make the workdir anew, $6 i: there is input,
- * $7 bytes of the command on standard input, $8 prelude, $9 command.
+ * $7 bytes of the command on standard input, $8 prelude, or #N: so many bytes of it come before that, $9 command.
  *
  * Who does not make the workdir anew still makes it where it is missing: the job that had to may have been killed
  * before it did.
  *
  * dd with fullblock reads exactly that much of a pipe, which head of busybox does not: the
  * rest is the command's own. The script lies in a file until the clean-up, for dash reads it bit by bit.
- * Variables have names that no environment has: to set one that was inherited would change the command's.
+ * Variables have names that no environment has: to set one that was inherited would change the command's. What the
+ * job's own environment has comes in last of all, by the prelude, and then nothing is looked up any more.
  */
 static const char job_script[] =
         "u(){ case $1 in %*) _v=$(printf '%b.' \"${1#%}\"); _v=${_v%.};; *) _v=${1#=};; esac; }\n"
         "no(){ printf '%s %s\\n' \"$_m $1\" \"$2\" >&2; exit 126; }\n"
         "_m=$1 _f=$5 _i=$6 _n=$7\n"
-        "u \"$2\"; _w=$_v; u \"$3\"; _d=$_v; u \"$4\"; _s=$_v; u \"$8\"; _p=$_v; u \"$9\"; _c=$_v\n"
+        "u \"$2\"; _w=$_v; u \"$3\"; _d=$_v; u \"$4\"; _s=$_v; u \"$9\"; _c=$_v\n"
+        "case $8 in\n"
+        "\\#*) _p=$(dd bs=\"${8#?}\" count=1 iflag=fullblock 2>/dev/null);;\n"
+        "*) u \"$8\"; _p=$_v;;\n"
+        "esac\n"
         "if [ \"$_f\" = 1 ]; then\n"
         "  _e=$( { rm -rf -- \"$_w\" && mkdir -p -- \"$_w\"; } 2>&1) || no fail \"making the workdir: $_e\"\n"
         "elif ! [ -d \"$_w\" ]; then mkdir -p -- \"$_w\" 2>/dev/null\n"
@@ -41,11 +49,12 @@ static const char job_script[] =
         "_e=$(cd -P -- \"$_d\" 2>&1) || no cwd \"$_d\"\n"
         "cd -P -- \"$_d\" || exit 126\n"
         "unset OLDPWD\n"
-        "if [ -n \"$_s\" ]; then command -v \"$_s\" >/dev/null 2>&1 || no fail \"starting the shell: there is no $_s\"\n"
-        "elif command -v bash >/dev/null 2>&1; then _s=bash; else _s=sh; fi\n"
+        "if [ -n \"$_s\" ]; then _e=$(command -v \"$_s\") || no fail \"starting the shell: there is no $_s\"\n"
+        "else _e=$(command -v bash) || _e=$(command -v sh); fi\n"
         "[ \"$_i\" = i ] || exec </dev/null\n"
-        "if [ -n \"$_p\" ]; then eval \"$_p\"; fi\n"
-        "exec \"$_s\" -c \"$_c\"\n";
+        "set -- \"$_e\" -c \"$_c\"\n"
+        "{ eval \"$_p\"; } 2>/dev/null\n"
+        "exec \"$@\"\n";
 
 /*
  * $1 shell
@@ -280,10 +289,11 @@ static int begin(struct script *s, const char *text) {
 }
 
 int script_make_job(struct script *s, const struct script_job *job) {
-        char number[24];
+        char number[24], head[24];
         int r = begin(s, job_script);
 
         snprintf(number, sizeof(number), "%zu", job->on_stdin);
+        snprintf(head, sizeof(head), "#%zu", job->prelude_on_stdin);
         if (r == 0)
                 r = script_add(s, job->exec_id);
         if (r == 0)
@@ -299,25 +309,76 @@ int script_make_job(struct script *s, const struct script_job *job) {
         if (r == 0)
                 r = script_add(s, number);
         if (r == 0)
-                r = add_text(s, job->on_stdin ? "" : job->prelude);
+                r = job->prelude_on_stdin ? script_add(s, head) : add_text(s, job->on_stdin ? "" : job->prelude);
         return r < 0 ? r : script_add_bytes(s, job->command, job->on_stdin ? 0 : job->command_len);
 }
 
-int script_export(struct buf *out, const char *entry) {
+/* One that a shell can hold, and has no meaning of its own for: others would end the wrapper, or not arrive. */
+static bool is_exportable(const char *name, size_t len) {
+        static const char *const special[] = {
+                "_",      "DIRSTACK", "EUID",   "FUNCNAME", "GROUPS",    "HISTCMD", "LINENO",
+                "OPTIND", "PPID",     "RANDOM", "SECONDS",  "SHELLOPTS", "SRANDOM", "UID",
+        };
+
+        for (size_t i = 0; i < len; i++)
+                if (!(name[i] == '_' || (name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
+                      (i > 0 && name[i] >= '0' && name[i] <= '9')))
+                        return false;
+        for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
+                if (!strcmp(name, special[i]))
+                        return false;
+        return len > 0 && strncmp(name, "BASH", 4) != 0 && strncmp(name, "EPOCH", 5) != 0;
+}
+
+/* The value as shell text: what its carrier holds, or what it is, where Modal would not take it. */
+static int add_value(struct buf *prelude, const char *value, size_t number, bool carried) {
+        return carried ? buf_printf(prelude, "\"$" CARRIER "%zu\"", number) : text_quote(value, prelude);
+}
+
+/* "export NAME=VALUE", or "set -- ENV -- NAME=VALUE "$@"" where that would not do. */
+static int add_variable(const char *entry, size_t number, bool special, struct buf *carriers, struct buf *prelude) {
         const char *value = strchr(entry, '=');
+        _cleanup_(cleanup_free) char *name = value ? strndup(entry, value - entry) : NULL;
+        bool carried;
         int r;
 
-        if (!value)
-                return -EINVAL;
-        /* A shell can export nothing else. */
-        for (const char *c = entry; c < value; c++)
-                if (!(*c == '_' || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
-                      (c > entry && *c >= '0' && *c <= '9')))
-                        return 0;
-        r = buf_printf(out, "export %.*s=", (int)(value - entry), entry);
+        if (!value || !name)
+                return value ? -ENOMEM : -EINVAL;
+        if (is_exportable(name, strlen(name)) == special)
+                return 0;
+        value++;
+        carried = text_is_utf8(value, strlen(value));
+        r = carried ? buf_printf(carriers, CARRIER "%zu=%s", number, value) : 0;
+        if (r == 0 && carried)
+                r = buf_append(carriers, "", 1);
         if (r == 0)
-                r = text_quote(value + 1, out);
-        return r < 0 ? r : buf_append(out, "\n", 1);
+                r = buf_printf(prelude, special ? "set -- \"$(command -v env)\" -- " : "export ");
+        if (r == 0)
+                r = special ? text_quote(name, prelude) : buf_printf(prelude, "%s", name);
+        if (r == 0)
+                r = buf_printf(prelude, "=");
+        if (r == 0)
+                r = add_value(prelude, value, number, carried);
+        if (r == 0 && special)
+                r = buf_printf(prelude, " \"$@\"");
+        if (r == 0 && carried)
+                r = buf_printf(prelude, "\nunset " CARRIER "%zu", number);
+        return r < 0 ? r : buf_append(prelude, "\n", 1);
+}
+
+int script_make_env(const char *const *env, struct buf *carriers, struct buf *prelude) {
+        static const char mark[] = EXEC_MARK "=";
+        int r = 0;
+
+        /* Those that need the program env come first, as long as it is found. */
+        for (int special = 1; special >= 0; special--)
+                for (size_t i = 0; r == 0 && env[i]; i++)
+                        if (strncmp(env[i], mark, strlen(mark)) != 0)
+                                r = add_variable(env[i], i, special, carriers, prelude);
+        for (size_t i = 0; r == 0 && env[i]; i++)
+                if (!strncmp(env[i], mark, strlen(mark)))
+                        r = buf_append(carriers, env[i], strlen(env[i]) + 1);
+        return r;
 }
 
 int script_make_probe(struct script *s, const char *shell) {

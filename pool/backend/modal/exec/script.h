@@ -38,24 +38,29 @@ int script_add_bytes(struct script *s, const char *data, size_t len);
 const char *script_argument(const struct script *s, size_t i);
 
 /*
- * The wrapper around a job: workdir, cwd, shell, command. With @on_stdin > 0 the
- * command is the first so many bytes of standard input, and @command is not
- * looked at. @exec_id begins the one line of stderr by which it says that it
+ * The wrapper around a job: workdir, cwd, shell, command. With @on_stdin > 0
+ * standard input begins with so many bytes of the prelude, if any, and then of
+ * the command, and @prelude and @command are not looked at. @exec_id begins the one line of stderr by which it says that it
  * could not run the command (see script_read_complaint).
  */
 struct script_job {
         const char *exec_id;
         const char *workdir, *cwd, *shell;
         bool fresh, input;
-        size_t on_stdin;
-        const char *prelude; /* shell text run before, "" for none */
+        size_t on_stdin, prelude_on_stdin;
+        const char *prelude; /* shell text that makes the job's environment, "" for none */
         const char *command;
         size_t command_len;
 };
 int script_make_job(struct script *s, const struct script_job *job);
 
-/* Shell text that exports @entry, "KEY=VALUE" of any bytes. 0 or -errno. */
-int script_export(struct buf *out, const char *entry);
+/*
+ * How a job's variables come to it and not to the wrapper, which needs its own PATH, IFS, LD_PRELOAD and so on: Modal
+ * is given @carriers, other variables that hold the values, one after the other, each with its NUL; and @prelude, shell
+ * text with no value in it, gives them their names. Values that are not UTF-8 do not pass Modal: these are in the
+ * prelude. 0 or -errno.
+ */
+int script_make_env(const char *const *env, struct buf *carriers, struct buf *prelude);
 
 /*
  * Prints "PID:START" of itself: what began later does not belong to the sandbox. Nothing where there is no /proc. Exit
