@@ -7,7 +7,6 @@
  */
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "fs/handle.h"
@@ -19,32 +18,14 @@ static int events_open(struct handle *h) {
         return 0;
 }
 
-/* The next lines into the handle's text, as many as fit. */
-static int fill(struct handle *h) {
-        uint64_t oldest = event_oldest(h->fs->events);
-        const char *line;
-        int r = 0;
-
-        buf_clear(&h->text);
-        if (h->next_event < oldest) {
-                r = buf_printf(&h->text, "{\"missed\":%" PRIu64 "}\n", oldest - h->next_event);
-                h->next_event = oldest;
-        }
-        while (r == 0 && (line = event_line(h->fs->events, h->next_event))) {
-                r = buf_append(&h->text, line, strlen(line));
-                if (r == 0)
-                        h->next_event++;
-        }
-        h->text_at = 0;
-        return r == -EFBIG ? 0 : r;
-}
-
 static ssize_t events_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
         ssize_t n;
         int r;
 
         if (h->text_at == h->text.len) {
-                r = fill(h);
+                buf_clear(&h->text);
+                h->text_at = 0;
+                r = event_read(h->fs->events, &h->next_event, &h->text);
                 if (r < 0)
                         return r;
         }

@@ -2,6 +2,7 @@
 #include "pool/base/event.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,4 +135,29 @@ const char *event_line(struct event_ring *ring, uint64_t number) {
         free(ring->line);
         ring->line = render(ring->events[number % EVENTS_MAX]);
         return ring->line;
+}
+
+int event_read(struct event_ring *ring, uint64_t *next, struct buf *out) {
+        uint64_t at = *next < event_oldest(ring) ? event_oldest(ring) : *next;
+        int r = 0;
+
+        while (r == 0) {
+                const char *line = event_line(ring, at);
+
+                if (!line && at < ring->next) {
+                        at++;
+                        continue;
+                }
+                if (*next < at)
+                        r = buf_printf(out, "{\"missed\":%" PRIu64 "}\n", at - *next);
+                if (r < 0)
+                        break;
+                *next = at;
+                if (!line)
+                        break;
+                r = buf_append(out, line, strlen(line));
+                if (r == 0)
+                        *next = ++at;
+        }
+        return r == -EFBIG ? 0 : r;
 }

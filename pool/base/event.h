@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pool/util/buf.h"
 #include "pool/util/list.h"
 
 struct event_ring;
@@ -37,5 +38,14 @@ uint64_t event_next(const struct event_ring *ring);
 /* Wall time of the newest line, in microseconds; 0: there is none. */
 int64_t event_last_wall_us(const struct event_ring *ring);
 
-/* Line @number, with its newline; NULL when it is not there. Good until another one is asked for. */
+/*
+ * Line @number, with its newline; NULL when it is not there, or there is no memory for it. Good until another one is
+ * asked for.
+ */
 const char *event_line(struct event_ring *ring, uint64_t number);
+
+/*
+ * Append to @out the lines from number *@next on, as many as fit, and move *@next behind them. {"missed":N} stands for
+ * lines that are not kept any more, or for which there was no memory. 0 or -errno.
+ */
+int event_read(struct event_ring *ring, uint64_t *next, struct buf *out);

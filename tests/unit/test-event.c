@@ -103,10 +103,55 @@ static void watched(void) {
         event_ring_free(ring);
 }
 
+static unsigned calls_left; /* of jansson's malloc that succeed */
+
+static void *scarce_malloc(size_t size) {
+        return calls_left > 0 && calls_left-- ? malloc(size) : NULL;
+}
+
+/* What comes next is one line with @expected in it, or with NULL nothing. */
+static void read_on(struct event_ring *ring, uint64_t *next, const char *expected) {
+        struct buf out = BUF_INIT(4 * EVENT_LEN_MAX);
+        const char *end;
+
+        CHECK_INT(event_read(ring, next, &out), 0);
+        end = strchr(buf_text(&out), '\n');
+        CHECK((expected != NULL) == (out.len > 0));
+        CHECK(!expected || (strstr(buf_text(&out), expected) && end == out.data + out.len - 1));
+        buf_deinit(&out);
+}
+
+/* Lines without memory, and those that are gone, are told of; the reader goes on behind them. */
+static void reads_on(void) {
+        struct event_ring *ring;
+        uint64_t next = 0;
+
+        CHECK_INT(event_ring_new(&ring), 0);
+        read_on(ring, &next, NULL);
+        event_emit(ring, "lease", "a", "waiting", NULL, NULL);
+        event_emit(ring, "lease", "b", "waiting", NULL, NULL);
+        json_set_alloc_funcs(scarce_malloc, free);
+        read_on(ring, &next, "\"missed\":2}");
+        CHECK_INT(next, 2);
+        json_set_alloc_funcs(malloc, free);
+        read_on(ring, &next, NULL);
+        event_emit(ring, "lease", "c", "waiting", NULL, NULL);
+        read_on(ring, &next, "\"lease\":\"c\"");
+        for (int i = 0; i < EVENTS_MAX + 10; i++)
+                event_emit(ring, "lease", "d", "waiting", NULL, NULL);
+        next = event_next(ring) - EVENTS_MAX - 5;
+        json_set_alloc_funcs(scarce_malloc, free);
+        read_on(ring, &next, "\"missed\":4101}");
+        json_set_alloc_funcs(malloc, free);
+        CHECK_INT(next, event_next(ring));
+        event_ring_free(ring);
+}
+
 int main(void) {
         RUN(lines);
         RUN(forgets_the_oldest);
         RUN(bounds);
         RUN(watched);
+        RUN(reads_on);
         return check_done();
 }
