@@ -2,6 +2,11 @@
 
 /* The scripts that run inside a sandbox, run here: they need nothing of one. */
 
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "pool/backend/modal/exec/script.h"
@@ -9,19 +14,16 @@
 
 static char directory[] = "/tmp/modalpool-script-XXXXXX";
 
-/* Runs a job with @input as its standard input; its output and errors are put into @out. */
-static int run(const struct script_job *job, const char *input, size_t input_len, char *out, size_t room) {
+/* Runs a script, which goes away, with @input as its standard input; its output and errors are put into @out. */
+static int run_script(struct script *s, const char *input, size_t input_len, char *out, size_t room) {
         const char *args[SCRIPT_ARGUMENTS_MAX + 1] = { NULL };
         int in[2], result[2], status = -1;
-        struct script s;
         size_t have = 0;
         ssize_t n;
         pid_t pid;
 
-        script_init(&s);
-        CHECK_INT(script_make_job(&s, job), 0);
-        for (size_t i = 0; i < s.n; i++)
-                args[i] = script_argument(&s, i);
+        for (size_t i = 0; i < s->n; i++)
+                args[i] = script_argument(s, i);
         CHECK(pipe(in) == 0 && pipe(result) == 0);
         pid = fork();
         if (pid == 0) {
@@ -42,8 +44,16 @@ static int run(const struct script_job *job, const char *input, size_t input_len
         out[have] = '\0';
         close(result[0]);
         waitpid(pid, &status, 0);
-        script_deinit(&s);
+        script_deinit(s);
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int run(const struct script_job *job, const char *input, size_t input_len, char *out, size_t room) {
+        struct script s;
+
+        script_init(&s);
+        CHECK_INT(script_make_job(&s, job), 0);
+        return run_script(&s, input, input_len, out, room);
 }
 
 static struct script_job job_of(const char *command) {
@@ -187,6 +197,71 @@ static void has_its_environment(void) {
         buf_deinit(&whole);
 }
 
+#define MANY 300
+
+static int wait_for_ever(void *unused) {
+        while (pause() < 0)
+                ;
+        return 0;
+}
+
+/* In a sandbox of many processes of its own, as its first one: 0, or the line that failed. */
+static int own_processes_in_sandbox(void) {
+        char *stacks = mmap(NULL, MANY * 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char own[65536], out[4096], expected[64];
+        struct script s;
+        pid_t job;
+
+        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("proc", "/proc", "proc", 0, NULL) < 0 ||
+            mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0 || stacks == MAP_FAILED)
+                return __LINE__;
+        for (int i = 1; i <= MANY; i++)
+                if (clone(wait_for_ever, stacks + i * 8192, CLONE_VM | SIGCHLD, NULL) < 0)
+                        return __LINE__;
+        script_init(&s);
+        if (script_make_probe(&s, "") < 0 || run_script(&s, "", 0, own, sizeof(own)) != 0 || strlen(own) > 64)
+                return __LINE__;
+        own[strlen(own) - 1] = '\0';
+        job = fork();
+        if (job == 0)
+                wait_for_ever(NULL);
+        script_init(&s);
+        if (script_make_clean(&s, "/tmp/workdir", own, "") < 0 || run_script(&s, "", 0, out, sizeof(out)) != 0)
+                return __LINE__;
+        if (waitpid(job, NULL, WNOHANG) != job || waitpid(-1, NULL, WNOHANG) != 0)
+                return __LINE__;
+        snprintf(expected, sizeof(expected), "/proc/%d", MANY); /* one of them, for the first is this process */
+        return access(expected, F_OK) == 0 ? 0 : __LINE__;
+}
+
+/* The clean-up spares what was there before the probe, told in few words however much that is, and nothing else. */
+static void own_processes(void) {
+        int status = -1;
+        pid_t outer = fork(), inner;
+
+        if (outer == 0) {
+                if (geteuid() != 0 && unshare(CLONE_NEWUSER) < 0)
+                        _exit(77);
+                if (unshare(CLONE_NEWNS | CLONE_NEWPID) < 0)
+                        _exit(77);
+                inner = fork();
+                if (inner == 0) {
+                        status = own_processes_in_sandbox();
+                        if (status)
+                                printf("# line %d, %s\n", status, strerror(errno));
+                        fflush(stdout);
+                        _exit(status != 0);
+                }
+                waitpid(inner, &status, 0);
+                _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
+        }
+        waitpid(outer, &status, 0);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+                printf("# no namespaces here: not run\n");
+        else
+                CHECK_INT(status, 0);
+}
+
 int main(void) {
         char command[100];
 
@@ -199,6 +274,7 @@ int main(void) {
         RUN(no_cwd);
         RUN(environment_is_kept);
         RUN(has_its_environment);
+        RUN(own_processes);
         snprintf(command, sizeof(command), "rm -rf %s", directory);
         return system(command) == 0 ? check_done() : 1;
 }
