@@ -86,9 +86,12 @@ TREES = ["sleep 1000 & wait", "setsid -w sleep 1000", "(setsid sleep 1000 &); sl
          "trap '' TERM INT HUP; sleep 1000", "nohup sleep 1000 & sleep 1000",
          "bash -c 'bash -c \"sleep 1000; :\"; :'; :", "env -i sleep 1000; :",
          "while :; do sleep 1000 & sleep 0.01; done"]
+# A process whose first thread has ended, and which therefore looks like a zombie.
+HEADLESS = "env -i setsid /usr/bin/python3 -c 'import ctypes, threading, time; " \
+           "threading.Thread(target=time.sleep, args=(1000,)).start(); ctypes.CDLL(None).syscall(60, 0)'"
 # What leaves the job's session, or its environment, title or parent, behind; or stands still.
 HIDDEN = ["env -i setsid sh -c 'sleep 201 &'; sleep 1000", "env -i sh -c 'setsid setsid sleep 1000 & :'; sleep 1000",
-          "exec env -i sleep 1000", "exec -c sleep 1000", "exec env -i setsid -w sh -c 'sleep 201 & sleep 1000'",
+          HEADLESS + " & until grep -q '^State:.Z' /proc/$!/status; do :; done; sleep 1000", "exec env -i sleep 1000", "exec -c sleep 1000", "exec env -i setsid -w sh -c 'sleep 201 & sleep 1000'",
           "exec perl -e '$0 = \"x\" x 5000; sleep 1000'", "perl -e '$0 = \"x\" x 5000; fork; setpgrp; sleep 1000' & wait",
           "env -i setsid perl -e 'kill STOP => $$; sleep 1000' & env -i sh -c 'kill -STOP $$' & sleep 1000",
           "MODALPOOL_JOB=other setsid sh -c 'sleep 201 & sleep 202 &'; exec env MODALPOOL_JOB=another sleep 1000",

@@ -89,19 +89,24 @@ static int grow(void **array, size_t *size, size_t n, size_t item) {
         return 0;
 }
 
-/* 0, -ESRCH when it is gone, or -errno. */
+/*
+ * 0, -ESRCH when it is gone, or -errno. A process whose first thread has ended says that it is a zombie, while others
+ * go on.
+ */
 static int read_process(pid_t pid, struct process *p) {
         const char *rest;
         char stat[512], state;
+        long threads;
         int r = read_stat(pid, stat, sizeof(stat));
 
         if (r < 0)
                 return r;
         rest = strrchr(stat, ')');
         *p = (struct process){ .pid = pid };
-        if (!rest || sscanf(rest + 1, " %c %d", &state, &p->parent) != 2)
+        if (!rest || sscanf(rest + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld", &state,
+                            &p->parent, &threads) != 3)
                 return -ESRCH; /* it ended while it was read */
-        p->zombie = state == 'Z' || state == 'X';
+        p->zombie = (state == 'Z' || state == 'X') && threads <= 1;
         return 0;
 }
 

@@ -72,7 +72,7 @@ static const char probe_script[] =
 
 /*
  * $a: all processes but this one that began later than those of $own, as PID:PARENT:SESSION:START. A name may hold
- * anything, line ends too.
+ * anything, line ends too. One whose first thread has ended says that it is a zombie, while others go on.
  */
 #define SCAN                                                             \
         "t=0\n"                                                          \
@@ -86,7 +86,7 @@ static const char probe_script[] =
         "    while read -r x; do l=\"$l$x \"; done <\"$p/stat\"\n"       \
         "    [ -n \"$l\" ] || continue\n"                                \
         "    set -- ${l##*) }\n"                                         \
-        "    case $1 in [ZX]) continue;; esac\n"                         \
+        "    case $1 in [ZX]) [ \"${18}\" -gt 1 ] || continue;; esac\n"  \
         "    [ \"${20}\" -le $t ] || a=\"$a $i:$2:$4:${20}\"\n"          \
         "  done\n"                                                       \
         "}\n"
