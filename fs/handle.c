@@ -177,6 +177,8 @@ void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, 
         if (n == 0) {
                 if (h->stream)
                         offset = h->position;
+                else
+                        h->position = offset; /* what poll is asked about next, also when there is nothing yet */
                 n = ops->read ? try_read(h, h->job, offset, len) : -EINVAL;
         }
         if (n == -EAGAIN && !nonblocking) {

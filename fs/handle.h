@@ -31,7 +31,7 @@ struct handle {
         /* For the behaviours' own use. */
         struct blob blob;  /* what was written */
         struct buf text;   /* what is read */
-        uint64_t position; /* behind the last byte of job that was given */
+        uint64_t position; /* in the job: where the newest READ began, or behind the last byte that was given */
         size_t text_at;    /* of a stream: how much of text was given */
         uint64_t next_event;
         struct job *draft; /* of cmd: for the command that is being written, or NULL */

@@ -229,6 +229,19 @@ def test_edges_of_events(mp):
     os.close(fd)
 
 
+def test_poll_at_the_end(busy):
+    """poll after a read that found nothing waits for new bytes, also where a seek has passed over the old ones."""
+    fd = os.open(busy / "output", os.O_RDONLY | os.O_NONBLOCK)
+    assert os.lseek(fd, 3, os.SEEK_SET) == 3
+    fails(errno.EAGAIN, os.read, fd, 10)
+    waiter = select.poll()
+    waiter.register(fd, select.POLLIN)
+    assert waiter.poll(0) == []
+    finish(busy)
+    assert waiter.poll(20000) == [(fd, select.POLLIN)] and os.read(fd, 10) == b""
+    os.close(fd)
+
+
 @pytest.mark.parametrize("flags", [os.O_RDWR, os.O_WRONLY])
 @pytest.mark.parametrize("kind", ["poll", "select", "epoll", "edge"])
 def test_asking_submits_nothing(lease, kind, flags):
