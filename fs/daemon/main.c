@@ -113,12 +113,18 @@ static void stop(struct daemon *d, const char *reason) {
         leases_stop(d->leases, keep);
 }
 
+/*
+ * Asked twice: no more patience. But a hangup asks nobody twice: the shell and the kernel each send one when a terminal
+ * goes, and systemd sends one behind SIGTERM when a session ends.
+ */
 static void on_signal(uv_signal_t *handle, int signo) {
         struct daemon *d = handle->data;
 
         stop(d, strsignal(signo));
+        if (signo == SIGHUP)
+                return;
         if (d->signalled)
-                d->stop_by_us = 0; /* asked twice: no more patience */
+                d->stop_by_us = 0;
         d->signalled = true;
 }
 

@@ -495,6 +495,24 @@ def test_reap_over_modal(mount, modal):
 
 
 @pytest.mark.modal
+@pytest.mark.parametrize("signals", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP),
+                                     (signal.SIGHUP, signal.SIGTERM)], ids=lambda signals: "-".join(s.name for s in signals))
+def test_a_hangup_takes_no_patience_away(mount, calm, signals):
+    """A terminal or a session that ends sends more than one signal, and wants no sandbox left running."""
+    mp = mount(max=1, stop_timeout=1000)
+    mp.lease().run("true")
+    calm.faults({"kind": "status", "code": "UNAVAILABLE", "method": "SandboxTerminate"})
+    refused = len(mp.lines)
+    for signo in signals:
+        mp.process.send_signal(signo)
+        calm.until(lambda stats: stats["faults"].get("status SandboxTerminate", 0) > (signo is signals[1]) * 3)
+    assert mp.process.poll() is None, mp.lines[refused:]
+    calm.faults()
+    mp.stop(signo=None)
+    assert mp.sandboxes() == []
+
+
+@pytest.mark.modal
 def test_what_could_not_be_ended_is_ended_by_the_next_start(mount, modal):
     mp = mount(max=2, stop_timeout=1)
     mp.expected += ["not ended", "did not end in time"]
