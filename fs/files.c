@@ -175,6 +175,14 @@ bool target_hidden(const struct target *t) {
         return t->lease && lease_hides(t->lease, job_of(t), t->id);
 }
 
+void target_renew(const struct target *t) {
+        lease_renew_directory(t->lease, job_of(t));
+}
+
+uint64_t target_generation(const struct target *t) {
+        return t->id == FILE_JOBS || t->id == FILE_JOB ? 1 + (uint64_t)lease_directory_generation(t->lease, job_of(t)) : 1;
+}
+
 /* Whether the row t->id belongs into the directory @dir as it is now. */
 static bool stands_in(const struct target *t, const struct target *dir) {
         const struct file *f = &files[t->id];

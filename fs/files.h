@@ -117,6 +117,10 @@ int target_lookup_hidden(const struct target *dir, const char *name, struct targ
 void target_hide(const struct target *t);
 bool target_hidden(const struct target *t);
 
+/* A directory in a lease stays, though rmdir succeeded: it is another one for the kernel, by its generation. */
+void target_renew(const struct target *t);
+uint64_t target_generation(const struct target *t);
+
 uint64_t target_node(const struct target *t);
 
 /* Everything stat shows. */

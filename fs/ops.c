@@ -63,9 +63,8 @@ static double attr_timeout(const struct target *t) {
 }
 
 static struct fuse_entry_param entry_of(const struct target *t) {
-        struct fuse_entry_param e = { .generation = 1 };
+        struct fuse_entry_param e = { .ino = target_node(t), .generation = target_generation(t) };
 
-        e.ino = target_node(t);
         e.attr_timeout = attr_timeout(t);
         e.entry_timeout = t->id >= FILE_LATEST ? FLEETING_S : LASTING_S;
         target_stat(t, &e.attr);
@@ -220,10 +219,13 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
         int r;
 
         r = target_find(fs_of(req), parent, &dir);
-        if (r == 0 && dir.id == FILE_ROOT && target_lookup(&dir, name, &t) == 0 && t.id == FILE_LEASE)
+        if (r == 0 && dir.id == FILE_ROOT && target_lookup(&dir, name, &t) == 0 && t.id == FILE_LEASE) {
                 lease_release(t.lease);
-        else if (r == 0)
+        } else if (r == 0) {
                 r = find_removable(&dir, name, true, &t);
+                if (r == 0)
+                        target_renew(&t);
+        }
         fuse_reply_err(req, -r);
 }
 

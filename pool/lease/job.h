@@ -30,10 +30,11 @@ enum job_state {
         JOB_ENDED,
 };
 
-/* Files whose names unlink took away: a bit each, while @round is that of the lease. See lease_hide(). */
+/* What unlink and rmdir did to a directory. See lease_hide() and lease_renew_directory(). */
 struct hidden {
-        uint64_t files;
+        uint64_t files; /* whose names unlink took away: a bit each, while @round is that of the lease */
         uint64_t round;
+        unsigned generation; /* how many rmdirs it has outlived */
 };
 
 struct job {

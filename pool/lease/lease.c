@@ -249,7 +249,8 @@ void lease_hide(struct lease *l, struct job *j, unsigned file) {
         struct hidden *h = j ? &j->hidden : &l->hidden;
 
         if (h->round != l->round)
-                *h = (struct hidden){ .round = l->round };
+                h->files = 0;
+        h->round = l->round;
         h->files |= UINT64_C(1) << file;
 }
 
@@ -261,6 +262,16 @@ bool lease_hides(const struct lease *l, const struct job *j, unsigned file) {
 
 void lease_show(struct lease *l) {
         l->round++;
+}
+
+void lease_renew_directory(struct lease *l, struct job *j) {
+        struct hidden *h = j ? &j->hidden : &l->hidden;
+
+        h->generation++;
+}
+
+unsigned lease_directory_generation(const struct lease *l, const struct job *j) {
+        return (j ? &j->hidden : &l->hidden)->generation;
 }
 
 /* for readers */

@@ -214,6 +214,13 @@ void lease_hide(struct lease *l, struct job *j, unsigned file);
 bool lease_hides(const struct lease *l, const struct job *j, unsigned file);
 void lease_show(struct lease *l);
 
+/*
+ * rmdir was accepted of the directory of the job @j, or of that of all jobs where it is NULL, and it is still there:
+ * with another generation, since the kernel finds nothing in the old one any more.
+ */
+void lease_renew_directory(struct lease *l, struct job *j);
+unsigned lease_directory_generation(const struct lease *l, const struct job *j);
+
 /* For people: the running job, and how many wait. */
 struct job *lease_current(const struct lease *l);
 unsigned lease_queued(const struct lease *l);

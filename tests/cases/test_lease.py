@@ -236,6 +236,18 @@ def test_directories_stay(lease):
     assert lease.read("jobs/1/output") == "kept\n"
 
 
+def test_directories_stay_for_others(lease):
+    """Who stands in a directory that was removed keeps the dead one; nobody else sees it."""
+    lease.run("echo kept")
+    held = [os.open(lease / name, os.O_RDONLY) for name in ("jobs", "jobs/1")]
+    for _ in range(2):
+        os.rmdir(lease / "jobs/1"), os.rmdir(lease / "jobs")
+        assert set(os.listdir(lease / "jobs")) == {"1", "latest"}
+        assert lease.read("jobs/1/output") == "kept\n"
+    for fd in held:
+        os.close(fd)
+
+
 @pytest.mark.parametrize("script", ["rm -rf t1", "rm -r t1", "find t1 -delete", "rm -rf t1/ t2", "rm -rf t*"])
 def test_remove_the_tree(mp, script):
     mp.lease().run("echo one; exit 1")
