@@ -59,6 +59,7 @@ struct job {
         bool timed_out;    /* because its time was up */
         bool written_as_starting; /* the journal has it so, while it still is queued */
         bool polled;       /* its time is up by our clock: the backend was asked whether it still runs */
+        bool outlived;     /* its shell ended in time, but its output is not complete */
         int output_refused; /* errno: bytes of its output were dropped, EFBIG for those beyond output_max; 0: none */
         int64_t deadline_us; /* for the next thing to do about it, or USEC_NEVER */
         int64_t submitted_us, started_us, ended_us;

@@ -254,10 +254,17 @@ static void on_polled(void *owner, bool running) {
 
         if (j->wanted_dead)
                 return; /* for another reason, meanwhile */
-        if (running)
+        if (running) {
                 time_out(l, j);
-        else
-                watch_deadline(l->table, j, USEC_NEVER); /* ended() is as near as its output */
+                return;
+        }
+        j->outlived = true;
+        watch_deadline(l->table, j, clock_after(l->table->clock(), OUTPUT_TIMEOUT_US));
+}
+
+/* Background processes hold the output of a job open whose time is up. The exit code is its own. */
+static void end_outlived(struct lease *l, struct job *j) {
+        lease_kill(l, j, "background processes killed: they held its output open after its timeout");
 }
 
 static const struct exec_events exec_events = {
@@ -498,6 +505,8 @@ static int64_t tick_deadlines(struct leases *t, int64_t now) {
                         give_up(l, j);
                 } else if (j->exec->started && !j->polled) {
                         poll_job(t, j);
+                } else if (j->outlived) {
+                        end_outlived(l, j);
                 } else {
                         condemn(l, j);
                 }

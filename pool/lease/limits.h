@@ -15,6 +15,7 @@
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
 #define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* one that was killed has ended by then, whatever is left of it: over Modal a kill waits its turn */
 #define EXEC_POLL_TIMEOUT_US (60 * USEC_PER_SEC)    /* one whose time is up, and whose backend does not say whether it runs, is lost as well */
+#define OUTPUT_TIMEOUT_US (10 * USEC_PER_SEC)       /* a job that ended in time and still has output then is killed */
 #define EXEC_POLL_AGAIN_US (USEC_PER_SEC / 10)      /* before that is asked again, when it could not be */
 #define STARVED_AGAIN_US (USEC_PER_SEC / 10)        /* before jobs that this machine had no descriptors for are tried again … */
 #define STARVED_WARN_EVERY_US (60 * USEC_PER_SEC)   /* between words about it in the log */

@@ -165,6 +165,23 @@ def start_of(program, arguments, watched, **more):
     return process, said.decode().replace("\r", "").splitlines()
 
 
+@pytest.fixture
+def streams_end_late(calm):
+    """A stream of output ends when nobody holds it open, not when its shell ends."""
+    calm.config(stdio_end="eof")
+    yield
+    calm.config(stdio_end="exit")
+
+
+def test_background_writer_past_the_timeout(mount, streams_end_late):
+    """It holds its job open, but not for ever; what the shell said counts."""
+    lease = mount(max=1).lease()
+    lease.write("timeout", "1\n")
+    assert lease.run("(while :; do echo more; sleep 0.2; done) & echo main; exit 3")[1] == 3
+    assert "held its output open" in lease.read("error")
+    assert lease.run("echo next") == ("next\n", 0)
+
+
 @pytest.mark.parametrize("how", ["background", "terminal", "foreground"])
 def test_a_long_build_says_so(settings, calm, tmp_path, how):
     """One line after a second; who looks on sees the rest of its log. An image that is there is not spoken of."""
