@@ -306,9 +306,9 @@ static void tick(struct daemon *d) {
 
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
-        next = leases_tick(d->leases);
-        if (d->phase != PHASE_STARTING) /* before that, nothing can be created */
-                next = clock_earlier(next, pool_tick(d->pool));
+        leases_tick(d->leases);
+        next = d->phase == PHASE_STARTING ? USEC_NEVER : pool_tick(d->pool); /* before that, nothing can be created */
+        next = clock_earlier(next, leases_due(d->leases));
         next = clock_earlier(next, handles_tick(&d->fs));
 
         removal_tick();

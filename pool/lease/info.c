@@ -33,7 +33,7 @@ static void warn(struct lease *l, int64_t now) {
         event_emit(l->table->events, "lease", l->name, "unused", NULL, why);
 }
 
-int64_t leases_warn(struct leases *t, int64_t now) {
+void leases_warn(struct leases *t, int64_t now) {
         struct lease *l;
 
         while ((l = list_first(&t->unused, struct lease, unused)) && l->warn_us <= now) {
@@ -42,6 +42,11 @@ int64_t leases_warn(struct leases *t, int64_t now) {
                 list_remove(&l->unused);
                 list_add_tail(&t->unused, &l->unused);
         }
+}
+
+int64_t leases_warn_due(const struct leases *t) {
+        const struct lease *l = list_first(&t->unused, struct lease, unused);
+
         return l ? l->warn_us : USEC_NEVER;
 }
 

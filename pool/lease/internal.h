@@ -121,4 +121,5 @@ void lease_kill(struct lease *l, struct job *j, const char *why);
 void lease_note_use(struct lease *l);
 
 /* Warn of leases that do so for too long. The time of the next warning, or USEC_NEVER. */
-int64_t leases_warn(struct leases *t, int64_t now);
+void leases_warn(struct leases *t, int64_t now);
+int64_t leases_warn_due(const struct leases *t);

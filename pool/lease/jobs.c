@@ -489,11 +489,11 @@ static void condemn(struct lease *l, const struct job *j) {
 }
 
 /* Jobs that run, start or die for too long. */
-static int64_t tick_deadlines(struct leases *t, int64_t now) {
+static void tick_deadlines(struct leases *t, int64_t now) {
         struct job *j, *tmp;
 
         if (t->next_deadline_us > now)
-                return t->next_deadline_us;
+                return;
 
         t->next_deadline_us = USEC_NEVER;
         list_for_each_safe (j, tmp, &t->running, running) {
@@ -511,19 +511,16 @@ static int64_t tick_deadlines(struct leases *t, int64_t now) {
                         condemn(l, j);
                 }
         }
-        return t->next_deadline_us;
 }
 
 /* Jobs that could not be started, in the order in which they were tried. */
-static int64_t tick_starved(struct leases *t, int64_t now) {
+static void tick_starved(struct leases *t, int64_t now) {
         struct list again = LIST_INIT(again);
         struct lease *l;
         unsigned failed = 0;
 
-        if (list_empty(&t->starved))
-                return USEC_NEVER;
-        if (t->starved_us > now)
-                return t->starved_us;
+        if (list_empty(&t->starved) || t->starved_us > now)
+                return;
         list_move_all(&again, &t->starved);
         while (failed < STARVED_TRIES && (l = list_first(&again, struct lease, starved))) {
                 list_remove(&l->starved);
@@ -532,15 +529,22 @@ static int64_t tick_starved(struct leases *t, int64_t now) {
         }
         list_move_all(&again, &t->starved); /* behind those that had no turn */
         list_move_all(&t->starved, &again);
-        return list_empty(&t->starved) ? USEC_NEVER : t->starved_us;
 }
 
-int64_t leases_tick(struct leases *t) {
-        int64_t now = t->clock(), next = clock_earlier(tick_deadlines(t, now), tick_starved(t, now));
+void leases_tick(struct leases *t) {
+        int64_t now = t->clock();
 
+        tick_deadlines(t, now);
+        tick_starved(t, now);
         if (journal_is_stale(t->journal))
                 (void)leases_rewrite(t); /* the next write that goes well tries again */
-        return clock_earlier(next, leases_warn(t, now));
+        leases_warn(t, now);
+}
+
+int64_t leases_due(const struct leases *t) {
+        int64_t due = clock_earlier(t->next_deadline_us, leases_warn_due(t));
+
+        return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
 }
 
 enum result_code lease_accepts(const struct lease *l) {

@@ -104,8 +104,12 @@ void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, c
 const struct leases_totals *leases_totals(const struct leases *t);
 const char *job_end_name(enum job_end end);
 
-/* Do what is due: job timeouts, and warnings. The time of the next thing due, or USEC_NEVER. */
-int64_t leases_tick(struct leases *t);
+/*
+ * Do what is due: job timeouts, jobs that wait for a descriptor, warnings. When the next thing is due, or USEC_NEVER;
+ * to be asked after pool_tick(), for what that grants begins jobs.
+ */
+void leases_tick(struct leases *t);
+int64_t leases_due(const struct leases *t);
 
 /* No new leases, until undone. */
 void leases_drain(struct leases *t, bool drain);

@@ -69,8 +69,9 @@ void rig_run(int64_t us) {
         for (;;) {
                 struct timer *t;
 
-                due = leases_tick(rig.table);
+                leases_tick(rig.table);
                 pool_due = pool_tick(rig.pool);
+                due = leases_due(rig.table);
                 due = pool_due < due ? pool_due : due;
                 t = timer_next();
                 if (t && t->at_us <= end && t->at_us <= due)

@@ -19,6 +19,11 @@ static unsigned min_of(unsigned a, unsigned b) {
 
 static int64_t next_tick_us; /* what the tick said */
 
+/* It was not to be done yet, and will be when it is. */
+static bool is_in_time(int64_t due_us) {
+        return due_us > sim.now_us && due_us >= next_tick_us;
+}
+
 /* Not for too long, and probed in time. */
 static void check_idle(const struct sim_sandbox *s) {
         const struct config *c = &model.config;
@@ -97,7 +102,7 @@ static void check_environments(void) {
 
 static void check_jobs(const struct model_lease *m) {
         const struct job *current = lease_current(m->lease), *job;
-        bool starved = m->starved_us && clock_after(m->starved_us, STARVED_AGAIN_US * 50) > sim.now_us;
+        bool starved = m->starved_us && next_tick_us <= clock_after(sim.now_us, STARVED_AGAIN_US);
         unsigned n_queued = 0, n_ended = 0;
         struct model_job *j;
         uint32_t number = 0;
@@ -120,14 +125,14 @@ static void check_jobs(const struct model_lease *m) {
                 SIM_CHECK(!j->kill_wanted || x->killed_us, "job %" PRIu64 ".%" PRIu32 " should have been killed",
                           m->serial, j->number);
                 SIM_CHECK(x->killed_us || x->polled_us || !x->exec.started || !j->timeout_us ||
-                                  clock_after(x->started_us, j->timeout_us) > sim.now_us,
+                                  is_in_time(clock_after(x->started_us, j->timeout_us)),
                           "job %" PRIu64 ".%" PRIu32 " runs past its time", m->serial, j->number);
                 SIM_CHECK(x->killed_us || !x->polled_us ||
-                                  clock_after(x->polled_us, EXEC_POLL_TIMEOUT_US) > sim.now_us,
+                                  is_in_time(clock_after(x->polled_us, EXEC_POLL_TIMEOUT_US)),
                           "job %" PRIu64 ".%" PRIu32 " is not heard of, and nobody gives up", m->serial, j->number);
-                SIM_CHECK(x->killed_us || x->exec.started || clock_after(j->given_us, START_TIMEOUT_US) > sim.now_us,
+                SIM_CHECK(x->killed_us || x->exec.started || is_in_time(clock_after(j->given_us, START_TIMEOUT_US)),
                           "job %" PRIu64 ".%" PRIu32 " does not start, and nobody gives up", m->serial, j->number);
-                SIM_CHECK(!x->killed_us || clock_after(x->killed_us, x->grace_us + KILL_TIMEOUT_US) > sim.now_us,
+                SIM_CHECK(!x->killed_us || is_in_time(clock_after(x->killed_us, x->grace_us + KILL_TIMEOUT_US)),
                           "job %" PRIu64 ".%" PRIu32 " survives its kill", m->serial, j->number);
         }
         SIM_CHECK(n_queued == lease_queued(m->lease), "lease %s has %u queued, %u are", m->name, lease_queued(m->lease),
