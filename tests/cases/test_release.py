@@ -216,7 +216,8 @@ def test_release_storm(mp):
         assert user.communicate()[0] == f"{name}\n" * 12 and user.returncode == 0
     mp.until_settled()
     assert os.listdir(mp.path) == [".pool"]
-    assert not mp.alive("sleep")
+    # What was cleaned is dead already. A sandbox that was terminated dies while Modal has answered that.
+    assert processes.gone(mp.alive("sleep"), 5) == []
 
 
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
