@@ -11,9 +11,9 @@
 #define PROBES_AT_ONCE 8                            /* idle environments that are asked whether they work */
 
 #define CLEAN_TIMEOUT_US (60 * USEC_PER_SEC)        /* then the environment is destroyed instead */
-#define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a sandbox made since the start that is not in the books is ended from this age on */
-#define TERMINATED_MAX 4096                         /* environments that are remembered for ORPHAN_GRACE_US after their end */
-#define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between looks for such */
+#define ORPHAN_GRACE_US (60 * USEC_PER_SEC)         /* a younger sandbox, that this run may have made, is no orphan */
+#define TERMINATED_MAX 4096                         /* ended environments that are remembered, for ORPHAN_GRACE_US */
+#define ORPHAN_INTERVAL_US (600 * USEC_PER_SEC)     /* between lists of what the provider has */
 #define BACKOFF_MIN_US (USEC_PER_SEC / 2)           /* between failed creates, doubling … */
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)          /* … up to this */
 #define BREAKER_ERRORS 3                            /* creates refused for good in a row: then there are no more … */

@@ -3,96 +3,24 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "pool/environment/internal.h"
-#include "pool/environment/limits.h"
-#include "pool/util/cleanup.h"
+#include "pool/environment/restore.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 
-static const char *const state_names[] = {
-        [ENVIRONMENT_CREATING] = "creating",
-        [ENVIRONMENT_IDLE] = "idle",
-        [ENVIRONMENT_LEASED] = "leased",
-        [ENVIRONMENT_CLEANING] = "cleaning",
-        [ENVIRONMENT_ENDING] = "ending",
-};
+/* what an environment becomes */
 
-const char *environment_state_name(enum environment_state state) {
-        return state_names[state];
-}
+/* Something about an idle environment changed: tick in time for it. Those that were held back may have room now. */
+static void note_due(struct pool *p, const struct environment *e) {
+        int64_t next = clock_earlier(environment_idle_end(e), probe_due(&e->probe));
 
-struct sandbox *environment_sandbox(const struct environment *e) {
-        return e->sandbox;
-}
-
-const char *environment_nonce(const struct environment *e) {
-        return e->nonce;
-}
-
-const char *environment_workdir(const struct environment *e) {
-        return e->workdir;
-}
-
-const char *environment_id(const struct environment *e) {
-        return e->sandbox->id;
-}
-
-/* The one place where an environment changes state. The newest idle one is lent first, so it stands first. */
-static void environment_set_state(struct environment *e, enum environment_state state) {
-        struct pool *p = e->pool;
-
-        environment_forget_probe(e);
-        list_remove(&e->link);
-        p->count[e->state]--;
-        e->state = state;
-        e->since_us = p->clock();
-        p->count[state]++;
-        if (state == ENVIRONMENT_IDLE)
-                list_add_head(&p->environments[state], &e->link);
-        else
-                list_add_tail(&p->environments[state], &e->link);
-
-        log_debug("environment=%s lease=%s: %s", e->sandbox->id, e->claim ? e->claim->name : "-",
-                  state_names[state]);
-        event_emit(p->events, "environment", e->sandbox->id, state_names[state],
-                   e->claim ? e->claim->name : NULL, NULL);
-}
-
-int environment_write(struct environment *e) {
-        const char *ticket = e->sandbox ? e->sandbox->ticket : NULL;
-
-        return journal_put_environment(e->pool->journal, &(struct journal_environment){
-                                                                 .nonce = e->nonce,
-                                                                 .id = e->sandbox ? e->sandbox->id : "",
-                                                                 .ticket = ticket ?: e->ticket ?: "",
-                                                                 .workdir = e->workdir,
-                                                                 .user = e->user,
-                                                                 .uses = e->uses,
-                                                                 .ending = e->ending,
-                                                                 .created_us = e->created_us,
-                                                         });
-}
-
-void environment_end(struct environment *e) {
-        assert(!e->claim);
-        environment_set_state(e, ENVIRONMENT_ENDING);
-        if (e->pool->leaving && e->sandbox->state != SANDBOX_DEAD) {
-                e->left = true;
-                sandbox_leave(e->sandbox);
-                return;
-        }
-        e->ending = true;
-        (void)environment_write(e); /* else the next run finds out by itself that it is gone */
-        sandbox_destroy(e->sandbox);
+        p->idle_due_us = p->held_back ? p->clock() : clock_earlier(p->idle_due_us, next);
 }
 
 /* Whether its time is over: it is destroyed instead of lent again. */
-static bool environment_is_used_up(const struct environment *e) {
-        const struct pool *p = e->pool;
+static bool is_used_up(const struct pool *p, const struct environment *e) {
         const struct config *c = p->config;
 
         if (p->stopping || e->retire || e->retire_us <= p->clock())
@@ -102,222 +30,107 @@ static bool environment_is_used_up(const struct environment *e) {
 }
 
 /* More than max exist only until the next one comes free. */
-static bool environment_is_one_too_many(const struct environment *e) {
-        const struct pool *p = e->pool;
-
-        return e->uses > 0 && pool_count_all(p) - p->count[ENVIRONMENT_ENDING] > p->config->max;
+static bool is_one_too_many(const struct pool *p, const struct environment *e) {
+        return e->uses > 0 && pool_count_all(p) - pool_count(p, ENVIRONMENT_ENDING) > p->config->max;
 }
 
-/* Lend it again, or not. */
-static void environment_settle(struct environment *e) {
-        struct pool *p = e->pool;
-
-        if (environment_is_used_up(e) || environment_is_one_too_many(e)) {
-                environment_end(e);
+/* It is free, and nothing is left in it: lend it again, or not. */
+static void settle(struct pool *p, struct environment *e) {
+        if (is_used_up(p, e) || is_one_too_many(p, e)) {
+                environment_terminate(e);
                 return;
         }
-        if (e->retire_us < p->look_us)
-                p->look_us = e->retire_us;
-        environment_set_state(e, ENVIRONMENT_IDLE);
-        environment_draw_patience(e);
-        pool_look(p, e);
+        p->retire_due_us = clock_earlier(p->retire_due_us, e->retire_us);
+        environment_set_idle(e);
+        note_due(p, e);
 }
 
-/*
- * Up to when it may be lent: so long before its end, by our own rule or the provider's, that a lease which gets it
- * has min_life left; but for half its life in any case, or one with a short life would be ended unused, and the next.
- */
-static int64_t environment_retire_time(const struct environment *e) {
-        const struct config *c = e->pool->config;
-        int64_t end = c->max_lifetime_us ? clock_after(e->created_us, c->max_lifetime_us) : USEC_NEVER, half;
-
-        if (e->sandbox->expires_us && e->sandbox->expires_us < end)
-                end = e->sandbox->expires_us;
-        if (end == USEC_NEVER)
-                return end;
-        half = e->created_us + (end - e->created_us) / 2;
-        return end - c->min_life_us > half ? end - c->min_life_us : half;
+/* It is free, and what the last lease left in it has to go first. */
+static void clean(struct pool *p, struct environment *e) {
+        if (is_used_up(p, e) || is_one_too_many(p, e) || environment_clean(e) < 0)
+                environment_terminate(e);
 }
 
-void environment_lose(struct environment *e, const struct result *why) {
+static void lose(struct pool *p, struct environment *e, const struct result *why) {
         struct claim *c = e->claim;
 
-        e->pool->totals.died++;
+        p->totals.died++;
         log_warning("environment=%s lease=%s: lost: %s", e->sandbox->id, c ? c->name : "-", why->text);
-        event_emit(e->pool->events, "environment", e->sandbox->id, "died", c ? c->name : NULL, why->text);
+        event_emit(p->environments.ring, "environment", e->sandbox->id, "died", c ? c->name : NULL, why->text);
         if (c) {
-                /* The lease hears of it first: it cancels its job, so that nothing runs when the end comes. */
-                e->claim = NULL;
-                c->environment = NULL;
-                c->state = CLAIM_NONE;
-                c->events->lost(c, why);
+                environment_take_back(e);
+                c->events->lost(c, why); /* before the end: the lease cancels its job, so that nothing runs then */
         }
-        environment_end(e);
+        environment_terminate(e);
 }
 
-/* What the last lease left goes, and then it is lent again. */
-static void environment_clean(struct environment *e) {
-        if (environment_is_used_up(e) || environment_is_one_too_many(e) || sandbox_clean(e->sandbox, e->workdir) < 0) {
-                environment_end(e);
+/* events of environments */
+
+static void on_created(void *owner, struct environment *e, const struct result *r) {
+        struct pool *p = owner;
+
+        if (result_ok(r)) {
+                p->totals.created++;
+                breaker_reset(&p->breaker);
+                settle(p, e);
                 return;
         }
-        e->deadline_us = clock_after(e->pool->clock(), CLEAN_TIMEOUT_US);
-        environment_set_state(e, ENVIRONMENT_CLEANING);
+        p->totals.create_failures++;
+        breaker_failed(&p->breaker, e->created_us, r);
+        environment_terminate(e);
 }
 
-/* An earlier run's has answered, or will not. */
-static void on_adopted(struct environment *e, const struct result *r) {
-        struct result why;
+static void on_adopted(void *owner, struct environment *e) {
+        struct pool *p = owner;
 
-        if (!result_ok(r)) {
-                result_set(&why, RESULT_LOST, "%s", r->text); /* whatever was in the way, it is given up */
-                environment_lose(e, &why);
-                return;
-        }
-        e->pool->totals.adopted++;
-        environment_works(e);
-        e->retire_us = environment_retire_time(e);
-        log_info("environment=%s lease=%s: taken back", e->sandbox->id, e->claim ? e->claim->name : "-");
-        event_emit(e->pool->events, "environment", e->sandbox->id, "adopted", e->claim ? e->claim->name : NULL, NULL);
+        p->totals.adopted++;
         if (e->claim)
                 e->claim->events->granted(e->claim);
         else if (e->workdir)
-                environment_clean(e);
+                clean(p, e);
         else
-                environment_settle(e);
+                settle(p, e);
 }
 
-static void on_created(void *owner, const struct result *r) {
-        struct environment *e = owner;
-        struct pool *p = e->pool;
+static void on_died(void *owner, struct environment *e, const struct result *why) {
+        lose(owner, e, why);
+}
 
-        if (e->adopted) {
-                on_adopted(e, r);
-                return;
-        }
+static void on_cleaned(void *owner, struct environment *e, const struct result *r) {
+        struct pool *p = owner;
+
         if (result_ok(r)) {
-                pool_create_succeeded(p);
-                e->created_us = p->clock();
-                e->retire_us = environment_retire_time(e);
-                environment_works(e);
-                (void)environment_write(e); /* else the next run finds it by its nonce, and ends it */
-                environment_settle(e);
+                p->totals.cleaned++;
+                settle(p, e);
                 return;
         }
-        log_warning("environment: create failed: %s", r->text);
-        event_emit(p->events, "environment", e->sandbox->id, "create-failed", NULL, r->text);
-        pool_create_failed(p, e->created_us, r);
-        environment_end(e);
+        p->totals.clean_failures++;
+        environment_terminate(e);
 }
 
-static void on_died(void *owner, const struct result *why) {
-        struct environment *e = owner;
-
-        environment_lose(e, why);
+static void on_probe_over(void *owner, struct environment *e) {
+        note_due(owner, e);
 }
 
-static void on_cleaned(void *owner, const struct result *r) {
-        struct environment *e = owner;
-
-        if (e->state != ENVIRONMENT_CLEANING)
-                return; /* given up meanwhile */
-        if (result_ok(r)) {
-                e->pool->totals.cleaned++;
-                environment_works(e);
-                free(TAKE_PTR(e->workdir));
-                (void)environment_write(e); /* else it is cleaned once more */
-                environment_settle(e);
-                return;
-        }
-        e->pool->totals.clean_failures++;
-        log_warning("environment=%s: clean-up failed, destroying it: %s", e->sandbox->id, r->text);
-        event_emit(e->pool->events, "environment", e->sandbox->id, "clean-failed", NULL, r->text);
-        environment_end(e);
-}
-
-static void on_destroyed(void *owner, const struct result *r) {
-        struct environment *e = owner;
-        struct pool *p = e->pool;
+static void on_gone(void *owner, struct environment *e, const struct result *r) {
+        struct pool *p = owner;
 
         p->totals.destroyed++;
-        if (!result_ok(r)) {
-                p->totals.destroy_failures++;
-                log_error("environment=%s: not ended: %s", e->sandbox->id, r->text);
-        }
-        event_emit(p->events, "environment", e->sandbox->id, e->left ? "left" : "gone", NULL,
-                   result_ok(r) ? NULL : r->text);
-        if (result_ok(r) && !e->left) {
-                (void)journal_drop_environment(p->journal, e->nonce);
-                pool_note_terminated(p, e->nonce);
-        }
-        p->count[e->state]--;
-        HASH_DELETE(hh, p->by_nonce, e);
-        environment_free(e);
+        p->totals.destroy_failures += !result_ok(r);
+        if (result_ok(r) && !e->left)
+                orphans_note_terminated(&p->orphans, e->nonce);
 }
 
-const struct sandbox_events environment_events = {
+static const struct environment_events environment_events = {
         .created = on_created,
+        .adopted = on_adopted,
         .died = on_died,
         .cleaned = on_cleaned,
-        .destroyed = on_destroyed,
+        .probe_over = on_probe_over,
+        .gone = on_gone,
 };
 
-struct environment *environment_new(struct pool *p, const char *nonce) {
-        struct environment *e = calloc(1, sizeof(*e));
-
-        if (!e)
-                return NULL;
-        list_init(&e->link);
-        list_init(&e->probing);
-        e->pool = p;
-        e->created_us = p->clock();
-        e->retire_us = USEC_NEVER;
-        e->user = POOL_NO_USER;
-        snprintf(e->nonce, sizeof(e->nonce), "%s", nonce);
-        return e;
-}
-
-void environment_free(struct environment *e) {
-        if (!e)
-                return;
-        list_remove(&e->link);
-        free(e->workdir);
-        free(e->ticket);
-        free(e);
-}
-
-void environment_add(struct environment *e) {
-        e->state = ENVIRONMENT_CREATING;
-        e->pool->count[ENVIRONMENT_CREATING]++;
-        HASH_ADD_STR(e->pool->by_nonce, nonce, e);
-        environment_set_state(e, ENVIRONMENT_CREATING);
-}
-
-int environment_create(struct pool *p) {
-        struct environment *e;
-        char nonce[UUID_SIZE];
-        int r = uuid_make(nonce);
-
-        if (r < 0)
-                return r;
-        e = environment_new(p, nonce);
-        if (!e)
-                return -ENOMEM;
-        r = environment_write(e); /* before anybody may hear of it */
-        if (r == 0) {
-                r = sandbox_create(p->backend, e->nonce, &environment_events, e, &e->sandbox);
-                if (r < 0)
-                        (void)journal_drop_environment(p->journal, e->nonce);
-        }
-        if (r < 0) {
-                environment_free(e);
-                return r;
-        }
-        environment_add(e);
-        if (p->config->mode == MODE_POOL && pool_count_all(p) > p->config->max)
-                p->totals.oversubscribed++;
-        return 0;
-}
+/* the pool */
 
 int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
              struct journal *journal, int64_t (*clock)(void), uint64_t seed) {
@@ -325,17 +138,24 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
 
         if (!p)
                 return -ENOMEM;
-        p->backend = backend;
         p->config = config;
-        p->events = events;
-        p->journal = journal;
         p->clock = clock;
         p->random = seed;
-        p->look_us = p->idle_look_us = p->list_us = USEC_NEVER;
-        list_init(&p->waiting);
-        list_init(&p->probing);
-        for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
-                list_init(&p->environments[i]);
+        p->retire_due_us = p->idle_due_us = USEC_NEVER;
+        p->environments = (struct environments){
+                .backend = backend,
+                .config = config,
+                .ring = events,
+                .journal = journal,
+                .random = &p->random,
+                .clock = clock,
+                .events = &environment_events,
+                .owner = p,
+        };
+        environments_init(&p->environments);
+        claim_line_init(&p->line);
+        breaker_init(&p->breaker, backend->ops->name, events, clock, &p->random);
+        orphans_init(&p->orphans, &p->environments);
         *out = p;
         return 0;
 }
@@ -343,70 +163,53 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
 void pool_free(struct pool *p) {
         if (!p)
                 return;
-        assert(pool_is_empty(p) && list_empty(&p->waiting));
-        pool_forget_terminated(p);
+        assert(pool_is_empty(p) && p->line.n == 0);
+        orphans_deinit(&p->orphans);
         free(p);
 }
 
-void claim_init(struct claim *c, const struct claim_events *events, const char *name, uid_t uid) {
-        *c = (struct claim){ .events = events, .name = name, .uid = uid };
-        list_init(&c->link);
+int pool_restore(struct pool *p) {
+        int r = environments_restore(&p->environments);
+
+        orphans_start(&p->orphans);
+        return r;
 }
 
-bool environment_is_for(const struct environment *e, uid_t uid) {
-        return e->user == uid || e->user == POOL_NO_USER;
-}
-
-void environment_hold(struct environment *e, struct claim *c) {
-        assert(environment_is_for(e, c->uid));
-        e->user = c->uid;
-        e->claim = c;
-        environment_set_state(e, ENVIRONMENT_LEASED);
-}
+/* claims */
 
 void pool_claim(struct pool *p, struct claim *c) {
-        assert(c->state == CLAIM_NONE);
+        claim_line_join(&p->line, c, p->clock());
+}
+
+bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce) {
+        struct environment *e = environments_find(&p->environments, nonce);
+
+        if (!e || e->claim || e->state != ENVIRONMENT_CREATING || !environment_is_for(e, c->uid))
+                return false;
         c->since_us = p->clock();
-        c->state = CLAIM_WAITING;
-        c->number = ++p->n_claims;
-        list_add_tail(&p->waiting, &c->link);
-        p->n_waiting++;
+        environment_lease(e, c);
+        return true;
 }
 
-void claim_leave_line(struct pool *p, struct claim *c) {
-        list_remove(&c->link);
-        p->n_waiting--;
-        c->waited_us = p->clock() - c->since_us;
-        c->state = CLAIM_NONE;
+void pool_remove_claim(struct pool *p, struct claim *c) {
+        claim_line_leave(&p->line, c, p->clock());
 }
 
-void claim_grant(struct pool *p, struct claim *c, struct environment *e) {
-        claim_leave_line(p, c);
-        c->state = CLAIM_GRANTED;
-        c->environment = e;
+void pool_grant(struct pool *p, struct claim *c, struct environment *e) {
+        pool_remove_claim(p, c);
         p->totals.granted++;
-        p->totals.granted_warm += c->number > p->n_claims_ticked; /* the first tick that saw it had one for it */
+        p->totals.granted_warm += c->number > p->line.n_seen; /* the first tick that saw it had one for it */
         p->totals.wait_us += c->waited_us;
         e->uses++;
-        environment_hold(e, c);
+        environment_lease(e, c);
         (void)environment_write(e); /* else the next run takes it for less used than it is; pool_use() writes again */
         c->events->granted(c);
 }
 
 int pool_use(struct pool *p, struct claim *c, const char *workdir) {
-        struct environment *e = c->environment;
-        int r;
-
+        (void)p;
         assert(c->state == CLAIM_GRANTED);
-        if (e->workdir)
-                return 0;
-        e->workdir = strdup(workdir);
-        if (!e->workdir)
-                return -ENOMEM;
-        r = environment_write(e);
-        if (r < 0)
-                free(TAKE_PTR(e->workdir));
-        return r;
+        return environment_use(c->environment, workdir);
 }
 
 void pool_retire(struct pool *p, struct claim *c) {
@@ -422,28 +225,37 @@ void pool_release(struct pool *p, struct claim *c) {
         case CLAIM_NONE:
                 return;
         case CLAIM_WAITING:
-                claim_leave_line(p, c);
+                pool_remove_claim(p, c);
                 return;
         case CLAIM_GRANTED:
                 break;
         }
 
-        c->state = CLAIM_NONE;
-        c->environment = NULL;
-        e->claim = NULL;
+        environment_take_back(e);
         if (e->sandbox->state == SANDBOX_CREATING) /* it never answered since the restart */
-                environment_end(e);
+                environment_terminate(e);
         else if (e->workdir)
-                environment_clean(e);
+                clean(p, e);
         else
-                environment_settle(e);
+                settle(p, e);
 }
 
 void pool_condemn(struct pool *p, struct claim *c, const struct result *why) {
-        (void)p;
         assert(c->state == CLAIM_GRANTED);
-        environment_lose(c->environment, why);
+        lose(p, c->environment, why);
 }
+
+/* the list of the provider */
+
+void pool_found(struct pool *p, const struct sandbox_found *found) {
+        p->totals.orphans += orphans_found(&p->orphans, found);
+}
+
+void pool_listed(struct pool *p, const struct result *r) {
+        orphans_listed(&p->orphans, r);
+}
+
+/* commands */
 
 void pool_prewarm(struct pool *p, unsigned n) {
         p->prewarm = n < p->config->max ? n : p->config->max;
@@ -452,22 +264,19 @@ void pool_prewarm(struct pool *p, unsigned n) {
 void pool_recycle(struct pool *p) {
         struct environment *e, *tmp;
 
-        list_for_each (e, &p->environments[ENVIRONMENT_CREATING], link)
+        list_for_each (e, &p->environments.in[ENVIRONMENT_CREATING], link)
                 e->retire = e->adopted; /* it is as old as those, and has not answered yet */
-        list_for_each (e, &p->environments[ENVIRONMENT_LEASED], link)
+        list_for_each (e, &p->environments.in[ENVIRONMENT_LEASED], link)
                 e->retire = true;
-        list_for_each (e, &p->environments[ENVIRONMENT_CLEANING], link)
+        list_for_each (e, &p->environments.in[ENVIRONMENT_CLEANING], link)
                 e->retire = true;
-        list_for_each_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link)
-                environment_end(e);
+        list_for_each_safe (e, tmp, &p->environments.in[ENVIRONMENT_IDLE], link)
+                environment_terminate(e);
         pool_retry(p);
 }
 
-void pool_look(struct pool *p, const struct environment *e) {
-        int64_t next = clock_earlier(environment_idle_end(e), environment_probe_time(e));
-
-        /* There may be room for those that were held back now. */
-        p->idle_look_us = p->held_back ? p->clock() : clock_earlier(p->idle_look_us, next);
+void pool_retry(struct pool *p) {
+        breaker_reset(&p->breaker);
 }
 
 void pool_config_changed(struct pool *p) {
@@ -475,12 +284,12 @@ void pool_config_changed(struct pool *p) {
         struct environment *e, *tmp;
 
         for (size_t i = 0; i < sizeof(live) / sizeof(live[0]); i++)
-                list_for_each (e, &p->environments[live[i]], link)
-                        e->retire_us = environment_retire_time(e);
-        list_for_each_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link)
-                if (environment_is_used_up(e))
-                        environment_end(e);
-        p->look_us = p->idle_look_us = p->clock();
+                list_for_each (e, &p->environments.in[live[i]], link)
+                        environment_update_retirement(e);
+        list_for_each_safe (e, tmp, &p->environments.in[ENVIRONMENT_IDLE], link)
+                if (is_used_up(p, e))
+                        environment_terminate(e);
+        p->retire_due_us = p->idle_due_us = p->clock();
 }
 
 int pool_write(struct pool *p) {
@@ -488,14 +297,14 @@ int pool_write(struct pool *p) {
         int r = 0;
 
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
-                list_for_each (e, &p->environments[i], link)
+                list_for_each (e, &p->environments.in[i], link)
                         if (r == 0)
                                 r = environment_write(e);
         return r;
 }
 
 void pool_leave(struct pool *p) {
-        p->leaving = true;
+        p->environments.leaving = true;
         pool_stop(p);
 }
 
@@ -505,8 +314,8 @@ void pool_stop(struct pool *p) {
         p->stopping = true;
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 if (i != ENVIRONMENT_LEASED && i != ENVIRONMENT_ENDING)
-                        list_for_each_safe (e, tmp, &p->environments[i], link)
-                                environment_end(e);
+                        list_for_each_safe (e, tmp, &p->environments.in[i], link)
+                                environment_terminate(e);
 }
 
 bool pool_is_empty(const struct pool *p) {
@@ -514,19 +323,15 @@ bool pool_is_empty(const struct pool *p) {
 }
 
 unsigned pool_count(const struct pool *p, enum environment_state state) {
-        return p->count[state];
+        return p->environments.count[state];
 }
 
 unsigned pool_count_all(const struct pool *p) {
-        unsigned n = 0;
-
-        for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
-                n += p->count[i];
-        return n;
+        return environments_count(&p->environments);
 }
 
 unsigned pool_count_waiting(const struct pool *p) {
-        return p->n_waiting;
+        return p->line.n;
 }
 
 const struct pool_totals *pool_totals(const struct pool *p) {
@@ -534,11 +339,11 @@ const struct pool_totals *pool_totals(const struct pool *p) {
 }
 
 const struct backend *pool_backend(const struct pool *p) {
-        return p->backend;
+        return p->environments.backend;
 }
 
 const struct result *pool_trouble(const struct pool *p) {
-        return p->trouble.code == RESULT_OK ? NULL : &p->trouble;
+        return breaker_trouble(&p->breaker);
 }
 
 void pool_each_environment(const struct pool *p, void (*each)(void *data, const struct environment_info *info),
@@ -546,7 +351,7 @@ void pool_each_environment(const struct pool *p, void (*each)(void *data, const 
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++) {
                 const struct environment *e;
 
-                list_for_each (e, &p->environments[i], link)
+                list_for_each (e, &p->environments.in[i], link)
                         each(data, &(struct environment_info){
                                            .id = e->sandbox->id,
                                            .state = e->state,

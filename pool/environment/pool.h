@@ -2,28 +2,14 @@
 #pragma once
 
 /*
- * The pool: environments, and who waits for one.
+ * The pool: it decides what environments there are, and who is lent which one.
  *
- * An environment is in exactly one state, which is the list it stands in:
- *
- *   creating → idle ⇄ leased → cleaning → idle
- *   and from each of them → ending → gone
- *
- * One that an earlier run left begins as creating, or as leased when it is a
- * lease's, until it has answered that it lives.
- *
- * A claim is a lease's wish for an environment. It waits in line, first come
- * first served, until it is granted one for itself alone, or fails; a granted
- * claim may be lost, when its environment dies. The claim belongs to the
- * lease; an environment belongs to the pool, always.
- *
- * An environment that was lent to a user is only lent to the same user again:
- * what is left in it is nobody else's to read.
+ * environment.h says what an environment is, claim.h what a claim is.
  *
  * Inputs change states and nothing else. pool_tick() then brings the pool to
- * where it should be: hands out, creates, shrinks, gives up. The clock is an
- * argument. Nothing here blocks, and no event comes from inside pool_claim()
- * or pool_release().
+ * where it should be: it hands out, creates, shrinks, gives up. The clock is
+ * an argument. Nothing here blocks, and no event comes from inside
+ * pool_claim() or pool_release().
  */
 
 #include <stdbool.h>
@@ -34,55 +20,17 @@
 #include "pool/base/config.h"
 #include "pool/base/event.h"
 #include "pool/base/journal.h"
-#include "pool/util/list.h"
-
-#define POOL_NO_USER ((uid_t)-1) /* which is nobody's uid: chown(2) takes it for "no change" */
+#include "pool/environment/claim.h"
+#include "pool/environment/environment.h"
 
 struct pool;
-struct environment;
-
-enum environment_state {
-        ENVIRONMENT_CREATING,
-        ENVIRONMENT_IDLE,
-        ENVIRONMENT_LEASED,
-        ENVIRONMENT_CLEANING,
-        ENVIRONMENT_ENDING,
-        ENVIRONMENT_N_STATES,
-};
-
-enum claim_state {
-        CLAIM_NONE,    /* not in the pool's books */
-        CLAIM_WAITING, /* in line */
-        CLAIM_GRANTED, /* holds an environment */
-};
-
-struct claim;
-
-struct claim_events {
-        void (*granted)(struct claim *c);
-        /* The claim is out of the books again. */
-        void (*failed)(struct claim *c, const struct result *why);
-        void (*lost)(struct claim *c, const struct result *why);
-};
-
-struct claim {
-        struct list link;
-        enum claim_state state;
-        const struct claim_events *events;
-        struct environment *environment; /* while granted */
-        const char *name;                /* the lease's, for logs; borrowed */
-        uid_t uid;                       /* and its owner */
-        int64_t since_us;                /* when the wait began */
-        int64_t waited_us;               /* how long it took, once it is over */
-        uint64_t number;                 /* in order of arrival, from 1 */
-};
 
 /* Counts since the start; gauges are in pool_count(). */
 struct pool_totals {
         uint64_t created, create_failures, destroyed, destroy_failures, died;
         uint64_t granted, granted_warm, oversubscribed, cleaned, clean_failures;
         uint64_t adopted; /* environments of an earlier run that were taken back */
-        uint64_t orphans; /* environments that were nobody's, found at the provider, and ended */
+        uint64_t orphans; /* sandboxes that the provider listed, the pool did not know, and were terminated */
         int64_t wait_us; /* sum over all granted claims */
 };
 
@@ -95,8 +43,6 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
 
 /* Only after pool_is_empty(). NULL is fine. */
 void pool_free(struct pool *p);
-
-void claim_init(struct claim *c, const struct claim_events *events, const char *name, uid_t uid);
 
 /* Get in line. */
 void pool_claim(struct pool *p, struct claim *c);
@@ -146,7 +92,7 @@ int pool_restore(struct pool *p);
  */
 bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce);
 
-/* The backend's answers to a listing, which pool_tick() asks for now and then: what is not in the books is ended. */
+/* The backend's answers to a list, which pool_tick() asks for now and then: see orphans.h. */
 void pool_found(struct pool *p, const struct sandbox_found *found);
 void pool_listed(struct pool *p, const struct result *r);
 
@@ -166,18 +112,12 @@ const struct backend *pool_backend(const struct pool *p);
 /* Why the newest create failed, while that stands in the way; else NULL. */
 const struct result *pool_trouble(const struct pool *p);
 
-/* An environment, for jobs and for people. */
-struct sandbox *environment_sandbox(const struct environment *e);
-const char *environment_nonce(const struct environment *e);
-const char *environment_workdir(const struct environment *e); /* as pool_use() was told, or NULL */
-const char *environment_id(const struct environment *e);
-const char *environment_state_name(enum environment_state state);
-
+/* An environment, for people. */
 struct environment_info {
         const char *id;
         enum environment_state state;
         const char *lease; /* or NULL */
-        uid_t user;        /* the only one it is lent to; POOL_NO_USER: it was never lent */
+        uid_t user;        /* the only one it is lent to; ENVIRONMENT_NO_USER: it was never lent */
         uint64_t uses;     /* leases so far, this one too */
         int64_t created_us;
         int64_t since_us;  /* in this state */

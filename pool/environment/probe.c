@@ -1,75 +1,65 @@
 /* SPDX-License-Identifier: MIT */
-
-/*
- * Probes: whether an idle environment still works.
- *
- * A provider may call one running that is dead, or hangs; a command that has
- * to run in it tells the truth. A single failure may be the network's, so it
- * takes two in a row to give one up. Nobody waits for a probe: it is forgotten
- * when its environment leaves the idle state.
- */
+#include "pool/environment/probe.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "pool/environment/internal.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
-#include "pool/util/random.h"
+#include "pool/util/uuid.h"
 
 #define PROBE_COMMAND "true"
 
-void environment_works(struct environment *e) {
-        e->checked_us = e->pool->clock();
-        e->suspect = false;
+void probes_init(struct probes *all, const struct config *config, int64_t (*clock)(void),
+                 const struct probe_events *events) {
+        *all = (struct probes){ .config = config, .clock = clock, .events = events };
+        list_init(&all->running);
 }
 
-void environment_draw_patience(struct environment *e) {
-        e->patience = (unsigned)random_below(&e->pool->random, 1001);
+void probe_init(struct probe *p, struct probes *all) {
+        *p = (struct probe){ .all = all };
+        list_init(&p->link);
 }
 
-int64_t environment_idle_end(const struct environment *e) {
-        int64_t most = e->pool->config->idle_timeout_us;
-
-        return most ? clock_after(e->since_us, most + most / 10 * e->patience / 1000) : USEC_NEVER;
+void probe_passed(struct probe *p) {
+        p->checked_us = p->all->clock();
+        p->suspect = false;
 }
 
-int64_t environment_probe_time(const struct environment *e) {
-        int64_t keepalive = e->pool->config->keepalive_us;
+int64_t probe_due(const struct probe *p) {
+        int64_t keepalive = p->all->config->keepalive_us;
 
-        if (e->probe || !keepalive)
+        if (p->exec || !keepalive)
                 return USEC_NEVER;
-        return e->suspect ? e->checked_us : clock_after(e->checked_us, keepalive);
+        return p->suspect ? p->checked_us : clock_after(p->checked_us, keepalive);
 }
 
-static void probe_over(struct environment *e) {
-        struct pool *p = e->pool;
-
-        e->probe = NULL;
-        list_remove(&e->probing);
-        p->n_probing--;
-        pool_look(p, e);
+static void probe_over(struct probe *p) {
+        p->exec = NULL;
+        list_remove(&p->link);
+        p->all->n_running--;
+        p->all->events->over(p);
 }
 
-void environment_forget_probe(struct environment *e) {
-        if (!e->probe)
+void probe_cancel(struct probe *p) {
+        if (!p->exec)
                 return;
-        exec_cancel(e->probe);
-        probe_over(e);
+        exec_cancel(p->exec);
+        probe_over(p);
 }
 
-static void probe_failed(struct environment *e, const char *how) {
-        bool second = e->suspect;
+static void probe_failed(struct probe *p, const char *how) {
+        bool second = p->suspect;
         struct result why;
 
-        log_warning("environment=%s: probe failed: %s", e->sandbox->id, how);
-        e->suspect = true;
-        probe_over(e);
+        log_warning("environment=%s: probe failed: %s", p->sandbox->id, how);
+        p->suspect = true;
+        probe_over(p);
         if (!second)
                 return;
         result_set(&why, RESULT_LOST, "environment %s does not work any more, two probes in a row failed: %s",
-                   e->sandbox->id, how);
-        environment_lose(e, &why);
+                   p->sandbox->id, how);
+        p->all->events->failed(p, &why);
 }
 
 static void on_started(void *owner) {
@@ -79,25 +69,25 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
 }
 
 static void on_ended(void *owner, const struct result *r, int code) {
-        struct environment *e = owner;
+        struct probe *p = owner;
         char how[32];
 
         if (result_ok(r) && code == 0) {
-                environment_works(e);
-                probe_over(e);
+                probe_passed(p);
+                probe_over(p);
                 return;
         }
         snprintf(how, sizeof(how), "exit code %d", code);
-        probe_failed(e, result_ok(r) ? how : r->text);
+        probe_failed(p, result_ok(r) ? how : r->text);
 }
 
-static const struct exec_events probe_events = {
+static const struct exec_events exec_events = {
         .started = on_started,
         .output = on_output,
         .ended = on_ended,
 };
 
-static int start_probe(struct environment *e) {
+static int start_exec(struct probe *p) {
         char id[UUID_SIZE], mark[UUID_SIZE + sizeof(EXEC_MARK "=")];
         struct blob command;
         int r;
@@ -108,7 +98,7 @@ static int start_probe(struct environment *e) {
                 r = uuid_make(id);
         if (r == 0) {
                 snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
-                r = sandbox_exec(e->sandbox,
+                r = sandbox_exec(p->sandbox,
                                  &(struct exec_spec){
                                          .id = id,
                                          .command = &command,
@@ -116,43 +106,43 @@ static int start_probe(struct environment *e) {
                                          .cwd = "",
                                          .env = (const char *const[]){ mark, NULL },
                                  },
-                                 &probe_events, e, &e->probe);
+                                 &exec_events, p, &p->exec);
         }
         blob_deinit(&command);
         return r;
 }
 
-void environment_probe(struct environment *e) {
-        struct pool *p = e->pool;
-        int r = start_probe(e);
+void probe_start(struct probe *p, struct sandbox *s) {
+        int r;
 
+        p->sandbox = s;
+        r = start_exec(p);
         if (r < 0) {
-                /* That is this machine's fault and says nothing about the environment: as if it had not been due. */
-                log_warning("environment=%s: not probed: %s", e->sandbox->id, strerror(-r));
-                environment_works(e);
+                log_warning("environment=%s: not probed: %s", s->id, strerror(-r));
+                probe_passed(p);
                 return;
         }
-        e->probe_end_us = clock_after(p->clock(), p->config->probe_timeout_us);
-        list_add_tail(&p->probing, &e->probing);
-        p->n_probing++;
+        p->deadline_us = clock_after(p->all->clock(), p->all->config->probe_timeout_us);
+        list_add_tail(&p->all->running, &p->link);
+        p->all->n_running++;
 }
 
-/* Give up on probes that take too long. There are few: each is looked at. */
-void pool_end_late_probes(struct pool *p, int64_t now) {
-        struct environment *e, *tmp;
+/* There are few: the loop takes them all. */
+void probes_end_late(struct probes *all, int64_t now_us) {
+        struct probe *p, *tmp;
 
-        list_for_each_safe (e, tmp, &p->probing, probing)
-                if (e->probe_end_us <= now) {
-                        exec_cancel(e->probe);
-                        probe_failed(e, "no end in time");
+        list_for_each_safe (p, tmp, &all->running, link)
+                if (p->deadline_us <= now_us) {
+                        exec_cancel(p->exec);
+                        probe_failed(p, "no end in time");
                 }
 }
 
-int64_t pool_probes_due(const struct pool *p) {
+int64_t probes_due(const struct probes *all) {
         int64_t next = USEC_NEVER;
-        const struct environment *e;
+        const struct probe *p;
 
-        list_for_each (e, &p->probing, probing)
-                next = clock_earlier(next, e->probe_end_us);
+        list_for_each (p, &all->running, link)
+                next = clock_earlier(next, p->deadline_us);
         return next;
 }

@@ -13,73 +13,82 @@
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 
+static int64_t create_from(const struct pool *p) {
+        return breaker_create_from(&p->breaker);
+}
+
+static unsigned create_limit(const struct pool *p) {
+        return breaker_create_limit(&p->breaker, (unsigned)p->config->creates);
+}
+
 /* Give up on clean-ups that do not end. They were begun in order, so the first is the oldest. */
 static int64_t tick_cleaning(struct pool *p, int64_t now) {
         struct environment *e;
 
-        while ((e = list_first(&p->environments[ENVIRONMENT_CLEANING], struct environment, link))) {
+        while ((e = list_first(&p->environments.in[ENVIRONMENT_CLEANING], struct environment, link))) {
                 if (e->deadline_us > now)
                         return e->deadline_us;
                 p->totals.clean_failures++;
                 log_warning("environment=%s: clean-up takes too long, destroying it", e->sandbox->id);
-                event_emit(p->events, "environment", e->sandbox->id, "clean-failed", NULL, "it takes too long");
-                environment_end(e);
+                event_emit(p->environments.ring, "environment", e->sandbox->id, "clean-failed", NULL,
+                           "it takes too long");
+                environment_terminate(e);
         }
         return USEC_NEVER;
 }
 
 /* End idle environments that are too old to be lent. */
 static int64_t tick_old(struct pool *p, int64_t now) {
-        struct list *idle = &p->environments[ENVIRONMENT_IDLE];
+        struct list *idle = &p->environments.in[ENVIRONMENT_IDLE];
         struct environment *e, *tmp;
 
-        if (p->look_us > now)
-                return p->look_us;
-        p->look_us = USEC_NEVER;
+        if (p->retire_due_us > now)
+                return p->retire_due_us;
+        p->retire_due_us = USEC_NEVER;
         list_for_each_safe (e, tmp, idle, link)
                 if (e->retire_us <= now)
-                        environment_end(e);
-                else if (e->retire_us < p->look_us)
-                        p->look_us = e->retire_us;
-        return p->look_us;
+                        environment_terminate(e);
+                else if (e->retire_us < p->retire_due_us)
+                        p->retire_due_us = e->retire_us;
+        return p->retire_due_us;
 }
 
 /* End those that were idle for too long, down to min, and probe the others. Who is idle longest stands last. */
 static int64_t tick_idle(struct pool *p, int64_t now) {
         struct environment *e, *tmp;
 
-        if (p->idle_look_us > now)
-                return p->idle_look_us;
-        p->idle_look_us = USEC_NEVER;
+        if (p->idle_due_us > now)
+                return p->idle_due_us;
+        p->idle_due_us = USEC_NEVER;
         p->held_back = false;
-        list_for_each_reverse_safe (e, tmp, &p->environments[ENVIRONMENT_IDLE], link) {
-                bool stayed_too_long = environment_idle_end(e) <= now, probe = environment_probe_time(e) <= now;
+        list_for_each_reverse_safe (e, tmp, &p->environments.in[ENVIRONMENT_IDLE], link) {
+                bool stayed_too_long = environment_idle_end(e) <= now, probe = probe_due(&e->probe) <= now;
 
-                if (stayed_too_long && p->count[ENVIRONMENT_IDLE] > p->config->min) {
-                        environment_end(e);
+                if (stayed_too_long && pool_count(p, ENVIRONMENT_IDLE) > p->config->min) {
+                        environment_terminate(e);
                         continue;
                 }
-                if (probe && p->n_probing < PROBES_AT_ONCE) {
-                        environment_probe(e);
+                if (probe && p->environments.probes.n_running < PROBES_AT_ONCE) {
+                        probe_start(&e->probe, e->sandbox);
                         probe = false;
                 }
                 p->held_back |= stayed_too_long || probe;
                 if (!stayed_too_long)
-                        p->idle_look_us = clock_earlier(p->idle_look_us, environment_idle_end(e));
+                        p->idle_due_us = clock_earlier(p->idle_due_us, environment_idle_end(e));
                 if (!probe)
-                        p->idle_look_us = clock_earlier(p->idle_look_us, environment_probe_time(e));
+                        p->idle_due_us = clock_earlier(p->idle_due_us, probe_due(&e->probe));
         }
-        return p->idle_look_us;
+        return p->idle_due_us;
 }
 
 /* An idle one for this user, or NULL: one that they had before, so that others find one that nobody had; the newest. */
 static struct environment *find_idle(const struct pool *p, uid_t uid) {
         struct environment *e, *unused = NULL;
 
-        list_for_each (e, &p->environments[ENVIRONMENT_IDLE], link) {
+        list_for_each (e, &p->environments.in[ENVIRONMENT_IDLE], link) {
                 if (e->user == uid)
                         return e;
-                if (e->user == POOL_NO_USER && !unused)
+                if (e->user == ENVIRONMENT_NO_USER && !unused)
                         unused = e;
         }
         return unused;
@@ -87,22 +96,23 @@ static struct environment *find_idle(const struct pool *p, uid_t uid) {
 
 /* Places within max for new environments: where one is being made or ended, or nothing is. */
 static int64_t count_places(const struct pool *p) {
-        const unsigned *count = p->count;
+        const unsigned *count = p->environments.count;
 
         if (p->config->mode == MODE_DIRECT)
                 return INT64_MAX;
-        return (int64_t)p->config->max - count[ENVIRONMENT_IDLE] - count[ENVIRONMENT_LEASED] - count[ENVIRONMENT_CLEANING];
+        return (int64_t)p->config->max - count[ENVIRONMENT_IDLE] - count[ENVIRONMENT_LEASED] -
+               count[ENVIRONMENT_CLEANING];
 }
 
 /* End the environment that is idle longest, which is another user's. Not while no create could follow. */
 static bool make_place(struct pool *p, const struct claim *c, int64_t now) {
-        struct environment *oldest = list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link);
+        struct environment *oldest = list_last(&p->environments.in[ENVIRONMENT_IDLE], struct environment, link);
 
-        if (!oldest || pool_creates_from(p) > now ||
-            p->count[ENVIRONMENT_CREATING] + p->count[ENVIRONMENT_ENDING] >= pool_creates_most(p))
+        if (!oldest || create_from(p) > now ||
+            pool_count(p, ENVIRONMENT_CREATING) + pool_count(p, ENVIRONMENT_ENDING) >= create_limit(p))
                 return false;
         log_info("environment=%s lease=%s: ended to make room for another user", oldest->sandbox->id, c->name);
-        environment_end(oldest);
+        environment_terminate(oldest);
         return true;
 }
 
@@ -114,21 +124,21 @@ static int64_t tick_grant(struct pool *p, int64_t now) {
         int64_t places = 0; /* that those who stand before need */
         struct claim *c, *tmp;
 
-        list_for_each_safe (c, tmp, &p->waiting, link) {
+        list_for_each_safe (c, tmp, &p->line.claims, link) {
                 struct environment *e;
 
-                if (list_empty(&p->environments[ENVIRONMENT_IDLE]))
+                if (list_empty(&p->environments.in[ENVIRONMENT_IDLE]))
                         break;
                 e = find_idle(p, c->uid);
                 if (e) {
-                        claim_grant(p, c, e);
+                        pool_grant(p, c, e);
                         continue;
                 }
                 places++;
                 while (places > count_places(p) && make_place(p, c, now))
                         ;
         }
-        return places > 0 && places > count_places(p) && pool_creates_from(p) > now ? pool_creates_from(p) : USEC_NEVER;
+        return places > 0 && places > count_places(p) && create_from(p) > now ? create_from(p) : USEC_NEVER;
 }
 
 /* How many claims, as far as it matters, have waited past their time, and when the next one has. */
@@ -136,7 +146,7 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         unsigned n = 0;
         struct claim *c;
 
-        list_for_each (c, &p->waiting, link) {
+        list_for_each (c, &p->line.claims, link) {
                 int64_t due = clock_after(c->since_us, p->config->wait_us);
 
                 if (due > now) {
@@ -149,19 +159,20 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         return n;
 }
 
-/* Who waited past their time gets nothing. They stand first in line. */
+/* A claim that waited past its time fails. Such claims stand first in line. */
 static void fail_overdue(struct pool *p, int64_t now) {
+        const struct result *trouble = breaker_trouble(&p->breaker);
         struct result why;
         struct claim *c;
 
-        while ((c = list_first(&p->waiting, struct claim, link)) &&
+        while ((c = list_first(&p->line.claims, struct claim, link)) &&
                clock_after(c->since_us, p->config->wait_us) <= now) {
                 result_set(&why, RESULT_TIMEOUT,
-                           "waited %lld s for an environment; all %u are in use%s%s; release a lease, or raise max or wait",
+                           "waited %lld s for an environment; all %u are in use%s%s; "
+                           "release a lease, or raise max or wait",
                            (long long)(p->config->wait_us / USEC_PER_SEC), (unsigned)p->config->max,
-                           p->trouble.code ? ", and the newest create failed: " : "",
-                           p->trouble.code ? p->trouble.text : "");
-                claim_leave_line(p, c);
+                           trouble ? ", and the newest create failed: " : "", trouble ? trouble->text : "");
+                pool_remove_claim(p, c);
                 c->events->failed(c, &why);
         }
 }
@@ -179,10 +190,10 @@ static bool any_is_for(const struct list *environments, uid_t uid) {
 static bool one_may_come_free(const struct pool *p, uid_t uid) {
         const struct config *c = p->config;
         bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1;
+        const struct list *in = p->environments.in;
 
-        return p->count[ENVIRONMENT_CREATING] > 0 || any_is_for(&p->environments[ENVIRONMENT_IDLE], uid) ||
-               (lent_again && (any_is_for(&p->environments[ENVIRONMENT_LEASED], uid) ||
-                               any_is_for(&p->environments[ENVIRONMENT_CLEANING], uid)));
+        return pool_count(p, ENVIRONMENT_CREATING) > 0 || any_is_for(&in[ENVIRONMENT_IDLE], uid) ||
+               (lent_again && (any_is_for(&in[ENVIRONMENT_LEASED], uid) || any_is_for(&in[ENVIRONMENT_CLEANING], uid)));
 }
 
 /* While creates are stopped, those who wait are told, unless there is something else for them to wait for. */
@@ -190,29 +201,32 @@ static void fail_hopeless(struct pool *p, int64_t now) {
         struct result why;
         struct claim *c, *tmp;
 
-        if (!p->broken || p->trial_us <= now)
+        if (!breaker_refuses(&p->breaker, now))
                 return;
-        why = p->trouble; /* which may change while they are told */
-        list_for_each_safe (c, tmp, &p->waiting, link)
+        why = p->breaker.trouble; /* which may change while they are told */
+        list_for_each_safe (c, tmp, &p->line.claims, link)
                 if (!one_may_come_free(p, c->uid)) {
-                        claim_leave_line(p, c);
+                        pool_remove_claim(p, c);
                         c->events->failed(c, &why);
                 }
 }
 
 static int create_one(struct pool *p) {
-        int r = environment_create(p);
+        int r = environment_create(&p->environments);
         struct result why;
 
         if (r < 0) {
                 result_set(&why, RESULT_FAILED, "environment not created: %s", strerror(-r));
-                pool_put_off_creates(p, p->clock(), &why);
+                breaker_put_off(&p->breaker, p->clock(), &why);
+                return r;
         }
-        return r;
+        if (p->config->mode == MODE_POOL && pool_count_all(p) > p->config->max)
+                p->totals.oversubscribed++;
+        return 0;
 }
 
 static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
-        const unsigned *count = p->count;
+        const unsigned *count = p->environments.count;
         unsigned all = pool_count_all(p), max = p->config->max, room = all < max ? max - all : 0;
         unsigned warm, wanted, want_warm;
 
@@ -220,7 +234,7 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
                 room = UINT32_MAX;
 
         /* For those who wait, as far as there is room, and for those overdue in any case; */
-        wanted = p->n_waiting > count[ENVIRONMENT_CREATING] ? p->n_waiting - count[ENVIRONMENT_CREATING] : 0;
+        wanted = p->line.n > count[ENVIRONMENT_CREATING] ? p->line.n - count[ENVIRONMENT_CREATING] : 0;
         if (wanted > room)
                 wanted = room;
         overdue = overdue > count[ENVIRONMENT_CREATING] ? overdue - count[ENVIRONMENT_CREATING] : 0;
@@ -229,16 +243,16 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
 
         /* and to keep some warm, within max. */
         warm = count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CLEANING] +
-               (count[ENVIRONMENT_CREATING] > p->n_waiting ? count[ENVIRONMENT_CREATING] - p->n_waiting : 0);
+               (count[ENVIRONMENT_CREATING] > p->line.n ? count[ENVIRONMENT_CREATING] - p->line.n : 0);
         want_warm = p->config->min > p->prewarm ? p->config->min : p->prewarm;
         if (want_warm > warm && room > wanted)
                 wanted += room - wanted < want_warm - warm ? room - wanted : want_warm - warm;
 
-        if (wanted > 0 && pool_creates_from(p) > now)
-                return pool_creates_from(p);
-        for (; wanted > 0 && count[ENVIRONMENT_CREATING] < pool_creates_most(p); wanted--)
+        if (wanted > 0 && create_from(p) > now)
+                return create_from(p);
+        for (; wanted > 0 && count[ENVIRONMENT_CREATING] < create_limit(p); wanted--)
                 if (create_one(p) < 0)
-                        return pool_creates_from(p);
+                        return create_from(p);
         if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm ||
             pool_count_all(p) - count[ENVIRONMENT_ENDING] >= max)
                 p->prewarm = 0; /* asked for once, done once, as far as there is room */
@@ -250,12 +264,17 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
  * In mode direct those in use have no maximum, and only the idle ones count.
  */
 static void tick_shrink(struct pool *p) {
-        bool direct = p->config->mode == MODE_DIRECT;
+        struct list *idle = &p->environments.in[ENVIRONMENT_IDLE];
+        const unsigned *count = p->environments.count;
 
-        while (p->count[ENVIRONMENT_IDLE] > 0 &&
-               (direct ? p->count[ENVIRONMENT_IDLE] : pool_count_all(p) - p->count[ENVIRONMENT_ENDING]) >
-                       p->config->max)
-                environment_end(list_last(&p->environments[ENVIRONMENT_IDLE], struct environment, link));
+        while (!list_empty(idle)) {
+                unsigned n = p->config->mode == MODE_DIRECT ? count[ENVIRONMENT_IDLE]
+                                                            : pool_count_all(p) - count[ENVIRONMENT_ENDING];
+
+                if (n <= p->config->max)
+                        break;
+                environment_terminate(list_last(idle, struct environment, link));
+        }
 }
 
 int64_t pool_tick(struct pool *p) {
@@ -266,11 +285,11 @@ int64_t pool_tick(struct pool *p) {
         if (p->stopping)
                 return next;
 
-        next = clock_earlier(next, pool_tick_list(p, now));
-        pool_end_late_probes(p, now);
+        next = clock_earlier(next, orphans_tick(&p->orphans, now));
+        probes_end_late(&p->environments.probes, now);
         next = clock_earlier(next, tick_old(p, now));
         next = clock_earlier(next, tick_grant(p, now));
-        p->n_claims_ticked = p->n_claims;
+        p->line.n_seen = p->line.n_joined;
         fail_hopeless(p, now);
         if (!p->config->oversubscribe)
                 fail_overdue(p, now);
@@ -279,7 +298,7 @@ int64_t pool_tick(struct pool *p) {
         next = clock_earlier(next, tick_create(p, now, overdue));
         tick_shrink(p);
         next = clock_earlier(next, tick_idle(p, now));
-        if (journal_is_stale(p->journal))
+        if (journal_is_stale(p->environments.journal))
                 next = now; /* one of these writes went well again: leases_tick() has to put the others */
-        return clock_earlier(next, pool_probes_due(p));
+        return clock_earlier(next, probes_due(&p->environments.probes));
 }

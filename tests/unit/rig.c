@@ -42,7 +42,7 @@ void rig_start(void) {
 
 void rig_restart(void) {
         sim_backend_end_core(&rig.backend, SIM_CORE_CRASHES);
-        rig.pool->journal = rig.table->journal = NULL;
+        rig.pool->environments.journal = rig.table->journal = NULL;
         leases_stop(rig.table, true);
         pool_leave(rig.pool);
         sim_backend_let_go(&rig.backend);

@@ -120,7 +120,7 @@ static void end_core(bool planned) {
                 add_totals();
         sim_backend_end_core(b, planned ? SIM_CORE_LEAVES : SIM_CORE_CRASHES);
         if (!planned)
-                model.pool->journal = model.table->journal = NULL;
+                model.pool->environments.journal = model.table->journal = NULL;
         leases_stop(model.table, true);
         pool_leave(model.pool);
         sim_backend_let_go(b);
@@ -136,9 +136,8 @@ static void end_core(bool planned) {
 /* the beginning */
 
 static struct environment *environment_of(const struct sim_sandbox *s) {
-        struct environment *e;
+        struct environment *e = environments_find(&model.pool->environments, s->nonce);
 
-        HASH_FIND_STR(model.pool->by_nonce, s->nonce, e);
         SIM_CHECK(e, "%s is in no books", s->sandbox.id);
         return e;
 }
@@ -296,7 +295,7 @@ static void see_environments(void) {
                 s->doomed = e->state == ENVIRONMENT_ENDING;
                 s->n_lent = e->uses;
                 s->lent = e->uses > 0;
-                s->user = e->user == POOL_NO_USER ? 0 : e->user;
+                s->user = e->user == ENVIRONMENT_NO_USER ? 0 : e->user;
         }
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "pool/lease/internal.h"
-#include "pool/environment/internal.h"
+#include "pool/environment/environment.h"
 #include "sim-model.h"
 
 static unsigned n_rows;
@@ -38,7 +38,7 @@ static int check_environment(void *data, const struct journal_environment *row) 
                   s->sandbox.id, row->ticket);
         SIM_CHECK(row->uses == s->n_lent, "%s: the journal has %" PRIu64 " uses, it had %u", s->sandbox.id, row->uses,
                   s->n_lent);
-        SIM_CHECK(row->user == (s->user ?: POOL_NO_USER), "%s: the journal has user %u, it is %u's", s->sandbox.id,
+        SIM_CHECK(row->user == (s->user ?: ENVIRONMENT_NO_USER), "%s: the journal has user %u, it is %u's", s->sandbox.id,
                   row->user, s->user);
         SIM_CHECK(!s->tenant || !strcmp(workdir, s->workdir), "%s: the journal has workdir \"%s\", used is %s",
                   s->sandbox.id, workdir, s->workdir);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A circuit breaker for creates: it says when the next create may be sent.
+ *
+ *   closed → open    after BREAKER_ERRORS refusals in a row
+ *   open → closed    when a create succeeds, or by breaker_reset()
+ *
+ * Each failure puts off the next create, for twice as long as the failure
+ * before. While the breaker is open no create is sent for BREAKER_PAUSE_US;
+ * then one is sent as a trial.
+ *
+ * A refusal is an answer that the same create would get again, such as for a
+ * token that was revoked.
+ *
+ * The breaker is embedded in its pool, owns nothing and needs no deinit.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pool/base/event.h"
+#include "pool/util/result.h"
+
+struct breaker {
+        const char *backend;       /* its name, for the events; borrowed, as is what follows */
+        struct event_ring *events;
+        int64_t (*clock)(void);
+        uint64_t *random;          /* the generator that jitter is drawn from */
+
+        struct result trouble;     /* the newest failure; RESULT_OK: a create succeeded since */
+        int64_t failed_us;         /* when it was; 0: never */
+        int64_t backoff_us;        /* how long the newest failure puts off the next create, at most */
+        int64_t create_after_us;   /* until when it does */
+
+        bool open;
+        unsigned n_refused;        /* refusals in a row */
+        int64_t trial_us;          /* while open: when the trial may be sent */
+};
+
+void breaker_init(struct breaker *b, const char *backend, struct event_ring *events, int64_t (*clock)(void),
+                  uint64_t *random);
+
+/*
+ * A create that was sent at @sent_us failed, or could not be sent for a reason of this machine's. Of several creates
+ * that were on their way together, the first failure counts.
+ */
+void breaker_put_off(struct breaker *b, int64_t sent_us, const struct result *why);
+
+/* The provider answered a create that was sent at @sent_us with a failure. */
+void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why);
+
+/* A create succeeded, or somebody asks for another try: close the breaker and forget all failures. */
+void breaker_reset(struct breaker *b);
+
+/* The time from which on the next create may be sent. */
+int64_t breaker_create_from(const struct breaker *b);
+
+/* How many creates may be under way at a time, where the configuration allows @creates. */
+unsigned breaker_create_limit(const struct breaker *b, unsigned creates);
+
+/* Whether no create may be sent at @now, not even a trial. */
+bool breaker_refuses(const struct breaker *b, int64_t now);
+
+/* Why the newest create failed, while no later one succeeded; else NULL. */
+const struct result *breaker_trouble(const struct breaker *b);

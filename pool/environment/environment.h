@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * One environment, and the set of all environments of a pool.
+ *
+ * An environment is in exactly one state, and in the set's list of that state:
+ *
+ *   creating → idle ⇄ leased → cleaning → idle
+ *   and from each of them → ending → gone
+ *
+ * An environment of an earlier run begins as creating, too; from there it also
+ * becomes leased, when a restored lease holds it, or cleaning.
+ *
+ * An environment that was lent to a user is lent to no other user: what is
+ * left in it is nobody else's to read.
+ *
+ * The set belongs to a pool (pool.c) and decides nothing. It tells the pool by
+ * events what happened to an environment; the pool decides what it becomes.
+ * The pool's parts read all fields, and write none of those that functions
+ * below write. Leases use the functions that are marked for them, and nothing
+ * else. The pool keeps the set bounded: config's max.
+ *
+ * Nothing here blocks. Events come from the backend's answers; probe_over()
+ * comes also from inside a change of state.
+ */
+
+#include <uthash.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pool/backend/backend.h"
+#include "pool/base/config.h"
+#include "pool/base/event.h"
+#include "pool/base/journal.h"
+#include "pool/environment/claim.h"
+#include "pool/environment/probe.h"
+#include "pool/util/list.h"
+#include "pool/util/uuid.h"
+
+#define ENVIRONMENT_NO_USER ((uid_t)-1) /* which is nobody's uid: chown(2) takes it for "no change" */
+
+enum environment_state {
+        ENVIRONMENT_CREATING,
+        ENVIRONMENT_IDLE,
+        ENVIRONMENT_LEASED,
+        ENVIRONMENT_CLEANING,
+        ENVIRONMENT_ENDING,
+        ENVIRONMENT_N_STATES,
+};
+
+struct environment {
+        struct list link; /* in the set's list of its state */
+        struct environments *all;
+        enum environment_state state;
+        struct sandbox *sandbox;
+        UT_hash_handle hh;     /* in the set's, by nonce */
+        char nonce[UUID_SIZE]; /* its name before the provider answered */
+        char *workdir;         /* what a lease may have left in it, or NULL */
+        bool adopted;          /* an earlier run made it */
+        char *ticket;          /* of an adopted one, until it answers */
+        bool ending;           /* it is to be destroyed, not lent */
+        bool left;             /* it was let go of, alive */
+        struct claim *claim;   /* exactly while leased */
+        uid_t user;            /* the only one it is lent to; ENVIRONMENT_NO_USER: it was never lent */
+        bool retire;           /* it is destroyed at its next release */
+        uint64_t uses;         /* leases so far, the present one too */
+        int64_t created_us;
+        int64_t since_us;      /* in this state */
+        int64_t retire_us;     /* it is not lent from then on, or USEC_NEVER */
+        int64_t deadline_us;   /* while cleaning: when to give up */
+
+        /* While idle */
+        unsigned patience;     /* its own part of the extra idle time, in thousandths: so no herd ends at one moment */
+        struct probe probe;
+};
+
+struct environment_events {
+        /* The answer to its create. Not ok: it can only be terminated. */
+        void (*created)(void *owner, struct environment *e, const struct result *r);
+        /* One of an earlier run answered that it lives. */
+        void (*adopted)(void *owner, struct environment *e);
+        /* It died, or works no more: whoever has it loses it, and it is to be terminated. */
+        void (*died)(void *owner, struct environment *e, const struct result *why);
+        /* The answer to its clean-up. Not ok: it must not be lent again. */
+        void (*cleaned)(void *owner, struct environment *e, const struct result *r);
+        /* A probe ended, or was cancelled. */
+        void (*probe_over)(void *owner, struct environment *e);
+        /* It is in no list any more, and is freed next. Not ok: the provider could not be told to terminate it. */
+        void (*gone)(void *owner, struct environment *e, const struct result *r);
+};
+
+struct environments {
+        struct backend *backend;     /* borrowed, as are the next five */
+        const struct config *config;
+        struct event_ring *ring;
+        struct journal *journal;     /* or NULL */
+        uint64_t *random;            /* the state of the generator for jitter */
+        int64_t (*clock)(void);      /* in microseconds */
+        const struct environment_events *events;
+        void *owner;                 /* the events' */
+
+        struct list in[ENVIRONMENT_N_STATES]; /* newest idle first; all others oldest first, by the time in the state */
+        unsigned count[ENVIRONMENT_N_STATES];
+        struct environment *by_nonce; /* a hash over all of them */
+        struct probes probes;
+        bool leaving;                 /* let go of an environment alive, instead of terminating it */
+};
+
+/* The caller has filled in what is borrowed, and the events. There is no deinit: all environments must be gone. */
+void environments_init(struct environments *all);
+
+struct environment *environments_find(const struct environments *all, const char *nonce);
+unsigned environments_count(const struct environments *all);
+
+/* Create one more. It counts from now on, so that a wish is never made twice. 0 or -errno. */
+int environment_create(struct environments *all);
+
+/* An environment as an earlier run wrote it down. It is in no list yet, and belongs to the caller. 0 or -errno. */
+int environment_from_row(struct environment **out, struct environments *all, const struct journal_environment *row);
+
+/*
+ * Take one that environment_from_row() made into the set: ask whether it lives, or terminate it, when it was to end or
+ * when its create was never answered. 0; or -errno, and it is still the caller's; -ENOTSUP where none outlives a run.
+ */
+int environment_adopt(struct environment *e);
+
+/* Only before it is in the set. NULL is fine. */
+void environment_free(struct environment *e);
+
+/* Whether it may be lent to this user. */
+bool environment_is_for(const struct environment *e, uid_t uid);
+
+/* The claim has it from now on; take it back. These set the claim's state, too. */
+void environment_lease(struct environment *e, struct claim *c);
+void environment_take_back(struct environment *e);
+
+/* Something is about to run in it, in @workdir: it is cleaned before it is idle again. 0 or -errno. */
+int environment_use(struct environment *e, const char *workdir);
+
+/* Remove what a lease left. Answered by cleaned(). 0 or -errno. */
+int environment_clean(struct environment *e);
+
+/* It may be lent from now on. */
+void environment_set_idle(struct environment *e);
+
+/* Destroy it, in whatever state it is; nobody may hold it. Answered by gone(). */
+void environment_terminate(struct environment *e);
+
+/* Write down how it stands. 0 or -errno. */
+int environment_write(struct environment *e);
+
+/* The configuration, or its expiry, changed: set retire_us anew. */
+void environment_update_retirement(struct environment *e);
+
+/* When it has been idle for too long, or USEC_NEVER. */
+int64_t environment_idle_end(const struct environment *e);
+
+/* For leases and for people. The strings are borrowed. */
+struct sandbox *environment_sandbox(const struct environment *e);
+const char *environment_nonce(const struct environment *e);
+const char *environment_workdir(const struct environment *e); /* as environment_use() was told, or NULL */
+const char *environment_id(const struct environment *e);
+const char *environment_state_name(enum environment_state state);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Orphans: sandboxes of this pool that the provider lists and the pool does
+ * not know.
+ *
+ * The provider is asked for a list now and then. What it lists and the pool
+ * does not know is terminated. These are left alone:
+ *
+ *   - a sandbox that is younger than ORPHAN_GRACE_US and that this run may
+ *     have made: its create may still be under way
+ *   - one that ended not longer than that ago: the list may be older
+ *   - one whose tag was not made by a pool
+ *
+ * Embedded in its pool. Its memory of what ended is bounded: TERMINATED_MAX.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pool/backend/backend.h"
+#include "pool/environment/environment.h"
+
+struct orphans {
+        struct environments *environments; /* borrowed */
+        struct terminated *terminated;     /* a hash by nonce, the oldest first */
+        int64_t list_us;                   /* when to ask for a list, or USEC_NEVER */
+        int64_t interval_us;               /* how long after that to ask again */
+        int64_t started_wall_us;           /* when this run began to make sandboxes */
+        unsigned n_strange, n_orphans;     /* in the list that is under way: not made by a pool; orphans */
+};
+
+/* Nothing is listed before orphans_start(). */
+void orphans_init(struct orphans *o, struct environments *environments);
+void orphans_deinit(struct orphans *o);
+
+/* The environments of earlier runs have been taken into the set: list what is due from now on. */
+void orphans_start(struct orphans *o);
+
+/* The environment of this nonce has ended: a list that still names it says nothing new. */
+void orphans_note_terminated(struct orphans *o, const char *nonce);
+
+/* Ask for a list when it is due. The time of the next one, or USEC_NEVER. */
+int64_t orphans_tick(struct orphans *o, int64_t now_us);
+
+/* The backend's answers. True: it was an orphan, and is terminated. */
+bool orphans_found(struct orphans *o, const struct sandbox_found *found);
+void orphans_listed(struct orphans *o, const struct result *r);
