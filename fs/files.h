@@ -5,7 +5,7 @@
  * The tree: every file there is, as one static table.
  *
  * A row says where a file stands, its mode, and how it behaves; behaviours are
- * one file each (file-cmd.c, file-stream.c …). Leases and jobs are the two rows
+ * one file each in fs/tree/ (cmd.c, output.c …). Leases and jobs are the two rows
  * without a name: their names come from the books.
  */
 

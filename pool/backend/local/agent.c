@@ -3,7 +3,7 @@
 /*
  * modalpool-agent RUNDIR TMPDIR SHELL [ENVDIR]: the first process of a local environment.
  *
- * Starts jobs, each below a supervisor of its own (local-job.h), reaps, cleans
+ * Starts jobs, each below a supervisor of its own (job.h), reaps, cleans
  * up after a lease. Inside bubblewrap it is process 1 of its own PID namespace, so its
  * end is the end of everything; without (isolate=none) it is a subreaper, to
  * which every process that its jobs leave behind comes back, and it removes

@@ -26,7 +26,7 @@ enum { MODAL_N_TAGS = 5 };
 #define MODAL_TAG_POOL "modalpool-pool"
 #define MODAL_TAG_CREATE "modalpool-create" /* its value is the nonce */
 
-/* modal-listing.c: all sandboxes with one tag */
+/* sandbox/list.c: all sandboxes with one tag */
 
 struct modal_listing_spec {
         struct modal_tag tag;
@@ -46,7 +46,7 @@ struct modal_listing {
         unsigned n;
 };
 
-/* modal-count.c: what the calls come to */
+/* rpc/counts.c: what the calls come to */
 
 struct modal_count {
         const char *method;
@@ -121,23 +121,23 @@ void modal_scrub(const struct modal *m, char *text);
 void modal_explain(struct modal *m, struct result *r, const struct grpc_status *status, const char *what, ...)
         __attribute__((format(printf, 4, 5)));
 
-/* modal-start.c */
+/* start.c */
 
 int modal_start(struct backend *b, enum backend_use use);
 
-/* modal-listing.c */
+/* sandbox/list.c */
 
 /* 0, -EBUSY while it is under way, or -errno; then take() and done() come, unless it is cancelled. */
 int modal_listing_start(struct modal *m, struct modal_listing *l, const struct modal_listing_spec *spec, void *owner);
 void modal_listing_cancel(struct modal_listing *l);
 
-/* modal-count.c */
+/* rpc/counts.c */
 
 /* A call has ended, by itself or by us. @method: a literal. */
 void modal_count(struct modal *m, const char *method, int code, unsigned retries, int64_t took_us);
 void modal_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls), void *data);
 
-/* modal-router.c: the way to the router of one sandbox */
+/* rpc/router.c: the way to the router of one sandbox */
 
 struct modal_router {
         struct modal *modal;
@@ -162,7 +162,7 @@ bool modal_router_is_ready(const struct modal_router *r);
 /* Ask for access, unless that is under way; all waiting calls go on when it is answered. 0 or -errno. */
 int modal_router_fetch(struct modal_router *r);
 
-/* modal-call.c */
+/* rpc/call.c */
 
 /* Everything but the strings is copied; those must be literals. */
 struct modal_call_spec {
@@ -193,7 +193,7 @@ long modal_call_connection(const struct modal_call *c);
 void modal_call_go_on(struct modal_call *c, const struct grpc_status *status);
 struct modal_call *modal_call_first(struct list *waiting);
 
-/* modal-birth.c, modal-sandbox.c, modal-end.c: a sandbox */
+/* sandbox/create.c, sandbox/sandbox.c, sandbox/terminate.c: a sandbox */
 
 enum modal_step {
         MODAL_STEP_CREATE, /* SandboxCreate */
@@ -283,12 +283,12 @@ void modal_sandbox_lost(struct modal_sandbox *s, const char *what);
 /* Say from a clean stack that it cannot be used. */
 void modal_sandbox_fail_soon(struct modal_sandbox *s, const struct result *why);
 
-/* modal-riddle.c */
+/* exec/hold-probe.c */
 
 /* Find out, in a while, whether what is asked of a process may be asked together with its start. */
 void modal_riddle(struct modal_sandbox *s);
 
-/* modal-process.c */
+/* exec/process.c */
 
 struct modal_process_events {
         void (*started)(void *owner); /* may be NULL */
@@ -333,7 +333,7 @@ int modal_run_script(struct modal_sandbox *s, struct script *script, int made, c
                      const struct modal_process_events *events, void *owner, struct modal_process **out);
 void modal_no_output(void *owner, enum stream stream, const void *data, size_t len);
 
-/* modal-exec.c */
+/* exec/exec.c */
 
 int modal_exec(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
 void modal_exec_signal(struct exec *e, int signo);

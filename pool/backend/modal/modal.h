@@ -4,19 +4,21 @@
 /*
  * Sandboxes of Modal (modal.com), spoken to natively: gRPC over libcurl.
  *
- *   modal.c             the backend: made, named, its errors in words, its list
- *   modal-start.c       what start() asks for
- *   modal-birth.c       a sandbox is created or adopted
- *   modal-sandbox.c     … lives, and is cleaned
- *   modal-end.c         … is terminated or left
- *   modal-exec.c        a job in it
- *   modal-process.c     one process in it: start or resume, output by offset, input, end
- *   modal-riddle.c      may these be asked for together with the start?
- *   modal-call.c        one call with its retries, to the control plane or a router
- *   modal-router.c      the way to a sandbox's router: URL, token, their renewal
- *   modal-codec*.c      messages; modal-script.c: what runs inside; modal-ticket.c: what outlives us
- *   modal-messages.c, modal-listing.c, modal-count.c, modal-feed.c, modal-settings.c,
- *   modal-credentials.c, modal-toml.c, modal-jwt.c
+ *   modal.c                    the backend's table, its errors in words, its list of sandboxes
+ *   start.c                    what start() asks for: app, image, secrets, volumes
+ *   sandbox/create.c           a sandbox is created or adopted,
+ *   sandbox/sandbox.c          lives and is cleaned,
+ *   sandbox/terminate.c        is terminated or left; sandbox/list.c finds them
+ *   sandbox/resume-token.c     what a later run needs to take one back
+ *   exec/exec.c                a job
+ *   exec/process.c             one process: start or resume, output by offset, end
+ *   exec/script.c, stdin.c     what runs inside, and its standard input
+ *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?
+ *   rpc/call.c                 one call with its retries, to the control plane or a router
+ *   rpc/router.c, jwt.c        the way to a sandbox's router: URL, token, renewal
+ *   rpc/counts.c               calls by method and status
+ *   wire/                      messages: modal.proto, and what packs and reads them
+ *   config/                    credentials, ~/.modal.toml, settings of a sandbox
  */
 
 #include <stdbool.h>

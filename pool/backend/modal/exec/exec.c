@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A job: a process behind the wrapper of modal-script.c.
+ * A job: a process behind the wrapper of exec/script.c.
  *
  * The wrapper says by one line of stderr, which begins with the exec's id, that
  * it could not run the command. So the first bytes of stderr are held back as

@@ -2,7 +2,7 @@
 
 /*
  * A sandbox while it lives: what runs in it by our wish, whether it still is there, its clean-up. How it comes to us
- * is in modal-birth.c, how it goes in modal-end.c.
+ * is in sandbox/create.c, how it goes in sandbox/terminate.c.
  */
 
 #include <errno.h>
