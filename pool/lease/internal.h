@@ -2,18 +2,21 @@
 #pragma once
 
 /*
- * Shared by the parts of a lease, and by nobody else:
+ * Shared by the parts of a lease, and by nobody else. Each calls those below it:
  *
- *   leases.c      the table of all leases
- *   lease.c       a lease's life, and what readers ask of it
- *   lease-jobs.c  its jobs, from submission to end
- *   lease-info.c  who holds what, for those who watch
- *   lease-ctl.c   the words of ctl, and the settings
- *   lease-restore.c  after a restart: leases and jobs of an earlier run
+ *   ctl.c       the words of ctl        restore.c   after a restart: leases and jobs of an earlier run
+ *   table.c     the table of all leases: create and release, the pool's events, what is due
+ *   jobs.c      a lease's jobs, from submission to end       settings.c  cwd, timeout, env, standard input
+ *   lease.c     one lease: its state, and what readers ask of it
+ *   deadline.c  the deadlines of jobs
+ *   job.c       one job                 spool.c     its output
+ *
+ * What a lower part has to say to a higher one it returns, or tells by an event.
  */
 
 #include <uthash.h>
 
+#include "pool/lease/deadline.h"
 #include "pool/lease/lease.h"
 
 struct leases {
@@ -30,8 +33,7 @@ struct leases {
         struct list list;        /* all, in order of making */
         struct lease *by_name;   /* hashes over the same */
         struct lease *by_serial;
-        struct list running;     /* jobs with a deadline to watch */
-        int64_t next_deadline_us; /* not later than the earliest of them */
+        struct deadlines deadlines; /* of jobs that start, run or die */
         struct list starved;      /* leases whose job could not be started for a shortage on this machine, … */
         int64_t starved_us;       /* … until when they are not tried again … */
         int64_t starved_warn_us;  /* … when the log is told of it again … */
@@ -81,11 +83,10 @@ struct lease {
         uint64_t round; /* how often all names came back */
 };
 
-/* A lease that is in no table yet; NULL when out of memory. */
-struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid);
+/* lease.c */
 
-/* Put it into the table, which has the reference from then on. */
-void lease_add(struct lease *l);
+/* A lease that is in no table yet, and whose claim is not initialized; NULL when out of memory. */
+struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid);
 
 /* Write down how it stands. 0 or -errno. */
 int lease_write(const struct lease *l);
@@ -93,33 +94,45 @@ int lease_write(const struct lease *l);
 /* The one setter of states; @why is kept for `error`. */
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why);
 
+/* Tell the log, the events and the watches how it stands. */
+void lease_announce(struct lease *l);
+
 /* Note that something changed which status or error show. */
 void lease_touch(struct lease *l);
 
 /* Keep a copy of @text, or NULL when it is empty, in place of the string at @at. */
 void lease_replace(char **at, const char *text);
 
-/* lease-jobs.c: from now on the workdir holds what its jobs left; */
+/* What `error` says of the newest bad word in ctl or a setting; NULL: nothing. */
+void lease_set_remark(struct lease *l, const char *text);
+
+/* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);
 
-/* jobs run in order, so those before the newest that an earlier run began have ended: end them, */
-void lease_end_unwritten(struct lease *l);
-
-/* go on with the job that an earlier run started, or else */
-void lease_resume(struct lease *l);
-
-/* start the next job when the lease has an environment, and none runs; */
-void lease_start_next(struct lease *l);
-
-/* end what is queued, and with @running also what runs, without a result; */
-void lease_end_jobs(struct lease *l, bool running, const struct result *why);
-
-/* kill the job that runs; the first @why stays. */
-void lease_kill(struct lease *l, struct job *j, const char *why);
-
-/* lease-info.c: note whether it holds its environment without a job; after each change of state and of jobs. */
+/* Note whether it holds its environment without a job. Called after each change of its state and of its jobs. */
 void lease_note_use(struct lease *l);
 
-/* Warn of leases that do so for too long. The time of the next warning, or USEC_NEVER. */
-void leases_warn(struct leases *t, int64_t now);
-int64_t leases_warn_due(const struct leases *t);
+/* jobs.c */
+
+/* Jobs run in order, so those before the newest that an earlier run began have ended: end them. */
+void lease_end_unwritten(struct lease *l);
+
+/* Go on with the job that an earlier run started; where there is none, start the next. */
+void lease_resume(struct lease *l);
+
+/* End what is queued, and with @running also what runs, without a result. */
+void lease_end_jobs(struct lease *l, bool running, const struct result *why);
+
+/* Kill the job that runs; the first @why stays. */
+void lease_kill(struct lease *l, struct job *j, const char *why);
+
+/* Do what is due for the jobs of all leases. */
+void leases_tick_jobs(struct leases *t, int64_t now);
+
+/* table.c */
+
+/* lease_new(), with a claim that reports to the table. */
+struct lease *leases_make(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid);
+
+/* Put it into the table, which has the reference from then on. */
+void leases_add(struct lease *l);

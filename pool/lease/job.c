@@ -26,9 +26,9 @@ static struct job *make(struct spool *spool, int spool_dir) {
                 return NULL;
         j->refs = 1;
         j->spool = spool;
-        j->deadline_us = USEC_NEVER;
+        j->due_us = USEC_NEVER;
         list_init(&j->link);
-        list_init(&j->running);
+        list_init(&j->deadline);
         list_init(&j->watches);
         blob_init(&j->command, spool_dir, COMMAND_SIZE_MAX);
         blob_init(&j->input, spool_dir, INPUT_SIZE_MAX);
@@ -187,7 +187,7 @@ void job_unref(struct job *j) {
                 return;
         assert(!j->exec && list_empty(&j->watches));
         list_remove(&j->link);
-        list_remove(&j->running);
+        list_remove(&j->deadline);
         blob_deinit(&j->command);
         blob_deinit(&j->input);
         spool_unref(j->spool);
@@ -233,8 +233,8 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
         assert(!job_ended(j));
         j->exec = NULL;
         j->lease = NULL;
-        j->deadline_us = USEC_NEVER;
-        list_remove(&j->running);
+        j->due_us = USEC_NEVER;
+        list_remove(&j->deadline);
         spool_end(j->spool);
         blob_clear(&j->input);
         free(TAKE_PTR(j->env));

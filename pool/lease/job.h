@@ -38,9 +38,9 @@ struct hidden {
 };
 
 struct job {
-        struct list link;    /* in its lease's list of jobs, oldest first */
-        struct list running; /* in the list of jobs with deadlines, while starting or running */
-        struct list watches; /* told of each change */
+        struct list link;     /* in its lease's list of jobs, oldest first */
+        struct list deadline; /* in the list of deadlines, while starting or running */
+        struct list watches;  /* told of each change */
         unsigned refs;
         uint32_t number; /* from 1, within the lease; 0: a draft */
         enum job_state state;
@@ -61,7 +61,7 @@ struct job {
         bool polled;       /* its time is up by our clock: the backend was asked whether it still runs */
         bool outlived;     /* its shell ended in time, but its output is not complete */
         int output_refused; /* errno: bytes of its output were dropped, EFBIG for those beyond output_max; 0: none */
-        int64_t deadline_us; /* for the next thing to do about it, or USEC_NEVER */
+        int64_t due_us; /* when to do the next thing about it, or USEC_NEVER */
         int64_t submitted_us, started_us, ended_us;
         int64_t submitted_wall_us, changed_wall_us; /* wall time of the submission; of the newest state or remark; by its lease */
         struct spool *spool;

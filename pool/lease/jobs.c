@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A lease's jobs: one after another, from submission to end. */
+/* A lease's jobs: one after another, from submission to end. What the backend has to say of an exec comes here as an event. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,10 +17,11 @@
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
-#include "pool/util/text.h"
 #include "pool/util/watch.h"
 
 #define TIMED_OUT 124 /* the exit code of a job that was killed for its time */
+
+static void start_next(struct lease *l);
 
 static void note_job(struct lease *l, struct job *j, const char *state) {
         char name[NAME_LEN_MAX + 16];
@@ -75,6 +76,15 @@ static void note_end(struct lease *l, const struct job *j, const struct result *
         (void)journal_update_job(l->table->journal, &row);
 }
 
+const char *job_end_name(enum job_end end) {
+        static const char *const names[] = {
+                [JOB_END_OK] = "ok",         [JOB_END_FAILED] = "failed",       [JOB_END_TIMEOUT] = "timeout",
+                [JOB_END_KILLED] = "killed", [JOB_END_CANCELLED] = "cancelled", [JOB_END_UNKNOWN] = "unknown",
+        };
+
+        return names[end];
+}
+
 static enum job_end classify(const struct job *j, const struct result *r, int code) {
         if (j->state == JOB_QUEUED)
                 return JOB_END_CANCELLED;
@@ -119,17 +129,11 @@ void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
         trim_history(l);
 }
 
-static void watch_deadline(struct leases *t, struct job *j, int64_t deadline_us) {
-        j->deadline_us = deadline_us;
-        if (deadline_us < t->next_deadline_us)
-                t->next_deadline_us = deadline_us;
-}
-
 /* TERM first where its time is over, and nobody has asked for a KILL. */
 static void send_kill(struct leases *t, struct job *j) {
         int64_t grace_us = j->timed_out ? t->config->kill_grace_us : 0;
 
-        watch_deadline(t, j, clock_after(t->clock(), clock_after(grace_us, KILL_TIMEOUT_US)));
+        deadline_set(&t->deadlines, j, clock_after(t->clock(), clock_after(grace_us, KILL_TIMEOUT_US)));
         exec_kill(j->exec, grace_us);
 }
 
@@ -149,14 +153,6 @@ void lease_kill(struct lease *l, struct job *j, const char *why) {
                 send_kill(l->table, j);
 }
 
-/* If that cannot be written, a run after this one must not take the next job for the first, which empties it. */
-void lease_set_prepared(struct lease *l) {
-        if (l->prepared)
-                return;
-        l->prepared = true;
-        l->prepared_unwritten = lease_write(l) < 0;
-}
-
 static void on_started(void *owner) {
         struct job *j = owner;
         struct lease *l = j->lease;
@@ -165,7 +161,7 @@ static void on_started(void *owner) {
         if (!j->started_us)
                 j->started_us = l->table->clock();
         if (!j->wanted_dead)
-                watch_deadline(l->table, j,
+                deadline_set(&l->table->deadlines, j,
                                j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
         note_job(l, j, "running");
         job_set_state(j, JOB_RUNNING);
@@ -228,7 +224,7 @@ static void on_ended(void *owner, const struct result *r, int code) {
         r = judge_end(l, j, r, &code, &cut);
         end_job(l, j, r, code);
         trim_history(l);
-        lease_start_next(l);
+        start_next(l);
 }
 
 static void time_out(struct lease *l, struct job *j) {
@@ -245,7 +241,7 @@ static void time_out(struct lease *l, struct job *j) {
  */
 static void poll_job(struct leases *t, struct job *j) {
         j->polled = exec_poll(j->exec) == 0;
-        watch_deadline(t, j, clock_after(t->clock(), j->polled ? EXEC_POLL_TIMEOUT_US : EXEC_POLL_AGAIN_US));
+        deadline_set(&t->deadlines, j, clock_after(t->clock(), j->polled ? EXEC_POLL_TIMEOUT_US : EXEC_POLL_AGAIN_US));
 }
 
 static void on_polled(void *owner, bool running) {
@@ -259,7 +255,7 @@ static void on_polled(void *owner, bool running) {
                 return;
         }
         j->outlived = true;
-        watch_deadline(l->table, j, clock_after(l->table->clock(), OUTPUT_TIMEOUT_US));
+        deadline_set(&l->table->deadlines, j, clock_after(l->table->clock(), OUTPUT_TIMEOUT_US));
 }
 
 /* Background processes hold the output of a job open whose time is up. The exit code is its own. */
@@ -346,8 +342,7 @@ static int start_job(struct lease *l, struct job *j) {
 static void follow_job(struct lease *l, struct job *j) {
         l->current = j;
         list_remove(&l->starved);
-        list_add_tail(&l->table->running, &j->running);
-        watch_deadline(l->table, j, clock_after(l->table->clock(), START_TIMEOUT_US));
+        deadline_add(&l->table->deadlines, j, clock_after(l->table->clock(), START_TIMEOUT_US));
 }
 
 /* From the newest, for before those that are queued there may be hundreds that have ended. */
@@ -384,7 +379,7 @@ static void starve(struct lease *l, const struct job *j, int r) {
                 t->starved_us = clock_after(now, STARVED_AGAIN_US);
 }
 
-void lease_start_next(struct lease *l) {
+static void start_next(struct lease *l) {
         struct result why;
         struct job *j;
         int r;
@@ -441,7 +436,7 @@ void lease_resume(struct lease *l) {
         int r;
 
         if (!j) {
-                lease_start_next(l);
+                start_next(l);
                 return;
         }
         r = exec_job(l, j, j->state == JOB_RUNNING);
@@ -473,7 +468,7 @@ static void give_up(struct lease *l, struct job *j) {
         exec_cancel(j->exec);
         end_job(l, j, &r, j->timed_out ? TIMED_OUT : 128 + SIGKILL);
         trim_history(l);
-        lease_start_next(l);
+        start_next(l);
 }
 
 /* Its backend owes an answer for too long: it may still start, or still run, beside another job. */
@@ -488,29 +483,18 @@ static void condemn(struct lease *l, const struct job *j) {
         pool_condemn(l->table->pool, &l->claim, &lost);
 }
 
-/* Jobs that run, start or die for too long. */
-static void tick_deadlines(struct leases *t, int64_t now) {
-        struct job *j, *tmp;
+/* It starts, runs or dies for too long. */
+static void on_due(struct job *j) {
+        struct lease *l = j->lease;
 
-        if (t->next_deadline_us > now)
-                return;
-
-        t->next_deadline_us = USEC_NEVER;
-        list_for_each_safe (j, tmp, &t->running, running) {
-                struct lease *l = j->lease;
-
-                if (j->deadline_us > now) {
-                        watch_deadline(t, j, j->deadline_us);
-                } else if (j->exec->started && j->wanted_dead) {
-                        give_up(l, j);
-                } else if (j->exec->started && !j->polled) {
-                        poll_job(t, j);
-                } else if (j->outlived) {
-                        end_outlived(l, j);
-                } else {
-                        condemn(l, j);
-                }
-        }
+        if (j->exec->started && j->wanted_dead)
+                give_up(l, j);
+        else if (j->exec->started && !j->polled)
+                poll_job(l->table, j);
+        else if (j->outlived)
+                end_outlived(l, j);
+        else
+                condemn(l, j);
 }
 
 /* Jobs that could not be started, in the order in which they were tried. */
@@ -531,20 +515,9 @@ static void tick_starved(struct leases *t, int64_t now) {
         list_move_all(&t->starved, &again);
 }
 
-void leases_tick(struct leases *t) {
-        int64_t now = t->clock();
-
-        tick_deadlines(t, now);
+void leases_tick_jobs(struct leases *t, int64_t now) {
+        deadlines_tick(&t->deadlines, now, on_due);
         tick_starved(t, now);
-        if (journal_is_stale(t->journal))
-                (void)leases_rewrite(t); /* the next write that goes well tries again */
-        leases_warn(t, now);
-}
-
-int64_t leases_due(const struct leases *t) {
-        int64_t due = clock_earlier(t->next_deadline_us, leases_warn_due(t));
-
-        return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
 }
 
 enum result_code lease_accepts(const struct lease *l) {
@@ -636,6 +609,6 @@ int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
                 result_set(&why, l->code, "%s", l->error);
                 lease_end_jobs(l, false, &why);
         }
-        lease_start_next(l);
+        start_next(l);
         return 0;
 }

@@ -2,18 +2,15 @@
 #include "pool/lease/lease.h"
 
 #include <assert.h>
-#include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/base/limits.h"
 #include "pool/lease/internal.h"
 #include "pool/lease/limits.h"
-#include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
-#include "pool/util/text.h"
 #include "pool/util/watch.h"
 
 static const char *const state_names[] = {
@@ -34,14 +31,28 @@ void lease_touch(struct lease *l) {
         l->changed_wall_us = clock_read_us(CLOCK_REALTIME);
 }
 
-/* Tell people, and those who wait. */
-static void announce(struct lease *l) {
+void lease_announce(struct lease *l) {
         const char *why = l->error;
 
         log_debug("lease=%s environment=%s: %s%s%s", l->name, lease_environment(l) ?: "-", state_names[l->state],
                   why ? ": " : "", why ? why : "");
         l->changed_wall_us = event_emit(l->table->events, "lease", l->name, state_names[l->state], NULL, why);
         watch_fire(&l->watches);
+}
+
+void lease_note_use(struct lease *l) {
+        struct leases *t = l->table;
+        int64_t period = t->config->held_warning_us;
+        bool unused = l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+
+        if (unused == !list_empty(&l->unused))
+                return;
+        list_remove(&l->unused);
+        if (!unused)
+                return;
+        l->unused_since_us = t->clock();
+        l->warn_us = period ? clock_after(l->unused_since_us, period) : USEC_NEVER;
+        list_add_tail(&t->unused, &l->unused); /* the period is the same for all, so they stand in order */
 }
 
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why) {
@@ -53,48 +64,8 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
         if (state != LEASE_RELEASED)
                 (void)lease_write(l); /* else a restart makes it what it was before, and finds out again */
         lease_note_use(l);
-        announce(l);
+        lease_announce(l);
         l->state_wall_us = l->changed_wall_us;
-}
-
-/* the pool's events */
-
-static void on_granted(struct claim *c) {
-        struct lease *l = container_of(c, struct lease, claim);
-
-        lease_set_state(l, LEASE_LEASED, NULL);
-        lease_resume(l);
-}
-
-static void on_failed(struct claim *c, const struct result *why) {
-        struct lease *l = container_of(c, struct lease, claim);
-
-        lease_end_jobs(l, true, why);
-        lease_set_state(l, LEASE_FAILED, why);
-}
-
-static void on_lost(struct claim *c, const struct result *why) {
-        struct lease *l = container_of(c, struct lease, claim);
-
-        lease_end_jobs(l, true, why);
-        lease_set_state(l, LEASE_LOST, why);
-}
-
-static const struct claim_events claim_events = {
-        .granted = on_granted,
-        .failed = on_failed,
-        .lost = on_lost,
-};
-
-/* life */
-
-static int check_name(const char *name) {
-        size_t len = strlen(name);
-
-        if (len > NAME_LEN_MAX)
-                return -ENAMETOOLONG;
-        /* Wherever it is shown, it is itself. */
-        return len > 0 && name[0] != '.' && !strchr(name, '/') && text_is_plain(name, len) ? 0 : -EINVAL;
 }
 
 static char *workdir_path(const char *base, const char *name) {
@@ -127,6 +98,14 @@ int lease_write(const struct lease *l) {
                                                     });
 }
 
+/* If that cannot be written, a run after this one must not take the next job for the first, which empties it. */
+void lease_set_prepared(struct lease *l) {
+        if (l->prepared)
+                return;
+        l->prepared = true;
+        l->prepared_unwritten = lease_write(l) < 0;
+}
+
 struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid) {
         struct lease *l = calloc(1, sizeof(*l));
 
@@ -155,73 +134,24 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
                 lease_unref(l);
                 return NULL;
         }
-        claim_init(&l->claim, &claim_events, l->name, uid);
         return l;
 }
 
-void lease_add(struct lease *l) {
-        struct leases *t = l->table;
-
-        list_add_tail(&t->list, &l->link);
-        HASH_ADD_KEYPTR(hh_name, t->by_name, l->name, strlen(l->name), l);
-        HASH_ADD(hh_serial, t->by_serial, serial, sizeof(l->serial), l);
-        t->changed_wall_us = l->changed_wall_us;
+void lease_set_remark(struct lease *l, const char *text) {
+        lease_replace(&l->remark, text);
+        lease_touch(l);
 }
 
-int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out) {
-        struct lease *l;
-        int r;
+void lease_remark(struct lease *l, const char *format, ...) {
+        struct result line;
+        char text[RESULT_TEXT_MAX];
+        va_list ap;
 
-        r = check_name(name);
-        if (r < 0)
-                return r;
-        if (leases_find(t, name))
-                return -EEXIST;
-        if (t->draining || leases_count(t) >= t->config->max_leases || t->last_serial >= LEASE_SERIAL_MAX)
-                return -EAGAIN;
-
-        l = lease_new(t, name, t->last_serial + 1, uid, gid);
-        if (!l)
-                return -ENOMEM;
-        l->instance = t->instance;
-        l->created_us = t->clock();
-        l->timeout_us = t->config->timeout_us;
-        r = lease_write(l);
-        if (r < 0) {
-                lease_unref(l);
-                return r;
-        }
-        t->last_serial++;
-        lease_add(l);
-        announce(l);
-        pool_claim(t->pool, &l->claim);
-        *out = l;
-        return 0;
-}
-
-void lease_release(struct lease *l) {
-        struct leases *t = l->table;
-        struct result why;
-        struct job *j;
-
-        result_set(&why, RESULT_RELEASED, "lease %s was released", l->name);
-        if (journal_drop_lease(t->journal, l->serial) < 0)
-                pool_retire(t->pool, &l->claim); /* after a crash the lease is there again, and has that environment */
-        lease_end_jobs(l, true, &why);
-        lease_set_state(l, LEASE_RELEASED, &why);
-        pool_release(t->pool, &l->claim);
-
-        list_remove(&l->link);
-        list_remove(&l->starved);
-        HASH_DELETE(hh_name, t->by_name, l);
-        HASH_DELETE(hh_serial, t->by_serial, l);
-        t->changed_wall_us = l->changed_wall_us;
-        while ((j = list_first(&l->jobs, struct job, link))) {
-                list_remove(&j->link);
-                job_unref(j);
-        }
-        l->table = NULL;
-        lease_unref(l);
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        result_set(&line, RESULT_INVALID, "%s", text); /* makes it one printable line */
+        lease_set_remark(l, line.text);
 }
 
 struct lease *lease_ref(struct lease *l) {

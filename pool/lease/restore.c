@@ -131,7 +131,7 @@ static int read_lease(void *data, const struct journal_lease *row) {
                 return -ENOMEM;
         list_init(&one->link);
         list_add_tail(&reading->all, &one->link);
-        l = one->lease = lease_new(reading->table, row->name, row->serial, row->uid, row->gid);
+        l = one->lease = leases_make(reading->table, row->name, row->serial, row->uid, row->gid);
         if (!l)
                 return -ENOMEM;
         l->instance = row->instance;
@@ -187,7 +187,7 @@ static int take_up(struct restored *one) {
 
         if (older)
                 lease_release(older); /* it was released, and that could not be written down */
-        lease_add(l);
+        leases_add(l);
         l->table->last_serial = l->serial;
         r = journal_each_job(l->table->journal, l->serial, read_job, l);
         lease_end_unwritten(l);

@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The table of all leases. */
+/*
+ * The table of all leases: how they come and go, and what each of them needs from time to time.
+ *
+ * A lease's release begins here and goes down: to its jobs, to their execs, to its claim. What the pool has to say of a
+ * claim comes here as an event, and goes down to the lease and its jobs.
+ */
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "pool/base/limits.h"
 #include "pool/lease/internal.h"
+#include "pool/lease/limits.h"
 #include "pool/util/clock.h"
+#include "pool/util/log.h"
+#include "pool/util/text.h"
 
 int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
                struct journal *journal, int spool_dir, int64_t (*clock)(void)) {
@@ -27,9 +37,8 @@ int leases_new(struct leases **out, struct pool *pool, const struct config *conf
         t->journal = journal;
         t->spool_dir = spool_dir;
         t->clock = clock;
-        t->next_deadline_us = USEC_NEVER;
         list_init(&t->list);
-        list_init(&t->running);
+        deadlines_init(&t->deadlines);
         list_init(&t->starved);
         list_init(&t->unused);
         *out = t;
@@ -76,6 +85,159 @@ struct lease *leases_after(struct leases *t, uint64_t serial) {
         return NULL;
 }
 
+static void on_granted(struct claim *c) {
+        struct lease *l = container_of(c, struct lease, claim);
+
+        lease_set_state(l, LEASE_LEASED, NULL);
+        lease_resume(l);
+}
+
+static void on_failed(struct claim *c, const struct result *why) {
+        struct lease *l = container_of(c, struct lease, claim);
+
+        lease_end_jobs(l, true, why);
+        lease_set_state(l, LEASE_FAILED, why);
+}
+
+static void on_lost(struct claim *c, const struct result *why) {
+        struct lease *l = container_of(c, struct lease, claim);
+
+        lease_end_jobs(l, true, why);
+        lease_set_state(l, LEASE_LOST, why);
+}
+
+static const struct claim_events claim_events = {
+        .granted = on_granted,
+        .failed = on_failed,
+        .lost = on_lost,
+};
+
+static int check_name(const char *name) {
+        size_t len = strlen(name);
+
+        if (len > NAME_LEN_MAX)
+                return -ENAMETOOLONG;
+        /* Wherever it is shown, it is itself. */
+        return len > 0 && name[0] != '.' && !strchr(name, '/') && text_is_plain(name, len) ? 0 : -EINVAL;
+}
+
+struct lease *leases_make(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid) {
+        struct lease *l = lease_new(t, name, serial, uid, gid);
+
+        if (l)
+                claim_init(&l->claim, &claim_events, l->name, uid);
+        return l;
+}
+
+void leases_add(struct lease *l) {
+        struct leases *t = l->table;
+
+        list_add_tail(&t->list, &l->link);
+        HASH_ADD_KEYPTR(hh_name, t->by_name, l->name, strlen(l->name), l);
+        HASH_ADD(hh_serial, t->by_serial, serial, sizeof(l->serial), l);
+        t->changed_wall_us = l->changed_wall_us;
+}
+
+int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out) {
+        struct lease *l;
+        int r;
+
+        r = check_name(name);
+        if (r < 0)
+                return r;
+        if (leases_find(t, name))
+                return -EEXIST;
+        if (t->draining || leases_count(t) >= t->config->max_leases || t->last_serial >= LEASE_SERIAL_MAX)
+                return -EAGAIN;
+
+        l = leases_make(t, name, t->last_serial + 1, uid, gid);
+        if (!l)
+                return -ENOMEM;
+        l->instance = t->instance;
+        l->created_us = t->clock();
+        l->timeout_us = t->config->timeout_us;
+        r = lease_write(l);
+        if (r < 0) {
+                lease_unref(l);
+                return r;
+        }
+        t->last_serial++;
+        leases_add(l);
+        lease_announce(l);
+        pool_claim(t->pool, &l->claim);
+        *out = l;
+        return 0;
+}
+
+void lease_release(struct lease *l) {
+        struct leases *t = l->table;
+        struct result why;
+        struct job *j;
+
+        result_set(&why, RESULT_RELEASED, "lease %s was released", l->name);
+        if (journal_drop_lease(t->journal, l->serial) < 0)
+                pool_retire(t->pool, &l->claim); /* after a crash the lease is there again, and has that environment */
+        lease_end_jobs(l, true, &why);
+        lease_set_state(l, LEASE_RELEASED, &why);
+        pool_release(t->pool, &l->claim);
+
+        list_remove(&l->link);
+        list_remove(&l->starved);
+        HASH_DELETE(hh_name, t->by_name, l);
+        HASH_DELETE(hh_serial, t->by_serial, l);
+        t->changed_wall_us = l->changed_wall_us;
+        while ((j = list_first(&l->jobs, struct job, link))) {
+                list_remove(&j->link);
+                job_unref(j);
+        }
+        l->table = NULL;
+        lease_unref(l);
+}
+
+static void warn_of(struct lease *l, int64_t now) {
+        char held[TEXT_DURATION_SIZE], why[128];
+
+        snprintf(why, sizeof(why), "has held environment %s for %s without a job; rmdir gives it back",
+                 lease_environment(l), text_from_usec(now - l->unused_since_us, held));
+        log_warning("lease=%s environment=%s owner=%u: %s", l->name, lease_environment(l), (unsigned)l->uid, why);
+        event_emit(l->table->events, "lease", l->name, "unused", NULL, why);
+}
+
+/* Warn of leases that hold an environment without a job for too long. */
+static void warn_unused(struct leases *t, int64_t now) {
+        struct lease *l;
+
+        while ((l = list_first(&t->unused, struct lease, unused)) && l->warn_us <= now) {
+                warn_of(l, now);
+                l->warn_us = clock_after(now, t->config->held_warning_us);
+                list_remove(&l->unused);
+                list_add_tail(&t->unused, &l->unused);
+        }
+}
+
+void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, const struct lease_info *info),
+                 void *data) {
+        const struct lease *l;
+
+        list_for_each (l, &t->list, link)
+                each(data, &(struct lease_info){
+                                   .name = l->name,
+                                   .state = l->state,
+                                   .uid = l->uid,
+                                   .environment = lease_environment(l),
+                                   .created_us = l->created_us,
+                                   .wait_us = l->state == LEASE_WAITING ? now - l->claim.since_us : l->claim.waited_us,
+                                   .current = l->current,
+                                   .queued = l->n_queued,
+                                   .ended = l->last_number - l->n_queued - (l->current != NULL),
+                                   .unused_since_us = list_empty(&l->unused) ? USEC_NEVER : l->unused_since_us,
+                           });
+}
+
+const struct leases_totals *leases_totals(const struct leases *t) {
+        return &t->totals;
+}
+
 void leases_drain(struct leases *t, bool drain) {
         t->draining = drain;
 }
@@ -99,6 +261,22 @@ int leases_rewrite(struct leases *t) {
                         }
         }
         return journal_rewrite_end(t->journal, r);
+}
+
+void leases_tick(struct leases *t) {
+        int64_t now = t->clock();
+
+        leases_tick_jobs(t, now);
+        if (journal_is_stale(t->journal))
+                (void)leases_rewrite(t); /* the next write that goes well tries again */
+        warn_unused(t, now);
+}
+
+int64_t leases_due(const struct leases *t) {
+        const struct lease *unused = list_first(&t->unused, struct lease, unused);
+        int64_t due = clock_earlier(t->deadlines.next_us, unused ? unused->warn_us : USEC_NEVER);
+
+        return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
 }
 
 void leases_stop(struct leases *t, bool keep) {
