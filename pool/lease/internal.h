@@ -91,8 +91,11 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
 /* Write down how it stands. 0 or -errno. */
 int lease_write(const struct lease *l);
 
-/* The one setter of states; @why is kept for `error`. */
+/* The one setter of states; @why is kept for `error`. An illegal one is not set: see pool/util/transition.h. */
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why);
+
+/* Write down and announce the state that it has: after a change, and when it was restored. */
+void lease_publish_state(struct lease *l);
 
 /* Tell the log, the events and the watches how it stands. */
 void lease_announce(struct lease *l);

@@ -11,7 +11,16 @@
 #include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
+#include "pool/util/transition.h"
 #include "pool/util/watch.h"
+
+static const char *const state_names[JOB_N_STATES] = {
+        [JOB_QUEUED] = "queued", [JOB_STARTING] = "starting", [JOB_RUNNING] = "running", [JOB_ENDED] = "ended",
+};
+
+const char *job_state_name(enum job_state state) {
+        return state_names[state];
+}
 
 /* What a file of a job is called, in the directory of the spools. */
 static void file_name(char out[BLOB_NAME_MAX], uint64_t lease_serial, uint32_t number, const char *suffix) {
@@ -208,7 +217,28 @@ void job_reader_unref(struct job *j) {
         job_unref(j);
 }
 
+/* It may end at any time before it has ended: cancelled, with its environment, or because it could not be started. */
+static const uint32_t next_states[] = {
+        [JOB_QUEUED] = TRANSITION_TO(JOB_STARTING) | TRANSITION_TO(JOB_ENDED),
+        [JOB_STARTING] = TRANSITION_TO(JOB_RUNNING) | TRANSITION_TO(JOB_ENDED),
+        [JOB_RUNNING] = TRANSITION_TO(JOB_ENDED),
+        [JOB_ENDED] = 0,
+};
+
+static const struct transitions transitions = {
+        .what = "job",
+        .key = "job",
+        .n = JOB_N_STATES,
+        .names = state_names,
+        .to = next_states,
+};
+
 void job_set_state(struct job *j, enum job_state state) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "%" PRIu32, j->number);
+        if (!transition_check(&transitions, name, j->state, state))
+                return;
         j->state = state;
         watch_fire(&j->watches);
 }
@@ -243,18 +273,4 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
         j->code = r->code;
         j->exit_code = exit_code;
         job_set_state(j, JOB_ENDED);
-}
-
-const char *job_state_name(enum job_state state) {
-        switch (state) {
-        case JOB_QUEUED:
-                return "queued";
-        case JOB_STARTING:
-                return "starting";
-        case JOB_RUNNING:
-                return "running";
-        case JOB_ENDED:
-                return "ended";
-        }
-        return "unknown";
 }

@@ -28,6 +28,7 @@ enum job_state {
         JOB_STARTING, /* handed to the backend */
         JOB_RUNNING,
         JOB_ENDED,
+        JOB_N_STATES,
 };
 
 /* What unlink and rmdir did to a directory. See lease_hide() and lease_renew_directory(). */
@@ -99,7 +100,7 @@ void job_unref(struct job *j);
 struct job *job_reader_ref(struct job *j);
 void job_reader_unref(struct job *j);
 
-/* The one setter of states; tells the watches. */
+/* The one setter of states; tells the watches. An illegal one is not set: see pool/util/transition.h. */
 void job_set_state(struct job *j, enum job_state state);
 
 /* End it with an exit code (@r is ok) or without one. What @r says is to be remarked before. */

@@ -164,7 +164,8 @@ static void on_started(void *owner) {
                 deadline_set(&l->table->deadlines, j,
                                j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
         note_job(l, j, "running");
-        job_set_state(j, JOB_RUNNING);
+        if (j->state != JOB_RUNNING) /* it is, if an earlier run has seen it start */
+                job_set_state(j, JOB_RUNNING);
         (void)write_job(l, j);
 }
 

@@ -11,6 +11,7 @@
 #include "pool/lease/limits.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
+#include "pool/util/transition.h"
 #include "pool/util/watch.h"
 
 static const char *const state_names[] = {
@@ -55,17 +56,41 @@ void lease_note_use(struct lease *l) {
         list_add_tail(&t->unused, &l->unused); /* the period is the same for all, so they stand in order */
 }
 
+void lease_publish_state(struct lease *l) {
+        if (l->state != LEASE_RELEASED)
+                (void)lease_write(l); /* else a restart makes it what it was before, and finds out again */
+        lease_note_use(l);
+        lease_announce(l);
+        l->state_wall_us = l->changed_wall_us;
+}
+
+/* See the head of lease.h. A lease that waits is lost when the environment that it had in an earlier run is gone. */
+static const uint32_t next_states[] = {
+        [LEASE_WAITING] = TRANSITION_TO(LEASE_LEASED) | TRANSITION_TO(LEASE_LOST) | TRANSITION_TO(LEASE_FAILED) |
+                          TRANSITION_TO(LEASE_RELEASED),
+        [LEASE_LEASED] = TRANSITION_TO(LEASE_LOST) | TRANSITION_TO(LEASE_RELEASED),
+        [LEASE_LOST] = TRANSITION_TO(LEASE_WAITING) | TRANSITION_TO(LEASE_RELEASED),
+        [LEASE_FAILED] = TRANSITION_TO(LEASE_WAITING) | TRANSITION_TO(LEASE_RELEASED),
+        [LEASE_RELEASED] = 0,
+};
+
+static const struct transitions transitions = {
+        .what = "lease",
+        .key = "lease",
+        .n = LEASE_N_STATES,
+        .names = state_names,
+        .to = next_states,
+};
+
 void lease_set_state(struct lease *l, enum lease_state state, const struct result *why) {
+        if (!transition_check(&transitions, l->name, l->state, state))
+                return;
         l->state = state;
         l->code = why ? why->code : RESULT_OK;
         lease_replace(&l->error, why ? why->text : NULL);
         if (why) /* a bad word goes on being worth reading when an environment arrives */
                 lease_replace(&l->remark, NULL);
-        if (state != LEASE_RELEASED)
-                (void)lease_write(l); /* else a restart makes it what it was before, and finds out again */
-        lease_note_use(l);
-        lease_announce(l);
-        l->state_wall_us = l->changed_wall_us;
+        lease_publish_state(l);
 }
 
 static char *workdir_path(const char *base, const char *name) {

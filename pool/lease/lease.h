@@ -6,6 +6,7 @@
  *
  *   waiting → leased → lost
  *   waiting → failed           renew: lost or failed → waiting
+ *   waiting → lost             after a restart, when its environment is gone
  *   and from each of them → released, which is the end
  *
  * A lease stands in its table until it is released; then only readers of its
@@ -31,6 +32,7 @@ enum lease_state {
         LEASE_LOST,
         LEASE_FAILED,
         LEASE_RELEASED,
+        LEASE_N_STATES,
 };
 
 /* How jobs end, for counting. */

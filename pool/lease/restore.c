@@ -60,6 +60,8 @@ static int read_job(void *data, const struct journal_job *row) {
         case JOB_ENDED:
                 l->n_ended++;
                 break;
+        case JOB_N_STATES:
+                break;
         }
         return 0;
 }
@@ -87,7 +89,7 @@ static void restore_claim(struct lease *l, const char *environment) {
         }
         if (environment && pool_restore_claim(l->table->pool, &l->claim, environment)) {
                 restore_workdir(l);
-                lease_set_state(l, LEASE_WAITING, NULL);
+                lease_publish_state(l);
                 /* A job was handed over there. Unless that is to be done again, the next is not the first. */
                 if (environment_workdir(l->claim.environment) && !l->current)
                         lease_set_prepared(l);
@@ -137,7 +139,8 @@ static int read_lease(void *data, const struct journal_lease *row) {
         l->instance = row->instance;
         l->created_wall_us = row->created_wall_us;
         l->created_us = l->table->clock() - (clock_read_us(CLOCK_REALTIME) - row->created_wall_us);
-        l->state = row->state;
+        /* A lease waits until its environment has answered. */
+        l->state = row->state == LEASE_LEASED && row->environment ? LEASE_WAITING : row->state;
         l->code = row->code;
         l->prepared = row->prepared;
         l->timeout_us = row->timeout_us;

@@ -25,6 +25,7 @@ import processes
 from sim.simulator import Simulator
 
 LIMIT_S = 30
+os.environ["MODALPOOL_STRICT"] = "1"  # an illegal transition aborts the daemon: pool/util/transition.h
 
 
 @dataclasses.dataclass

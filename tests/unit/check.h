@@ -9,10 +9,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned check_number, check_failures;
@@ -46,7 +49,40 @@ static bool check_failed_now;
                 }                                                                                                      \
         } while (0)
 
+/* In a child, so the test goes on. */
+#define CHECK_ABORTS(statement)                                                                                        \
+        do {                                                                                                           \
+                int status_ = 0;                                                                                       \
+                pid_t child_ = check_fork();                                                                           \
+                                                                                                                       \
+                if (child_ == 0) {                                                                                     \
+                        statement;                                                                                     \
+                        _exit(0);                                                                                      \
+                }                                                                                                      \
+                CHECK_INT(waitpid(child_, &status_, 0), child_);                                                       \
+                if (!WIFSIGNALED(status_) || WTERMSIG(status_) != SIGABRT) {                                           \
+                        printf("# %s:%d: %s does not abort\n", __FILE__, __LINE__, #statement);                        \
+                        check_failed_now = true;                                                                       \
+                }                                                                                                      \
+        } while (0)
+
 #define RUN(test) check_run(#test, test)
+
+/* A child that leaves no core file and does not say what is buffered here. */
+static inline pid_t check_fork(void) {
+        pid_t child;
+
+        fflush(NULL);
+        child = fork();
+        if (child == 0)
+                (void)setrlimit(RLIMIT_CORE, &(struct rlimit){});
+        return child;
+}
+
+/* See pool/util/transition.h. */
+__attribute__((constructor)) static void check_strictly(void) {
+        setenv("MODALPOOL_STRICT", "1", 1);
+}
 
 static inline void check_run(const char *name, void (*test)(void)) {
         check_failed_now = false;

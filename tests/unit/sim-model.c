@@ -677,6 +677,8 @@ void model_on_lease_changed(struct watch *w) {
                 if (rows_have(m))
                         retire(m);
                 return;
+        case LEASE_N_STATES:
+                return;
         }
 }
 

@@ -235,6 +235,7 @@ int main(int argc, char **argv) {
                         return 2;
                 }
 
+        setenv("MODALPOOL_STRICT", "1", 1); /* see pool/util/transition.h */
         log_open(-1, false); /* the trace says it all */
         sim_catch_aborts();
         seeds = one_seed ? 1 : SEEDS;

@@ -2,6 +2,7 @@
 #include "check.h"
 #include "pool/lease/job.h"
 #include "pool/lease/limits.h"
+#include "pool/util/log.h"
 #include "pool/util/watch.h"
 
 static struct check_dir dir;
@@ -87,6 +88,41 @@ static void references(void) {
         CHECK_INT(check_dir_entries(&dir), 0);
 }
 
+/* A state is followed by those that the head of job.h names. Every other transition is illegal. */
+static void transitions(void) {
+        static const bool legal[JOB_N_STATES][JOB_N_STATES] = {
+                [JOB_QUEUED] = { [JOB_STARTING] = true, [JOB_ENDED] = true },
+                [JOB_STARTING] = { [JOB_RUNNING] = true, [JOB_ENDED] = true },
+                [JOB_RUNNING] = { [JOB_ENDED] = true },
+        };
+
+        for (enum job_state from = 0; from < JOB_N_STATES; from++)
+                for (enum job_state to = 0; to < JOB_N_STATES; to++) {
+                        struct job *j = make("x", "");
+
+                        j->state = from; /* as if the setter had let it */
+                        if (legal[from][to]) {
+                                job_set_state(j, to);
+                                CHECK_INT(j->state, to);
+                        } else {
+                                CHECK_ABORTS(job_set_state(j, to));
+                        }
+                        job_unref(j);
+                }
+}
+
+/* Production logs it, and nothing changes. */
+static void illegal_transition_in_production(void) {
+        struct job *j = make("x", "");
+
+        unsetenv("MODALPOOL_STRICT");
+        log_open(-1, false);
+        job_set_state(j, JOB_RUNNING);
+        CHECK_INT(j->state, JOB_QUEUED);
+        setenv("MODALPOOL_STRICT", "1", 1);
+        job_unref(j);
+}
+
 static void names(void) {
         CHECK_STR(job_state_name(JOB_QUEUED), "queued");
         CHECK_STR(job_state_name(JOB_STARTING), "starting");
@@ -99,6 +135,8 @@ int main(void) {
         RUN(life);
         RUN(the_first_remark_stays);
         RUN(references);
+        RUN(transitions);
+        RUN(illegal_transition_in_production);
         RUN(names);
         check_dir_remove(&dir);
         return check_done();

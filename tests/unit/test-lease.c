@@ -591,6 +591,33 @@ static void never_warned_of(void) {
         rig_stop();
 }
 
+/* A state is followed by those that the head of lease.h names. Every other transition is illegal. */
+static void transitions(void) {
+        static const bool legal[LEASE_N_STATES][LEASE_N_STATES] = {
+                [LEASE_WAITING] = { [LEASE_LEASED] = true, [LEASE_LOST] = true, [LEASE_FAILED] = true,
+                                    [LEASE_RELEASED] = true },
+                [LEASE_LEASED] = { [LEASE_LOST] = true, [LEASE_RELEASED] = true },
+                [LEASE_LOST] = { [LEASE_WAITING] = true, [LEASE_RELEASED] = true },
+                [LEASE_FAILED] = { [LEASE_WAITING] = true, [LEASE_RELEASED] = true },
+        };
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t1");
+        for (enum lease_state from = 0; from < LEASE_N_STATES; from++)
+                for (enum lease_state to = 0; to < LEASE_N_STATES; to++) {
+                        l->state = from;
+                        if (legal[from][to]) {
+                                lease_set_state(l, to, NULL);
+                                CHECK_INT(lease_state(l), to);
+                        } else {
+                                CHECK_ABORTS(lease_set_state(l, to, NULL));
+                        }
+                }
+        l->state = LEASE_WAITING;
+        rig_stop();
+}
+
 int main(void) {
         RUN(names);
         RUN(table);
@@ -611,5 +638,6 @@ int main(void) {
         RUN(events_say_why);
         RUN(held_without_a_job);
         RUN(never_warned_of);
+        RUN(transitions);
         return check_done();
 }
