@@ -112,13 +112,14 @@ static const struct claim_events claim_events = {
         .lost = on_lost,
 };
 
+/* For a new lease. Names that begin with a dot or an at sign are the pool's own. */
 static int check_name(const char *name) {
         size_t len = strlen(name);
 
         if (len > NAME_LEN_MAX)
                 return -ENAMETOOLONG;
         /* Wherever it is shown, it is itself. */
-        return len > 0 && name[0] != '.' && !strchr(name, '/') && text_is_plain(name, len) ? 0 : -EINVAL;
+        return len > 0 && !strchr(".@", name[0]) && !strchr(name, '/') && text_is_plain(name, len) ? 0 : -EINVAL;
 }
 
 struct lease *leases_make(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid) {

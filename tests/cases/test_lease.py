@@ -53,7 +53,7 @@ def test_tree_of_a_job(lease):
 
 
 GOOD_NAMES = ["a", "Z9", "with space", " lead", "trail ", "it's", 'dou"ble', "$(touch BAD)", "`touch BAD`", "-rf", "--",
-              "*", "?[a]", "a;b", "a|b&c", "%s%n", "\\back\\", "~", "#hash", "grüße", "日本語", "🙂", "👩\u200d💻", "می\u200cخواهم", "a.b", "cmd",
+              "*", "?[a]", "a;b", "a@b", "a|b&c", "%s%n", "\\back\\", "~", "#hash", "grüße", "日本語", "🙂", "👩\u200d💻", "می\u200cخواهم", "a.b", "cmd",
               "x" * 200, "é" * 100, "{a,b}", "a=b", "!1", "<in>", "latest", "1"]
 
 
@@ -68,7 +68,7 @@ def test_names(mp):
         assert not lease.path.exists()
 
 
-@pytest.mark.parametrize("name", [b".hidden", b".poolx", b"...", b"new\nline", b"tab\there", b"esc\x1b[0m", b"del\x7f",
+@pytest.mark.parametrize("name", [b".hidden", b".poolx", b"...", b"@", b"@py", b"new\nline", b"tab\there", b"esc\x1b[0m", b"del\x7f",
                                   b"\xff", b"latin\xe9", b"cut\xe2\x82", b"long\xc0\xaf", b"sur\xed\xa0\x80",
                                   b"\xf5\x80\x80\x80", "c1\u0085".encode(), "line\u2028".encode(), "mark\u200e".encode(),
                                   "txt\u202eexe".encode(), "isolate\u2066".encode(), "arabic\u061c".encode(), "bom\ufeff".encode()])

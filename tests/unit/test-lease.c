@@ -32,6 +32,9 @@ static void names(void) {
         CHECK_INT(try_name("."), -EINVAL);
         CHECK_INT(try_name(".."), -EINVAL);
         CHECK_INT(try_name(".pool"), -EINVAL);
+        CHECK_INT(try_name("@"), -EINVAL);
+        CHECK_INT(try_name("@a"), -EINVAL);
+        CHECK_INT(try_name("a@"), 0);
         CHECK_INT(try_name("a/b"), -EINVAL);
         CHECK_INT(try_name("a\nb"), -EINVAL);
         CHECK_INT(try_name("a\x01"), -EINVAL);

@@ -92,6 +92,28 @@ static int forget_grant(void *data, const struct journal_lease *row) {
         return 0;
 }
 
+/* An earlier version let a name begin with an at sign. Such a lease stays until it is released. */
+static void name_of_an_earlier_version(void) {
+        struct journal_lease row;
+        struct lease *l;
+
+        rig_start();
+        rig_lease("t");
+        CHECK_INT(journal_each_lease(rig.journal, forget_grant, &row), 0);
+        row.name = "@old";
+        CHECK_INT(journal_put_lease(rig.journal, &row), 0);
+        rig_restart();
+        l = leases_find(rig.table, "@old");
+        CHECK(l != NULL);
+        rig_run(SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(lease_create(rig.table, "@old", 1000, 100, &l), -EINVAL);
+        lease_release(leases_find(rig.table, "@old"));
+        CHECK(!leases_find(rig.table, "@old"));
+        CHECK_INT(lease_create(rig.table, "@old", 1000, 100, &l), -EINVAL);
+        rig_stop();
+}
+
 /* The grant could not be written, the start of the job could: it must not run again somewhere else. */
 static void job_without_environment_is_lost(void) {
         struct journal_lease row;
@@ -347,6 +369,7 @@ static void kept_job_goes_on(void) {
 int main(void) {
         RUN(running_job_is_followed);
         RUN(silent_job_is_lost);
+        RUN(name_of_an_earlier_version);
         RUN(job_without_environment_is_lost);
         RUN(kept_row_keeps_its_environment);
         RUN(jobs_of_a_lost_lease_have_ended);
