@@ -299,7 +299,7 @@ def test_environment_is_for_the_job_alone(lease, variable, size):
 
 def test_environment_of_many_sizes(lease):
     """All bytes, a long one, and many."""
-    entries = [b"V%d=%s" % (i, b"v" * 30) for i in range(1200)] + [b"ODD='\xff\xfe\"$(id)`id`\\", "Ö=ü".encode(), b"_c=mine", b"OPTIND=x"]
+    entries = [b"V%d=%s" % (i, b"v" * 30) for i in range(1200)] + [b"ODD='\xff\xfe\"$(id)`id`\\", "UE=ü".encode(), b"_c=mine", b"OPTIND=x"]
     lease.write("env", b"\n".join(entries) + b"\n")
     assert lease.run("echo $V0 $V1199 $_c; printf %s \"$ODD\" | od -An -tx1 | tr -d ' \\n'; env | grep -c ^V; env | grep -c MODALPOOL_ENV")[0] == \
         "v" * 30 + " " + "v" * 30 + " mine\n" + b"'\xff\xfe\"$(id)`id`\\".hex() + "1200\n0\n"

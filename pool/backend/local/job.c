@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,45 +278,59 @@ void jobs_forget(void) {
 
 /* the supervisor */
 
-/* The shell, in a session of its own. 0 or -errno. */
-static int spawn(const struct job_spec *spec, const char *command, pid_t *pid) {
+/* What it is to run in, and what it hands on. All descriptors close by exec. */
+struct channels {
+        int report; /* to the agent: the shell's number, or -errno; then, when it has ended, its status */
+        int failed; /* to the agent: -errno where the shell could not be executed */
+        int gate;   /* held by the supervisor until the agent has the number */
+};
+
+/* The shell, in a session of its own. */
+static _Noreturn void be_shell(const struct job_spec *spec, const char *command, const struct channels *c) {
         const char *argv[] = { spec->shell, "-c", command, NULL };
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        sigset_t none, all;
+        sigset_t none;
+        char byte;
         int r;
 
+        setsid();
+        for (int signo = 1; signo < NSIG; signo++)
+                signal(signo, SIG_DFL);
         sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawn_file_actions_init(&actions);
-        posix_spawnattr_init(&attributes);
-        posix_spawnattr_setflags(&attributes,
-                                 POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        posix_spawnattr_setsigmask(&attributes, &none);
-        posix_spawnattr_setsigdefault(&attributes, &all);
-        posix_spawn_file_actions_addfchdir_np(&actions, spec->cwd);
-        for (int i = 0; i < 3; i++)
-                posix_spawn_file_actions_adddup2(&actions, spec->fds[i], i);
-        r = posix_spawnp(pid, spec->shell, &actions, &attributes, (char *const *)argv, (char *const *)spec->env);
-        posix_spawn_file_actions_destroy(&actions);
-        posix_spawnattr_destroy(&attributes);
-        return -r;
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        r = fchdir(spec->cwd);
+        for (int i = 0; r == 0 && i < 3; i++)
+                r = dup2(spec->fds[i], i) < 0 ? -1 : 0;
+        if (r == 0) {
+                /* The first that it does may be to kill its supervisor. */
+                (void)!read(c->gate, &byte, 1);
+                execvpe(spec->shell, (char *const *)argv, (char *const *)spec->env);
+        }
+        r = -errno;
+        (void)!write(c->failed, &r, sizeof(r));
+        _exit(127);
 }
 
-/* Says the shell's number, or -errno; then, when it has ended, its status. Ends when nothing is below it any more. */
-static _Noreturn void supervise(const struct job_spec *spec, const char *command, int report) {
-        int said, status;
-        pid_t shell, pid;
+/* Ends when nothing is below it any more. */
+static _Noreturn void supervise(const struct job_spec *spec, const char *command, struct channels *c) {
+        int said, status, gate[2];
+        pid_t shell = -1, pid;
 
         prctl(PR_SET_CHILD_SUBREAPER, 1);
-        said = spawn(spec, command, &shell);
-        if (said == 0)
-                said = shell;
-        /* Whoever reads the job's output waits for all who have it open. */
-        dup2(report, 0);
-        close_range(1, ~0U, 0);
-        if (write(0, &said, sizeof(said)) != sizeof(said) || said < 0)
+        said = pipe2(gate, O_CLOEXEC) < 0 ? -errno : 0;
+        if (said == 0) {
+                c->gate = gate[0];
+                shell = fork();
+                if (shell == 0) {
+                        close(gate[1]);
+                        be_shell(spec, command, c);
+                }
+                said = shell < 0 ? -errno : shell;
+        }
+        if (write(c->report, &said, sizeof(said)) != sizeof(said) || said < 0)
                 _exit(1);
+        /* Whoever reads the job's output waits for all who have it open. This opens the gate, too. */
+        dup2(c->report, 0);
+        close_range(1, ~0U, 0);
         while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)
                 if (pid == shell && write(0, &status, sizeof(status)) != sizeof(status))
                         _exit(1);
@@ -343,30 +356,48 @@ static int write_script(struct job *j, const char *command, struct buf *line) {
         return r < 0 ? r : text_quote(path, line);
 }
 
-/* What the supervisor says first. */
-static int wait_for_shell(struct job *j) {
-        struct pollfd p = { .fd = j->report, .events = POLLIN };
-        int said = -EIO;
+static int read_int(int fd, int *out) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        ssize_t n = poll(&p, 1, START_WAIT_MS) == 1 ? read(fd, out, sizeof(*out)) : -1;
 
-        if (poll(&p, 1, START_WAIT_MS) != 1 || read(j->report, &said, sizeof(said)) != sizeof(said))
+        return n == 0 ? 0 : n == sizeof(*out) ? 1 : -EIO;
+}
+
+/* The shell's number, and that it was executed: then the other end of @failed is closed. 0 or -errno. */
+static int wait_for_shell(struct job *j, int failed) {
+        int said, r;
+
+        if (read_int(j->report, &said) != 1)
                 return -EIO;
-        if (said > 0)
-                j->shell = said;
-        return said < 0 ? said : 0;
+        if (said < 0)
+                return said;
+        j->shell = said;
+        r = read_int(failed, &said);
+        return r == 1 ? said : r;
 }
 
 static int start(struct job *j, const struct job_spec *spec, const char *command) {
         struct epoll_event event = { .events = EPOLLIN, .data.ptr = j };
-        int report[2], r;
+        _cleanup_(cleanup_close) int heard_failed = -1;
+        int report[2], failed[2], r;
 
         if (pipe2(report, O_CLOEXEC) < 0)
                 return -errno;
         j->report = report[0];
+        if (pipe2(failed, O_CLOEXEC) < 0) {
+                r = -errno;
+                close(report[1]);
+                return r;
+        }
+        heard_failed = failed[0];
         j->supervisor = fork();
         if (j->supervisor == 0)
-                supervise(spec, command, report[1]);
+                supervise(spec, command, &(struct channels){ .report = report[1], .failed = failed[1] });
+        r = j->supervisor < 0 ? -errno : 0;
         close(report[1]);
-        r = j->supervisor < 0 ? -errno : wait_for_shell(j);
+        close(failed[1]);
+        if (r == 0)
+                r = wait_for_shell(j, heard_failed);
         if (r == 0 && epoll_ctl(loop, EPOLL_CTL_ADD, j->report, &event) < 0)
                 r = -errno;
         if (r < 0 && j->supervisor > 0)
