@@ -4,6 +4,39 @@
 #include <assert.h>
 #include <errno.h>
 
+static const char *const state_names[] = {
+        [SANDBOX_CREATING] = "creating",
+        [SANDBOX_LIVE] = "live",
+        [SANDBOX_FAILED] = "failed",
+        [SANDBOX_DEAD] = "dead",
+        [SANDBOX_ENDING] = "ending",
+        [SANDBOX_GONE] = "gone",
+};
+
+static const uint32_t next_states[SANDBOX_N_STATES] = {
+        [SANDBOX_CREATING] = TRANSITION_TO(SANDBOX_LIVE) | TRANSITION_TO(SANDBOX_FAILED) | TRANSITION_TO(SANDBOX_ENDING),
+        [SANDBOX_LIVE] = TRANSITION_TO(SANDBOX_DEAD) | TRANSITION_TO(SANDBOX_ENDING),
+        [SANDBOX_FAILED] = TRANSITION_TO(SANDBOX_ENDING),
+        [SANDBOX_DEAD] = TRANSITION_TO(SANDBOX_ENDING),
+        [SANDBOX_ENDING] = TRANSITION_TO(SANDBOX_GONE),
+};
+
+const struct transitions sandbox_transitions = {
+        .what = "sandbox",
+        .key = "environment",
+        .n = SANDBOX_N_STATES,
+        .names = state_names,
+        .to = next_states,
+};
+
+/* The one place where a sandbox changes state. */
+static bool sandbox_set_state(struct sandbox *s, enum sandbox_state state) {
+        if (!transition_check(&sandbox_transitions, s->id, s->state, state))
+                return false;
+        s->state = state;
+        return true;
+}
+
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner) {
         b->events = events;
         b->owner = owner;
@@ -58,9 +91,9 @@ int sandbox_adopt(struct backend *b, const char *nonce, const char *ticket, cons
 }
 
 void sandbox_leave(struct sandbox *s) {
-        assert(s->state != SANDBOX_ENDING);
         assert(s->n_execs == 0);
-        s->state = SANDBOX_ENDING;
+        if (!sandbox_set_state(s, SANDBOX_ENDING))
+                return;
         if (s->backend->ops->leave)
                 s->backend->ops->leave(s);
         else
@@ -68,9 +101,9 @@ void sandbox_leave(struct sandbox *s) {
 }
 
 void sandbox_destroy(struct sandbox *s) {
-        assert(s->state != SANDBOX_ENDING);
         assert(s->n_execs == 0);
-        s->state = SANDBOX_ENDING;
+        if (!sandbox_set_state(s, SANDBOX_ENDING))
+                return;
         s->backend->ops->destroy(s);
 }
 
@@ -140,15 +173,13 @@ void backend_listed(struct backend *b, const struct result *r) {
 }
 
 void sandbox_created(struct sandbox *s, const struct result *r) {
-        assert(s->state == SANDBOX_CREATING);
-        s->state = result_ok(r) ? SANDBOX_LIVE : SANDBOX_DEAD;
-        s->events->created(s->owner, r);
+        if (sandbox_set_state(s, result_ok(r) ? SANDBOX_LIVE : SANDBOX_FAILED))
+                s->events->created(s->owner, r);
 }
 
 void sandbox_died(struct sandbox *s, const struct result *why) {
-        assert(s->state == SANDBOX_LIVE);
-        s->state = SANDBOX_DEAD;
-        s->events->died(s->owner, why);
+        if (sandbox_set_state(s, SANDBOX_DEAD))
+                s->events->died(s->owner, why);
 }
 
 void sandbox_cleaned(struct sandbox *s, const struct result *r) {
@@ -159,7 +190,8 @@ void sandbox_cleaned(struct sandbox *s, const struct result *r) {
 }
 
 void sandbox_destroyed(struct sandbox *s, const struct result *r) {
-        assert(s->state == SANDBOX_ENDING);
+        if (!sandbox_set_state(s, SANDBOX_GONE))
+                return;
         s->backend->n_sandboxes--;
         s->events->destroyed(s->owner, r);
 }

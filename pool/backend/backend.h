@@ -9,7 +9,8 @@
  *
  *   backend   start → ready(result), once
  *   sandbox   creating → live → dead        created(result) once, died(why) at most once
- *             any of these → ending → freed  destroyed(result), once
+ *             creating → failed             created() with a result that is not ok
+ *             any of these → ending → gone   destroyed(result), once
  *             (creating is also adopting: to take back one of an earlier run)
  *   exec      starting → running → freed    started() at most once, ended(result, code) once;
  *                                           ended with an ok result only after started()
@@ -37,6 +38,7 @@
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
 #include "pool/util/result.h"
+#include "pool/util/transition.h"
 
 #define SANDBOX_ID_MAX 80           /* bytes, with the final NUL */
 #define SANDBOX_TICKET_MAX (48 << 10) /* bytes, with the final NUL */
@@ -153,9 +155,15 @@ struct backend {
 enum sandbox_state {
         SANDBOX_CREATING,
         SANDBOX_LIVE,
-        SANDBOX_DEAD, /* creation failed, or died() was given */
-        SANDBOX_ENDING,
+        SANDBOX_FAILED, /* its create failed, or it could not be adopted */
+        SANDBOX_DEAD,
+        SANDBOX_ENDING, /* it is being destroyed, or let go of */
+        SANDBOX_GONE,   /* destroyed() was given; the backend frees it */
 };
+#define SANDBOX_N_STATES (SANDBOX_GONE + 1)
+
+/* An event that makes an illegal transition is not passed on; such a call does nothing. */
+extern const struct transitions sandbox_transitions;
 
 struct sandbox {
         struct backend *backend;

@@ -49,6 +49,23 @@ static void report(const struct environment *e, const char *what, const char *re
         event_emit(e->all->ring, "environment", e->sandbox->id, what, lease_name(e), reason);
 }
 
+static const uint32_t next_states[ENVIRONMENT_N_STATES] = {
+        [ENVIRONMENT_CREATING] = TRANSITION_TO(ENVIRONMENT_IDLE) | TRANSITION_TO(ENVIRONMENT_LEASED) |
+                                 TRANSITION_TO(ENVIRONMENT_CLEANING) | TRANSITION_TO(ENVIRONMENT_ENDING),
+        [ENVIRONMENT_IDLE] = TRANSITION_TO(ENVIRONMENT_LEASED) | TRANSITION_TO(ENVIRONMENT_ENDING),
+        [ENVIRONMENT_LEASED] = TRANSITION_TO(ENVIRONMENT_IDLE) | TRANSITION_TO(ENVIRONMENT_CLEANING) |
+                               TRANSITION_TO(ENVIRONMENT_ENDING),
+        [ENVIRONMENT_CLEANING] = TRANSITION_TO(ENVIRONMENT_IDLE) | TRANSITION_TO(ENVIRONMENT_ENDING),
+};
+
+const struct transitions environment_transitions = {
+        .what = "environment",
+        .key = "environment",
+        .n = ENVIRONMENT_N_STATES,
+        .names = state_names,
+        .to = next_states,
+};
+
 /* It enters this state, from another one or as a new environment. The newest idle one is lent first. */
 static void enter_state(struct environment *e, enum environment_state state) {
         struct environments *all = e->all;
@@ -72,6 +89,8 @@ static void leave_state(struct environment *e) {
 
 /* The one place where an environment changes state. */
 static void environment_set_state(struct environment *e, enum environment_state state) {
+        if (!transition_check(&environment_transitions, e->sandbox->id, e->state, state))
+                return;
         probe_cancel(&e->probe);
         leave_state(e);
         enter_state(e, state);
@@ -93,9 +112,11 @@ int environment_write(struct environment *e) {
 }
 
 void environment_terminate(struct environment *e) {
+        bool alive = e->sandbox->state == SANDBOX_CREATING || e->sandbox->state == SANDBOX_LIVE;
+
         assert(!e->claim);
         environment_set_state(e, ENVIRONMENT_ENDING);
-        if (e->all->leaving && e->sandbox->state != SANDBOX_DEAD) {
+        if (e->all->leaving && alive) {
                 e->left = true;
                 sandbox_leave(e->sandbox);
                 return;

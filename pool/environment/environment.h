@@ -38,6 +38,7 @@
 #include "pool/environment/claim.h"
 #include "pool/environment/probe.h"
 #include "pool/util/list.h"
+#include "pool/util/transition.h"
 #include "pool/util/uuid.h"
 
 #define ENVIRONMENT_NO_USER ((uid_t)-1) /* which is nobody's uid: chown(2) takes it for "no change" */
@@ -50,6 +51,7 @@ enum environment_state {
         ENVIRONMENT_ENDING,
         ENVIRONMENT_N_STATES,
 };
+extern const struct transitions environment_transitions;
 
 struct environment {
         struct list link; /* in the set's list of its state */

@@ -81,8 +81,10 @@ static void sandbox_broke(struct local_sandbox *s, const char *what) {
                 result_set(&why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
                 sandbox_died(&s->sandbox, &why);
                 break;
+        case SANDBOX_FAILED:
         case SANDBOX_DEAD:
         case SANDBOX_ENDING:
+        case SANDBOX_GONE:
                 break;
         }
 }

@@ -115,8 +115,10 @@ static void on_soon(uv_timer_t *timer) {
         case SANDBOX_LIVE:
                 sandbox_died(&s->sandbox, &s->why);
                 break;
+        case SANDBOX_FAILED:
         case SANDBOX_DEAD:
         case SANDBOX_ENDING:
+        case SANDBOX_GONE:
                 break;
         }
 }
