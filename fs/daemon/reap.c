@@ -55,7 +55,7 @@ static int show_environment(void *data, const struct journal_environment *row) {
         int64_t age = clock_now() - row->created_us;
 
         r->n_known++;
-        if (!*row->ticket && age < ORPHAN_GRACE_US)
+        if (!*row->resume_token && age < ORPHAN_GRACE_US)
                 r->look_again = true;
         printf("%s %s, %lld s old, leased %llu times\n", r->options->dry_run ? "would end" : "ending",
                *row->id ? row->id : "one whose making was never answered", (long long)(age / USEC_PER_SEC),

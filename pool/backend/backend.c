@@ -81,9 +81,9 @@ int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_ev
         return r;
 }
 
-int sandbox_adopt(struct backend *b, const char *nonce, const char *ticket, const struct sandbox_events *events,
+int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, const struct sandbox_events *events,
                   void *owner, struct sandbox **out) {
-        int r = b->ops->adopt ? b->ops->adopt(b, nonce, ticket, out) : -ENOTSUP;
+        int r = b->ops->adopt ? b->ops->adopt(b, nonce, resume_token, out) : -ENOTSUP;
 
         if (r == 0)
                 take(b, *out, events, owner);

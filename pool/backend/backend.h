@@ -27,8 +27,8 @@
  * the call gave.
  *
  * Who makes sandboxes may end without ending them, so each has two names that outlive it: a nonce that the caller
- * chose and wrote down before the create was sent, and a ticket that the backend gives once it is live. With the
- * nonce it can be found and ended, with the ticket also used again.
+ * chose and wrote down before the create was sent, and a resume token that the backend gives once it is live. With the
+ * nonce it can be found and ended, with the resume token also used again.
  */
 
 #include <stdbool.h>
@@ -41,7 +41,7 @@
 #include "pool/util/transition.h"
 
 #define SANDBOX_ID_MAX 80           /* bytes, with the final NUL */
-#define SANDBOX_TICKET_MAX (48 << 10) /* bytes, with the final NUL */
+#define SANDBOX_RESUME_TOKEN_MAX (48 << 10) /* bytes, with the final NUL */
 
 struct backend;
 struct sandbox;
@@ -129,7 +129,8 @@ struct backend_ops {
         int (*start)(struct backend *b, enum backend_use use);
         void (*free)(struct backend *b);
         int (*create)(struct backend *b, const char *nonce, struct sandbox **out);
-        int (*adopt)(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out); /* or NULL */
+        int (*adopt)(struct backend *b, const char *nonce, const char *resume_token,
+                     struct sandbox **out); /* or NULL */
         int (*list)(struct backend *b);                                                               /* or NULL */
         void (*leave)(struct sandbox *s);                                                             /* or NULL */
         void (*each_call)(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
@@ -174,7 +175,7 @@ struct sandbox {
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         int64_t expires_us;      /* when the provider ends it by itself; 0: never; known once it is live */
-        const char *ticket;      /* known once it is live; NULL: it does not outlive us */
+        const char *resume_token;      /* known once it is live; NULL: it does not outlive us */
 };
 
 struct exec {
@@ -208,11 +209,11 @@ int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_ev
                    struct sandbox **out);
 
 /*
- * Take back one that an earlier run created. With its ticket it is asked whether it lives; with "", when its
- * birth was never answered, it can only be destroyed. Answered by created(), unless it is destroyed before.
+ * Take back one that an earlier run created. With its resume token it is asked whether it lives; with "", when its
+ * create was never answered, it can only be destroyed. Answered by created(), unless it is destroyed before.
  * -ENOTSUP where none outlives us.
  */
-int sandbox_adopt(struct backend *b, const char *nonce, const char *ticket, const struct sandbox_events *events,
+int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, const struct sandbox_events *events,
                   void *owner, struct sandbox **out);
 
 /*

@@ -104,7 +104,7 @@ static void give_destroyed(struct fault_sandbox *s) {
 
 static void take_names(struct fault_sandbox *s) {
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
-        s->sandbox.ticket = s->inner->ticket;
+        s->sandbox.resume_token = s->inner->resume_token;
         s->sandbox.expires_us = s->inner->expires_us;
 }
 
@@ -122,7 +122,7 @@ static void on_died(void *owner, const struct result *why) {
         struct fault_sandbox *s = owner;
 
         s->result = *why;
-        if (s->sandbox.state == SANDBOX_CREATING) /* its birth is still being delayed */
+        if (s->sandbox.state == SANDBOX_CREATING) /* the answer to its create is still being delayed */
                 answer_later(s, give_created, 0);
         else
                 give_died(s);
@@ -150,9 +150,9 @@ static const struct sandbox_events inner_sandbox_events = {
         .destroyed = on_destroyed,
 };
 
-/* @ticket: of one to be adopted, else NULL. */
-static int make_sandbox(struct fault *f, const char *nonce, const char *ticket, struct sandbox **out) {
-        bool fails = !ticket && strikes(f, FAULT_CREATE), refused = !ticket && strikes(f, FAULT_REFUSE);
+/* @resume_token: of one to be adopted, else NULL. */
+static int make_sandbox(struct fault *f, const char *nonce, const char *resume_token, struct sandbox **out) {
+        bool fails = !resume_token && strikes(f, FAULT_CREATE), refused = !resume_token && strikes(f, FAULT_REFUSE);
         struct fault_sandbox *s = calloc(1, sizeof(*s));
         int r;
 
@@ -163,7 +163,8 @@ static int make_sandbox(struct fault *f, const char *nonce, const char *ticket, 
                 result_set(&s->result, refused ? RESULT_INVALID : RESULT_FAILED, "injected fault: create %s",
                            refused ? "refused" : "failed");
         } else {
-                r = ticket ? sandbox_adopt(f->backend.inner, nonce, ticket, &inner_sandbox_events, s, &s->inner)
+                r = resume_token ? sandbox_adopt(f->backend.inner, nonce, resume_token, &inner_sandbox_events, s,
+                                                 &s->inner)
                            : sandbox_create(f->backend.inner, nonce, &inner_sandbox_events, s, &s->inner);
                 if (r < 0) {
                         free(s);
@@ -183,8 +184,8 @@ static int fault_create(struct backend *b, const char *nonce, struct sandbox **o
         return make_sandbox(fault_of(b), nonce, NULL, out);
 }
 
-static int fault_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out) {
-        return make_sandbox(fault_of(b), nonce, ticket, out);
+static int fault_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
+        return make_sandbox(fault_of(b), nonce, resume_token, out);
 }
 
 static void fault_leave(struct sandbox *sandbox) {

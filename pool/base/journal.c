@@ -204,7 +204,7 @@ int journal_put_environment(struct journal *j, const struct journal_environment 
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_ENVIRONMENT, "tttbiiii", row->nonce, row->id, row->ticket, row->workdir,
+        return note(j, run(j, PUT_ENVIRONMENT, "tttbiiii", row->nonce, row->id, row->resume_token, row->workdir,
                            (int64_t)row->uses, (int64_t)row->ending, row->created_us, (int64_t)row->user));
 }
 
@@ -303,7 +303,7 @@ int journal_each_environment(struct journal *j, int (*each)(void *data, const st
                 r = each(data, &(struct journal_environment){
                                        .nonce = string_of(s, 0),
                                        .id = string_of(s, 1),
-                                       .ticket = string_of(s, 2),
+                                       .resume_token = string_of(s, 2),
                                        .workdir = bytes_of(s, 3),
                                        .uses = sqlite3_column_int64(s, 4),
                                        .ending = sqlite3_column_int(s, 5),

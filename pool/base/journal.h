@@ -30,7 +30,7 @@ struct journal;
 
 struct journal_environment {
         const char *nonce;
-        const char *id, *ticket; /* "" until it is live */
+        const char *id, *resume_token; /* "" until it is live */
         const char *workdir;     /* what a lease may have left in it, or NULL */
         uid_t user;              /* it was lent to this one; (uid_t)-1: to nobody yet */
         uint64_t uses;

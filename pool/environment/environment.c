@@ -97,12 +97,12 @@ static void environment_set_state(struct environment *e, enum environment_state 
 }
 
 int environment_write(struct environment *e) {
-        const char *ticket = e->sandbox ? e->sandbox->ticket : NULL;
+        const char *resume_token = e->sandbox ? e->sandbox->resume_token : NULL;
 
         return journal_put_environment(e->all->journal, &(struct journal_environment){
                                                                 .nonce = e->nonce,
                                                                 .id = e->sandbox ? e->sandbox->id : "",
-                                                                .ticket = ticket ?: e->ticket ?: "",
+                                                                .resume_token = resume_token ?: e->resume_token ?: "",
                                                                 .workdir = e->workdir,
                                                                 .user = e->user,
                                                                 .uses = e->uses,
@@ -138,13 +138,13 @@ int environment_clean(struct environment *e) {
 
 void environment_set_idle(struct environment *e) {
         environment_set_state(e, ENVIRONMENT_IDLE);
-        e->patience = (unsigned)random_below(e->all->random, 1001);
+        e->idle_extra = (unsigned)random_below(e->all->random, 1001);
 }
 
 int64_t environment_idle_end(const struct environment *e) {
         int64_t most = e->all->config->idle_timeout_us;
 
-        return most ? clock_after(e->since_us, most + most / 10 * e->patience / 1000) : USEC_NEVER;
+        return most ? clock_after(e->since_us, most + most / 10 * e->idle_extra / 1000) : USEC_NEVER;
 }
 
 /*
@@ -319,7 +319,7 @@ void environment_free(struct environment *e) {
         if (!e)
                 return;
         free(e->workdir);
-        free(e->ticket);
+        free(e->resume_token);
         free(e);
 }
 
@@ -365,9 +365,9 @@ int environment_from_row(struct environment **out, struct environments *all, con
         e->uses = row->uses;
         e->user = row->user;
         e->created_us = row->created_us;
-        e->ticket = strdup(row->ticket);
+        e->resume_token = strdup(row->resume_token);
         e->workdir = row->workdir ? strdup(row->workdir) : NULL;
-        if (!e->ticket || (row->workdir && !e->workdir))
+        if (!e->resume_token || (row->workdir && !e->workdir))
                 return -ENOMEM;
         *out = TAKE_PTR(e);
         return 0;
@@ -375,17 +375,17 @@ int environment_from_row(struct environment **out, struct environments *all, con
 
 int environment_adopt(struct environment *e) {
         struct backend *b = e->all->backend;
-        const char *ticket = e->ticket;
-        int r = sandbox_adopt(b, e->nonce, ticket, &sandbox_events, e, &e->sandbox);
+        const char *resume_token = e->resume_token;
+        int r = sandbox_adopt(b, e->nonce, resume_token, &sandbox_events, e, &e->sandbox);
 
-        if (r == -EINVAL) { /* a ticket that nobody can read */
-                ticket = "";
-                r = sandbox_adopt(b, e->nonce, ticket, &sandbox_events, e, &e->sandbox);
+        if (r == -EINVAL) { /* a resume token that nobody can read */
+                resume_token = "";
+                r = sandbox_adopt(b, e->nonce, resume_token, &sandbox_events, e, &e->sandbox);
         }
         if (r < 0)
                 return r;
         environment_add(e);
-        if (e->ending || !*ticket)
+        if (e->ending || !*resume_token)
                 environment_terminate(e);
         return 0;
 }

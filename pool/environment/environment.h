@@ -62,7 +62,7 @@ struct environment {
         char nonce[UUID_SIZE]; /* its name before the provider answered */
         char *workdir;         /* what a lease may have left in it, or NULL */
         bool adopted;          /* an earlier run made it */
-        char *ticket;          /* of an adopted one, until it answers */
+        char *resume_token;          /* of an adopted one, until it answers */
         bool ending;           /* it is to be destroyed, not lent */
         bool left;             /* it was let go of, alive */
         struct claim *claim;   /* exactly while leased */
@@ -75,7 +75,7 @@ struct environment {
         int64_t deadline_us;   /* while cleaning: when to give up */
 
         /* While idle */
-        unsigned patience;     /* its own part of the extra idle time, in thousandths: so no herd ends at one moment */
+        unsigned idle_extra;   /* its share of the extra idle time, in thousandths: so many do not end at one moment */
         struct probe probe;
 };
 

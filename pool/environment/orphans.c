@@ -99,7 +99,7 @@ static struct environment *orphan_new(struct orphans *o, const struct sandbox_fo
         (void)environment_from_row(&e, o->environments,
                                    &(struct journal_environment){
                                            .nonce = found->nonce,
-                                           .ticket = "",
+                                           .resume_token = "",
                                            .user = ENVIRONMENT_NO_USER,
                                            .created_us = now(o),
                                    });

@@ -82,7 +82,7 @@ static const struct backend_events backend_events = {
 static void on_created(void *owner, const struct result *r) {
         if (result_ok(r))
                 say("created ok %" PRId64 " %s %s", (sandbox->expires_us - clock_now()) / USEC_PER_SEC, sandbox->id,
-                    sandbox->ticket);
+                    sandbox->resume_token);
         else
                 say("created %s %s", result_code_name(r->code), r->text);
 }
@@ -177,19 +177,19 @@ static void run(const char **words) {
 
 static void obey(char *line) {
         const char *words[5] = { "", "", "", "", "" };
-        const char *ticket = "";
+        const char *resume_token = "";
 
         for (size_t i = 0; i < 5 && line; i++) {
                 words[i] = strsep(&line, " ");
                 if (i == 1 && !strcmp(words[0], "adopt") && line) {
-                        ticket = line;
+                        resume_token = line;
                         break;
                 }
         }
         if (!strcmp(words[0], "create")) {
                 refused(sandbox_create(backend, words[1], &sandbox_events, NULL, &sandbox));
         } else if (!strcmp(words[0], "adopt")) {
-                refused(sandbox_adopt(backend, words[1], ticket, &sandbox_events, NULL, &sandbox));
+                refused(sandbox_adopt(backend, words[1], resume_token, &sandbox_events, NULL, &sandbox));
         } else if (!strcmp(words[0], "exec")) {
                 run(words);
         } else if (!strcmp(words[0], "signal")) {

@@ -87,8 +87,8 @@ static void on_created(struct timer *t) {
                 s->gone = true;
         if (!heard)
                 return;
-        s->ticketed = result_ok(&r);
-        s->sandbox.ticket = s->ticketed ? s->ticket : NULL;
+        s->has_resume_token = result_ok(&r);
+        s->sandbox.resume_token = s->has_resume_token ? s->resume_token : NULL;
         s->sandbox.expires_us = s->expires_us;
         b->totals.created += result_ok(&r);
         b->totals.create_failures += !result_ok(&r);
@@ -115,7 +115,7 @@ static int op_create(struct backend *backend, const char *nonce, struct sandbox 
         s->number = ++b->last_number;
         s->sent_us = sim.now_us;
         snprintf(s->nonce, sizeof(s->nonce), "%s", nonce);
-        snprintf(s->ticket, sizeof(s->ticket), "ticket-%u", s->number);
+        snprintf(s->resume_token, sizeof(s->resume_token), "token-%u", s->number);
         list_init(&s->link);
         sim_sandbox_take(b, s);
         timer_arm(&s->created, sim_chance(b->rates.create_slow) ? (int64_t)sim_below(600 * USEC_PER_SEC) : sim_any_delay(b),

@@ -44,11 +44,11 @@ struct sim_sandbox {
         struct sandbox sandbox; /* first: it is the same object */
         struct list link;       /* in the backend's sandboxes, or in its strays */
         unsigned number;
-        char nonce[UUID_SIZE], ticket[16];
+        char nonce[UUID_SIZE], resume_token[16];
         struct timer created, died, cleaned, destroyed, adopted;
         bool dead, clean_failed;
         bool gone;         /* a stray that the provider has not, or has no more */
-        bool ticketed;     /* the core knows its ticket */
+        bool has_resume_token;     /* the core knows its resume token */
         bool doomed;       /* it may not be lent any more: its end was asked for, or its birth never answered */
         bool given_up;     /* who asked for its end does not hear of it any more */
         bool adopted_by_nonce;

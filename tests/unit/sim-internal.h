@@ -34,6 +34,6 @@ void sim_exec_discard(struct sim_exec *x);
 /* Its core has ended: it goes on, or it had not arrived yet. */
 void sim_exec_leave(struct sim_exec *x, bool lossy);
 
-int sim_backend_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out);
+int sim_backend_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out);
 int sim_backend_list(struct backend *b);
 void sim_sandbox_leave(struct sandbox *sandbox);

@@ -27,7 +27,8 @@ void sim_backend_end_core(struct sim_backend *b, enum sim_core how) {
         b->core = how;
         timer_cancel(&b->listed);
         list_for_each (s, &b->sandboxes, link) {
-                s->doomed = s->doomed || s->sandbox.state == SANDBOX_ENDING || !s->ticketed || s->adopt_failed ||
+                s->doomed = s->doomed || s->sandbox.state == SANDBOX_ENDING || !s->has_resume_token ||
+                            s->adopt_failed ||
                             s->dead || s->bad_probes == 2;
                 s->adopting = false;
                 timer_cancel(&s->adopted);
@@ -102,7 +103,7 @@ static void on_adopted(struct timer *t) {
         sim_trace("%s adopted: %s", s->sandbox.id, result_code_name(r.code));
         s->adopting = false;
         s->adopt_failed = !result_ok(&r);
-        s->sandbox.ticket = s->ticket;
+        s->sandbox.resume_token = s->resume_token;
         s->sandbox.expires_us = s->expires_us;
         s->idle_since_us = s->checked_us = sim.now_us;
         b->totals.adopted += result_ok(&r);
@@ -122,33 +123,34 @@ static struct sim_sandbox *find_stray(struct sim_backend *b, const char *nonce) 
 }
 
 /* It ended, and that could not be written down. */
-static struct sim_sandbox *make_gone(struct sim_backend *b, const char *nonce, const char *ticket) {
+static struct sim_sandbox *make_gone(struct sim_backend *b, const char *nonce, const char *resume_token) {
         struct sim_sandbox *s = calloc(1, sizeof(*s));
 
         if (!s)
                 abort();
         s->number = ++b->last_number;
         snprintf(s->nonce, sizeof(s->nonce), "%s", nonce);
-        snprintf(s->ticket, sizeof(s->ticket), "%s", ticket);
-        s->ticketed = *ticket;
+        snprintf(s->resume_token, sizeof(s->resume_token), "%s", resume_token);
+        s->has_resume_token = *resume_token;
         s->gone = true;
         list_init(&s->link);
         return s;
 }
 
-int sim_backend_adopt(struct backend *backend, const char *nonce, const char *ticket, struct sandbox **out) {
+int sim_backend_adopt(struct backend *backend, const char *nonce, const char *resume_token, struct sandbox **out) {
         struct sim_backend *b = container_of(backend, struct sim_backend, backend);
         struct sim_sandbox *s = find_stray(b, nonce);
 
         if (!s && b->lenient)
-                s = make_gone(b, nonce, ticket);
+                s = make_gone(b, nonce, resume_token);
         SIM_CHECK(s, "%s is adopted, which nobody left", nonce);
         sim_sandbox_take(b, s);
-        sim_trace("%s is asked after with ticket \"%s\"", s->sandbox.id, ticket);
-        s->doomed = s->doomed || (!*ticket && b->lenient);
-        SIM_CHECK(!*ticket || (s->ticketed && !strcmp(ticket, s->ticket)), "%s has ticket %s, not %s", s->sandbox.id,
-                  s->ticket, ticket);
-        SIM_CHECK(*ticket || s->doomed, "%s is adopted without its ticket", s->sandbox.id);
+        sim_trace("%s is asked after with resume token \"%s\"", s->sandbox.id, resume_token);
+        s->doomed = s->doomed || (!*resume_token && b->lenient);
+        SIM_CHECK(!*resume_token || (s->has_resume_token && !strcmp(resume_token, s->resume_token)),
+                  "%s has resume token %s, not %s", s->sandbox.id,
+                  s->resume_token, resume_token);
+        SIM_CHECK(*resume_token || s->doomed, "%s is adopted without its resume token", s->sandbox.id);
         if (s->destroyed.place) {
                 timer_cancel(&s->destroyed);
                 s->gone = true;
@@ -156,9 +158,9 @@ int sim_backend_adopt(struct backend *backend, const char *nonce, const char *ti
         s->given_up = s->clean_failed = s->clean_refused = s->retired = s->cut = s->condemned = false;
         s->adopt_failed = false; /* if its end never arrived, and was not written down, it may answer this time */
         s->bad_probes = 0;
-        s->adopted_by_nonce = !*ticket;
+        s->adopted_by_nonce = !*resume_token;
         s->adopting = true;
-        if (*ticket)
+        if (*resume_token)
                 timer_arm(&s->adopted, sim_any_delay(b), on_adopted);
         *out = &s->sandbox;
         return 0;

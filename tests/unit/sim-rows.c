@@ -34,15 +34,17 @@ static int check_environment(void *data, const struct journal_environment *row) 
                   row->ending);
         if (s->doomed)
                 return 0; /* nobody cares for more of it than that */
-        SIM_CHECK(!strcmp(row->ticket, s->ticketed ? s->ticket : ""), "%s: the journal has ticket \"%s\"",
-                  s->sandbox.id, row->ticket);
+        SIM_CHECK(!strcmp(row->resume_token, s->has_resume_token ? s->resume_token : ""),
+                  "%s: the journal has resume token \"%s\"",
+                  s->sandbox.id, row->resume_token);
         SIM_CHECK(row->uses == s->n_lent, "%s: the journal has %" PRIu64 " uses, it had %u", s->sandbox.id, row->uses,
                   s->n_lent);
         SIM_CHECK(row->user == (s->user ?: ENVIRONMENT_NO_USER), "%s: the journal has user %u, it is %u's", s->sandbox.id,
                   row->user, s->user);
         SIM_CHECK(!s->tenant || !strcmp(workdir, s->workdir), "%s: the journal has workdir \"%s\", used is %s",
                   s->sandbox.id, workdir, s->workdir);
-        SIM_CHECK(!s->ticketed || !s->made_us || row->created_us == s->made_us, "%s: the journal has another birth",
+        SIM_CHECK(!s->has_resume_token || !s->made_us || row->created_us == s->made_us,
+                  "%s: the journal has another time of its create",
                   s->sandbox.id);
         return 0;
 }

@@ -36,12 +36,12 @@ static void remove_journal(struct journal *j) {
 
 static int put_all(struct journal *j) {
         int r = journal_put_environment(j, &(struct journal_environment){
-                                                   .nonce = "n1", .id = "", .ticket = "", .user = -1, .created_us = 1000 });
+                                                   .nonce = "n1", .id = "", .resume_token = "", .user = -1, .created_us = 1000 });
 
         if (r == 0)
                 r = journal_put_environment(j, &(struct journal_environment){ .nonce = "n1",
                                                                               .id = "sb-1",
-                                                                              .ticket = "line\nline",
+                                                                              .resume_token = "line\nline",
                                                                               .workdir = "/root/\xff",
                                                                               .uses = 7,
                                                                               .user = 4294967294,
@@ -99,7 +99,7 @@ static int check_environment(void *data, const struct journal_environment *row) 
         rows++;
         CHECK_STR(row->nonce, "n1");
         CHECK_STR(row->id, "sb-1");
-        CHECK_STR(row->ticket, "line\nline");
+        CHECK_STR(row->resume_token, "line\nline");
         CHECK_STR(row->workdir, "/root/\xff");
         CHECK_INT(row->uses, 7);
         CHECK_INT(row->user, 4294967294);
@@ -284,7 +284,7 @@ static int see_users(void *data, const struct journal_environment *row) {
         CHECK_STR(row->nonce, expected[rows].nonce);
         CHECK_INT(row->user, expected[rows].user);
         CHECK_INT(row->ending, expected[rows].ending);
-        CHECK_STR(row->ticket, "t");
+        CHECK_STR(row->resume_token, "t");
         rows++;
         return 0;
 }

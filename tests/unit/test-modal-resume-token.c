@@ -11,7 +11,7 @@
 #include "pool/backend/modal/sandbox/resume-token.h"
 #include "tests/unit/check.h"
 
-static const struct modal_ticket sound = {
+static const struct modal_resume_token sound = {
         .id = "sb-1",
         .task_id = "ta-2",
         .kept = "1:77 12:345 ",
@@ -20,12 +20,12 @@ static const struct modal_ticket sound = {
 };
 
 static void round_trip(void) {
-        struct modal_ticket t = {};
+        struct modal_resume_token t = {};
         char *text = NULL;
 
-        CHECK_INT(modal_ticket_make(&sound, &text), 0);
+        CHECK_INT(modal_resume_token_make(&sound, &text), 0);
         CHECK_STR(text, "1 sb-1 ta-2 1700000000123456 3600 1:77 12:345 ");
-        CHECK_INT(modal_ticket_read(text, &t), 0);
+        CHECK_INT(modal_resume_token_read(text, &t), 0);
         CHECK_STR(t.id, sound.id);
         CHECK_STR(t.task_id, sound.task_id);
         CHECK_STR(t.kept, sound.kept);
@@ -36,7 +36,7 @@ static void round_trip(void) {
 
 static void the_longest(void) {
         static char kept[PROBE_SIZE_MAX + 2], id[SANDBOX_ID_MAX + 1];
-        struct modal_ticket t = sound, got;
+        struct modal_resume_token t = sound, got;
         char *text = NULL;
 
         memset(kept, '1', PROBE_SIZE_MAX);
@@ -45,16 +45,16 @@ static void the_longest(void) {
         t.id = t.task_id = id;
         t.began_wall_us = INT64_MAX;
         t.lifetime_secs = MODAL_LIFETIME_MAX;
-        CHECK_INT(modal_ticket_make(&t, &text), 0);
-        CHECK(text && strlen(text) < SANDBOX_TICKET_MAX);
-        CHECK_INT(modal_ticket_read(text, &got), 0);
+        CHECK_INT(modal_resume_token_make(&t, &text), 0);
+        CHECK(text && strlen(text) < SANDBOX_RESUME_TOKEN_MAX);
+        CHECK_INT(modal_resume_token_read(text, &got), 0);
         CHECK_STR(got.kept, kept);
         free(text);
         kept[PROBE_SIZE_MAX] = '1';
-        CHECK_INT(modal_ticket_make(&t, &text), -EINVAL);
+        CHECK_INT(modal_resume_token_make(&t, &text), -EINVAL);
         kept[PROBE_SIZE_MAX] = '\0';
         id[SANDBOX_ID_MAX - 1] = 'x';
-        CHECK_INT(modal_ticket_make(&t, &text), -EINVAL);
+        CHECK_INT(modal_resume_token_make(&t, &text), -EINVAL);
 }
 
 static void refused(void) {
@@ -64,13 +64,13 @@ static void refused(void) {
                 "1 sb-1 ta-2 -5 5 ", "1 sb-1 ta-2 5x 5 ", "1 sb-1 ta-2 9223372036854775808 5 ",
                 "1 sb-1 ta-2 5 86401 ", "1 sb-1 ta-2 5 4294967301 ", "1 sb-1 ta-2 5 5 $(rm)", "1 sb-1 ta-2 5 5 1:2\n",
         };
-        struct modal_ticket t;
+        struct modal_resume_token t;
 
         for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
                 char text[128];
 
                 strcpy(text, texts[i]);
-                if (modal_ticket_read(text, &t) != -EINVAL) {
+                if (modal_resume_token_read(text, &t) != -EINVAL) {
                         printf("# \"%s\" was read\n", texts[i]);
                         CHECK(false);
                 }

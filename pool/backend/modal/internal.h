@@ -212,7 +212,7 @@ struct modal_sandbox {
         enum modal_step step;
         struct modal_router router;
         char *task_id;
-        char *ticket;             /* once it is live */
+        char *resume_token;             /* once it is live */
         char nonce[UUID_SIZE];    /* the tag that only this create has */
         int64_t began_us;         /* its lifetime counts from here at the earliest */
         int64_t began_wall_us;    /* the same moment */
@@ -255,7 +255,7 @@ static inline struct modal *modal_sandbox_modal(struct modal_sandbox *s) {
 }
 
 int modal_create(struct backend *b, const char *nonce, struct sandbox **out);
-int modal_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out);
+int modal_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out);
 void modal_leave(struct sandbox *s);
 void modal_destroy(struct sandbox *s);
 /* The create was answered while its sandbox is to be ended. */

@@ -55,19 +55,19 @@ static void on_create_timer(uv_timer_t *timer) {
 
 static void live(struct modal_sandbox *s) {
         struct result ok = {};
-        int r = modal_ticket_make(
-                &(struct modal_ticket){
+        int r = modal_resume_token_make(
+                &(struct modal_resume_token){
                         .id = s->sandbox.id,
                         .task_id = s->task_id,
                         .began_wall_us = s->began_wall_us,
                         .lifetime_secs = s->lifetime_secs,
                         .kept = buf_text(&s->kept),
                 },
-                &s->ticket);
+                &s->resume_token);
 
         if (r < 0)
                 log_warning("environment=%s: it will not outlive this run: %s", s->sandbox.id, strerror(-r));
-        s->sandbox.ticket = s->ticket;
+        s->sandbox.resume_token = s->resume_token;
         s->sandbox.expires_us = s->began_us + s->lifetime_secs * USEC_PER_SEC;
         s->step = MODAL_STEP_LIVE;
         modal_sandbox_created(s, &ok);
@@ -272,42 +272,42 @@ int modal_create(struct backend *b, const char *nonce, struct sandbox **out) {
 
 /* adopt */
 
-static int take_ticket(struct modal_sandbox *s, const char *text) {
+static int take_resume_token(struct modal_sandbox *s, const char *text) {
         _cleanup_(cleanup_free) char *copy = strdup(text);
-        struct modal_ticket ticket;
+        struct modal_resume_token resume_token;
         int64_t passed;
-        int r = copy ? modal_ticket_read(copy, &ticket) : -ENOMEM;
+        int r = copy ? modal_resume_token_read(copy, &resume_token) : -ENOMEM;
 
         if (r < 0)
                 return r;
-        s->task_id = strdup(ticket.task_id);
+        s->task_id = strdup(resume_token.task_id);
         if (!s->task_id)
                 return -ENOMEM;
         s->router.task_id = s->task_id;
-        snprintf(s->sandbox.id, sizeof(s->sandbox.id), "%s", ticket.id);
-        s->lifetime_secs = ticket.lifetime_secs;
-        s->began_wall_us = ticket.began_wall_us;
+        snprintf(s->sandbox.id, sizeof(s->sandbox.id), "%s", resume_token.id);
+        s->lifetime_secs = resume_token.lifetime_secs;
+        s->began_wall_us = resume_token.began_wall_us;
         /* Wall time may have been set meanwhile. It did not begin in the future. */
-        passed = clock_read_us(CLOCK_REALTIME) - ticket.began_wall_us;
+        passed = clock_read_us(CLOCK_REALTIME) - resume_token.began_wall_us;
         s->began_us = clock_now() - (passed > 0 ? passed : 0);
-        return buf_append(&s->kept, ticket.kept, strlen(ticket.kept));
+        return buf_append(&s->kept, resume_token.kept, strlen(resume_token.kept));
 }
 
-int modal_adopt(struct backend *b, const char *nonce, const char *ticket, struct sandbox **out) {
+int modal_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
         struct modal_sandbox *s = modal_sandbox_new(modal_of(b), nonce);
         struct result why;
         int r = 0;
 
         if (!s)
                 return -ENOMEM;
-        if (!*ticket) {
+        if (!*resume_token) {
                 s->step = MODAL_STEP_FAILED; /* no create is under way whose answer could be waited for */
                 s->unsure = true;
                 result_set(&why, RESULT_FAILED, "an earlier run never heard whether a sandbox was made");
                 modal_sandbox_fail_soon(s, &why);
         } else {
                 s->step = MODAL_STEP_ADOPT;
-                r = take_ticket(s, ticket);
+                r = take_resume_token(s, resume_token);
                 if (r == 0)
                         r = probe(s, &proof_events, CREATE_PATIENCE_US);
                 uv_timer_start(&s->timer, on_create_timer, CREATE_PATIENCE_US / USEC_PER_MSEC, 0);

@@ -14,9 +14,9 @@
 #define VERSION "1"
 #define DIGITS "0123456789"
 
-_Static_assert(PROBE_SIZE_MAX + 2 * SANDBOX_ID_MAX + 64 <= SANDBOX_TICKET_MAX, "a ticket has no room");
+_Static_assert(PROBE_SIZE_MAX + 2 * SANDBOX_ID_MAX + 64 <= SANDBOX_RESUME_TOKEN_MAX, "a resume token has no room");
 
-static bool is_sound(const struct modal_ticket *t) {
+static bool is_sound(const struct modal_resume_token *t) {
         size_t len = strlen(t->kept);
 
         return text_is_id(t->id, SANDBOX_ID_MAX - 1) && text_is_id(t->task_id, SANDBOX_ID_MAX - 1) &&
@@ -24,7 +24,7 @@ static bool is_sound(const struct modal_ticket *t) {
                len <= PROBE_SIZE_MAX && strspn(t->kept, DIGITS ": ") == len;
 }
 
-int modal_ticket_make(const struct modal_ticket *t, char **out) {
+int modal_resume_token_make(const struct modal_resume_token *t, char **out) {
         char *text;
 
         if (!is_sound(t))
@@ -46,9 +46,9 @@ static char *word(char **text) {
         return begin;
 }
 
-int modal_ticket_read(char *text, struct modal_ticket *out) {
+int modal_resume_token_read(char *text, struct modal_resume_token *out) {
         const char *version = word(&text);
-        struct modal_ticket t = { .id = word(&text), .task_id = word(&text) };
+        struct modal_resume_token t = { .id = word(&text), .task_id = word(&text) };
         const char *began = word(&text), *lifetime = word(&text);
         uint64_t began_us, secs;
 

@@ -12,14 +12,14 @@
 
 #include <stdint.h>
 
-struct modal_ticket {
+struct modal_resume_token {
         const char *id, *task_id, *kept;
         int64_t began_wall_us;
         uint32_t lifetime_secs;
 };
 
 /* The text, for the caller to free. 0, -ENOMEM, or -EINVAL for what could not be read back. */
-int modal_ticket_make(const struct modal_ticket *t, char **out);
+int modal_resume_token_make(const struct modal_resume_token *t, char **out);
 
 /* 0, or -EINVAL for anything but what the above makes. @text is cut into pieces, which @out borrows. */
-int modal_ticket_read(char *text, struct modal_ticket *out);
+int modal_resume_token_read(char *text, struct modal_resume_token *out);

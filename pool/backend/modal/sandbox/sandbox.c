@@ -28,7 +28,7 @@ static void on_handle_closed(uv_handle_t *handle) {
         if (--s->n_handles > 0)
                 return;
         free(s->task_id);
-        free(s->ticket);
+        free(s->resume_token);
         free(s->to_clean);
         buf_deinit(&s->kept);
         buf_deinit(&s->said);
