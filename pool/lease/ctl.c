@@ -13,7 +13,7 @@ static int verb_kill(struct lease *l, const char *argument) {
         if (*argument)
                 return -EINVAL;
         if (l->current)
-                lease_kill(l, l->current, "killed through ctl");
+                lease_kill(l, l->current, JOB_FATE_KILLED, "killed through ctl");
         return 0;
 }
 

@@ -127,7 +127,7 @@ void lease_resume(struct lease *l);
 void lease_end_jobs(struct lease *l, bool running, const struct result *why);
 
 /* Kill the job that runs; the first @why stays. */
-void lease_kill(struct lease *l, struct job *j, const char *why);
+void lease_kill(struct lease *l, struct job *j, enum job_fate fate, const char *why);
 
 /* Do what is due for the jobs of all leases. */
 void leases_tick_jobs(struct leases *t, int64_t now);

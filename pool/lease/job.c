@@ -105,6 +105,17 @@ static void end_unreadable(struct job *j, int r) {
         job_remark(j, why.text);
 }
 
+/* The journal has it in three columns. */
+static enum job_fate row_fate(const struct journal_job *row) {
+        if (row->output_refused && row->output_refused != EFBIG)
+                return JOB_FATE_OUTPUT_LOST;
+        if (row->timed_out)
+                return JOB_FATE_TIMEOUT;
+        if (row->output_refused)
+                return JOB_FATE_OUTPUT_MAX;
+        return row->wanted_dead ? JOB_FATE_KILLED : JOB_FATE_OWN;
+}
+
 int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max) {
         struct spool *spool;
         struct job *j;
@@ -124,9 +135,8 @@ int job_restore(struct job **out, const struct journal_job *row, int spool_dir, 
         j->number = row->number;
         j->state = row->state;
         j->timeout_us = row->timeout_us;
-        j->wanted_dead = row->wanted_dead;
-        j->timed_out = row->timed_out;
-        j->output_refused = row->output_refused;
+        j->fate = row_fate(row);
+        j->output_error = -row->output_refused;
         j->submitted_us = row->submitted_us;
         j->started_us = row->started_us;
         j->ended_us = row->ended_us;
@@ -170,9 +180,9 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
                 .timeout_us = j->timeout_us,
                 .submitted_us = j->submitted_us,
                 .state = j->state,
-                .wanted_dead = j->wanted_dead,
-                .timed_out = j->timed_out,
-                .output_refused = j->output_refused,
+                .wanted_dead = j->fate != JOB_FATE_OWN,
+                .timed_out = j->fate == JOB_FATE_TIMEOUT,
+                .output_refused = -j->output_error,
                 .started_us = j->started_us,
                 .ended_us = j->ended_us,
                 .code = j->code,
@@ -241,6 +251,13 @@ void job_set_state(struct job *j, enum job_state state) {
                 return;
         j->state = state;
         watch_fire(&j->watches);
+}
+
+bool job_set_fate(struct job *j, enum job_fate fate) {
+        if (fate <= j->fate)
+                return false;
+        j->fate = fate;
+        return true;
 }
 
 void job_remark(struct job *j, const char *text) {

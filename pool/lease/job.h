@@ -31,6 +31,22 @@ enum job_state {
         JOB_N_STATES,
 };
 
+/* What the daemon has decided about how a job ends. A later one replaces an earlier one, never the other way round. */
+enum job_fate {
+        JOB_FATE_OWN,         /* it ends by itself */
+        JOB_FATE_KILLED,      /* it was killed: through ctl, or because background processes held its output open */
+        JOB_FATE_OUTPUT_MAX,  /* it was killed because its output passed output_max */
+        JOB_FATE_TIMEOUT,     /* it was killed because its time was up */
+        JOB_FATE_OUTPUT_LOST, /* it was killed because its output could not be stored */
+};
+
+/* What the backend has said of a job whose time is up by our clock. */
+enum job_poll {
+        JOB_POLL_NONE,   /* it was not asked */
+        JOB_POLL_ASKED,  /* it has not answered, or the job runs and is killed */
+        JOB_POLL_IN_TIME /* the job's shell ended in time, but its output is not complete */
+};
+
 /* What unlink and rmdir did to a directory. See lease_hide() and lease_renew_directory(). */
 struct hidden {
         uint64_t files; /* whose names unlink took away: a bit each, while @round is that of the lease */
@@ -56,12 +72,10 @@ struct job {
 
         /* How it goes. */
         struct exec *exec; /* while starting or running */
-        bool wanted_dead;  /* it was killed; from then on the deadline is for its end */
-        bool timed_out;    /* because its time was up */
+        enum job_fate fate; /* unless it is the job's own, the deadline is for its end */
+        enum job_poll poll;
+        int output_error; /* -errno: bytes of its output were dropped, and no more are taken; 0: none were */
         bool written_as_starting; /* the journal has it so, while it still is queued */
-        bool polled;       /* its time is up by our clock: the backend was asked whether it still runs */
-        bool outlived;     /* its shell ended in time, but its output is not complete */
-        int output_refused; /* errno: bytes of its output were dropped, EFBIG for those beyond output_max; 0: none */
         int64_t due_us; /* when to do the next thing about it, or USEC_NEVER */
         int64_t submitted_us, started_us, ended_us;
         int64_t submitted_wall_us, changed_wall_us; /* wall time of the submission; of the newest state or remark; by its lease */
@@ -102,6 +116,9 @@ void job_reader_unref(struct job *j);
 
 /* The one setter of states; tells the watches. An illegal one is not set: see pool/util/transition.h. */
 void job_set_state(struct job *j, enum job_state state);
+
+/* Set its fate, unless the one that it has is a later one. Whether that changed it. */
+bool job_set_fate(struct job *j, enum job_fate fate);
 
 /* End it with an exit code (@r is ok) or without one. What @r says is to be remarked before. */
 void job_end(struct job *j, const struct result *r, int exit_code, int64_t now);

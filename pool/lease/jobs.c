@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A lease's jobs: one after another, from submission to end. What the backend has to say of an exec comes here as an event. */
+/*
+ * A lease's jobs: one after another, from submission to end. What the backend has to say of an exec comes here as an
+ * event.
+ */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -90,9 +93,9 @@ static enum job_end classify(const struct job *j, const struct result *r, int co
                 return JOB_END_CANCELLED;
         if (!result_ok(r))
                 return r->code == RESULT_RELEASED ? JOB_END_KILLED : JOB_END_UNKNOWN;
-        if (j->timed_out)
+        if (j->fate == JOB_FATE_TIMEOUT)
                 return JOB_END_TIMEOUT;
-        if (j->wanted_dead)
+        if (j->fate != JOB_FATE_OWN)
                 return JOB_END_KILLED;
         return code == 0 ? JOB_END_OK : JOB_END_FAILED;
 }
@@ -131,26 +134,28 @@ void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
 
 /* TERM first where its time is over, and nobody has asked for a KILL. */
 static void send_kill(struct leases *t, struct job *j) {
-        int64_t grace_us = j->timed_out ? t->config->kill_grace_us : 0;
+        int64_t grace_us = j->fate == JOB_FATE_TIMEOUT ? t->config->kill_grace_us : 0;
 
         deadline_set(&t->deadlines, j, clock_after(t->clock(), clock_after(grace_us, KILL_TIMEOUT_US)));
         exec_kill(j->exec, grace_us);
 }
 
 /* Kill its processes; when even that does not end it, leases_tick() gives it up. */
-void lease_kill(struct lease *l, struct job *j, const char *why) {
+void lease_kill(struct lease *l, struct job *j, enum job_fate fate, const char *why) {
+        bool first = j->fate == JOB_FATE_OWN;
+
         job_remark(j, why);
-        if (j->wanted_dead) {
-                if (j->exec)
-                        exec_kill(j->exec, 0); /* it may be in its grace */
-                return;
+        if (job_set_fate(j, fate)) {
+                lease_touch(l);
+                j->changed_wall_us = l->changed_wall_us;
+                (void)write_job(l, j);
         }
-        j->wanted_dead = true;
-        lease_touch(l);
-        j->changed_wall_us = l->changed_wall_us;
-        (void)write_job(l, j);
-        if (j->exec) /* else an earlier run's, whose environment has not answered yet */
+        if (!j->exec)
+                return; /* an earlier run's, whose environment has not answered yet */
+        if (first)
                 send_kill(l->table, j);
+        else
+                exec_kill(j->exec, 0); /* it may be in its grace */
 }
 
 static void on_started(void *owner) {
@@ -160,7 +165,7 @@ static void on_started(void *owner) {
         lease_set_prepared(l);
         if (!j->started_us)
                 j->started_us = l->table->clock();
-        if (!j->wanted_dead)
+        if (j->fate == JOB_FATE_OWN)
                 deadline_set(&l->table->deadlines, j,
                                j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
         note_job(l, j, "running");
@@ -170,11 +175,11 @@ static void on_started(void *owner) {
 }
 
 static void say_why_refused(const struct lease *l, const struct job *j, char *out, size_t size) {
-        if (j->output_refused == EFBIG)
+        if (j->output_error == -EFBIG)
                 snprintf(out, size, "killed: its output passed output_max, %" PRIu64 " bytes",
                          l->table->config->output_max);
         else
-                snprintf(out, size, "killed: its output could not be stored: %s", strerror(j->output_refused));
+                snprintf(out, size, "killed: its output could not be stored: %s", strerror(-j->output_error));
 }
 
 static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
@@ -183,13 +188,13 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         char why[128];
         int r;
 
-        if (j->output_refused)
+        if (j->output_error)
                 return;
         r = spool_append(j->spool, stream, data, len);
         if (r < 0) {
-                j->output_refused = -r;
+                j->output_error = r;
                 say_why_refused(l, j, why, sizeof(why));
-                lease_kill(l, j, why);
+                lease_kill(l, j, r == -EFBIG ? JOB_FATE_OUTPUT_MAX : JOB_FATE_OUTPUT_LOST, why);
         } else {
                 l->table->totals.output_bytes += len;
         }
@@ -204,15 +209,24 @@ static const struct result *judge_end(const struct lease *l, struct job *j, cons
                                       struct result *cut) {
         char why[128];
 
-        if (!result_ok(r) || (!j->output_refused && !j->timed_out))
+        if (!result_ok(r))
                 return r;
-        if (j->output_refused && j->output_refused != EFBIG) {
+        switch (j->fate) {
+        case JOB_FATE_OWN:
+        case JOB_FATE_KILLED:
+                return r;
+        case JOB_FATE_OUTPUT_MAX:
+                *code = 128 + SIGKILL;
+                return r;
+        case JOB_FATE_TIMEOUT:
+                *code = TIMED_OUT;
+                return r;
+        case JOB_FATE_OUTPUT_LOST:
                 say_why_refused(l, j, why, sizeof(why));
                 result_set(cut, RESULT_FAILED, "%s", why);
                 free(TAKE_PTR(j->error)); /* that is what matters of it now */
                 return cut;
         }
-        *code = j->timed_out ? TIMED_OUT : 128 + SIGKILL;
         return r;
 }
 
@@ -231,9 +245,8 @@ static void on_ended(void *owner, const struct result *r, int code) {
 static void time_out(struct lease *l, struct job *j) {
         char why[64];
 
-        j->timed_out = true;
         snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
-        lease_kill(l, j, why);
+        lease_kill(l, j, JOB_FATE_TIMEOUT, why);
 }
 
 /*
@@ -241,27 +254,29 @@ static void time_out(struct lease *l, struct job *j) {
  * been stopped, or killed and started again: so the backend is asked before that is judged.
  */
 static void poll_job(struct leases *t, struct job *j) {
-        j->polled = exec_poll(j->exec) == 0;
-        deadline_set(&t->deadlines, j, clock_after(t->clock(), j->polled ? EXEC_POLL_TIMEOUT_US : EXEC_POLL_AGAIN_US));
+        bool asked = exec_poll(j->exec) == 0;
+
+        j->poll = asked ? JOB_POLL_ASKED : JOB_POLL_NONE;
+        deadline_set(&t->deadlines, j, clock_after(t->clock(), asked ? EXEC_POLL_TIMEOUT_US : EXEC_POLL_AGAIN_US));
 }
 
 static void on_polled(void *owner, bool running) {
         struct job *j = owner;
         struct lease *l = j->lease;
 
-        if (j->wanted_dead)
-                return; /* for another reason, meanwhile */
+        if (j->fate != JOB_FATE_OWN)
+                return; /* it is killed for another reason, meanwhile */
         if (running) {
                 time_out(l, j);
                 return;
         }
-        j->outlived = true;
+        j->poll = JOB_POLL_IN_TIME;
         deadline_set(&l->table->deadlines, j, clock_after(l->table->clock(), OUTPUT_TIMEOUT_US));
 }
 
 /* Background processes hold the output of a job open whose time is up. The exit code is its own. */
 static void end_outlived(struct lease *l, struct job *j) {
-        lease_kill(l, j, "background processes killed: they held its output open after its timeout");
+        lease_kill(l, j, JOB_FATE_KILLED, "background processes killed: they held its output open after its timeout");
 }
 
 static const struct exec_events exec_events = {
@@ -456,7 +471,7 @@ void lease_resume(struct lease *l) {
         follow_job(l, j);
         lease_set_prepared(l); /* it may have begun before */
         note_job(l, j, "resumed");
-        if (j->wanted_dead)
+        if (j->fate != JOB_FATE_OWN)
                 send_kill(l->table, j);
 }
 
@@ -467,7 +482,7 @@ static void give_up(struct lease *l, struct job *j) {
         result_set(&r, RESULT_OK, "it did not end within %d s; what is left of it may still run",
                    (int)(KILL_TIMEOUT_US / USEC_PER_SEC));
         exec_cancel(j->exec);
-        end_job(l, j, &r, j->timed_out ? TIMED_OUT : 128 + SIGKILL);
+        end_job(l, j, &r, j->fate == JOB_FATE_TIMEOUT ? TIMED_OUT : 128 + SIGKILL);
         trim_history(l);
         start_next(l);
 }
@@ -475,7 +490,7 @@ static void give_up(struct lease *l, struct job *j) {
 /* Its backend owes an answer for too long: it may still start, or still run, beside another job. */
 static void condemn(struct lease *l, const struct job *j) {
         bool started = j->exec->started;
-        int64_t us = started ? EXEC_POLL_TIMEOUT_US : j->wanted_dead ? KILL_TIMEOUT_US : START_TIMEOUT_US;
+        int64_t us = started ? EXEC_POLL_TIMEOUT_US : j->fate != JOB_FATE_OWN ? KILL_TIMEOUT_US : START_TIMEOUT_US;
         struct result lost;
 
         result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
@@ -488,11 +503,11 @@ static void condemn(struct lease *l, const struct job *j) {
 static void on_due(struct job *j) {
         struct lease *l = j->lease;
 
-        if (j->exec->started && j->wanted_dead)
+        if (j->exec->started && j->fate != JOB_FATE_OWN)
                 give_up(l, j);
-        else if (j->exec->started && !j->polled)
+        else if (j->exec->started && j->poll == JOB_POLL_NONE)
                 poll_job(l->table, j);
-        else if (j->outlived)
+        else if (j->poll == JOB_POLL_IN_TIME)
                 end_outlived(l, j);
         else
                 condemn(l, j);

@@ -237,10 +237,9 @@ static void see_job(struct model_lease *m, struct job *job) {
         copy(j->env, sizeof(j->env), job->env ? strchr(job->env, '\n') + 1 : NULL);
         blob_read(&job->input, 0, j->input, sizeof(j->input) - 1);
         j->left = j->seen == JOB_STARTING || j->seen == JOB_RUNNING;
-        j->kill_wanted = job->wanted_dead && !job->timed_out;
-        j->killed_us = job->timed_out;
-        j->overflowed =
-                job->output_refused && spool_size(job->spool, VIEW_OUTPUT) > 0; /* of a released lease: no file */
+        j->kill_wanted = job->fate != JOB_FATE_OWN && job->fate != JOB_FATE_TIMEOUT;
+        j->killed_us = job->fate == JOB_FATE_TIMEOUT;
+        j->overflowed = job->output_error && spool_size(job->spool, VIEW_OUTPUT) > 0; /* of a released lease: no file */
         for (int i = 0; i < 2; i++)
                 j->wrote[i] = spool_size(job->spool, i);
         list_for_each (s, &model.backend.sandboxes, link)

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
 #include "check.h"
 #include "pool/lease/job.h"
 #include "pool/lease/limits.h"
@@ -123,6 +125,34 @@ static void illegal_transition_in_production(void) {
         job_unref(j);
 }
 
+/* The journal keeps each fate, and an error of the output with it. */
+static void fates(void) {
+        static const struct {
+                enum job_fate fate;
+                int error;
+        } cases[] = {
+                { JOB_FATE_OWN, 0 },      { JOB_FATE_KILLED, 0 },        { JOB_FATE_OUTPUT_MAX, -EFBIG },
+                { JOB_FATE_TIMEOUT, 0 },  { JOB_FATE_TIMEOUT, -EFBIG },  { JOB_FATE_OUTPUT_LOST, -ENOSPC },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct job *j = make("x", ""), *again = NULL;
+                struct journal_job row;
+
+                CHECK_INT(job_set_fate(j, cases[i].fate), cases[i].fate != JOB_FATE_OWN);
+                CHECK(!job_set_fate(j, cases[i].fate));
+                CHECK(!job_set_fate(j, JOB_FATE_OWN)); /* a fate is never taken back */
+                j->output_error = cases[i].error;
+                row = job_row(j, 3);
+                row.cwd = row.env = "";
+                CHECK_INT(job_restore(&again, &row, dir.fd, 100), 0);
+                CHECK_INT(again->fate, cases[i].fate);
+                CHECK_INT(again->output_error, cases[i].error);
+                job_unref(again);
+                job_unref(j);
+        }
+}
+
 static void names(void) {
         CHECK_STR(job_state_name(JOB_QUEUED), "queued");
         CHECK_STR(job_state_name(JOB_STARTING), "starting");
@@ -137,6 +167,7 @@ int main(void) {
         RUN(references);
         RUN(transitions);
         RUN(illegal_transition_in_production);
+        RUN(fates);
         RUN(names);
         check_dir_remove(&dir);
         return check_done();

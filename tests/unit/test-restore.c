@@ -75,7 +75,7 @@ static void silent_job_is_lost(void) {
         rig_run(SECOND);
         CHECK_INT(j->state, JOB_ENDED);
         CHECK_INT(j->code, RESULT_LOST);
-        CHECK(!j->timed_out && j->error && strstr(j->error, "did not start"));
+        CHECK(j->fate != JOB_FATE_TIMEOUT && j->error && strstr(j->error, "did not start"));
         CHECK_INT(lease_state(l), LEASE_LOST);
         job_unref(j);
         rig_stop();
