@@ -21,8 +21,8 @@ static struct status_sources sources(const struct fs *fs) {
                 .leases = fs->leases,
                 .config = fs->config,
                 .lag = fs->lag,
-                .n_reads = fs->n_parked,
-                .oldest_read_us = handles_oldest(fs),
+                .n_reads = fs->requests.n,
+                .oldest_read_us = requests_oldest(&fs->requests),
                 .now_us = fs->clock(),
         };
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/request.h"
 #include "pool/base/config.h"
 #include "pool/base/event.h"
 #include "pool/base/lag.h"
@@ -25,9 +26,7 @@ struct fs {
         int64_t (*clock)(void);
         int64_t started_wall_us;
         int64_t config_wall_us; /* when an option last changed */
-        int64_t read_limit_us;  /* the kernel aborts the mount when a read waits longer; USEC_NEVER: no limit */
-        struct list parked;     /* waiting reads, oldest first */
-        unsigned n_parked;
+        struct requests requests; /* those that wait */
         bool greeted; /* the kernel sent INIT, so the mount answers */
         struct list handles; /* open files */
 };

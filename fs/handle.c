@@ -15,17 +15,14 @@
 
 #define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */
 
-/* One READ that waits. Belongs to its handle; freed when it is answered. */
-struct parked {
-        struct list link;        /* in the handle's */
-        struct list link_in_fs;  /* in the order of their coming */
+/* A READ. What it holds, it holds only while it waits. */
+struct read {
+        struct request request;
         struct handle *handle;
-        struct job *job; /* a reader's reference, or NULL: the handle's when the READ arrived */
+        struct job *job; /* the handle's when the READ arrived, or NULL; of one that waits a reader's reference */
         struct watch watch;
-        fuse_req_t req;
         uint64_t offset; /* where there are no offsets: the position in the job */
         size_t len;
-        int64_t since_us;
 };
 
 static char read_buffer[READ_MAX]; /* of the one read that is being answered */
@@ -53,7 +50,7 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->stream = f->ops->stream;
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
         list_init(&h->link);
-        list_init(&h->parked);
+        list_init(&h->reads);
         watch_init(&h->watch, on_poll_changed);
         list_add_tail(&h->fs->handles, &h->link);
 
@@ -69,26 +66,8 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         return 0;
 }
 
-static void parked_answer(struct parked *p, ssize_t n) {
-        struct handle *h = p->handle;
-
-        list_remove(&p->link);
-        list_remove(&p->link_in_fs);
-        watch_remove(&p->watch);
-        h->fs->n_parked--;
-        if (n < 0)
-                fuse_reply_err(p->req, -n);
-        else
-                fuse_reply_buf(p->req, read_buffer, n);
-        job_reader_unref(p->job);
-        free(p);
-}
-
 void handle_free(struct handle *h) {
-        struct parked *p;
-
-        while ((p = list_first(&h->parked, struct parked, link)))
-                parked_answer(p, -EBADF);
+        requests_answer_owned(&h->reads, -EBADF);
         if (h->file->ops->release && !h->refused)
                 h->file->ops->release(h);
         if (h->poll)
@@ -110,86 +89,93 @@ struct target handle_target(const struct handle *h) {
 
 /* Bytes of @j were given, up to @position. */
 static void advance(struct handle *h, const struct job *j, uint64_t position) {
-        struct parked *p;
+        struct read *read;
 
         if (j == h->job)
                 h->position = position;
         if (!h->stream)
                 return;
         /* Readers of one description share its bytes. */
-        list_for_each (p, &h->parked, link)
-                if (p->job == j)
-                        p->offset = position;
+        list_for_each (read, &h->reads, request.link)
+                if (read->job == j)
+                        read->offset = position;
 }
 
-static ssize_t try_read(struct handle *h, struct job *j, uint64_t offset, size_t len) {
-        ssize_t n = h->file->ops->read(h, j, offset, read_buffer, len < READ_MAX ? len : READ_MAX);
+/* The bytes in read_buffer, 0 at the end, -errno, or -EAGAIN: not yet. */
+static ssize_t read_try(struct read *read) {
+        struct handle *h = read->handle;
+        ssize_t n = h->file->ops->read(h, read->job, read->offset, read_buffer, read->len);
 
         if (n > 0)
-                advance(h, j, offset + n);
+                advance(h, read->job, read->offset + n);
         return n;
 }
 
+static void read_succeed(struct request *r, fuse_req_t req, int64_t n) {
+        fuse_reply_buf(req, read_buffer, n);
+}
+
+static void read_answered(struct request *r) {
+        struct read *read = container_of(r, struct read, request);
+
+        watch_remove(&read->watch);
+        job_reader_unref(read->job);
+}
+
+static const struct request_kind read_kind = {
+        .succeed = read_succeed,
+        .answered = read_answered,
+        .size = sizeof(struct read),
+};
+
 /* Give a waiting read another chance. */
-static void on_parked_changed(struct watch *w) {
-        struct parked *p = container_of(w, struct parked, watch);
-        ssize_t n = try_read(p->handle, p->job, p->offset, p->len);
+static void on_read_changed(struct watch *w) {
+        struct read *read = container_of(w, struct read, watch);
+        ssize_t n = read_try(read);
 
         if (n != -EAGAIN)
-                parked_answer(p, n);
+                request_answer(&read->request, n);
 }
 
-/* libfuse holds the request's lock here: it may be answered, and nothing else may be asked about it. */
-static void on_interrupt(fuse_req_t req, void *data) {
-        parked_answer(data, -EINTR);
-}
+static int read_wait(struct read *now) {
+        struct handle *h = now->handle;
+        struct request *r;
+        struct read *read;
+        int error;
 
-static int park(struct handle *h, fuse_req_t req, uint64_t offset, size_t len) {
-        struct parked *p;
-
-        /* The interrupt may have overtaken the request. */
-        if (fuse_req_interrupted(req))
-                return -EINTR;
-        p = calloc(1, sizeof(*p));
-        if (!p)
-                return -ENOMEM;
-        p->handle = h;
-        p->job = h->job ? job_reader_ref(h->job) : NULL;
-        p->req = req;
-        p->offset = offset;
-        p->len = len;
-        p->since_us = h->fs->clock();
-        list_init(&p->link);
-        list_init(&p->link_in_fs);
-        watch_init(&p->watch, on_parked_changed);
-        list_add_tail(&h->parked, &p->link);
-        list_add_tail(&h->fs->parked, &p->link_in_fs);
-        h->fs->n_parked++;
-        watch_add(h->file->ops->watches(h), &p->watch);
-        fuse_req_interrupt_func(req, on_interrupt, p);
+        error = request_wait(&now->request, &r, &h->fs->requests, &h->reads, h->fs->clock(), USEC_NEVER);
+        if (error < 0)
+                return error;
+        read = container_of(r, struct read, request);
+        if (read->job)
+                job_reader_ref(read->job);
+        watch_init(&read->watch, on_read_changed);
+        watch_add(h->file->ops->watches(h), &read->watch);
         return 0;
 }
 
 void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking) {
         const struct file_ops *ops = h->file->ops;
         ssize_t n = ops->read_arrives ? ops->read_arrives(h) : 0;
+        struct read read = {
+                .request = REQUEST_INIT(&read_kind, req),
+                .handle = h,
+                .job = h->job,
+                .offset = h->stream ? h->position : offset,
+                .len = len < READ_MAX ? len : READ_MAX,
+        };
 
         if (n == 0) {
-                if (h->stream)
-                        offset = h->position;
-                else
+                if (!h->stream)
                         h->position = offset; /* what poll is asked about next, also when there is nothing yet */
-                n = ops->read ? try_read(h, h->job, offset, len) : -EINVAL;
+                n = ops->read ? read_try(&read) : -EINVAL;
         }
         if (n == -EAGAIN && !nonblocking) {
-                n = park(h, req, offset, len);
+                n = read_wait(&read);
                 if (n == 0)
                         return;
         }
-        if (n < 0)
-                fuse_reply_err(req, -n);
-        else
-                fuse_reply_buf(req, read_buffer, n);
+        request_answer(&read.request, n);
 }
 
 ssize_t handle_write(struct handle *h, const char *data, size_t len) {
@@ -285,27 +271,6 @@ void handles_free_all(struct fs *fs) {
                 h->refused = true;
                 handle_free(h);
         }
-}
-
-int64_t handles_tick(struct fs *fs) {
-        struct parked *p;
-
-        if (fs->read_limit_us == USEC_NEVER)
-                return USEC_NEVER;
-        while ((p = list_first(&fs->parked, struct parked, link_in_fs))) {
-                int64_t due = clock_after(p->since_us, fs->read_limit_us);
-
-                if (due > fs->clock())
-                        return due;
-                parked_answer(p, -EINTR);
-        }
-        return USEC_NEVER;
-}
-
-int64_t handles_oldest(const struct fs *fs) {
-        const struct parked *p = list_first(&fs->parked, struct parked, link_in_fs);
-
-        return p ? p->since_us : USEC_NEVER;
 }
 
 ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len) {

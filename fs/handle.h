@@ -5,17 +5,14 @@
  * An open file, and the reads that wait in it.
  *
  * Made at OPEN, freed at RELEASE. It holds references, so that what it shows
- * outlives the lease. A read is answered at once, or parked: then by the first
- * change that gives it something, by an interrupt, or by the handle's end;
- * exactly once in any case.
+ * outlives the lease. A read is answered at once, or waits (request.h): then
+ * the first change that gives it something answers it.
  */
 
-#define FUSE_USE_VERSION 310
-
-#include <fuse_lowlevel.h>
 #include <stdbool.h>
 
 #include "fs/files.h"
+#include "fs/request.h"
 #include "pool/util/blob.h"
 #include "pool/util/watch.h"
 
@@ -40,7 +37,7 @@ struct handle {
         uint64_t written;  /* what the writer takes for the size: bytes written, of stdin behind those that were there */
         bool stream;       /* has no offsets: reads take what comes next */
 
-        struct list parked; /* reads that wait here, oldest first */
+        struct list reads; /* requests that wait here, oldest first */
         struct fuse_pollhandle *poll; /* somebody is to be told when more can be read; or NULL */
         struct watch watch;           /* in use while poll is */
 };
@@ -92,12 +89,6 @@ void handle_bind(struct handle *h, struct job *job);
 
 /* Free every handle, as if none had ever been written to: the mount is gone. */
 void handles_free_all(struct fs *fs);
-
-/* Answer reads that came near the kernel's own limit. The time of the next, or USEC_NEVER. */
-int64_t handles_tick(struct fs *fs);
-
-/* Since when the oldest of fs->n_parked reads waits. */
-int64_t handles_oldest(const struct fs *fs);
 
 /* Whether a read of the handle's job, at the handle's position, would be answered at once. */
 bool stream_ready(const struct handle *h);

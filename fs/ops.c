@@ -477,20 +477,3 @@ const struct fuse_lowlevel_ops fs_ops = {
         .rename = op_rename,
         .link = op_link,
 };
-
-int64_t fs_read_limit(void) {
-        static const char *const sysctls[] = {
-                "/proc/sys/fs/fuse/default_request_timeout",
-                "/proc/sys/fs/fuse/max_request_timeout",
-        };
-        int64_t limit = USEC_NEVER;
-
-        for (size_t i = 0; i < sizeof(sysctls) / sizeof(sysctls[0]); i++) {
-                _cleanup_(cleanup_fclose) FILE *f = fopen(sysctls[i], "re");
-                long seconds;
-
-                if (f && fscanf(f, "%ld", &seconds) == 1 && seconds > 0 && seconds * USEC_PER_SEC / 2 < limit)
-                        limit = seconds * USEC_PER_SEC / 2;
-        }
-        return limit;
-}

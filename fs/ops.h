@@ -11,6 +11,3 @@
 
 /* The user data of the session is struct fs. */
 extern const struct fuse_lowlevel_ops fs_ops;
-
-/* The kernel's sysctls for the longest that a request may wait, in µs with a margin; USEC_NEVER: none. */
-int64_t fs_read_limit(void);

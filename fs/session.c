@@ -192,6 +192,7 @@ void session_free(struct session *s) {
         if (!s)
                 return;
         handles_free_all(s->fs);
+        requests_answer_all(&s->fs->requests, -ECONNABORTED);
         fuse_session_unmount(s->fuse);
         /* A connection that was aborted leaves its mount, and so does libfuse. */
         if (!s->mounted && is_modalpool(s->mountpoint))

@@ -309,7 +309,7 @@ static void tick(struct daemon *d) {
         leases_tick(d->leases);
         next = d->phase == PHASE_STARTING ? USEC_NEVER : pool_tick(d->pool); /* before that, nothing can be created */
         next = clock_earlier(next, leases_due(d->leases));
-        next = clock_earlier(next, handles_tick(&d->fs));
+        next = clock_earlier(next, requests_tick(&d->fs.requests, clock_now()));
 
         removal_tick();
         now = clock_now();
@@ -416,13 +416,12 @@ static int set_up(struct daemon *d, struct result *why) {
                 .clock = clock_now,
                 .started_wall_us = clock_read_us(CLOCK_REALTIME),
                 .config_wall_us = clock_read_us(CLOCK_REALTIME),
-                .read_limit_us = fs_read_limit(),
         };
-        list_init(&d->fs.parked);
+        requests_init(&d->fs.requests, requests_kernel_limit());
         list_init(&d->fs.handles);
-        if (d->fs.read_limit_us != USEC_NEVER)
+        if (d->fs.requests.limit_us != USEC_NEVER)
                 log_warning("fs.fuse request timeouts are set: reads that wait end with EINTR after %" PRId64 " s",
-                            d->fs.read_limit_us / USEC_PER_SEC);
+                            d->fs.requests.limit_us / USEC_PER_SEC);
 
         result_set(why, RESULT_FAILED, "the backend did not start");
         return backend_start(d->backend, BACKEND_TO_CREATE, &backend_events, d);
