@@ -3,35 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fs/limits.h"
+#include "fs/reply.h"
 #include "pool/lease/limits.h"
-#include "pool/util/cleanup.h"
-#include "pool/util/clock.h"
-#include "pool/util/log.h"
-
-/*
- * How long the kernel may keep what it was told. Names of leases and files only
- * go by ways that the kernel itself takes part in; jobs come and go without it,
- * and so do sizes. That a name is not there it may never keep: names that
- * unlink took away come back without it, so ENOENT is told as an error.
- */
-#define LASTING_S 60.0
-#define FLEETING_S 0.0
 
 /*
  * The kernel sends RELEASE in the background, by default twelve at a time: the rest wait in it, and an OPEN
  * that comes later overtakes them. Then `echo … > cmd; cat output` would not find its job.
  */
 #define RELEASES_AT_ONCE UINT16_MAX
-
-#ifndef FOPEN_NOFLUSH /* <linux/fuse.h> before 5.16 */
-#define FOPEN_NOFLUSH (1 << 5)
-#endif
 
 static struct fs *fs_of(fuse_req_t req) {
         return fuse_req_userdata(req);
@@ -53,45 +35,22 @@ static void op_init(void *userdata, struct fuse_conn_info *conn) {
         conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
 }
 
-/* The kernel itself makes and removes leases, and forgets what it knew of the root then. */
-static bool lasts(const struct target *t) {
-        return S_ISDIR(files[t->id].mode) && t->id <= FILE_LEASE;
-}
+static void answer_status(fuse_req_t req, int r) {
+        struct request request = REQUEST_INIT(&request_status, req);
 
-static double attr_timeout(const struct target *t) {
-        return lasts(t) ? LASTING_S : FLEETING_S;
-}
-
-static struct fuse_entry_param entry_of(const struct target *t) {
-        struct fuse_entry_param e = { .ino = target_node(t), .generation = target_generation(t) };
-
-        e.attr_timeout = attr_timeout(t);
-        e.entry_timeout = t->id >= FILE_LATEST ? FLEETING_S : LASTING_S;
-        target_stat(t, &e.attr);
-        return e;
-}
-
-static void reply_entry(fuse_req_t req, const struct target *t) {
-        struct fuse_entry_param e = entry_of(t);
-
-        fuse_reply_entry(req, &e);
+        request_answer(&request, r);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
-        struct target dir, t;
-        int r;
+        struct target_request a = { .request = REQUEST_INIT(&entry_kind, req) };
+        struct target dir;
+        int r = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : 0;
 
-        if (strlen(name) > NAME_LEN_MAX) {
-                fuse_reply_err(req, ENAMETOOLONG);
-                return;
-        }
-        r = target_find(fs_of(req), parent, &dir);
         if (r == 0)
-                r = target_lookup(&dir, name, &t);
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                reply_entry(req, &t);
+                r = target_find(fs_of(req), parent, &dir);
+        if (r == 0)
+                r = target_lookup(&dir, name, &a.target);
+        request_answer(&a.request, r);
 }
 
 /* An open file is what it was bound to, also when its lease is gone. */
@@ -102,21 +61,10 @@ static int target_of(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info
         return 0;
 }
 
-static void reply_attributes(fuse_req_t req, const struct target *t) {
-        struct stat st;
-
-        target_stat(t, &st);
-        fuse_reply_attr(req, &st, attr_timeout(t));
-}
-
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
-        struct target t;
-        int r = target_of(req, ino, fi, &t);
+        struct target_request a = { .request = REQUEST_INIT(&attributes_kind, req) };
 
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                reply_attributes(req, &t);
+        request_answer(&a.request, target_of(req, ino, fi, &a.target));
 }
 
 /* truncate(2) by a path is an open for it. */
@@ -148,18 +96,16 @@ static int set_attributes(const struct target *t, struct handle *h, const struct
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int which, struct fuse_file_info *fi) {
-        struct target t;
-        int r = target_of(req, ino, fi, &t);
+        struct target_request a = { .request = REQUEST_INIT(&attributes_kind, req) };
+        int r = target_of(req, ino, fi, &a.target);
 
         if (r == 0)
-                r = set_attributes(&t, fi ? handle_of(fi) : NULL, want, which);
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                reply_attributes(req, &t);
+                r = set_attributes(&a.target, fi ? handle_of(fi) : NULL, want, which);
+        request_answer(&a.request, r);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino) {
+        struct data_request link = { .request = REQUEST_INIT(&link_kind, req) };
         struct buf text = BUF_INIT(TEXT_FILE_MAX);
         struct target t;
         int r;
@@ -167,24 +113,23 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino) {
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
                 r = t.id == FILE_LATEST ? files[t.id].render(&t, &text) : -EINVAL;
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                fuse_reply_readlink(req, buf_text(&text));
+        link.data = buf_text(&text);
+        request_answer(&link.request, r);
         buf_deinit(&text);
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
         const struct fuse_ctx *caller = fuse_req_ctx(req);
         struct fs *fs = fs_of(req);
-        struct target t = { .fs = fs, .id = FILE_LEASE };
-        int r;
+        struct target_request a = {
+                .request = REQUEST_INIT(&entry_kind, req),
+                .target = { .fs = fs, .id = FILE_LEASE },
+        };
+        int r = -EPERM;
 
-        r = parent == FUSE_ROOT_ID ? lease_create(fs->leases, name, caller->uid, caller->gid, &t.lease) : -EPERM;
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                reply_entry(req, &t);
+        if (parent == FUSE_ROOT_ID)
+                r = lease_create(fs->leases, name, caller->uid, caller->gid, &a.target.lease);
+        request_answer(&a.request, r);
 }
 
 /*
@@ -211,7 +156,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
                 r = find_removable(&dir, name, false, &t);
         if (r == 0)
                 target_hide(&t);
-        fuse_reply_err(req, -r);
+        answer_status(req, r);
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
@@ -226,71 +171,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
                 if (r == 0)
                         target_renew(&t);
         }
-        fuse_reply_err(req, -r);
-}
-
-static void split_seconds(double seconds, uint64_t *whole, uint32_t *nsec) {
-        *whole = (uint64_t)seconds;
-        *nsec = (uint32_t)((seconds - (double)*whole) * 1e9);
-}
-
-static struct fuse_entry_out pack_entry(const struct fuse_entry_param *e) {
-        const struct stat *st = &e->attr;
-        struct fuse_entry_out out = {
-                .nodeid = e->ino,
-                .generation = e->generation,
-                .attr = {
-                        .ino = st->st_ino,
-                        .size = (uint64_t)st->st_size,
-                        .blocks = (uint64_t)st->st_blocks,
-                        .atime = (uint64_t)st->st_atim.tv_sec,
-                        .mtime = (uint64_t)st->st_mtim.tv_sec,
-                        .ctime = (uint64_t)st->st_ctim.tv_sec,
-                        .atimensec = (uint32_t)st->st_atim.tv_nsec,
-                        .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
-                        .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
-                        .mode = st->st_mode,
-                        .nlink = (uint32_t)st->st_nlink,
-                        .uid = st->st_uid,
-                        .gid = st->st_gid,
-                        .blksize = (uint32_t)st->st_blksize,
-                },
-        };
-
-        split_seconds(e->entry_timeout, &out.entry_valid, &out.entry_valid_nsec);
-        split_seconds(e->attr_timeout, &out.attr_valid, &out.attr_valid_nsec);
-        return out;
-}
-
-/*
- * The answer to an open, or to a create, which also names the node. It is in the kernel's own words, since libfuse 3.14
- * has none for FOPEN_STREAM. Where reads do not go by offset, the kernel keeps none, nor the lock on it: so one process
- * writes while another one waits in a read of the same open file. A kernel that does not know a flag passes over it.
- */
-static void reply_open(fuse_req_t req, struct handle *h, const struct target *created) {
-        struct {
-                struct fuse_entry_out entry;
-                struct fuse_open_out open;
-        } out = { .open = { .fh = (uintptr_t)h, .open_flags = FOPEN_DIRECT_IO } };
-        struct fuse_entry_param e;
-        int r;
-
-        if (h->stream)
-                out.open.open_flags |= FOPEN_STREAM | FOPEN_NONSEEKABLE;
-        if (!h->file->ops->flush)
-                out.open.open_flags |= FOPEN_NOFLUSH;
-        if (created) {
-                e = entry_of(created);
-                out.entry = pack_entry(&e);
-                r = fuse_reply_buf(req, (const char *)&out, sizeof(out));
-        } else {
-                r = fuse_reply_buf(req, (const char *)&out.open, sizeof(out.open));
-        }
-        if (r == -ENOENT) {
-                /* It was interrupted: no RELEASE will come. */
-                h->refused = true;
-                handle_free(h);
-        }
+        answer_status(req, r);
 }
 
 static int open_target(const struct target *t, int flags, struct handle **out) {
@@ -298,23 +179,20 @@ static int open_target(const struct target *t, int flags, struct handle **out) {
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
-        struct handle *h;
+        struct open_request o = { .request = REQUEST_INIT(&open_kind, req) };
         struct target t;
         int r;
 
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
-                r = open_target(&t, fi->flags, &h);
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                reply_open(req, h, NULL);
+                r = open_target(&t, fi->flags, &o.handle);
+        request_answer(&o.request, r);
 }
 
 /* The kernel asks for it where a name is not there: because unlink took it away, or because it never was. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi) {
         struct target dir, t;
-        struct handle *h;
+        struct open_request o = { .request = REQUEST_INIT(&open_kind, req), .created = &t };
         int r;
 
         r = target_find(fs_of(req), parent, &dir);
@@ -325,14 +203,10 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         else if (r == 0 && fi->flags & O_EXCL)
                 r = -EEXIST; /* it came back meanwhile */
         if (r == 0)
-                r = open_target(&t, fi->flags, &h);
-        if (r < 0) {
-                fuse_reply_err(req, -r);
-                return;
-        }
-        if (t.lease)
+                r = open_target(&t, fi->flags, &o.handle);
+        if (r == 0 && t.lease)
                 lease_show(t.lease);
-        reply_open(req, h, &t);
+        request_answer(&o.request, r);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
@@ -341,63 +215,50 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi) {
-        ssize_t n = handle_write(handle_of(fi), data, size);
+        struct request request = REQUEST_INIT(&write_kind, req);
 
-        if (n < 0)
-                fuse_reply_err(req, -n);
-        else
-                fuse_reply_write(req, n);
+        request_answer(&request, handle_write(handle_of(fi), data, size));
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         struct handle *h = handle_of(fi);
 
-        fuse_reply_err(req, h->file->ops->flush ? -h->file->ops->flush(h) : 0);
+        answer_status(req, h->file->ops->flush ? h->file->ops->flush(h) : 0);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi) {
         struct handle *h = handle_of(fi);
 
-        fuse_reply_err(req, h->file->ops->sync ? -h->file->ops->sync(h) : 0);
+        answer_status(req, h->file->ops->sync ? h->file->ops->sync(h) : 0);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         handle_free(handle_of(fi));
-        fuse_reply_err(req, 0);
+        answer_status(req, 0);
 }
 
 static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *ph) {
-        fuse_reply_poll(req, handle_poll(handle_of(fi), fi->poll_events, ph));
+        struct request request = REQUEST_INIT(&poll_kind, req);
+
+        request_answer(&request, handle_poll(handle_of(fi), fi->poll_events, ph));
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct opendir_request o = { .request = REQUEST_INIT(&opendir_kind, req), .fi = fi };
         struct target t;
-        int r;
 
-        r = target_find(fs_of(req), ino, &t);
-        if (r < 0)
-                fuse_reply_err(req, -r);
-        else
-                fuse_reply_open(req, fi);
+        request_answer(&o.request, target_find(fs_of(req), ino, &t));
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+/* Fill @buffer with entries of @dir from @offset on. The number of bytes. */
+static size_t fill_directory(fuse_req_t req, const struct target *dir, off_t offset, char *buffer, size_t size) {
         /* Positions 1 and 2 are the dots; behind them come target_next()'s, by 2 more. */
         static const char *const dots[] = { ".", ".." };
-        static char buffer[64 << 10];
-        struct target dir, t;
         uint64_t position;
         const char *name;
+        struct target t;
         size_t used = 0;
-        int r;
 
-        if (size > sizeof(buffer))
-                size = sizeof(buffer);
-        r = target_find(fs_of(req), ino, &dir);
-        if (r < 0) {
-                fuse_reply_err(req, -r);
-                return;
-        }
         for (;;) {
                 struct stat st;
                 size_t n;
@@ -405,51 +266,64 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
                 if (offset < 2) {
                         position = offset + 1;
                         name = dots[offset];
-                        st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR };
+                        st = (struct stat){ .st_ino = target_node(dir), .st_mode = S_IFDIR };
                 } else {
                         position = offset - 2;
-                        if (!target_next(&dir, &position, &name, &t))
-                                break;
+                        if (!target_next(dir, &position, &name, &t))
+                                return used;
                         position += 2;
                         st = (struct stat){ .st_ino = target_node(&t), .st_mode = files[t.id].mode };
                 }
                 n = fuse_add_direntry(req, buffer + used, size - used, name, &st, position);
                 if (n > size - used)
-                        break;
+                        return used;
                 used += n;
                 offset = position;
         }
-        fuse_reply_buf(req, buffer, used);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        static char buffer[64 << 10];
+        struct data_request entries = { .request = REQUEST_INIT(&data_kind, req), .data = buffer };
+        struct target dir;
+        int r = target_find(fs_of(req), ino, &dir);
+
+        if (size > sizeof(buffer))
+                size = sizeof(buffer);
+        request_answer(&entries.request, r < 0 ? r : (int64_t)fill_directory(req, &dir, offset, buffer, size));
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
         struct fs *fs = fs_of(req);
-        struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX };
+        struct statfs_request s = {
+                .request = REQUEST_INIT(&statfs_kind, req),
+                .st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX },
+        };
         unsigned leases = leases_count(fs->leases);
 
         /* An inode is a lease here: full is when mkdir says EAGAIN. Restored leases may be more than max_leases. */
-        st.f_files = leases > fs->config->max_leases ? leases : fs->config->max_leases;
-        st.f_ffree = st.f_favail = st.f_files - leases;
-        fuse_reply_statfs(req, &st);
+        s.st.f_files = leases > fs->config->max_leases ? leases : fs->config->max_leases;
+        s.st.f_ffree = s.st.f_favail = s.st.f_files - leases;
+        request_answer(&s.request, 0);
 }
 
 /* What would make a file that is not in the tree. ENOSYS would read "Function not implemented". */
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device) {
-        fuse_reply_err(req, EPERM);
+        answer_status(req, -EPERM);
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
-        fuse_reply_err(req, EPERM);
+        answer_status(req, -EPERM);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags) {
-        fuse_reply_err(req, EPERM);
+        answer_status(req, -EPERM);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name) {
-        fuse_reply_err(req, EPERM);
+        answer_status(req, -EPERM);
 }
 
 const struct fuse_lowlevel_ops fs_ops = {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The kernel's requests: each is decoded here, finds its file, and is answered
- * exactly once: in the same turn, but for reads, which may wait (handle.h).
+ * The kernel's requests: each is decoded here and finds its file. All but reads
+ * are answered in the same turn; a read may wait (request.h, handle.h).
  */
 
 #include "fs/fs.h"
