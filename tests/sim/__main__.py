@@ -84,11 +84,10 @@ class Simulator:
     def url(self):
         return f"{'https' if self.context else 'http'}://127.0.0.1:{self.front.port}"
 
-    def router_url(self, javascript):
+    def router_url(self, https_only):
         scheme = settings.current.router_scheme
         if scheme == "auto":
-            # The JS SDK takes no other url, and speaks plain HTTP/2 all the same.
-            scheme = "https" if self.context or javascript else "http"
+            scheme = "https" if self.context or https_only else "http"
         return f"{scheme}://127.0.0.1:{self.router_front.port}"
 
     async def move_router(self):

@@ -1,21 +1,20 @@
 """The control plane: modal.client.ModalClient."""
 
 import asyncio
-import re
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
-from . import settings
+from . import checks, settings
 from .dispatch import Refuse
-from .sandbox import LIFETIME_MAX, Result
+from .sandbox import Result
 from .tokens import BadToken
 
 BUILDER_VERSION = "2025.06"
-TAG_NAME = re.compile(r"^[A-Za-z0-9._-]{1,63}$")
 SUFFIX_V2 = "V2"
-CLIENT_TYPE_JS = "8"
+# Go and JavaScript take no other url of a router than https, and speak plain HTTP/2 to it on loopback all the same.
+HTTPS_ONLY = ("modal-go/", "modal-js/")
 AUTH_TOKEN = "control plane"
 LONG_POLL = 10.0
 
@@ -130,9 +129,8 @@ class Control:
         image = self.objects.find("images", definition.image_id, "image")
         if not image.built:
             raise Refuse(grpc.StatusCode.FAILED_PRECONDITION, f"image {image.id} has not been built")
-        if definition.timeout_secs > LIFETIME_MAX:
-            raise Refuse(INVALID, f"timeout_secs is {definition.timeout_secs}; the most is {LIFETIME_MAX}")
-        tags = self._tags(request.tags)
+        checks.definition(definition)
+        tags = checks.tags(request.tags)
         live = self.world.live()
         if definition.name and any(s.name == definition.name and s.app_id == request.app_id for s in live):
             raise Refuse(grpc.StatusCode.ALREADY_EXISTS, f"a sandbox named {definition.name!r} is running")
@@ -145,12 +143,6 @@ class Control:
         if key:
             self.created[key] = sandbox
         return sandbox
-
-    def _tags(self, tags):
-        for tag in tags:
-            if not TAG_NAME.match(tag.tag_name) or not 0 < len(tag.tag_value) < 64:
-                raise Refuse(INVALID, f"tag {tag.tag_name!r}: names and values have 1 to 63 characters")
-        return {tag.tag_name: tag.tag_value for tag in tags}
 
     def _sandbox(self, sandbox_id):
         sandbox = self.world.sandboxes.get(sandbox_id)
@@ -183,9 +175,9 @@ class Control:
     def _access(self, sandbox, call):
         if sandbox.result is not None:
             raise Refuse(grpc.StatusCode.FAILED_PRECONDITION, f"sandbox {sandbox.id} has already ended")
-        javascript = call.metadata.get("x-modal-client-type") == CLIENT_TYPE_JS
+        https_only = call.metadata.get("x-modal-libmodal-version", "").startswith(HTTPS_ONLY)
         jwt = self.tokens.issue(sandbox.task_id, settings.current.jwt_lifetime)
-        return {"url": self.router_url(javascript), "jwt": jwt}
+        return {"url": self.router_url(https_only), "jwt": jwt}
 
     async def TaskGetCommandRouterAccess(self, request, call):
         sandbox = self.world.tasks.get(request.task_id)
@@ -235,7 +227,7 @@ class Control:
         return [api_pb2.SandboxTag(tag_name=k, tag_value=v) for k, v in sandbox.tags.items()]
 
     async def SandboxTagsSet(self, request, call):
-        self._sandbox(request.sandbox_id).tags = self._tags(request.tags)
+        self._sandbox(request.sandbox_id).tags = checks.tags(request.tags)
         return Empty()
 
     async def SandboxTagsGet(self, request, call):
@@ -263,13 +255,14 @@ class Control:
         await sandbox.ready.wait()
         stderr = request.file_descriptor == api_pb2.FILE_DESCRIPTOR_STDERR
         spool = None if sandbox.main is None else sandbox.main.stderr if stderr else sandbox.main.stdout
-        offset = int(request.last_entry_id or 0)
+        # An entry's id is two numbers, which the SDKs begin with 0-0; the first of ours is the offset behind it.
+        offset = int((request.last_entry_id or "0-0").partition("-")[0])
         if spool is not None:
             async for data in spool.read(offset, settings.current.chunk, lambda: None):
                 offset += len(data)
                 log = api_pb2.TaskLogs(data=data.decode(errors="replace"), file_descriptor=request.file_descriptor)
-                yield api_pb2.TaskLogsBatch(entry_id=str(offset), items=[log], sandbox_id=sandbox.id)
-        yield api_pb2.TaskLogsBatch(entry_id=str(offset), eof=True, sandbox_id=sandbox.id)
+                yield api_pb2.TaskLogsBatch(entry_id=f"{offset}-0", items=[log], sandbox_id=sandbox.id)
+        yield api_pb2.TaskLogsBatch(entry_id=f"{offset}-0", eof=True, sandbox_id=sandbox.id)
 
     async def SandboxStdinWrite(self, request, call):
         sandbox = self._sandbox(request.sandbox_id)

@@ -3,9 +3,9 @@
 import asyncio
 
 import grpc
-from modal_proto import task_command_router_pb2 as pb
+from modal_proto import api_pb2, task_command_router_pb2 as pb
 
-from . import settings
+from . import checks, settings
 from .dispatch import Refuse
 from .launcher import LaunchError
 from .process import OffsetGap, Process, StdinClosed
@@ -280,5 +280,9 @@ class Router:
         return pb.SandboxWaitUntilReadyTcrResponse(ready_at=sandbox.started_at)
 
     async def TaskSetNetworkAccess(self, request, call):
-        self._sandbox(request.task_id).outbound = request.network_access
+        sandbox = self._sandbox(request.task_id)
+        if request.network_access.network_access_type != api_pb2.NetworkAccess.ALLOWLIST:
+            raise Refuse(INVALID, "network_access must be an ALLOWLIST")
+        checks.network_access(request.network_access)
+        sandbox.outbound = request.network_access
         return pb.TaskSetNetworkAccessResponse()

@@ -32,7 +32,6 @@ BASE_ENV = {
 # becomes the entrypoint.
 READY_SCRIPT = 'echo ready >&3; exec 3>&- 4>&-; exec "$@"'
 LIFETIME_DEFAULT = 300
-LIFETIME_MAX = 86400
 
 
 def bubblewrap(workdir, volumes):

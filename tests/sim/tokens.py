@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import os
 import time
 
@@ -27,8 +28,10 @@ class Tokens:
         self._serial = 0
 
     def issue(self, subject, lifetime):
+        """Times are whole seconds, as RFC 7519 lets and Go's parser wants them; it lasts `lifetime` at least."""
         self._serial += 1
-        claims = {"sub": subject, "exp": time.time() + lifetime, "iat": time.time(), "serial": self._serial}
+        now = time.time()
+        claims = {"sub": subject, "exp": math.ceil(now + lifetime), "iat": int(now), "serial": self._serial}
         head = encode(b'{"alg":"HS256","typ":"JWT"}') + "." + encode(json.dumps(claims).encode())
         return head + "." + encode(self._sign(head))
 
