@@ -51,7 +51,7 @@ class Simulator:
         await self.launcher.start()
         self.world = World(directory, self.launcher, self.books)
         self.objects = Objects(directory)
-        self.control = Control(self.world, self.objects, self.plan, self.tokens, self.router_url)
+        self.control = Control(self.world, self.objects, self.books, self.plan, self.tokens, self.router_url)
         self.router = Router(self.world, self.objects, self.books, self.tokens)
         self.context, self.ca = tls.make(directory) if settings.current.tls else (None, None)
 
@@ -114,6 +114,7 @@ class Simulator:
 def arguments():
     parser = argparse.ArgumentParser(prog="sim", description="A simulator of Modal on loopback.")
     parser.add_argument("--plain", action="store_true", help="HTTP/2 without TLS")
+    parser.add_argument("--capacity", type=int, metavar="N", help="sandboxes that have room at one time; --set capacity=N")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting, as in POST /config")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--faults", metavar="FILE", help="JSON as in POST /faults")
@@ -132,6 +133,8 @@ def configure(args):
             values[name] = json.loads(text)
         except ValueError:
             values[name] = text
+    if args.capacity is not None:
+        values["capacity"] = args.capacity
     settings.current.update(values)
     settings.current.tls = not args.plain
 

@@ -10,6 +10,7 @@ from modal_proto import api_pb2
 from . import settings
 from .dispatch import die
 from .sandbox import Result
+from .tokens import KINDS
 
 
 class Admin:
@@ -66,7 +67,7 @@ class Admin:
         """Every sandbox since the last reset, with what was asked for at its creation; ?TAG=VALUE narrows them."""
         def describe(s):
             return {
-                "id": s.id, "task_id": s.task_id, "version": s.version, "tags": s.tags, "app_id": s.app_id,
+                "id": s.id, "task_id": s.task_id, "version": s.version, "name": s.name, "tags": s.tags, "app_id": s.app_id,
                 "running": s.running, "result": s.result and Result.GenericStatus.Name(s.result.status),
                 "created_at": s.created_at, "execs": list(s.execs),
                 "definition": MessageToDict(s.definition, preserving_proto_field_name=True),
@@ -86,6 +87,7 @@ class Admin:
 
     async def set_config(self, request):
         settings.current.update(await self.body(request))
+        self.sim.world.make_room()
         return web.json_response({})
 
     async def reset(self, request):
@@ -153,9 +155,16 @@ class Admin:
         return web.json_response({"reset": reset})
 
     async def expire(self, request):
-        """All router tokens given out so far count as expired; {"cut": true} also ends open streams."""
-        self.sim.tokens.expire_all()
-        if (await self.body(request)).get("cut"):
+        """All tokens of {"of": "router"} (or auth, or sandbox) given out so far count as expired.
+
+        {"cut": true} also ends the router's open streams.
+        """
+        body = await self.body(request)
+        kind = body.get("of", "router")
+        if kind not in KINDS:
+            raise ValueError(f"of is one of {', '.join(KINDS)}, not {kind!r}")
+        self.sim.tokens.expire_all(kind)
+        if body.get("cut"):
             self.sim.router.cut_before = time.time()
             for sandbox in self.sim.world.live():
                 for entry in sandbox.execs.values():

@@ -33,6 +33,7 @@ class Books:
         self.by_exec = collections.defaultdict(counter)          # exec -> method -> calls
         self.unknown = counter()                                 # methods nobody serves
         self.faults = counter()                                  # "kind method" -> times done
+        self.sandbox_tokens = counter()                          # "sent METHOD", "missing METHOD" -> V2 calls
         self.wire = counter()                                    # connections, bytes
         self.execs = {}                                          # exec_id -> facts
         self.created = 0
@@ -94,6 +95,7 @@ class Books:
             "by_exec": {e: dict(c) for e, c in self.by_exec.items()},
             "unknown_methods": dict(self.unknown),
             "faults": dict(self.faults),
+            "sandbox_tokens": dict(self.sandbox_tokens),
             "wire": dict(self.wire),
             "sandboxes": {
                 "created": self.created,

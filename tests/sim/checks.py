@@ -65,6 +65,15 @@ def ports(definition):
         raise Refuse(INVALID, "Cannot specify open ports when network access is blocked")
 
 
+def definition_v2(sandbox):
+    """What only the first kind of sandbox has."""
+    gpu = sandbox.resources.gpu_config
+    for present, what in ((gpu.count or gpu.type or gpu.gpu_type, "GPUs"), (sandbox.nfs_mounts, "Network file systems"),
+                          (sandbox.pty_info.enabled, "PTYs"), (sandbox.i6pn_enabled, "i6pn addresses")):
+        if present:
+            raise Refuse(INVALID, f"{what} are not supported by V2 Sandboxes")
+
+
 def definition(sandbox):
     if sandbox.timeout_secs > LIFETIME_MAX:
         raise Refuse(INVALID, f"timeout_secs is {sandbox.timeout_secs}; the most is {LIFETIME_MAX}")

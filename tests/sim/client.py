@@ -10,10 +10,15 @@ from modal_proto import api_pb2, api_pb2_grpc, task_command_router_pb2 as pb, ta
 
 STDOUT = pb.TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDOUT
 STDERR = pb.TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDERR
+V2_ONLY = {"SandboxGetCommandRouterAccess", "SandboxSetName"}
 # gRPC would by itself send a request again that it knows was not processed,
 # and share one connection between channels with the same options.
 NO_RETRIES = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1),
               ("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+
+
+def is_v2(method):
+    return method.endswith("V2") or method in V2_ONLY
 
 
 def channel(sim, url):
@@ -31,6 +36,8 @@ class Client:
         self.stub = api_pb2_grpc.ModalClientStub(self._channel)
         self.app_id = None
         self.image_id = None
+        self.auth_token = None
+        self.sandbox_tokens = {}
 
     def __enter__(self):
         return self
@@ -39,11 +46,21 @@ class Client:
         self._channel.close()
 
     def call(self, method, request, timeout=20, key=None, **headers):
+        """Headers that are None are not sent."""
         metadata = {"x-modal-client-type": "9", "x-modal-client-version": "1.0.0",
                     "x-modal-token-id": self.sim.token_id, "x-modal-token-secret": self.sim.token_secret,
                     "x-idempotency-key": key or str(uuid.uuid4())}
+        if is_v2(method):
+            metadata["x-modal-auth-token"] = self.auth()
+            metadata["x-modal-sandbox-token"] = self.sandbox_tokens.get(getattr(request, "sandbox_id", None))
         metadata.update({k.replace("_", "-"): v for k, v in headers.items()})
+        metadata = {k: v for k, v in metadata.items() if v is not None}
         return getattr(self.stub, method)(request, timeout=timeout, metadata=list(metadata.items()))
+
+    def auth(self):
+        if self.auth_token is None:
+            self.auth_token = self.call("AuthTokenGet", api_pb2.AuthTokenGetRequest()).token
+        return self.auth_token
 
     def app(self):
         if self.app_id is None:
@@ -77,6 +94,16 @@ class Client:
         sandbox_id = self.call("SandboxCreate", self.create_request(tags, **definition)).sandbox_id
         return Box(self, sandbox_id)
 
+    def create_request_v2(self, tags=None, secret_sources=(), **definition):
+        first = self.create_request(tags, **definition)
+        return api_pb2.SandboxCreateV2Request(
+            app_id=first.app_id, definition=first.definition, tags=first.tags, secret_sources=secret_sources)
+
+    def create_v2(self, *arguments, **definition):
+        answer = self.call("SandboxCreateV2", self.create_request_v2(*arguments, **definition))
+        self.sandbox_tokens[answer.sandbox_id] = answer.sandbox_token
+        return BoxV2(self, answer)
+
 
 class Box:
     """A sandbox that is ready, and its connection to the router."""
@@ -94,11 +121,14 @@ class Box:
     def __exit__(self, *exc):
         self._channel.close()
 
-    def connect(self):
+    def access(self):
+        return self.client.call("TaskGetCommandRouterAccess",
+                                api_pb2.TaskGetCommandRouterAccessRequest(task_id=self.task_id))
+
+    def connect(self, access=None):
+        access = access or self.access()
         if self._channel:
             self._channel.close()
-        access = self.client.call("TaskGetCommandRouterAccess",
-                                  api_pb2.TaskGetCommandRouterAccessRequest(task_id=self.task_id))
         self.url, self.jwt = access.url, access.jwt
         self._channel = channel(self.client.sim, access.url)
         self.stub = task_command_router_pb2_grpc.TaskCommandRouterStub(self._channel)
@@ -130,3 +160,19 @@ class Box:
         """(code, stdout, stderr)"""
         exec_id = self.start(*argv, **fields)
         return self.wait(exec_id), self.read(exec_id), self.read(exec_id, STDERR)
+
+
+class BoxV2(Box):
+    """One of the second kind: the answer of its create has all that is needed."""
+
+    def __init__(self, client, answer):
+        self.client = client
+        self.id = answer.sandbox_id
+        self.task_id = answer.task_id
+        self.answer = answer
+        self._channel = None
+        self.connect(answer.command_router_access if answer.HasField("command_router_access") else None)
+
+    def access(self):
+        return self.client.call("SandboxGetCommandRouterAccess",
+                                api_pb2.SandboxGetCommandRouterAccessRequest(sandbox_id=self.id))

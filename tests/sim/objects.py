@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import shlex
 import time
 
@@ -16,6 +17,7 @@ Result = api_pb2.GenericResult
 LOOKUP = api_pb2.OBJECT_CREATION_TYPE_UNSPECIFIED
 FAIL_IF_EXISTS = api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS
 OVERWRITE = api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ANONYMOUS = (api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP, api_pb2.OBJECT_CREATION_TYPE_EPHEMERAL)
 
 
@@ -162,6 +164,19 @@ class Objects:
         env = {}
         for secret_id in secret_ids:
             env.update(self.find("secrets", secret_id, "secret"))
+        return env
+
+    def source_env(self, sources):
+        """The variables of SecretSources; of two with one name the last holds."""
+        env = {}
+        for source in sources:
+            if source.WhichOneof("source") == "secret_id":
+                env.update(self.find("secrets", source.secret_id, "secret"))
+                continue
+            for name in source.env.contents:
+                if not VARIABLE.fullmatch(name):
+                    raise Refuse(grpc.StatusCode.INVALID_ARGUMENT, f"{name!r} is invalid for environment variables")
+            env.update(source.env.contents)
         return env
 
     def volume(self, request):

@@ -40,6 +40,8 @@ class Router:
 
     def authorize(self, request, call):
         # A stdin stream names its task only in its first message; the method checks it.
+        if call.method.endswith("V2") and not settings.current.v2:
+            raise Refuse(grpc.StatusCode.UNIMPLEMENTED, f"Method not found: {call.method}")
         if hasattr(request, "task_id"):
             self._authorize_task(request.task_id, call)
 
@@ -48,7 +50,7 @@ class Router:
         if scheme != "Bearer":
             raise Refuse(UNAUTHENTICATED, "the header authorization: Bearer is missing")
         try:
-            self.tokens.check(token, task_id)
+            self.tokens.check(token, "router", task_id)
         except BadToken as e:
             raise Refuse(UNAUTHENTICATED, str(e)) from e
 
@@ -97,9 +99,10 @@ class Router:
         self._check_start(request)
         entry = sandbox.execs.get(request.exec_id)
         if entry is None:
+            env = self._env(sandbox, request)
             # No await between the look and the entry: whoever comes second finds it.
             entry = sandbox.execs[request.exec_id] = self._new_exec(sandbox, request)
-            entry.starting = asyncio.ensure_future(self._start(entry, request))
+            entry.starting = asyncio.ensure_future(self._start(entry, request, env))
             if request.exec_id in self.awaited:
                 self.awaited.pop(request.exec_id).set()
         await entry.starting
@@ -132,15 +135,12 @@ class Router:
             keep_stderr=request.stderr_config == pb.TASK_EXEC_STDERR_CONFIG_PIPE)
         return Exec(sandbox, process)
 
-    async def _start(self, entry, request):
+    def _env(self, sandbox, request):
+        return {**sandbox.env, **self.objects.secret_env(request.secret_ids),
+                **self.objects.source_env(request.secret_sources), **request.env}
+
+    async def _start(self, entry, request, env):
         sandbox, process = entry.sandbox, entry.process
-        env = {**sandbox.env, **self.objects.secret_env(request.secret_ids)}
-        for source in request.secret_sources:
-            if source.WhichOneof("source") == "env":
-                env.update(source.env.contents)
-            else:
-                env.update(self.objects.find("secrets", source.secret_id, "secret"))
-        env.update(request.env)
         sandbox.touch()
         try:
             await process.start(

@@ -66,6 +66,7 @@ class Sandbox:
         self.version = version
         self.app_id = app_id
         self.definition = definition
+        self.name = definition.name       # SandboxSetName gives one later
         self.tags = dict(tags)
         self.env = {**BASE_ENV, **env, "MODAL_SANDBOX_ID": self.id, "MODAL_TASK_ID": self.task_id}
         self.workdir = workdir
@@ -86,10 +87,6 @@ class Sandbox:
         self._idle_secs = definition.idle_timeout_secs if definition.HasField("idle_timeout_secs") else 0
 
     @property
-    def name(self):
-        return self.definition.name
-
-    @property
     def running(self):
         return self.ready.is_set() and self.result is None
 
@@ -101,6 +98,7 @@ class Sandbox:
 
     async def start(self):
         try:
+            await self.world.room(self)
             await asyncio.sleep(settings.current.start_delay_secs)
             if self.result is None:
                 await self._start()
@@ -180,6 +178,7 @@ class Sandbox:
         self.world.launcher.end(self.id)
         self.ready.set()
         self.finished.set()
+        self.world.make_room()
         for entry in self.execs.values():
             entry.process.close()
         self.world.books.sandbox_ended(self)
@@ -227,6 +226,7 @@ class World:
         self.tasks = {}
         self._last_timestamp = 0.0
         self._starting = set()
+        self._waiting = {}       # sandboxes without room, first come first served -> event
 
     def timestamp(self):
         """Seconds, and never the same twice: SandboxList pages by it."""
@@ -235,6 +235,8 @@ class World:
 
     def create(self, definition, **facts):
         sandbox = Sandbox(self, definition, **facts)
+        if not self.has_room():
+            self._waiting[sandbox] = asyncio.Event()
         self.sandboxes[sandbox.id] = sandbox
         self.tasks[sandbox.task_id] = sandbox
         self.books.sandbox_created(sandbox)
@@ -242,6 +244,22 @@ class World:
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
         return sandbox
+
+    def has_room(self):
+        """Capacity for one more."""
+        return not settings.current.capacity or len(self.live()) - len(self._waiting) < settings.current.capacity
+
+    async def room(self, sandbox):
+        """Returns when there is capacity for this one, or when it has ended."""
+        if sandbox in self._waiting:
+            await self._waiting[sandbox].wait()
+
+    def make_room(self):
+        """Capacity may have become free: those who wait longest get it."""
+        for done in [s for s in self._waiting if s.result is not None]:
+            self._waiting.pop(done).set()
+        while self._waiting and self.has_room():
+            self._waiting.pop(next(iter(self._waiting))).set()
 
     def live(self):
         return [s for s in self.sandboxes.values() if s.result is None]

@@ -10,12 +10,17 @@ class Settings:
     tls: bool = True
     router_scheme: str = "auto"     # auto, http or https: what the router's url begins with
     jwt_lifetime: float = 3600.0    # seconds; a change holds for the tokens given out from then on
+    auth_token_lifetime: float = 1200.0  # seconds that an x-modal-auth-token lasts, given out from then on; 0: it says no end
+    v2: bool = True                 # false: the calls of the second kind of sandbox are UNIMPLEMENTED
+    sandbox_token: str = "give"     # of SandboxCreateV2: none is given; one is; demand: calls for the sandbox must bring it
+    access_at_create: bool = True   # SandboxCreateV2 answers with the access to the router too
     build_secs: float = 0.05        # how long an image build takes
     start_delay_secs: float = 0.0   # added to the start of every sandbox
     status_lag_secs: float = 0.0    # how long a dead sandbox still looks alive to SandboxWait and SandboxList
     disk_bytes: int = 2 << 30       # that a sandbox can write, those made from then on
     list_page: int = 20             # sandboxes in one answer of SandboxList
     max_sandboxes: int = 500        # live at one time; more is RESOURCE_EXHAUSTED
+    capacity: int = 0               # that have room at one time; then V2 is RESOURCE_EXHAUSTED, and V1 waits; 0: no limit
     spool_max: int = 4 << 30        # bytes of one output stream; then the process waits
     chunk: int = 256 << 10          # bytes in one message of an output stream
     unknown_exec: str = "refuse"    # what is read or waited for of an exec that is not there: refuse, hold until it is, end at once

@@ -150,5 +150,5 @@ class Simulator:
     def reset_connections(self, listener=None):
         return self.ask("/connections/reset", {"listener": listener} if listener else {})
 
-    def expire_jwt(self, cut=False):
-        return self.ask("/jwt/expire", {"cut": cut})
+    def expire_jwt(self, cut=False, of="router"):
+        return self.ask("/jwt/expire", {"cut": cut, "of": of})

@@ -1,4 +1,8 @@
-"""JSON web tokens: the router's bearer tokens and the control plane's own."""
+"""JSON web tokens.
+
+There are three kinds: `router`, the bearer tokens of the command router, each for a task; `auth`, which the
+control plane wants of those who make the second kind of sandbox; `sandbox`, each for one of these.
+"""
 
 import base64
 import hashlib
@@ -7,6 +11,8 @@ import json
 import math
 import os
 import time
+
+KINDS = ("router", "auth", "sandbox")
 
 
 class BadToken(Exception):
@@ -24,18 +30,20 @@ def decode(text):
 class Tokens:
     def __init__(self):
         self._key = os.urandom(32)
-        self._oldest = 0  # tokens with a smaller serial number count as expired
+        self._oldest = {}  # kind -> tokens with a smaller serial number count as expired
         self._serial = 0
 
-    def issue(self, subject, lifetime):
-        """Times are whole seconds, as RFC 7519 lets and Go's parser wants them; it lasts `lifetime` at least."""
+    def issue(self, kind, subject, lifetime):
+        """It lasts `lifetime` seconds at least, or with 0 for ever. Times are integers, as Go's parser wants them."""
         self._serial += 1
         now = time.time()
-        claims = {"sub": subject, "exp": math.ceil(now + lifetime), "iat": int(now), "serial": self._serial}
+        claims = {"kind": kind, "sub": subject, "iat": int(now), "serial": self._serial}
+        if lifetime:
+            claims["exp"] = math.ceil(now + lifetime)
         head = encode(b'{"alg":"HS256","typ":"JWT"}') + "." + encode(json.dumps(claims).encode())
         return head + "." + encode(self._sign(head))
 
-    def check(self, token, subject):
+    def check(self, token, kind, subject):
         """Raises BadToken with a sentence unless the token is good for `subject` now."""
         head, _, signature = token.rpartition(".")
         try:
@@ -45,13 +53,13 @@ class Tokens:
             good = False
         if not good:
             raise BadToken("the token is not one of ours")
-        if claims["exp"] <= time.time() or claims["serial"] < self._oldest:
+        if claims.get("exp", math.inf) <= time.time() or claims["serial"] < self._oldest.get(kind, 0):
             raise BadToken("the token has expired")
-        if claims["sub"] != subject:
-            raise BadToken("the token is for another task")
+        if (claims["kind"], claims["sub"]) != (kind, subject):
+            raise BadToken("the token is for something else")
 
-    def expire_all(self):
-        self._oldest = self._serial + 1
+    def expire_all(self, kind):
+        self._oldest[kind] = self._serial + 1
 
     def _sign(self, head):
         return hmac.new(self._key, head.encode(), hashlib.sha256).digest()
