@@ -49,11 +49,11 @@ class Simulator:
         self.tokens = Tokens()
         self.launcher = Launcher(directory, lost)
         await self.launcher.start()
-        self.world = World(directory, self.launcher, self.books)
+        self.context, tunnel_context, self.ca = tls.make(directory) if settings.current.tls else (None, None, None)
+        self.world = World(directory, self.launcher, self.books, tunnel_context)
         self.objects = Objects(directory)
         self.control = Control(self.world, self.objects, self.books, self.plan, self.tokens, self.router_url)
         self.router = Router(self.world, self.objects, self.books, self.tokens)
-        self.context, self.ca = tls.make(directory) if settings.current.tls else (None, None)
 
         control_socket, self.router_socket = (os.path.join(directory, n) for n in ("control.sock", "router.sock"))
         self.servers = [

@@ -127,9 +127,12 @@ class Admin:
         return sandbox
 
     async def kill(self, request):
-        """An accident: the sandbox dies with everything in it, and nobody is told."""
+        """An accident: the sandbox dies with everything in it, and nobody is told.
+
+        {"status": 10, "exitcode": 137, "exception": "…"} say how it ends.
+        """
         sandbox = self.find(request)
-        die(sandbox)
+        die(sandbox, **await self.body(request))
         await sandbox.gone()
         return web.json_response({"result": Result.GenericStatus.Name(sandbox.result.status)})
 

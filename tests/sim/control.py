@@ -6,6 +6,8 @@ from modal_proto import api_pb2
 
 from . import settings
 from .dispatch import Refuse
+from .money_calls import MoneyCalls
+from .network_calls import NetworkCalls
 from .sandbox_calls import SandboxCalls, is_v2
 from .tokens import BadToken
 
@@ -16,7 +18,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
-class Control(SandboxCalls):
+class Control(SandboxCalls, NetworkCalls, MoneyCalls):
     def __init__(self, world, objects, books, plan, tokens, router_url):
         self.world = world
         self.objects = objects

@@ -6,12 +6,13 @@ can neither be misspelt nor have the wrong messages.
 """
 
 import asyncio
+import urllib.parse
 
 import grpc
 from google.protobuf import json_format, message_factory
 from modal_proto import api_pb2
 
-from .faults import CALL_KINDS
+from .faults import CALL_KINDS, TRAILER_KINDS, generic_status
 
 OK = "OK"
 # These only look on, so they end with the client that asked.
@@ -81,6 +82,8 @@ class Dispatcher(grpc.GenericRpcHandler):
         call = self.books.begin(name, request, dict(context.invocation_metadata() or ()))
         call.context = context
         status = "CANCELLED"
+        warnings = self._warnings(call)
+        context.set_trailing_metadata(warnings)
         try:
             after = await self._before(call, request)
             work = asyncio.ensure_future(self._work(run, request, call, after))
@@ -94,12 +97,16 @@ class Dispatcher(grpc.GenericRpcHandler):
             if asyncio.current_task().cancelling():
                 raise
             # Not this call was cancelled but its work, by a newer call that takes its place.
-            await context.abort(grpc.StatusCode.CANCELLED, "superseded by a newer call")
+            await context.abort(grpc.StatusCode.CANCELLED, "superseded by a newer call", warnings)
         except Refuse as e:
             status = e.code.name
-            await context.abort(e.code, e.sentence, getattr(e, "trailers", ()))
+            await context.abort(e.code, e.sentence, (*getattr(e, "trailers", ()), *warnings))
         finally:
             self.books.end(call, status)
+
+    def _warnings(self, call):
+        return tuple(("x-modal-warning", rule.message if rule.encoded else urllib.parse.quote(rule.message))
+                     for rule in self.plan.draw(call.method, TRAILER_KINDS))
 
     async def _work(self, run, request, call, rules):
         for rule in rules:
@@ -111,6 +118,8 @@ class Dispatcher(grpc.GenericRpcHandler):
         call = self.books.begin(name, request, dict(context.invocation_metadata() or ()))
         call.context = context
         status = "CANCELLED"
+        warnings = self._warnings(call)
+        context.set_trailing_metadata(warnings)
         try:
             after = await self._before(call, request)
             cut = next((r for r in after if r.kind == "status" and r.bytes >= 0), None)
@@ -119,12 +128,12 @@ class Dispatcher(grpc.GenericRpcHandler):
                 yield self._forged(message, after)
                 sent += len(getattr(message, "data", b""))
                 if cut and sent >= cut.bytes:
-                    raise Refuse(cut.status, cut.message)
+                    raise Refuse(cut.grpc_code, cut.message)
             await self._after(call, after)
             status = OK
         except Refuse as e:
             status = e.code.name
-            await context.abort(e.code, e.sentence, getattr(e, "trailers", ()))
+            await context.abort(e.code, e.sentence, (*getattr(e, "trailers", ()), *warnings))
         finally:
             self.books.end(call, status)
 
@@ -157,7 +166,7 @@ class Dispatcher(grpc.GenericRpcHandler):
         elif rule.kind == "hang":
             await asyncio.Event().wait()
         elif rule.kind == "status":
-            raise Refuse(rule.status, rule.message)
+            raise Refuse(rule.grpc_code, rule.message)
         elif rule.kind == "throttle":
             refusal = Refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, rule.message)
             refusal.trailers = retry_policy(rule.retry_after_secs, rule.message)
@@ -165,9 +174,10 @@ class Dispatcher(grpc.GenericRpcHandler):
         elif rule.kind == "kill_sandbox":
             sandbox = self.world.sandboxes.get(call.sandbox_id)
             if sandbox:
-                asyncio.get_running_loop().call_later(self.plan.delay(rule), die, sandbox)
+                asyncio.get_running_loop().call_later(
+                    self.plan.delay(rule), die, sandbox, rule.status, rule.exitcode)
 
 
-def die(sandbox):
+def die(sandbox, status="INTERNAL_FAILURE", exitcode=137, exception="the sandbox died"):
     """What an accident looks like from outside."""
-    sandbox.finish(api_pb2.GenericResult.GENERIC_STATUS_INTERNAL_FAILURE, 137, "the sandbox died")
+    sandbox.finish(generic_status(status), exitcode, exception)

@@ -10,14 +10,28 @@ import fnmatch
 import random
 
 import grpc
+from modal_proto import api_pb2
 
 # Done by the servicers' dispatcher, which knows requests and answers.
 CALL_KINDS = {"latency", "late", "status", "throttle", "hang", "kill_sandbox", "answer"}
+# Go along with the answer, also with a refusal.
+TRAILER_KINDS = {"warning"}
 # Done by single methods, which ask for them by name.
 ANSWER_KINDS = {"not_yet", "task_result"}
 # Done by the proxy, which sees frames and connections.
 WIRE_KINDS = {"reset", "goaway", "no_trailers", "cut", "garble", "twice", "stall", "flood"}
 CUT_WAYS = {"reset", "rst_stream", "no_trailers"}
+
+
+def generic_status(named):
+    """The number of a GenericStatus, by number or by name, with or without its prefix."""
+    statuses = api_pb2.GenericResult.GenericStatus
+    if named in statuses.values() and named:
+        return named
+    name = f"GENERIC_STATUS_{str(named).upper().removeprefix('GENERIC_STATUS_')}"
+    if name not in statuses.keys():
+        raise ValueError(f"{named!r} is no GenericStatus; there are {', '.join(statuses.keys())}")
+    return statuses.Value(name)
 
 
 @dataclasses.dataclass
@@ -31,6 +45,9 @@ class Rule:
     ms: float | list = 0       # latency, lateness, and the delay of kill_sandbox; [from, to] draws evenly
     code: str = "UNAVAILABLE"  # status
     message: str = "injected by the simulator"
+    encoded: bool = False      # warning: the message is sent as it is
+    status: str | int = "INTERNAL_FAILURE"  # kill_sandbox: how the sandbox ends, a GenericStatus by name or number
+    exitcode: int = 137
     bytes: int = -1            # status and cut on a stream: after so many bytes of it
     how: str = "reset"         # cut: the way the stream ends
     messages: int = 0          # flood: so many that are empty
@@ -39,7 +56,7 @@ class Rule:
     seen: dict = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        if self.kind not in CALL_KINDS | ANSWER_KINDS | WIRE_KINDS:
+        if self.kind not in CALL_KINDS | TRAILER_KINDS | ANSWER_KINDS | WIRE_KINDS:
             raise ValueError(f"no fault is called {self.kind!r}")
         if self.when not in ("before", "after"):
             raise ValueError(f"when is before or after, not {self.when!r}")
@@ -49,11 +66,12 @@ class Rule:
             raise ValueError(f"{self.code!r} is not a gRPC error")
         if self.kind == "cut" and self.bytes < 0:
             raise ValueError("cut needs bytes")
+        generic_status(self.status)
         if not 0 <= self.rate <= 1:
             raise ValueError("rate is between 0 and 1")
 
     @property
-    def status(self):
+    def grpc_code(self):
         return getattr(grpc.StatusCode, self.code)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import errno
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ class Launcher:
         self._starting = {}  # key -> future of the pid
         self._exits = {}     # key -> callback(status)
         self._outbox = collections.deque()
+        self._connects = 0
 
     async def start(self):
         self._loop = asyncio.get_running_loop()
@@ -61,6 +63,29 @@ class Launcher:
         self._starting[key] = done
         self._send({"op": "ready", "key": key, "init": init}, [])
         await done
+
+    async def connect(self, box, port):
+        """A socket that is connected to a port of 127.0.0.1 inside a sandbox."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            with theirs:
+                self._connects += 1
+                self._send({"op": "connect", "key": f"connect-{self._connects}", "box": box, "port": port}, [theirs.fileno()])
+            readable = self._loop.create_future()
+            self._loop.add_reader(ours, lambda: readable.done() or readable.set_result(None))
+            try:
+                await readable
+            finally:
+                self._loop.remove_reader(ours)
+            data, fds, _, _ = socket.recv_fds(ours, 64, 1)
+        finally:
+            ours.close()
+        if not fds:
+            raise OSError(int(data or errno.ECONNREFUSED), "nobody listens inside")
+        inside = socket.socket(fileno=fds[0])
+        inside.setblocking(False)
+        return inside
 
     def kill(self, key, number):
         self._send({"op": "kill", "key": key, "signal": int(number)}, [])

@@ -17,6 +17,7 @@ from modal_proto import api_pb2
 from . import ids, settings
 from .launcher import LaunchError
 from .process import Process
+from .tunnels import Tunnels
 
 Result = api_pb2.GenericResult
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -78,6 +79,7 @@ class Sandbox:
         self.ready = asyncio.Event()      # running, or finished without ever running
         self.finished = asyncio.Event()
         self.outbound = None              # the newest network policy set through the router
+        self.tunnels = Tunnels(self, world.tunnel_context)
         self.main = None
         self.execs = {}                   # exec_id -> Exec
         self.directory = os.path.join(world.directory, self.id)
@@ -178,6 +180,7 @@ class Sandbox:
         self.world.launcher.end(self.id)
         self.ready.set()
         self.finished.set()
+        self.tunnels.close()
         self.world.make_room()
         for entry in self.execs.values():
             entry.process.close()
@@ -218,10 +221,11 @@ async def read_to_end(fd):
 class World:
     """Every sandbox there is and was, by each of its names."""
 
-    def __init__(self, directory, launcher, books):
+    def __init__(self, directory, launcher, books, tunnel_context):
         self.directory = directory
         self.launcher = launcher
         self.books = books
+        self.tunnel_context = tunnel_context  # None: encrypted tunnels are not
         self.sandboxes = {}
         self.tasks = {}
         self._last_timestamp = 0.0

@@ -4,8 +4,6 @@ The second kind has the same calls under names that end in V2. A call of one kin
 the other kind's sandboxes; only SandboxListV2 shows both.
 """
 
-import asyncio
-
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
@@ -13,6 +11,7 @@ from modal_proto import api_pb2
 from . import checks, settings
 from .dispatch import Refuse
 from .sandbox import Result
+from .waiting import wait_for
 
 # Go and JavaScript take no other url of a router than https, and speak plain HTTP/2 to it on loopback all the same.
 HTTPS_ONLY = ("modal-go/", "modal-js/")
@@ -28,33 +27,25 @@ def is_v2(method):
     return method.endswith("V2") or method in V2_ONLY
 
 
-async def wait_for(event, seconds):
-    """True when the event came within the time."""
-    try:
-        await asyncio.wait_for(event.wait(), max(0, seconds))
-    except (asyncio.TimeoutError, TimeoutError):
-        pass
-    return event.is_set()
-
-
 class SandboxCalls:
     async def SandboxCreate(self, request, call):
-        sandbox = self._create(request, call, 1, {})
+        sandbox = await self._create(request, call, 1, {})
         return api_pb2.SandboxCreateResponse(sandbox_id=sandbox.id, metadata=self._metadata(sandbox))
 
     async def SandboxCreateV2(self, request, call):
         checks.definition_v2(request.definition)
         env = {**self.objects.source_env(request.secret_sources), **request.ephemeral_secrets.contents}
-        sandbox = self._create(request, call, 2, env)
+        sandbox = await self._create(request, call, 2, env)
         response = api_pb2.SandboxCreateV2Response(
-            sandbox_id=sandbox.id, task_id=sandbox.task_id, metadata=self._metadata(sandbox))
+            sandbox_id=sandbox.id, task_id=sandbox.task_id, metadata=self._metadata(sandbox),
+            tunnels=self._tunnels(sandbox, unencrypted=False))
         if settings.current.access_at_create:
             response.command_router_access.CopyFrom(api_pb2.CommandRouterAccess(**self._access(sandbox, call)))
         if settings.current.sandbox_token != "none":
             response.sandbox_token = self.tokens.issue("sandbox", sandbox.id, 0)
         return response
 
-    def _create(self, request, call, version, env):
+    async def _create(self, request, call, version, env):
         key = call.metadata.get("x-idempotency-key")
         if key and key in self.created:
             return self.created[key]
@@ -78,6 +69,7 @@ class SandboxCalls:
             workdir=definition.workdir or image.workdir, volumes=self.objects.mounts(definition.volume_mounts))
         if key:
             self.created[key] = sandbox
+        await sandbox.tunnels.open()
         return sandbox
 
     def _sandbox(self, request, call):

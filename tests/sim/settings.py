@@ -21,6 +21,8 @@ class Settings:
     list_page: int = 20             # sandboxes in one answer of SandboxList
     max_sandboxes: int = 500        # live at one time; more is RESOURCE_EXHAUSTED
     capacity: int = 0               # that have room at one time; then V2 is RESOURCE_EXHAUSTED, and V1 waits; 0: no limit
+    price_core_second: float = 0.00003942   # dollars; what SandboxGetStats reckons with
+    price_gib_second: float = 0.00000672
     spool_max: int = 4 << 30        # bytes of one output stream; then the process waits
     chunk: int = 256 << 10          # bytes in one message of an output stream
     unknown_exec: str = "refuse"    # what is read or waited for of an exec that is not there: refuse, hold until it is, end at once

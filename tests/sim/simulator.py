@@ -138,8 +138,9 @@ class Simulator:
     def volume(self, name):
         return self.ask("/volume", {"name": name})
 
-    def kill_sandbox(self, sandbox_id):
-        return self.ask(f"/sandbox/{sandbox_id}/kill", {})
+    def kill_sandbox(self, sandbox_id, **end):
+        """`end`: status (a GenericStatus by name or number), exitcode, exception."""
+        return self.ask(f"/sandbox/{sandbox_id}/kill", end)
 
     def age_sandbox(self, sandbox_id, seconds):
         return self.ask(f"/sandbox/{sandbox_id}/age", {"seconds": seconds})

@@ -121,6 +121,28 @@ class Spawner:
             return
         self.spawn(request, fds, pidfd)
 
+    def on_connect(self, request, fds):
+        """Connect to a port inside a sandbox and send the socket, or the error, over the descriptor that came along."""
+        pidfd = self.inits.get(request["box"])
+        if pidfd is None:
+            return  # the descriptor is closed, and that is the answer
+        join(self.home, CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            self.connect(pidfd, request["port"], socket.socket(fileno=fds[0]))
+        self.children[pid] = request["key"]
+        self.pids[request["key"]] = pid
+
+    def connect(self, pidfd, port, answer):
+        try:
+            join(pidfd, CLONE_NEWUSER | CLONE_NEWNET)
+            with socket.create_connection(("127.0.0.1", port)) as inside:
+                socket.send_fds(answer, [b"0"], [inside.fileno()])
+        except OSError as e:
+            answer.send(str(e.errno or errno.EIO).encode())
+        finally:
+            os._exit(0)
+
     def on_kill(self, request, fds):
         pid = self.pids.get(request["key"])
         if pid is not None:

@@ -205,3 +205,31 @@ def test_entrypoint_by_the_router(client):
         (part,) = box.call("SandboxStdioReadV2", file_descriptor=pb.SANDBOX_STDIO_FILE_DESCRIPTOR_STDOUT, offset=4)
         assert (part.data, part.starting_offset) == (b"line\n", 4)
         assert client.call("SandboxWaitV2", request("SandboxWait", box, timeout=10)).result.exitcode == 3
+
+
+def test_names(client, box2, refused):
+    def named(name, app="test", **fields):
+        return client.call("SandboxGetFromNameV2", api_pb2.SandboxGetFromNameRequest(
+            sandbox_name=name, app_name=app, **fields)).sandbox_id
+
+    def rename(box, name):
+        client.call("SandboxSetName", api_pb2.SandboxSetNameRequest(sandbox_id=box.id, name=name))
+    for _ in range(2):
+        rename(box2, "box")
+    assert named("box") == box2.id
+    with refused("FAILED_PRECONDITION"):
+        rename(box2, "other")
+    with refused("INVALID_ARGUMENT"):
+        rename(box2, "a b")
+    with client.create_v2() as other, refused("ALREADY_EXISTS"):
+        rename(other, "box")
+    with refused("ALREADY_EXISTS"):
+        client.create(name="box")
+    with client.create(name="first") as first, refused("NOT_FOUND"):
+        rename(first, "box")
+    client.call("SandboxTerminateV2", request("SandboxTerminate", box2))
+    with refused("NOT_FOUND"):
+        named("box")
+    assert named("box", include_terminated=True) == box2.id
+    with client.create_v2(name="box") as again:
+        assert named("box") == named("box", include_terminated=True) == again.id

@@ -7,13 +7,16 @@ import trustme
 
 
 def make(directory):
-    """Returns the server's TLS context and the path of the CA certificate to trust."""
+    """The TLS contexts of gRPC and of tunnels, and the path of the CA certificate to trust."""
     authority = trustme.CA(organization_name="modalpool test CA")
     certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    certificate.configure_cert(context)
+    contexts = []
+    for protocols in (["h2"], ["http/1.1"]):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(protocols)
+        certificate.configure_cert(context)
+        contexts.append(context)
     path = os.path.join(directory, "ca.pem")
     authority.cert_pem.write_to_path(path)
-    return context, path
+    return *contexts, path
