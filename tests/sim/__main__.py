@@ -52,8 +52,8 @@ class Simulator:
         self.context, tunnel_context, self.ca = tls.make(directory) if settings.current.tls else (None, None, None)
         self.world = World(directory, self.launcher, self.books, tunnel_context)
         self.objects = Objects(directory)
-        self.control = Control(self.world, self.objects, self.books, self.plan, self.tokens, self.router_url)
         self.router = Router(self.world, self.objects, self.books, self.tokens)
+        self.control = Control(self.world, self.objects, self.books, self.plan, self.tokens, self.router, self.router_url)
 
         control_socket, self.router_socket = (os.path.join(directory, n) for n in ("control.sock", "router.sock"))
         self.servers = [
@@ -115,6 +115,8 @@ def arguments():
     parser = argparse.ArgumentParser(prog="sim", description="A simulator of Modal on loopback.")
     parser.add_argument("--plain", action="store_true", help="HTTP/2 without TLS")
     parser.add_argument("--capacity", type=int, metavar="N", help="sandboxes that have room at one time; --set capacity=N")
+    parser.add_argument("--exec-delay", type=float, metavar="SECONDS",
+                        help="before each exec is started (Modal takes 0.2); --set exec_delay_secs=SECONDS")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting, as in POST /config")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--faults", metavar="FILE", help="JSON as in POST /faults")
@@ -135,6 +137,8 @@ def configure(args):
             values[name] = text
     if args.capacity is not None:
         values["capacity"] = args.capacity
+    if args.exec_delay is not None:
+        values["exec_delay_secs"] = args.exec_delay
     settings.current.update(values)
     settings.current.tls = not args.plain
 

@@ -98,6 +98,7 @@ class Admin:
         if "sandboxes" not in keep:
             await self.sim.world.reset()
             self.sim.control.created.clear()
+            self.sim.router.snapshots.clear()
             self.sim.objects.clear()
         if "books" not in keep:
             self.sim.books.clear()

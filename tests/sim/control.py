@@ -19,12 +19,13 @@ UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
 class Control(SandboxCalls, NetworkCalls, MoneyCalls):
-    def __init__(self, world, objects, books, plan, tokens, router_url):
+    def __init__(self, world, objects, books, plan, tokens, router, router_url):
         self.world = world
         self.objects = objects
         self.books = books
         self.plan = plan
         self.tokens = tokens
+        self.router = router
         self.router_url = router_url  # called for the url that holds now
         self.created = {}             # idempotency key of a SandboxCreate -> its sandbox
 
@@ -94,6 +95,14 @@ class Control(SandboxCalls, NetworkCalls, MoneyCalls):
         image = self.objects.find("images", request.image_id, "image")
         async for response in image.join(request.last_entry_id, request.timeout):
             yield response
+
+    async def ImageFromId(self, request, call):
+        image = self.objects.find("images", request.image_id, "image")
+        return api_pb2.ImageFromIdResponse(image_id=image.id, metadata=api_pb2.ImageMetadata(workdir=image.workdir))
+
+    async def ImageDelete(self, request, call):
+        self.objects.delete_image(request.image_id)
+        return Empty()
 
     # Secrets and volumes
 

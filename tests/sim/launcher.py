@@ -67,25 +67,27 @@ class Launcher:
     async def connect(self, box, port):
         """A socket that is connected to a port of 127.0.0.1 inside a sandbox."""
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        try:
-            with theirs:
-                self._connects += 1
-                self._send({"op": "connect", "key": f"connect-{self._connects}", "box": box, "port": port}, [theirs.fileno()])
-            readable = self._loop.create_future()
-            self._loop.add_reader(ours, lambda: readable.done() or readable.set_result(None))
-            try:
-                await readable
-            finally:
-                self._loop.remove_reader(ours)
-            data, fds, _, _ = socket.recv_fds(ours, 64, 1)
-        finally:
-            ours.close()
-        if not fds:
-            raise OSError(int(data or errno.ECONNREFUSED), "nobody listens inside")
-        inside = socket.socket(fileno=fds[0])
+        with ours, theirs:
+            self._connects += 1
+            self._send({"op": "connect", "key": f"connect-{self._connects}", "box": box, "port": port}, [theirs.fileno()])
+            theirs.close()
+            inside = socket.socket(fileno=await self.receive_fd(ours))
         inside.setblocking(False)
         return inside
+
+    async def receive_fd(self, sock):
+        """The descriptor that comes over a socket; OSError when it is an error's number, or nothing."""
+        sock.setblocking(False)
+        readable = self._loop.create_future()
+        self._loop.add_reader(sock, lambda: readable.done() or readable.set_result(None))
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(sock)
+        data, fds, _, _ = socket.recv_fds(sock, 64, 1)
+        if not fds:
+            raise OSError(int(data or errno.ECONNREFUSED), "no descriptor came")
+        return fds[0]
 
     def kill(self, key, number):
         self._send({"op": "kill", "key": key, "signal": int(number)}, [])

@@ -24,6 +24,8 @@ ANONYMOUS = (api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP, api_pb2.OBJECT
 class Image:
     """A build that takes a while and writes log lines. Every image runs on the host's /usr."""
 
+    archive = None  # unlike a snapshot it has no files of its own
+
     def __init__(self, request, base):
         self.id = ids.make("im")
         self.commands = list(request.image.dockerfile_commands)
@@ -37,6 +39,12 @@ class Image:
     @property
     def built(self):
         return self.result is not None and self.result.status == Result.GENERIC_STATUS_SUCCESS
+
+    def expired(self):
+        return False
+
+    def delete(self):
+        """Nothing of it is kept."""
 
     def _read_commands(self):
         """ENV and WORKDIR are what a sandbox can notice."""
@@ -107,6 +115,8 @@ class Objects:
         self.clear()
 
     def clear(self):
+        for image in getattr(self, "images", {}).values():
+            image.delete()
         self.environments = {"main": ids.make("en")}
         self.names = {}    # (kind, environment, name) -> id
         self.apps = {}     # id -> name
@@ -118,7 +128,7 @@ class Objects:
 
     def find(self, kind, object_id, word):
         found = getattr(self, kind).get(object_id)
-        if found is None:
+        if found is None or kind == "images" and found.expired():
             raise Refuse(grpc.StatusCode.NOT_FOUND, f"there is no {word} {object_id!r}")
         return found
 
@@ -188,7 +198,20 @@ class Objects:
         return volume_id
 
     def mounts(self, volume_mounts):
-        return [(m.mount_path, self.find("volumes", m.volume_id, "volume"), m.read_only) for m in volume_mounts]
+        return [(m.mount_path, self._below(self.find("volumes", m.volume_id, "volume"), m.sub_path), m.read_only)
+                for m in volume_mounts]
+
+    def _below(self, directory, sub_path):
+        parts = [part for part in sub_path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise Refuse(grpc.StatusCode.INVALID_ARGUMENT, f"sub_path leads out of the volume: {sub_path!r}")
+        path = os.path.join(directory, *parts)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def delete_image(self, image_id):
+        self.find("images", image_id, "image").delete()
+        del self.images[image_id]
 
     def image(self, request):
         """The image of these commands, built once; a failed build is tried again."""

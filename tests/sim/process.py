@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 
 from . import settings
 from .spool import Spool
@@ -24,8 +25,11 @@ class Stdin:
 
     PENDING_MAX = 4 << 20  # bytes taken but not yet in the pipe
 
+    END_OF_INPUT = b"\x04"  # what a terminal makes an end of
+
     def __init__(self):
         self.accepted = 0
+        self._terminal = False
         self.closed = False
         self._pending = bytearray()
         self._room = asyncio.Event()
@@ -38,6 +42,12 @@ class Stdin:
         os.set_blocking(self._fd, False)
         return theirs
 
+    def follow_terminal(self, master):
+        """Goes to the master of a terminal, which becomes ours: its end is a character."""
+        os.set_blocking(master, False)
+        self._terminal, self._fd = True, master
+        self._flush()
+
     async def write(self, offset, data, eof):
         if offset > self.accepted:
             raise OffsetGap(f"stdin offset {offset} is past the {self.accepted} bytes accepted so far")
@@ -49,8 +59,10 @@ class Stdin:
                 raise StdinClosed("the process no longer reads its stdin")
             self.accepted += len(fresh)
             self._pending += fresh
-        if eof:
+        if eof and not self.closed:
             self.closed = True
+            if self._terminal:
+                self._pending += self.END_OF_INPUT
         self._flush()
         await self._room.wait()
 
@@ -68,7 +80,7 @@ class Stdin:
             except BlockingIOError:
                 loop.add_writer(self._fd, self._flush)
                 break
-            except BrokenPipeError:
+            except OSError:  # a broken pipe, or a terminal that nobody holds open
                 self.end()
                 return
         if len(self._pending) <= self.PENDING_MAX:
@@ -76,7 +88,7 @@ class Stdin:
         else:
             self._room.clear()
         if not self._pending:
-            if self.closed:
+            if self.closed and not self._terminal:
                 self._release()
             elif self._fd is not None:
                 loop.remove_writer(self._fd)
@@ -104,8 +116,9 @@ class Process:
         self.ended = asyncio.Event()
         self._timer = None
 
-    async def start(self, launcher, op, extra_fds=(), **request):
-        fds = [self.stdin.pipe()]
+    async def start(self, launcher, op, extra_fds=(), stdin=None, **request):
+        """`extra_fds` become its 3, 4, …; `stdin` is a descriptor to read instead of what is written here."""
+        fds = [self.stdin.pipe() if stdin is None else os.dup(stdin)]
         for spool in (self.stdout, self.stderr):
             fds.append(spool.pipe() if spool else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
         try:
@@ -113,6 +126,29 @@ class Process:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    async def start_on_terminal(self, launcher, rows, cols, **request):
+        """Likewise, with a terminal of the sandbox as all three streams; what it shows comes on stdout."""
+        attached, early = False, []
+
+        def exited(status):
+            # A quick one ends before its terminal is ours to read.
+            self._exited(status) if attached else early.append(status)
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                await launcher.launch("exec", self.key, [theirs.fileno()], exited, terminal=[rows, cols], **request)
+            master = await launcher.receive_fd(ours)
+        self.stdin.follow_terminal(os.dup(master))
+        if self.stdout:
+            self.stdout.follow_terminal(master)
+        else:
+            os.close(master)
+        if self.stderr:
+            self.stderr.finish()
+        attached = True
+        for status in early:
+            self._exited(status)
 
     def limit_time(self, launcher, seconds):
         def expire():

@@ -9,7 +9,9 @@ from . import checks, settings
 from .dispatch import Refuse
 from .launcher import LaunchError
 from .process import OffsetGap, Process, StdinClosed
+from .snapshot_calls import SnapshotCalls
 from .tokens import BadToken
+from .waiting import wait_for
 
 ARGV_MAX = 65536          # bytes in all arguments together
 MESSAGE_MAX = 4 << 20     # one request; gRPC's own limit refuses more
@@ -29,12 +31,13 @@ class Exec:
         self.upload = None      # the task of the stdin stream that is open
 
 
-class Router:
+class Router(SnapshotCalls):
     def __init__(self, world, objects, books, tokens):
         self.world = world
         self.objects = objects
         self.books = books
         self.tokens = tokens
+        self.snapshots = {}     # (task, snapshot_id) -> future of the image: what is asked for twice is done once
         self.awaited = {}       # exec_id -> event, for those who came before its start
         self.cut_before = 0     # streams begun before this moment are to end: their token was revoked
 
@@ -122,10 +125,8 @@ class Router:
             raise Refuse(INVALID, "env has a name that is empty or contains =")
         if request.stderr_config == pb.TASK_EXEC_STDERR_CONFIG_STDOUT:
             raise Refuse(INVALID, "stderr_config STDOUT is not supported")
-        if request.HasField("pty_info") and request.pty_info.enabled:
-            raise Refuse(grpc.StatusCode.UNIMPLEMENTED, "the simulator has no terminals")
         if request.container_id:
-            raise Refuse(grpc.StatusCode.UNIMPLEMENTED, "the simulator has one container per sandbox")
+            raise Refuse(grpc.StatusCode.UNIMPLEMENTED, "the simulator has no sidecars")
 
     def _new_exec(self, sandbox, request):
         # The key becomes a file name, so it is ours and not the client's.
@@ -136,16 +137,22 @@ class Router:
         return Exec(sandbox, process)
 
     def _env(self, sandbox, request):
-        return {**sandbox.env, **self.objects.secret_env(request.secret_ids),
+        pty = request.pty_info
+        terminal = {"TERM": pty.env_term, "COLORTERM": pty.env_colorterm, "TERM_PROGRAM": pty.env_term_program}
+        return {**sandbox.env, **{k: v for k, v in terminal.items() if pty.enabled and v}, **self.objects.secret_env(request.secret_ids),
                 **self.objects.source_env(request.secret_sources), **request.env}
 
     async def _start(self, entry, request, env):
         sandbox, process = entry.sandbox, entry.process
         sandbox.touch()
+        command = dict(box=sandbox.id, argv=list(request.command_args), env=env, cwd=request.workdir or sandbox.workdir)
+        await asyncio.sleep(settings.current.exec_delay_secs)
         try:
-            await process.start(
-                self.world.launcher, "exec", box=sandbox.id, argv=list(request.command_args), env=env,
-                cwd=request.workdir or sandbox.workdir)
+            if request.pty_info.enabled:
+                await process.start_on_terminal(
+                    self.world.launcher, request.pty_info.winsz_rows, request.pty_info.winsz_cols, **command)
+            else:
+                await process.start(self.world.launcher, "exec", **command)
         except LaunchError as e:
             if e.step == "sandbox":
                 raise Refuse(NOT_FOUND, f"task {request.task_id!r} is not running here") from e
@@ -255,6 +262,7 @@ class Router:
         return pb.TaskExecStdinStatusResponse(num_bytes_written=stdin.accepted, closed=stdin.closed)
 
     async def TaskExecStdinWriteStream(self, requests, call):
+        """Only its `end` closes stdin; a stream that breaks leaves it open, for another to go on."""
         entry = None
         async for message in requests:
             kind = message.WhichOneof("payload")
@@ -265,6 +273,9 @@ class Router:
                 entry = self._exec(message.start)
                 entry.upload = asyncio.current_task()
                 offset = message.start.offset
+                if offset > entry.process.stdin.accepted:
+                    raise Refuse(grpc.StatusCode.FAILED_PRECONDITION,
+                                 f"stdin offset {offset} is past the {entry.process.stdin.accepted} bytes accepted so far")
             elif kind == "data":
                 await self._write(entry.sandbox, entry.process.stdin, offset, message.data, False)
                 offset += len(message.data)
@@ -277,7 +288,9 @@ class Router:
 
     async def SandboxWaitUntilReady(self, request, call):
         sandbox = await self._ready_sandbox(request.task_id)
-        return pb.SandboxWaitUntilReadyTcrResponse(ready_at=sandbox.started_at)
+        if not await wait_for(sandbox.probed, min(request.timeout or WAIT_MAX, self._patience(call))):
+            raise Refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "the readiness probe has not succeeded yet")
+        return pb.SandboxWaitUntilReadyTcrResponse(ready_at=self._sandbox(request.task_id).probed_at)
 
     async def TaskSetNetworkAccess(self, request, call):
         sandbox = self._sandbox(request.task_id)

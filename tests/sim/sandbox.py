@@ -32,10 +32,20 @@ BASE_ENV = {
 # Writes to its descriptor 3 when everything around it is in place, and
 # becomes the entrypoint.
 READY_SCRIPT = 'echo ready >&3; exec 3>&- 4>&-; exec "$@"'
+# Before that, where there is one, the snapshot that it starts from is unpacked from descriptor 5.
+RESTORE_SCRIPT = "tar -xpf - -C / --numeric-owner <&5 3>&- 4>&- || exit 125; exec 5<&-; "
+FS_TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fs-tools")
+FS_TOOLS_PATH = "/__modal/.bin/modal-sandbox-fs-tools"
 LIFETIME_DEFAULT = 300
+PROBE_MS = 100
 
 
-def bubblewrap(workdir, volumes):
+def system_mounts():
+    """What lies in a sandbox's root and is not its own."""
+    return ["/proc", "/dev", "/usr", "/__modal", *("/" + name for name in SYSTEM_LINKS), *SYSTEM_FILES]
+
+
+def bubblewrap(workdir, volumes, restore):
     argv = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
             "--die-with-parent", "--hostname", "modal", "--info-fd", "4",
             "--size", str(settings.current.disk_bytes), "--tmpfs", "/", "--ro-bind", "/usr", "/usr"]
@@ -48,19 +58,21 @@ def bubblewrap(workdir, volumes):
         if os.path.exists(path):
             argv += ["--ro-bind", path, path]
     argv += ["--proc", "/proc", "--dev", "/dev"]
+    if settings.current.fs_tools:
+        argv += ["--ro-bind", FS_TOOLS, FS_TOOLS_PATH]
     for path, mode in (("/root", "0700"), ("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755")):
         argv += ["--perms", mode, "--dir", path]
     for mount_path, directory, read_only in volumes:
         argv += ["--ro-bind" if read_only else "--bind", directory, mount_path]
     if workdir not in ("/", "/root", "/tmp"):
         argv += ["--dir", workdir]
-    return argv + ["--chdir", workdir, "--", "/bin/sh", "-c", READY_SCRIPT, "sh"]
+    return argv + ["--chdir", workdir, "--", "/bin/sh", "-c", (RESTORE_SCRIPT if restore else "") + READY_SCRIPT, "sh"]
 
 
 class Sandbox:
     """States: starting, then running, then finished (`result` is set and stays)."""
 
-    def __init__(self, world, definition, *, app_id, tags, version, env, workdir, volumes):
+    def __init__(self, world, definition, *, app_id, tags, version, image, env, volumes):
         self.world = world
         self.id = ids.sandbox(version)
         self.task_id = ids.task(version)
@@ -69,21 +81,28 @@ class Sandbox:
         self.definition = definition
         self.name = definition.name       # SandboxSetName gives one later
         self.tags = dict(tags)
-        self.env = {**BASE_ENV, **env, "MODAL_SANDBOX_ID": self.id, "MODAL_TASK_ID": self.task_id}
-        self.workdir = workdir
+        self.image = image
+        self.env = {**BASE_ENV, **image.env, **env, "MODAL_SANDBOX_ID": self.id, "MODAL_TASK_ID": self.task_id}
+        self.workdir = definition.workdir or image.workdir
         self.volumes = volumes
+        self.mounts = {}                  # path -> image, of TaskMountDirectory
         self.created_at = world.timestamp()
         self.started_at = 0.0
         self.finished_at = 0.0
         self.result = None
         self.ready = asyncio.Event()      # running, or finished without ever running
         self.finished = asyncio.Event()
+        self.probed = asyncio.Event()     # its readiness probe has succeeded, or it has ended
+        self.probed_at = 0.0
         self.outbound = None              # the newest network policy set through the router
         self.tunnels = Tunnels(self, world.tunnel_context)
         self.main = None
         self.execs = {}                   # exec_id -> Exec
         self.directory = os.path.join(world.directory, self.id)
+        self._commands = 0
         self._timers = {}
+        self._came_up = False             # everything around the entrypoint was in place
+        self._told = asyncio.Event()      # _came_up is known
         self._gone = asyncio.Event()      # bubblewrap itself has been reaped
         self._lifetime = definition.timeout_secs or LIFETIME_DEFAULT
         self._idle_secs = definition.idle_timeout_secs if definition.HasField("idle_timeout_secs") else 0
@@ -115,25 +134,32 @@ class Sandbox:
         self.main = Process(self.id, self.directory)
         info_r, info_w = os.pipe2(os.O_CLOEXEC)
         ready_r, ready_w = os.pipe2(os.O_CLOEXEC)
-        argv = bubblewrap(self.workdir, self.volumes)
+        argv = bubblewrap(self.workdir, self.volumes, self.image.archive)
         argv += list(self.definition.entrypoint_args) or ["sleep", "infinity"]
         self._watch = asyncio.ensure_future(self._watch_main())
+        theirs = [ready_w, info_w]
+        if self.image.archive:
+            theirs.append(self.image.open())
         try:
             try:
-                await self.main.start(self.world.launcher, "box", [ready_w, info_w], argv=argv, env=self.env)
+                await self.main.start(self.world.launcher, "box", theirs, argv=argv, env=self.env)
             finally:
-                os.close(ready_w)
-                os.close(info_w)
+                for fd in theirs:
+                    os.close(fd)
             info = await read_to_end(info_r)
-            if not await read_to_end(ready_r):
-                await self.main.ended.wait()
-                return  # _watch_main says why
+            self._came_up = bool(await read_to_end(ready_r))
         finally:
+            self._told.set()
             os.close(info_r)
             os.close(ready_r)
-        if self.result is not None:
-            return
-        await self.world.launcher.ready(self.id, json.loads(info)["child-pid"])
+        if not self._came_up:
+            await self.main.ended.wait()
+        if self.result is not None or self.main.ended.is_set():
+            return  # _watch_main says why
+        try:
+            await self.world.launcher.ready(self.id, json.loads(info)["child-pid"])
+        except LaunchError:
+            return  # likewise: it has ended at once
         if self.result is not None:
             # It was ended while the spawner did not know its pid 1 yet.
             self.world.launcher.end(self.id)
@@ -142,12 +168,48 @@ class Sandbox:
         self._timer("lifetime", self._lifetime, Result.GENERIC_STATUS_TIMEOUT)
         self.touch()
         self.ready.set()
+        self._probing = asyncio.ensure_future(self._probe())
+
+    async def _probe(self):
+        """Asks until the answer is yes; a sandbox without a probe is ready at once."""
+        probe = self.definition.readiness_probe
+        while self.result is None and not await self._answers(probe):
+            await asyncio.sleep(max(probe.interval_ms or PROBE_MS, 1) / 1000)
+        if self.result is None:
+            self.probed_at = time.time()
+            self.probed.set()
+
+    async def _answers(self, probe):
+        try:
+            if probe.WhichOneof("probe_oneof") == "tcp_port":
+                (await self.world.launcher.connect(self.id, probe.tcp_port)).close()
+            elif probe.WhichOneof("probe_oneof") == "exec_command":
+                return (await self.command(list(probe.exec_command.argv))).code == 0
+        except (OSError, LaunchError):
+            return False
+        return True
+
+    async def command(self, argv, stdin=None, keep=None):
+        """Runs something inside that is no exec, to its end; its stdout goes to the file `keep`, if that is given."""
+        self._commands += 1
+        process = Process(f"command-{self.id}-{self._commands}", self.directory, keep_stdout=keep is not None)
+        try:
+            await process.start(self.world.launcher, "exec", stdin=stdin, box=self.id, argv=argv, env=self.env, cwd="/")
+            await process.stdin.write(0, b"", True)
+            await process.ended.wait()
+            if keep and process.stdout.size:
+                os.rename(process.stdout.path, keep)
+            process.said = process.stderr.head()
+        finally:
+            process.close()
+        return process
 
     async def _watch_main(self):
         await self.main.ended.wait()
+        await self._told.wait()
         self._gone.set()
         code = self.main.code if self.main.signal is None else 128 + self.main.signal
-        if not self.ready.is_set():
+        if not self._came_up:
             self.finish(Result.GENERIC_STATUS_INIT_FAILURE, code, "the sandbox ended before it was ready")
         elif code == 0:
             self.finish(Result.GENERIC_STATUS_SUCCESS)
@@ -180,6 +242,7 @@ class Sandbox:
         self.world.launcher.end(self.id)
         self.ready.set()
         self.finished.set()
+        self.probed.set()
         self.tunnels.close()
         self.world.make_room()
         for entry in self.execs.values():

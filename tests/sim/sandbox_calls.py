@@ -63,10 +63,12 @@ class SandboxCalls:
         if version == 2 and not self.world.has_room():
             # One of the first kind is taken on, and waits until there is room.
             raise Refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "Insufficient capacity to create sandbox.")
-        env = {**image.env, **self.objects.secret_env(definition.secret_ids), **env}
+        if definition.experimental_options_v2.get("enable_exit_snapshot", "").lower() == "true":
+            raise Refuse(grpc.StatusCode.UNIMPLEMENTED, "the simulator takes no snapshot at exit")
+        env = {**self.objects.secret_env(definition.secret_ids), **env}
         sandbox = self.world.create(
-            definition, app_id=request.app_id, tags=tags, version=version, env=env,
-            workdir=definition.workdir or image.workdir, volumes=self.objects.mounts(definition.volume_mounts))
+            definition, app_id=request.app_id, tags=tags, version=version, image=image, env=env,
+            volumes=self.objects.mounts(definition.volume_mounts))
         if key:
             self.created[key] = sandbox
         await sandbox.tunnels.open()
@@ -152,7 +154,7 @@ class SandboxCalls:
         return api_pb2.SandboxInfo(
             id=sandbox.id, created_at=sandbox.created_at, task_info=task, app_id=sandbox.app_id, name=sandbox.name,
             image_id=sandbox.definition.image_id, timeout_secs=sandbox.definition.timeout_secs,
-            metadata=self._metadata(sandbox), tags=self._tag_messages(sandbox))
+            metadata=self._metadata(sandbox), tags=self._tag_messages(sandbox), ready_at=sandbox.probed_at or None)
 
     def _tag_messages(self, sandbox):
         return [api_pb2.SandboxTag(tag_name=k, tag_value=v) for k, v in sandbox.tags.items()]
@@ -201,6 +203,28 @@ class SandboxCalls:
         newest = max(found, key=lambda s: (s.result is None, s.created_at))
         return api_pb2.SandboxGetFromNameResponse(sandbox_id=newest.id, metadata=self._metadata(newest))
 
+    # The older way to a snapshot and to readiness, of the first kind only
+
+    async def SandboxSnapshotFs(self, request, call):
+        sandbox = self._sandbox(request, call)
+        await sandbox.ready.wait()
+        image_id = await self.router.snapshot_of(sandbox)
+        return api_pb2.SandboxSnapshotFsResponse(
+            image_id=image_id, result=Result(status=Result.GENERIC_STATUS_SUCCESS),
+            image_metadata=api_pb2.ImageMetadata(workdir=sandbox.workdir))
+
+    async def SandboxWaitUntilReady(self, request, call):
+        sandbox = self._sandbox(request, call)
+        if not await wait_for(sandbox.probed, request.timeout or LONG_POLL):
+            raise Refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "the readiness probe has not succeeded yet")
+        if sandbox.result is not None:
+            raise Refuse(grpc.StatusCode.FAILED_PRECONDITION, f"sandbox {sandbox.id} has already ended")
+        return api_pb2.SandboxWaitUntilReadyResponse(ready_at=sandbox.probed_at)
+
+    async def SandboxGetExitSnapshot(self, request, call):
+        self._sandbox(request, call)
+        raise Refuse(INVALID, "Exit snapshot is not enabled for this sandbox")
+
     # The entrypoint's own streams, as the first kind of sandbox has them
 
     async def SandboxGetLogs(self, request, call):
@@ -236,3 +260,4 @@ class SandboxCalls:
     SandboxTerminateV2 = SandboxTerminate
     SandboxGetTaskIdV2 = SandboxGetTaskId
     SandboxGetFromNameV2 = SandboxGetFromName
+    SandboxGetExitSnapshotV2 = SandboxGetExitSnapshot

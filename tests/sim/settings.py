@@ -16,7 +16,9 @@ class Settings:
     access_at_create: bool = True   # SandboxCreateV2 answers with the access to the router too
     build_secs: float = 0.05        # how long an image build takes
     start_delay_secs: float = 0.0   # added to the start of every sandbox
+    exec_delay_secs: float = 0.0    # added to the start of every exec; on Modal it takes about 0.2
     status_lag_secs: float = 0.0    # how long a dead sandbox still looks alive to SandboxWait and SandboxList
+    fs_tools: bool = True           # /__modal/.bin/modal-sandbox-fs-tools is there, in sandboxes made from then on
     disk_bytes: int = 2 << 30       # that a sandbox can write, those made from then on
     list_page: int = 20             # sandboxes in one answer of SandboxList
     max_sandboxes: int = 500        # live at one time; more is RESOURCE_EXHAUSTED

@@ -16,13 +16,16 @@ kills every sandbox, removes the temporary directory and leaves.
 import array
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
 import socket
+import struct
 import sys
+import termios
 import warnings  # noqa: F401 - os.execvpe imports it, which inside a sandbox is too late
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -38,12 +41,25 @@ CLONE_NEWNET = 0x40000000
 SANDBOX_NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
 MAX_FDS = 16
 PR_SET_CHILD_SUBREAPER = 36
+TIOCSPTLCK = 0x40045431
+TIOCGPTN = 0x80045430
 
 
 def join(pidfd, namespaces):
     if libc.setns(pidfd, namespaces) != 0:
         code = ctypes.get_errno()
         raise OSError(code, "setns: " + os.strerror(code))
+
+
+def open_terminal(rows, cols):
+    """A terminal of the sandbox that this process has joined, as its controlling one: (master, slave)."""
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
+    (number,) = struct.unpack("i", fcntl.ioctl(master, TIOCGPTN, bytes(4)))
+    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    return master, slave
 
 
 class Spawner:
@@ -110,8 +126,12 @@ class Spawner:
 
     def on_ready(self, request, fds):
         """The sandbox is up; from now on processes can be put into it."""
-        self.inits[request["key"]] = os.pidfd_open(request["init"])
-        self.answer(key=request["key"], ready=True)
+        try:
+            self.inits[request["key"]] = os.pidfd_open(request["init"])
+        except ProcessLookupError as e:
+            self.answer(key=request["key"], error="sandbox", errno=e.errno)  # it has ended already
+        else:
+            self.answer(key=request["key"], ready=True)
 
     def on_exec(self, request, fds):
         """Start a process inside a sandbox that is ready."""
@@ -199,6 +219,11 @@ class Spawner:
             if request.get("cwd"):
                 os.chdir(request["cwd"])
             step = "exec"
+            if request.get("terminal"):
+                # The one descriptor that came along is where its master goes.
+                master, slave = open_terminal(*request["terminal"])
+                socket.send_fds(socket.socket(fileno=fds[0]), [b"0"], [master])
+                fds = [slave] * 3
             # Far above every number in use, so that the moves below cannot collide.
             high = [os.dup2(fd, 1000 + i) for i, fd in enumerate(fds)]
             error = os.dup2(error_w, 999, inheritable=False)

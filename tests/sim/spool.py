@@ -5,6 +5,7 @@ gigabyte of output costs the simulator no memory and little time.
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 
@@ -22,7 +23,14 @@ class Spool:
         self.ended = False   # no byte will be added to `size`
         self._pipe = None
         self._file = None
+        self._move = self._move_pipe
         self._changed = asyncio.Event()
+
+    def follow_terminal(self, master):
+        """Fills from the master of a terminal, which becomes ours."""
+        os.set_blocking(master, False)
+        self._pipe, self._move = master, self._move_terminal
+        asyncio.get_running_loop().add_reader(master, self._fill)
 
     def pipe(self):
         """Makes the pipe, starts filling from it, and returns its end for the writer."""
@@ -78,6 +86,13 @@ class Spool:
             if file is not None:
                 os.close(file)
 
+    def head(self, most=4096):
+        """The first bytes, as text."""
+        if not self.size:
+            return ""
+        with open(self.path, "rb") as f:
+            return f.read(most).decode(errors="replace")
+
     def wake(self):
         """Lets every reader look at its stop() again."""
         self._changed.set()
@@ -100,8 +115,7 @@ class Spool:
         if self._file is None:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            moved = os.splice(self._pipe, self._file, min(SPLICE_BYTES, self.limit - self.size),
-                              offset_dst=self.size)
+            moved = self._move(min(SPLICE_BYTES, self.limit - self.size))
         except BlockingIOError:
             return False
         if moved == 0:
@@ -111,9 +125,23 @@ class Spool:
         self.size += moved
         return True
 
+    def _move_pipe(self, most):
+        return os.splice(self._pipe, self._file, most, offset_dst=self.size)
+
+    def _move_terminal(self, most):
+        return os.pwrite(self._file, self._read(most), self.size)
+
+    def _read(self, most):
+        try:
+            return os.read(self._pipe, most)
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+            return b""  # of a terminal: nobody holds it open any more
+
     def _discard(self):
         try:
-            if os.read(self._pipe, 65536):
+            if self._read(65536):
                 return
         except BlockingIOError:
             return

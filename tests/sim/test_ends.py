@@ -74,3 +74,13 @@ def test_warnings_with_other_faults(client, sim, box, refused):
         client.call("SandboxWait", api_pb2.SandboxWaitRequest(sandbox_id=box.id))
     trailers = dict(r.error.trailing_metadata())
     assert trailers["x-modal-warning"] == "%zz%1" and "grpc-status-details-bin" in trailers
+
+
+def test_entrypoints_that_end_at_once(client, sim):
+    """However little time there was between its start and its end."""
+    request = client.create_request(entrypoint_args=["true"])
+    ids = [client.call("SandboxCreate", request).sandbox_id for _ in range(20)]
+    for sandbox_id in ids:
+        answer = client.call("SandboxWait", api_pb2.SandboxWaitRequest(sandbox_id=sandbox_id, timeout=20))
+        assert answer.result.status == Status.GENERIC_STATUS_SUCCESS
+    assert sim.stats()["sandboxes"]["ended"] == {"success": 20}
