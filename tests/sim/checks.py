@@ -86,7 +86,7 @@ def definition(sandbox):
     for region in sandbox.scheduler_placement.regions:
         if not REGIONS.fullmatch(region):
             raise Refuse(INVALID, f"Invalid region: {region}")
-    if sandbox.HasField("name"):
+    if sandbox.name:
         name(sandbox.name)
     network_access(sandbox.network_access)
     cidrs(sandbox.inbound_cidr_allowlist, "inbound")

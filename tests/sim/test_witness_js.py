@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from .conftest import check_witness, witness
+from .conftest import check_witness, kinds, witness
 from .simulator import HERE, ROOT, Simulator
 
 # Exactly this one: npm's newest `modal` by number, 1.2.0, is somebody else's
@@ -31,8 +31,8 @@ def workshop():
     return directory
 
 
-@pytest.mark.parametrize("kind", ["1", "0"], ids=["v2", "v1"])
-@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+@pytest.mark.witness
+@kinds()
 def test_javascript_sdk(workshop, tls, kind):
     with Simulator(tls=tls) as sim:
         said = witness(["node", "witness.mjs"], sim, cwd=workshop, env=sim.env() | {"MODAL_SANDBOX_V2": kind})

@@ -6,6 +6,7 @@ environment when it is imported.
 
 import json
 import os
+import socket
 import sys
 
 import certifi
@@ -17,13 +18,47 @@ if "SSL_CERT_FILE" in os.environ:
 
 import modal  # noqa: E402
 
+# Prints "up", and answers one connection with what it said, turned round.
+SERVER = """
+import socket
+with socket.create_server(("127.0.0.1", 9000)) as s:
+    print("up", flush=True)
+    with s.accept()[0] as c:
+        c.sendall(c.recv(100)[::-1])
+"""
+
+
+def files(box, said):
+    tree = box.filesystem
+    data = "0123456789" * 100_000
+    tree.write_text(data, "/root/d/file")
+    said["file"] = tree.read_text("/root/d/file") == data
+    said["size"] = tree.stat("/root/d/file").size
+    tree.make_directory("/root/d/sub")
+    said["files"] = [entry.name for entry in tree.list_files("/root/d")]
+    tree.remove("/root/d/sub")
+    try:
+        tree.read_text("/root/none")
+    except modal.exception.SandboxFilesystemNotFoundError as e:
+        said["missing"] = type(e).__name__
+
+
+def tunnel(box, said):
+    process = box.exec("python3", "-c", SERVER)
+    assert next(iter(process.stdout)) == "up\n"
+    with socket.create_connection(box.tunnels()[9000].tcp_socket) as connection:
+        connection.sendall(b"abc")
+        said["tunnelled"] = connection.recv(100).decode()
+    process.wait()
+
 
 def main():
     said = {}
     app = modal.App.lookup("witness", create_if_missing=True)
     image = modal.Image.from_registry("debian:bookworm").env({"COLOUR": "green"})
     tags = {"pool": "w1", "host": "here"}
-    box = modal.Sandbox.create(app=app, image=image, timeout=120, tags=tags, env={"FLAVOUR": "mint"})
+    box = modal.Sandbox.create(app=app, image=image, timeout=120, tags=tags, env={"FLAVOUR": "mint"},
+                               unencrypted_ports=[9000])
     said["sandbox"] = box.object_id
 
     process = box.exec("bash", "-c", "echo out; echo err >&2; echo $COLOUR $FLAVOUR; exit 7")
@@ -44,6 +79,11 @@ def main():
     process = box.exec("pwd", workdir="/tmp")
     said["workdir"] = process.stdout.read()
     process.wait()
+    process = box.exec("bash", "-c", "tty >/dev/null && stty size >&2", pty=True)
+    said["terminal"] = process.stdout.read()
+    process.wait()
+    files(box, said)
+    tunnel(box, said)
     said["polled"] = box.poll()
 
     said["listed"] = [s.object_id for s in modal.Sandbox.list(app_id=app.app_id, tags=tags)]
@@ -52,9 +92,13 @@ def main():
     said["tags"] = box.get_tags()
     said["moved"] = [s.object_id for s in modal.Sandbox.list(app_id=app.app_id, tags={"pool": "w2"})]
 
+    snapshot = box.snapshot_filesystem()
     box.terminate()
     said["ended"] = box.wait(raise_on_termination=False) if box.poll() is None else box.poll()
     said["after"] = [s.object_id for s in modal.Sandbox.list(app_id=app.app_id)]
+    box = modal.Sandbox.create(app=app, image=snapshot)
+    said["restored"] = box.filesystem.stat("/root/d/file").size
+    box.terminate()
     try:
         modal.Sandbox.create(app=app, image=modal.Image.from_registry("unknown/image"))
     except Exception as e:
