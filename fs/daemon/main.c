@@ -9,8 +9,8 @@
  *   stopping   leases are released, environments end
  *   stopped
  *
- * Each turn of the loop ends with a tick (uv_prepare), in which the books do
- * what is due and say when something is due next.
+ * Each turn of the loop ends with a tick (uv_prepare): the core and the file
+ * system do what is due and say when something is due next.
  */
 
 #include <errno.h>
@@ -36,6 +36,7 @@
 #include "fs/handle.h"
 #include "fs/ops.h"
 #include "fs/session.h"
+#include "pool/core.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -56,9 +57,7 @@ struct daemon {
         struct state state;
         struct journal *journal;
         struct backend *backend;
-        struct pool *pool;
-        struct leases *leases;
-        struct event_ring *events;
+        struct core *core;
         struct fs fs;
         struct session *session;
         struct notify notify;
@@ -69,8 +68,8 @@ struct daemon {
         uv_timer_t timer; /* for the next thing due */
         uv_signal_t signals[3];
         struct lag lag;
-        int64_t due_us;    /* when the books have something to do, … */
-        int64_t looked_us; /* … and since when all that had come until then has been heard */
+        int64_t due_us;    /* when the newest tick said that something is due */
+        int64_t heard_us;  /* when the loop had last delivered everything that had come by then */
         int64_t turned_us;            /* when the last turn was measured, … */
         int64_t asleep_us, woke_us;   /* … when the loop went to sleep after it, and when it woke, to a millisecond */
         int64_t slept_us;             /* how long it had slept by then, by libuv's own count */
@@ -93,11 +92,11 @@ static void fail(struct daemon *d, const struct result *why) {
 }
 
 /*
- * Release all, end all; on_turn() sees when that is done. @reason is NULL where one was given already. What an
- * earlier run left, and was never shown by this one, stays as it is.
+ * Release every lease and end every environment; tick() sees when that is done. What an earlier run left stays as it is
+ * unless the mount has shown it. @reason is NULL if the log has it already.
  */
 static void stop(struct daemon *d, const char *reason) {
-        bool keep = d->config.keep || d->phase == PHASE_STARTING || (d->phase == PHASE_MOUNTING && d->restored);
+        bool keep = d->config.keep || (d->phase < PHASE_RUNNING && d->restored);
 
         if (d->phase >= PHASE_STOPPING)
                 return;
@@ -107,10 +106,7 @@ static void stop(struct daemon *d, const char *reason) {
         d->stop_by_us = clock_after(clock_now(), d->config.stop_timeout_us);
         notify_send(&d->notify, "STOPPING=1\nSTATUS=ending environments\nEXTEND_TIMEOUT_USEC=%" PRId64,
                     clock_after(d->config.stop_timeout_us, STOP_MARGIN_US));
-        /* The pool first: what is released to it then needs no clean-up any more. */
-        if (!keep)
-                pool_stop(d->pool);
-        leases_stop(d->leases, keep);
+        core_stop(d->core, keep);
 }
 
 /*
@@ -134,26 +130,26 @@ static void on_unmounted(void *data) {
 
 /* Take up what an earlier run left. */
 static int restore(struct daemon *d, struct result *why) {
-        int r = pool_restore(d->pool);
+        int r = core_restore(d->core);
+        unsigned n_leases, n_environments;
 
-        if (r == 0)
-                r = leases_restore(d->leases);
-        if (r < 0)
+        if (r < 0) {
                 result_set(why, RESULT_FAILED, "journal %s: what an earlier run left cannot be taken up: %s",
                            d->state.journal, strerror(-r));
-        d->restored = leases_count(d->leases) > 0 || pool_count_all(d->pool) > 0;
-        if (r == 0 && d->restored)
-                log_info("an earlier run left %u leases and %u environments", leases_count(d->leases),
-                         pool_count_all(d->pool));
-        return r;
+                return r;
+        }
+        n_leases = leases_count(core_leases(d->core));
+        n_environments = pool_count_all(core_pool(d->core));
+        d->restored = n_leases > 0 || n_environments > 0;
+        if (d->restored)
+                log_info("an earlier run left %u leases and %u environments", n_leases, n_environments);
+        return 0;
 }
 
 static void on_ready(void *owner, const struct result *r) {
         struct daemon *d = owner;
         struct result why;
 
-        if (d->phase != PHASE_STARTING)
-                return;
         if (!result_ok(r)) {
                 fail(d, r);
                 stop(d, NULL);
@@ -196,26 +192,11 @@ static void on_notice(void *owner, const char *line) {
                 d->notice = strdup(line);
                 d->notice_us = clock_now();
         }
-        event_emit(d->events, "backend", d->backend->ops->name, "notice", NULL, line);
 }
 
-static void on_found(void *owner, const struct sandbox_found *found) {
-        struct daemon *d = owner;
-
-        pool_found(d->pool, found);
-}
-
-static void on_listed(void *owner, const struct result *r) {
-        struct daemon *d = owner;
-
-        pool_listed(d->pool, r);
-}
-
-static const struct backend_events backend_events = {
+static const struct core_events core_events = {
         .ready = on_ready,
         .notice = on_notice,
-        .found = on_found,
-        .listed = on_listed,
 };
 
 static int priority_of_log_level(unsigned level) {
@@ -257,19 +238,15 @@ static void name_leftover(void *data, const struct environment_info *info) {
         log_error("environment=%s: did not end in time; the next start here ends it, or modalpool reap", info->id);
 }
 
-static bool all_has_ended(const struct daemon *d) {
-        return backend_count(d->backend) == 0;
-}
-
 /* Everything has ended, or had its time: what is left of the environments ends with the process. */
 static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
-        pool_each_environment(d->pool, name_leftover, NULL);
+        pool_each_environment(core_pool(d->core), name_leftover, NULL);
         if (journal_is_stale(d->journal))
-                (void)leases_rewrite(d->leases);
+                (void)leases_rewrite(core_leases(d->core));
         session_free(TAKE_PTR(d->session));
         uv_walk(&d->loop, close_handle, d);
-        if (!all_has_ended(d))
+        if (!core_is_empty(d->core))
                 uv_stop(&d->loop);
 }
 
@@ -306,17 +283,13 @@ static void tick(struct daemon *d) {
 
         if (d->phase == PHASE_MOUNTING && session_is_up(d->session))
                 announce(d);
-        leases_tick(d->leases);
-        next = d->phase == PHASE_STARTING ? USEC_NEVER : pool_tick(d->pool); /* before that, nothing can be created */
-        next = clock_earlier(next, leases_due(d->leases));
-        next = clock_earlier(next, requests_tick(&d->fs.requests, clock_now()));
-
+        next = clock_earlier(core_tick(d->core), requests_tick(&d->fs.requests, clock_now()));
         removal_tick();
         now = clock_now();
         next = clock_earlier(next, notify_tick(&d->notify, now));
         next = clock_earlier(next, tell_slow_start(d, now));
         if (d->phase == PHASE_STOPPING) {
-                if (all_has_ended(d) || d->stop_by_us <= now) {
+                if (core_is_empty(d->core) || d->stop_by_us <= now) {
                         finish(d);
                         return;
                 }
@@ -334,15 +307,15 @@ static void tick(struct daemon *d) {
 }
 
 /*
- * Whether something is due since a time from which on nobody listened: the daemon was stopped, or had no turn. Then what
- * has come meanwhile is heard first, for it may be what is waited for.
+ * Whether something became due after the loop last delivered what had come: the daemon was stopped, or a turn took long.
+ * The loop then turns once more before the tick, for the event that the core waits for may be there already.
  */
 static bool has_to_listen(struct daemon *d) {
         int64_t now = clock_now();
-        bool deaf = d->due_us <= now && d->looked_us < d->due_us;
+        bool late = d->due_us <= now && d->heard_us < d->due_us;
 
-        d->looked_us = now;
-        return deaf;
+        d->heard_us = now;
+        return late;
 }
 
 static void on_turn(uv_prepare_t *prepare) {
@@ -392,23 +365,25 @@ static int set_up(struct daemon *d, struct result *why) {
         uv_prepare_start(&d->turn, on_turn);
         uv_check_start(&d->wake, on_woken);
 
-        r = event_ring_new(&d->events);
+        r = provider_open(&d->backend, &d->loop, &d->config, &d->state, d->state.pool_id, d->options.mountpoint, why);
         if (r == 0)
-                r = provider_open(&d->backend, &d->loop, &d->config, &d->state, d->state.pool_id,
-                                  d->options.mountpoint, why);
-        if (r == 0)
-                r = pool_new(&d->pool, d->backend, &d->config, d->events, d->journal, clock_now,
-                             (uint64_t)clock_read_us(CLOCK_REALTIME));
-        if (r == 0)
-                r = leases_new(&d->leases, d->pool, &d->config, d->events, d->journal, d->state.spool, clock_now);
+                r = core_new(&d->core, &(struct core_parts){
+                                               .use = BACKEND_TO_CREATE,
+                                               .config = &d->config,
+                                               .backend = d->backend,
+                                               .journal = d->journal,
+                                               .spool_dir = d->state.spool,
+                                               .clock = clock_now,
+                                               .seed = (uint64_t)clock_read_us(CLOCK_REALTIME),
+                                       });
         if (r < 0)
                 return r;
 
         d->fs = (struct fs){
                 .config = &d->config,
-                .pool = d->pool,
-                .leases = d->leases,
-                .events = d->events,
+                .pool = core_pool(d->core),
+                .leases = core_leases(d->core),
+                .events = core_event_ring(d->core),
                 .lag = &d->lag,
                 .spool_dir = d->state.spool,
                 .uid = geteuid(),
@@ -424,16 +399,15 @@ static int set_up(struct daemon *d, struct result *why) {
                             d->fs.requests.limit_us / USEC_PER_SEC);
 
         result_set(why, RESULT_FAILED, "the backend did not start");
-        return backend_start(d->backend, BACKEND_TO_CREATE, &backend_events, d);
+        return core_start(d->core, &core_events, d);
 }
 
 static void take_down(struct daemon *d) {
         bool keep;
 
-        /* What did not end in time is still in the books. */
-        if (d->phase != PHASE_STOPPED || all_has_ended(d)) {
-                leases_free(d->leases);
-                pool_free(d->pool);
+        /* Environments that did not end in time are still in the core: then it stays until the process ends. */
+        if (d->phase != PHASE_STOPPED || core_is_empty(d->core)) {
+                core_free(d->core);
                 backend_free(d->backend);
         }
         if (d->loop_is_open) {
@@ -441,7 +415,6 @@ static void take_down(struct daemon *d) {
                 uv_run(&d->loop, UV_RUN_NOWAIT);
                 uv_loop_close(&d->loop);
         }
-        event_ring_free(d->events);
         keep = !d->journal || !journal_is_empty(d->journal);
         journal_close(d->journal);
         removal_forget();

@@ -10,8 +10,8 @@
 #include "fs/daemon/backends.h"
 #include "fs/daemon/state.h"
 #include "fs/session.h"
+#include "pool/core.h"
 #include "pool/environment/limits.h"
-#include "pool/environment/pool.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -22,16 +22,15 @@ struct reap {
         struct state state;
         struct journal *journal;
         struct backend *backend;
-        struct event_ring *events;
-        struct pool *pool;
+        struct core *core;
         uv_loop_t loop;
         bool loop_is_open;
         uv_prepare_t turn;
-        uv_timer_t timer; /* before looking again */
+        uv_timer_t timer; /* before listing again */
 
         bool answered;   /* the backend has started, or has not */
         bool listing;
-        bool look_again; /* a create may still be on its way to the provider */
+        bool list_again; /* a create may still be on its way to the provider */
         unsigned n_leases, n_known, n_found;
         int exit_status;
 };
@@ -56,34 +55,34 @@ static int show_environment(void *data, const struct journal_environment *row) {
 
         r->n_known++;
         if (!*row->resume_token && age < ORPHAN_GRACE_US)
-                r->look_again = true;
+                r->list_again = true;
         printf("%s %s, %lld s old, leased %llu times\n", r->options->dry_run ? "would end" : "ending",
                *row->id ? row->id : "one whose making was never answered", (long long)(age / USEC_PER_SEC),
                (unsigned long long)row->uses);
         return 0;
 }
 
-struct question {
+struct search {
         const char *nonce;
         bool known;
 };
 
 static int compare_nonce(void *data, const struct journal_environment *row) {
-        struct question *q = data;
+        struct search *search = data;
 
-        q->known = q->known || !strcmp(q->nonce, row->nonce);
+        search->known = search->known || !strcmp(search->nonce, row->nonce);
         return 0;
 }
 
 static bool is_known(struct reap *r, const char *nonce) {
-        struct question q = { .nonce = nonce };
+        struct search search = { .nonce = nonce };
 
-        return journal_each_environment(r->journal, compare_nonce, &q) == 0 && q.known;
+        return journal_each_environment(r->journal, compare_nonce, &search) == 0 && search.known;
 }
 
-/* how it goes: the journal's are ended; the provider is asked for others, and once more when that may bring more */
+/* the run: the core ends what the journal has; the provider lists the rest, once more where a create may be under way */
 
-static void look(struct reap *r) {
+static void list_environments(struct reap *r) {
         int n = backend_list(r->backend);
 
         r->listing = n == 0;
@@ -94,19 +93,15 @@ static void look(struct reap *r) {
 static void on_timer(uv_timer_t *timer) {
         struct reap *r = timer->data;
 
-        r->look_again = false;
-        look(r);
+        r->list_again = false;
+        list_environments(r);
 }
 
-/* Whoever holds the lock is the only one to make any, and we make none: what is not known is nobody's at any age. */
+/* The core ends it, unless this is a dry run. */
 static void on_found(void *owner, const struct sandbox_found *found) {
         struct reap *r = owner;
-        struct sandbox_found of_any_age = *found;
 
-        of_any_age.created_wall_us = 0;
-        if (!r->options->dry_run) {
-                pool_found(r->pool, &of_any_age);
-        } else if (!is_known(r, found->nonce)) {
+        if (r->options->dry_run && !is_known(r, found->nonce)) {
                 printf("would end %s, which is in nobody's books\n", found->id);
                 r->n_found++;
         }
@@ -116,10 +111,9 @@ static void on_listed(void *owner, const struct result *result) {
         struct reap *r = owner;
 
         r->listing = false;
-        pool_listed(r->pool, result);
         if (!result_ok(result))
                 r->exit_status = EXIT_FAILURE;
-        else if (r->look_again && !r->options->dry_run)
+        else if (r->list_again && !r->options->dry_run)
                 uv_timer_start(&r->timer, on_timer, ORPHAN_GRACE_US / USEC_PER_MSEC, 0);
 }
 
@@ -135,19 +129,19 @@ static void on_ready(void *owner, const struct result *result) {
         if (!r->options->dry_run) {
                 if (session_clear_dead_mount(r->options->mountpoint, &why) < 0)
                         log_info("%s", why.text); /* nothing that costs */
-                if (pool_restore(r->pool) < 0) {
+                if (core_restore(r->core) < 0) {
                         fail(r, "the journal cannot be read");
                         return;
                 }
-                pool_stop(r->pool);
+                core_stop(r->core, false);
         }
-        look(r);
+        list_environments(r);
 }
 
 static void on_notice(void *owner, const char *line) {
 }
 
-static const struct backend_events backend_events = {
+static const struct core_events core_events = {
         .ready = on_ready,
         .notice = on_notice,
         .found = on_found,
@@ -164,7 +158,7 @@ static void close_handle(uv_handle_t *handle, void *data) {
 static void on_turn(uv_prepare_t *turn) {
         struct reap *r = turn->data;
 
-        if (r->answered && !r->listing && !uv_is_active((uv_handle_t *)&r->timer) && backend_count(r->backend) == 0)
+        if (r->answered && !r->listing && !uv_is_active((uv_handle_t *)&r->timer) && core_is_empty(r->core))
                 uv_walk(&r->loop, close_handle, r);
 }
 
@@ -184,17 +178,21 @@ static int set_up(struct reap *r, struct result *why) {
         uv_timer_init(&r->loop, &r->timer);
         r->turn.data = r->timer.data = r;
         uv_prepare_start(&r->turn, on_turn);
-        n = event_ring_new(&r->events);
+        n = provider_open(&r->backend, &r->loop, r->config, &r->state, r->state.pool_id, r->options->mountpoint, why);
         if (n == 0)
-                n = provider_open(&r->backend, &r->loop, r->config, &r->state, r->state.pool_id, r->options->mountpoint,
-                                  why);
-        if (n == 0)
-                n = pool_new(&r->pool, r->backend, r->config, r->events, r->journal, clock_now, 0);
+                n = core_new(&r->core, &(struct core_parts){
+                                               .use = BACKEND_TO_END,
+                                               .config = r->config,
+                                               .backend = r->backend,
+                                               .journal = r->journal,
+                                               .spool_dir = r->state.spool,
+                                               .clock = clock_now,
+                                       });
         if (n == 0)
                 n = journal_each_lease(r->journal, count_lease, r);
         if (n == 0)
                 n = journal_each_environment(r->journal, show_environment, r);
-        return n < 0 ? n : backend_start(r->backend, BACKEND_TO_END, &backend_events, r);
+        return n < 0 ? n : core_start(r->core, &core_events, r);
 }
 
 /* the end */
@@ -225,7 +223,7 @@ static int count_left(void *data, const struct journal_environment *row) {
 }
 
 static void sum_up(struct reap *r) {
-        const struct pool_totals *totals = pool_totals(r->pool);
+        const struct pool_totals *totals = pool_totals(core_pool(r->core));
         unsigned left = 0;
 
         if (r->options->dry_run) {
@@ -249,17 +247,15 @@ int reap(const struct config *config, const struct options *options) {
                 fail(&r, why.text);
         } else {
                 uv_run(&r.loop, UV_RUN_DEFAULT);
-                if (r.exit_status == EXIT_SUCCESS || r.pool)
-                        sum_up(&r);
+                sum_up(&r);
         }
-        pool_free(r.pool);
+        core_free(r.core);
         backend_free(r.backend);
         if (r.loop_is_open) {
                 uv_walk(&r.loop, close_handle, &r);
                 uv_run(&r.loop, UV_RUN_DEFAULT);
                 uv_loop_close(&r.loop);
         }
-        event_ring_free(r.events);
         keep = !r.journal || !journal_is_empty(r.journal);
         journal_close(r.journal);
         state_close(&r.state, keep);

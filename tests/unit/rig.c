@@ -9,21 +9,34 @@
 
 struct rig rig;
 
-static void on_found(void *owner, const struct sandbox_found *found) {
-        pool_found(rig.pool, found);
+static void on_ready(void *owner, const struct result *r) {
+        CHECK_INT(core_restore(rig.core), 0);
 }
 
-static void on_listed(void *owner, const struct result *r) {
-        pool_listed(rig.pool, r);
+static void on_notice(void *owner, const char *line) {
 }
 
 static void new_core(void) {
-        CHECK_INT(pool_new(&rig.pool, &rig.backend.backend, &rig.config, rig.events, rig.journal, sim_clock, 1), 0);
-        CHECK_INT(leases_new(&rig.table, rig.pool, &rig.config, rig.events, rig.journal, rig.dir.fd, sim_clock), 0);
+        static const struct core_events events = { .ready = on_ready, .notice = on_notice };
+        const struct core_parts parts = {
+                .use = BACKEND_TO_CREATE,
+                .config = &rig.config,
+                .backend = &rig.backend.backend,
+                .journal = rig.journal,
+                .spool_dir = rig.dir.fd,
+                .clock = sim_clock,
+                .seed = 1,
+        };
+
+        CHECK_INT(core_new(&rig.core, &parts), 0);
+        rig.events = core_event_ring(rig.core);
+        rig.pool = core_pool(rig.core);
+        rig.table = core_leases(rig.core);
+        CHECK_INT(core_start(rig.core, &events, NULL), 0);
+        backend_ready(&rig.backend.backend, &(struct result){});
 }
 
 void rig_start(void) {
-        static const struct backend_events events = { .found = on_found, .listed = on_listed };
         struct result why;
         bool damaged;
 
@@ -34,8 +47,7 @@ void rig_start(void) {
         rig.dir = check_dir_make();
         rig.lag = (struct lag){};
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
-        CHECK_INT(event_ring_new(&rig.events), 0);
-        CHECK_INT(backend_start(&rig.backend.backend, BACKEND_TO_CREATE, &events, NULL), 0);
+        rig.backend.cannot_list = true;
         CHECK_INT(journal_open(&rig.journal, ":memory:", "simulated", sim_clock, &damaged, &why), 0);
         new_core();
 }
@@ -43,14 +55,10 @@ void rig_start(void) {
 void rig_restart(void) {
         sim_backend_end_core(&rig.backend, SIM_CORE_CRASHES);
         rig.pool->environments.journal = rig.table->journal = NULL;
-        leases_stop(rig.table, true);
-        pool_leave(rig.pool);
+        core_stop(rig.core, true);
         sim_backend_let_go(&rig.backend);
-        leases_free(rig.table);
-        pool_free(rig.pool);
+        core_free(rig.core);
         new_core();
-        CHECK_INT(pool_restore(rig.pool), 0);
-        CHECK_INT(leases_restore(rig.table), 0);
 }
 
 struct status_sources rig_sources(void) {
@@ -64,15 +72,12 @@ struct status_sources rig_sources(void) {
 }
 
 void rig_run(int64_t us) {
-        int64_t end = sim.now_us + us, due, pool_due;
+        int64_t end = sim.now_us + us, due;
 
         for (;;) {
                 struct timer *t;
 
-                leases_tick(rig.table);
-                pool_due = pool_tick(rig.pool);
-                due = leases_due(rig.table);
-                due = pool_due < due ? pool_due : due;
+                due = core_tick(rig.core);
                 t = timer_next();
                 if (t && t->at_us <= end && t->at_us <= due)
                         timer_fire(t);
@@ -85,16 +90,13 @@ void rig_run(int64_t us) {
 }
 
 void rig_stop(void) {
-        leases_stop(rig.table, false);
-        pool_stop(rig.pool);
+        core_stop(rig.core, false);
         rig_run(60 * USEC_PER_SEC);
-        CHECK(pool_is_empty(rig.pool));
-        leases_free(rig.table);
-        pool_free(rig.pool);
+        CHECK(core_is_empty(rig.core));
+        core_free(rig.core);
         sim_backend_forget_strays(&rig.backend);
         backend_free(&rig.backend.backend);
         journal_close(rig.journal);
-        event_ring_free(rig.events);
         config_deinit(&rig.config);
         check_dir_remove(&rig.dir);
         sim_free();

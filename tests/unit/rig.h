@@ -4,17 +4,20 @@
 /*
  * The core over the simulated provider, for tests that say step by step what
  * happens: nothing is random, each answer of the provider takes SIM_DELAY_US.
+ * The provider lists no sandboxes.
  */
 
 #include "check.h"
+#include "pool/core.h"
 #include "pool/status/status.h"
 #include "sim-backend.h"
 
 struct rig {
         struct config config;
-        struct event_ring *events;
         struct journal *journal; /* in memory */
         struct sim_backend backend;
+        struct core *core;
+        struct event_ring *events; /* the core's, as are these: */
         struct pool *pool;
         struct leases *table;
         struct lag lag;

@@ -157,6 +157,7 @@ struct sim_backend {
         bool lenient;            /* what nobody left may be asked after, and is not there; */
         bool was_lenient;        /* likewise jobs, from then on */
         int refusal;             /* of the newest exec, or 0: -EMFILE passes, the other stays */
+        bool cannot_list;        /* like the local backend */
         struct timer listed;
         int64_t list_us; /* when the core asked last what there is */
         unsigned last_number;

@@ -108,13 +108,14 @@ void model_release(struct model_lease *m) {
         lease_gone(m);
 }
 
-void model_stop_leases(void) {
+void model_stop(void) {
         struct model_lease *m, *tmp;
 
-        sim_trace("all leases are released");
+        sim_trace("the daemon stops for good");
+        model.stopping = true;
         list_for_each (m, &model.leases, link)
                 model_jobs_must_end(m, RESULT_RELEASED, false);
-        leases_stop(model.table, false);
+        core_stop(model.core, false);
         list_for_each_safe (m, tmp, &model.leases, link)
                 lease_gone(m);
         model.draining = true;

@@ -12,24 +12,30 @@
 #include "pool/lease/internal.h"
 #include "pool/util/clock.h"
 
-static void on_found(void *owner, const struct sandbox_found *found) {
-        pool_found(model.pool, found);
+static void on_ready(void *owner, const struct result *r) {
+        SIM_CHECK(core_restore(model.core) == 0, "the journal is not taken up");
 }
 
-static void on_listed(void *owner, const struct result *r) {
-        pool_listed(model.pool, r);
+static void on_notice(void *owner, const char *line) {
 }
 
 void model_open_core(void) {
-        static const struct backend_events events = { .found = on_found, .listed = on_listed };
+        static const struct core_events events = { .ready = on_ready, .notice = on_notice };
+        const struct core_parts parts = {
+                .use = BACKEND_TO_CREATE,
+                .config = &model.config,
+                .backend = &model.backend.backend,
+                .journal = model.journal,
+                .spool_dir = model.spool_dir,
+                .clock = sim_clock,
+                .seed = sim.seed,
+        };
 
-        SIM_CHECK(backend_start(&model.backend.backend, BACKEND_TO_CREATE, &events, NULL) == 0 &&
-                          pool_new(&model.pool, &model.backend.backend, &model.config, model.events, model.journal,
-                                   sim_clock, sim.seed) == 0 &&
-                          leases_new(&model.table, model.pool, &model.config, model.events, model.journal,
-                                     model.spool_dir, sim_clock) == 0 &&
-                          pool_restore(model.pool) == 0 && leases_restore(model.table) == 0,
-                  "no start");
+        SIM_CHECK(core_new(&model.core, &parts) == 0, "no core");
+        model.pool = core_pool(model.core);
+        model.table = core_leases(model.core);
+        SIM_CHECK(core_start(model.core, &events, NULL) == 0, "no start");
+        backend_ready(&model.backend.backend, &(struct result){});
 }
 
 /* the end */
@@ -121,16 +127,14 @@ static void end_core(bool planned) {
         sim_backend_end_core(b, planned ? SIM_CORE_LEAVES : SIM_CORE_CRASHES);
         if (!planned)
                 model.pool->environments.journal = model.table->journal = NULL;
-        leases_stop(model.table, true);
-        pool_leave(model.pool);
+        core_stop(model.core, true);
         sim_backend_let_go(b);
         if (planned)
                 add_totals();
         else
                 SIM_CHECK(rows == rows_digest(), "a core that was killed writes");
-        SIM_CHECK(pool_is_empty(model.pool) && leases_count(model.table) == 0, "the core did not let go of everything");
-        leases_free(model.table);
-        pool_free(model.pool);
+        SIM_CHECK(core_is_empty(model.core) && pool_is_empty(model.pool) && leases_count(model.table) == 0, "the core did not let go of everything");
+        core_free(model.core);
 }
 
 /* the beginning */

@@ -692,20 +692,17 @@ void model_start(const struct config *config, const struct sim_rates *rates, int
         list_init(&model.leases);
         list_init(&model.gone);
         sim_backend_init(&model.backend, rates, &hooks);
-        SIM_CHECK(event_ring_new(&model.events) == 0 &&
-                          journal_open(&model.journal, ":memory:", "simulated", sim_clock, &damaged, &why) == 0,
-                  "no start");
+        SIM_CHECK(journal_open(&model.journal, ":memory:", "simulated", sim_clock, &damaged, &why) == 0, "no journal");
         model_open_core();
 }
 
 void model_end(void) {
         SIM_CHECK(list_empty(&model.leases) && list_empty(&model.gone), "leases are left");
         SIM_CHECK(list_empty(&model.backend.sandboxes) && model.backend.backend.n_sandboxes == 0, "sandboxes are left");
-        SIM_CHECK(pool_is_empty(model.pool) && leases_count(model.table) == 0, "the core's books are not empty");
-        leases_free(model.table);
-        pool_free(model.pool);
+        SIM_CHECK(core_is_empty(model.core) && pool_is_empty(model.pool) && leases_count(model.table) == 0,
+                  "the core is not empty");
+        core_free(model.core);
         sim_backend_forget_strays(&model.backend);
         journal_close(model.journal);
-        event_ring_free(model.events);
         backend_free(&model.backend.backend);
 }

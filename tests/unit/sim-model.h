@@ -8,6 +8,7 @@
  */
 
 #include "sim-backend.h"
+#include "pool/core.h"
 #include "pool/lease/lease.h"
 #include "pool/lease/limits.h"
 #include "pool/util/clock.h"
@@ -64,8 +65,8 @@ struct model_job {
 
 struct model {
         struct config config;
-        struct event_ring *events;
-        struct pool *pool;
+        struct core *core;
+        struct pool *pool; /* the core's, as is this: */
         struct leases *table;
         struct journal *journal;
         struct sim_backend backend;
@@ -94,7 +95,7 @@ struct model {
 
         struct pool_totals earlier; /* of the cores before this one */
         uint64_t n_crashes, n_rough, n_stops;
-        bool ticking;       /* inside pool_tick() */
+        bool ticking;       /* inside core_tick() */
         unsigned n_probing;
         uint64_t n_probed_out, n_breaks;
         uint64_t n_granted, n_condemned, n_oversubscribed, n_jobs_ended, n_lost, n_failed, n_timeouts;
@@ -150,8 +151,8 @@ bool model_is_idle(const struct sim_sandbox *s);
 /* From then on the core is allowed to send a create, in any case. */
 int64_t model_creates_by(void);
 
-/* leases_stop(), in the books too. */
-void model_stop_leases(void);
+/* core_stop(): the model expects the end of every lease. */
+void model_stop(void);
 
 /*
  * The daemon is killed, at once, or stops and keeps everything; and a new one takes up what it left. Where the journal

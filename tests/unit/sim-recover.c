@@ -5,6 +5,7 @@
  * under way go well or not, jobs print and end; and the next core asks for all of it.
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,8 +221,11 @@ static void on_listed(struct timer *t) {
 
 int sim_backend_list(struct backend *backend) {
         struct sim_backend *b = container_of(backend, struct sim_backend, backend);
-        int64_t delay = sim_any_delay(b);
+        int64_t delay;
 
+        if (b->cannot_list)
+                return -ENOTSUP;
+        delay = sim_any_delay(b);
         b->totals.lists++;
         b->list_us = sim.now_us;
         timer_arm(&b->listed, delay < LIST_TIME_MAX_US ? delay : LIST_TIME_MAX_US, on_listed);

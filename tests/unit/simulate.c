@@ -97,23 +97,20 @@ static void draw_config(struct config *c) {
 
 /* What the main loop does after each turn. */
 static int64_t tick(void) {
-        int64_t leases_us, pool_us, next_us;
+        int64_t next_us;
         unsigned n = 0;
 
         do {
                 bool stale = journal_is_stale(model.journal);
                 uint64_t failed = model.n_writes_failed;
 
-                leases_tick(model.table);
+                model.ticking = true;
+                next_us = core_tick(model.core);
+                model.ticking = false;
                 if (stale && model.n_writes_failed == failed) {
                         SIM_CHECK(!journal_is_stale(model.journal), "the journal can be written, and is not put right");
                         model.behind = false;
                 }
-                model.ticking = true;
-                pool_us = pool_tick(model.pool);
-                model.ticking = false;
-                leases_us = leases_due(model.table);
-                next_us = leases_us < pool_us ? leases_us : pool_us;
                 SIM_CHECK(n++ < TICKS_MAX, "the core runs in circles");
         } while (next_us <= sim.now_us);
         check_all(next_us);
@@ -141,15 +138,6 @@ static int64_t turn(int64_t due_us) {
         return tick();
 }
 
-static void stop(bool pool_first) {
-        model.stopping = true;
-        if (pool_first)
-                pool_stop(model.pool);
-        model_stop_leases();
-        if (!pool_first)
-                pool_stop(model.pool);
-}
-
 static void run(uint64_t seed, uint64_t n_events) {
         char path[4096];
         struct sim_rates rates;
@@ -174,7 +162,7 @@ static void run(uint64_t seed, uint64_t n_events) {
         users_stop();
         model.disk_full = false;
         model.write_fails = 0;
-        stop(sim_chance(500));
+        model_stop();
         due_us = tick();
         while (timer_next() || due_us != USEC_NEVER) {
                 due_us = turn(due_us);

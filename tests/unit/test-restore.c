@@ -354,11 +354,10 @@ static void kept_job_goes_on(void) {
         rig_run(SECOND);
         s = sandbox_of(l);
         sim_backend_end_core(&rig.backend, SIM_CORE_LEAVES);
-        leases_stop(rig.table, true);
-        pool_leave(rig.pool);
+        core_stop(rig.core, true);
         CHECK(s->exec && !s->cleaned.place && s->sandbox.state == SANDBOX_ENDING && !s->sandbox.cleaning);
         sim_backend_let_go(&rig.backend);
-        CHECK(pool_is_empty(rig.pool));
+        CHECK(core_is_empty(rig.core));
         rig_restart();
         rig_run(10 * SIM_DELAY_US);
         l = leases_find(rig.table, "t");
