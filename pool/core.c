@@ -22,6 +22,7 @@ struct core {
         void *owner;
         enum core_state state;
         bool restored; /* so that memory has all that the journal has; it stays true while stopping */
+        bool keeps;    /* it stops, and the journal is the next run's */
         struct event_ring *ring;
         struct pool *pool;
         struct leases *leases; /* NULL with BACKEND_TO_END */
@@ -142,6 +143,9 @@ int64_t core_tick(struct core *c) {
         /* Leases give up environments, and the pool then has room. What it grants sets deadlines of leases. */
         leases_tick(c->leases);
         next = pool_tick(c->pool);
+        /* A write failed, and a later one did not. If this fails too, the next write that does not fail brings us here. */
+        if (!c->keeps && journal_is_stale(c->parts.journal))
+                (void)leases_rewrite(c->leases);
         return clock_earlier(next, leases_due(c->leases));
 }
 
@@ -149,7 +153,7 @@ void core_stop(struct core *c, bool keep) {
         if (c->state == CORE_STOPPING)
                 return;
         c->state = CORE_STOPPING;
-        keep = keep || !c->restored;
+        c->keeps = keep = keep || !c->restored;
         /* The pool first: an environment that a lease then gives back is not cleaned for the next one. */
         if (keep)
                 pool_leave(c->pool);

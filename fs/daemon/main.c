@@ -242,8 +242,6 @@ static void name_leftover(void *data, const struct environment_info *info) {
 static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
         pool_each_environment(core_pool(d->core), name_leftover, NULL);
-        if (journal_is_stale(d->journal))
-                (void)leases_rewrite(core_leases(d->core));
         session_free(TAKE_PTR(d->session));
         uv_walk(&d->loop, close_handle, d);
         if (!core_is_empty(d->core))

@@ -298,7 +298,5 @@ int64_t pool_tick(struct pool *p) {
         next = clock_earlier(next, tick_create(p, now, overdue));
         tick_shrink(p);
         next = clock_earlier(next, tick_idle(p, now));
-        if (journal_is_stale(p->environments.journal))
-                next = now; /* one of these writes went well again: leases_tick() has to put the others */
         return clock_earlier(next, probes_due(&p->environments.probes));
 }

@@ -268,8 +268,6 @@ void leases_tick(struct leases *t) {
         int64_t now = t->clock();
 
         leases_tick_jobs(t, now);
-        if (journal_is_stale(t->journal))
-                (void)leases_rewrite(t); /* the next write that goes well tries again */
         warn_unused(t, now);
 }
 

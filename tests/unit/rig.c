@@ -16,10 +16,10 @@ static void on_ready(void *owner, const struct result *r) {
 static void on_notice(void *owner, const char *line) {
 }
 
-static void new_core(void) {
+void rig_open(enum backend_use use) {
         static const struct core_events events = { .ready = on_ready, .notice = on_notice };
         const struct core_parts parts = {
-                .use = BACKEND_TO_CREATE,
+                .use = use,
                 .config = &rig.config,
                 .backend = &rig.backend.backend,
                 .journal = rig.journal,
@@ -33,6 +33,10 @@ static void new_core(void) {
         rig.pool = core_pool(rig.core);
         rig.table = core_leases(rig.core);
         CHECK_INT(core_start(rig.core, &events, NULL), 0);
+}
+
+static void open_ready(void) {
+        rig_open(BACKEND_TO_CREATE);
         backend_ready(&rig.backend.backend, &(struct result){});
 }
 
@@ -49,16 +53,20 @@ void rig_start(void) {
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         rig.backend.cannot_list = true;
         CHECK_INT(journal_open(&rig.journal, ":memory:", "simulated", sim_clock, &damaged, &why), 0);
-        new_core();
+        open_ready();
 }
 
-void rig_restart(void) {
+void rig_kill(void) {
         sim_backend_end_core(&rig.backend, SIM_CORE_CRASHES);
         rig.pool->environments.journal = rig.table->journal = NULL;
         core_stop(rig.core, true);
         sim_backend_let_go(&rig.backend);
         core_free(rig.core);
-        new_core();
+}
+
+void rig_restart(void) {
+        rig_kill();
+        open_ready();
 }
 
 struct status_sources rig_sources(void) {
@@ -71,13 +79,17 @@ struct status_sources rig_sources(void) {
         };
 }
 
+int64_t rig_tick(void) {
+        return core_tick(rig.core);
+}
+
 void rig_run(int64_t us) {
         int64_t end = sim.now_us + us, due;
 
         for (;;) {
                 struct timer *t;
 
-                due = core_tick(rig.core);
+                due = rig_tick();
                 t = timer_next();
                 if (t && t->at_us <= end && t->at_us <= due)
                         timer_fire(t);

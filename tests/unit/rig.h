@@ -31,11 +31,20 @@ void rig_start(void);
 /* Release and end everything. */
 void rig_stop(void);
 
-/* The daemon is killed, and another one takes up what it left. Nothing of the first may be held any more. */
+/* The daemon is killed. Nothing of its core may be held any more. */
+void rig_kill(void);
+
+/* A core over what is left, started; backend_ready() lets it take that up. */
+void rig_open(enum backend_use use);
+
+/* All three. */
 void rig_restart(void);
 
 /* What the status files are made from, as things stand. */
 struct status_sources rig_sources(void);
+
+/* core_tick(): when something is due next. */
+int64_t rig_tick(void);
 
 /* Let @us pass, with all that happens meanwhile. */
 void rig_run(int64_t us);
