@@ -120,8 +120,8 @@ void leases_drain(struct leases *t, bool drain);
 int leases_rewrite(struct leases *t);
 
 /*
- * Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run, and
- * the pool leaves the environments (pool_leave), with what runs in them.
+ * Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run. Call
+ * it after pool_stop(), or with @keep after pool_leave().
  */
 void leases_stop(struct leases *t, bool keep);
 

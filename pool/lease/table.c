@@ -285,7 +285,6 @@ void leases_stop(struct leases *t, bool keep) {
         t->draining = true;
         if (keep) {
                 t->journal = NULL; /* what happens from here on is not for the next run */
-                pool_leave(t->pool);
                 list_for_each (l, &t->list, link)
                         list_for_each (j, &l->jobs, link)
                                 job_keep(j);
