@@ -70,7 +70,7 @@ def test_orphans_are_ended_and_nobody_elses(mount, modal, plant):
     young = plant(modalpool_pool=mine, modalpool_create=str(uuid.uuid4()))
     others = {plant(modalpool_pool=theirs, modalpool_create=str(uuid.uuid4())), plant(),
               plant(modalpool_pool=str(uuid.uuid4()), modalpool_create=str(uuid.uuid4())), plant(modalpool_pool=mine),
-              plant(modalpool_pool=mine, modalpool_create="by hand")}
+              plant(modalpool_pool=mine, modalpool_create="by-hand")}
     for one in [*others, next(iter(orphans))]:
         modal.age_sandbox(one, 3600)
     modal.age_sandbox(young, -10)
