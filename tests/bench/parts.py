@@ -278,9 +278,9 @@ def local(shop, quick):
 
 
 def simulator(shop, quick):
-    """The same over the simulator of tests/sim, which runs real processes: whether clients can be told apart there."""
+    """The same over the simulator of tests/modal_sim, which runs real processes: whether clients can be told apart there."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-    from sim.simulator import Simulator
+    from modal_sim.simulator import Simulator
 
     with Simulator() as sim:
         env = dict(sim.env(), NODE_EXTRA_CA_CERTS=sim.ca, NODE_NO_WARNINGS="1")

@@ -3,7 +3,7 @@
 The cases: modalpool on real mounts.
 
 MODALPOOL is the program (default: build/fs/modalpool). --backend says over what the cases run: sandboxes of this
-machine, or Modal, which tests/sim simulates; each also with faults. --valgrind runs the daemon under valgrind. Each test has a time limit; on a hang it prints what everything waits for in the
+machine, or Modal, which tests/modal_sim simulates; each also with faults. --valgrind runs the daemon under valgrind. Each test has a time limit; on a hang it prints what everything waits for in the
 kernel, and takes the mount down. After each test nothing may be left: no mount, process, file or environment.
 """
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import harness
 import processes
-from sim.simulator import Simulator
+from modal_sim.simulator import Simulator
 
 LIMIT_S = 30
 os.environ["MODALPOOL_STRICT"] = "1"  # an illegal transition aborts the daemon: pool/util/transition.h

@@ -15,16 +15,16 @@ import pytest
 
 import harness
 import processes
-from sim.simulator import Simulator
+from modal_sim.simulator import Simulator
 
 pytestmark = [pytest.mark.modal, pytest.mark.exact]
 
 
 class Run:
-    """One run of the backend alone, tests/sim/drive-modal.c; killed at the end, as a crash does."""
+    """One run of the backend alone, tests/modal_sim/drive-modal.c; killed at the end, as a crash does."""
 
     def __init__(self, settings, sim, pool):
-        program = pathlib.Path(settings.program).parents[1] / "tests/sim/drive-modal"
+        program = pathlib.Path(settings.program).parents[1] / "tests/modal_sim/drive-modal"
         self.slow = settings.slow
         self.process = subprocess.Popen(
             [program, pool], env=sim.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -17,7 +17,7 @@ import pytest
 
 import harness
 import processes
-from sim.simulator import Simulator
+from modal_sim.simulator import Simulator
 from test_daemon import modalpool, one_line  # noqa: F401
 
 pytestmark = pytest.mark.modal

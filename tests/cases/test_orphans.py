@@ -9,14 +9,14 @@ import uuid
 
 import pytest
 
-from sim import simulator
+from modal_sim import simulator
 
 pytestmark = [pytest.mark.modal, pytest.mark.exact]
 
 # Another client of Modal, which is not us: makes a sandbox in our app, with these tags.
 PLANT = """
 import json, sys, types
-from sim.client import Client, api_pb2
+from modal_sim.client import Client, api_pb2
 facts, tags = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 with Client(types.SimpleNamespace(**facts)) as client:
     client.app_id = client.call("AppGetOrCreate", api_pb2.AppGetOrCreateRequest(app_name="modalpool")).app_id

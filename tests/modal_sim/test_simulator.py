@@ -345,6 +345,6 @@ def test_tls_is_refused_without_the_ca(sim, refused):
 
 
 def test_bad_command_line(tmp_path):
-    done = subprocess.run([interpreter(), "-m", "sim", "--set", "colour=1"], stderr=subprocess.PIPE, text=True,
+    done = subprocess.run([interpreter(), "-m", "modal_sim", "--set", "colour=1"], stderr=subprocess.PIPE, text=True,
                           env=dict(os.environ, PYTHONPATH=os.path.dirname(HERE)))
     assert done.returncode != 0 and "no setting is called 'colour'" in done.stderr

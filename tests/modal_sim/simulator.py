@@ -60,7 +60,7 @@ class Simulator:
         env = dict(os.environ, PYTHONPATH=os.path.dirname(HERE), PYTHONDONTWRITEBYTECODE="1")
         # Its standard input is the lifeline: it ends when we do, however we end.
         self._process = subprocess.Popen(
-            [interpreter(), "-m", "sim", *self._arguments], env=env,
+            [interpreter(), "-m", "modal_sim", *self._arguments], env=env,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         readable, _, _ = select.select([self._process.stdout], [], [], START_SECS)
         line = self._process.stdout.readline() if readable else b""

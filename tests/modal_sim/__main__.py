@@ -1,4 +1,4 @@
-"""python -m sim: start a simulator, say where it is in one line of JSON, and serve until told to stop."""
+"""python -m modal_sim: start a simulator, say where it is in one line of JSON, and serve until told to stop."""
 
 import argparse
 import asyncio
