@@ -10,7 +10,7 @@
 #include "check.h"
 #include "pool/core.h"
 #include "pool/status/status.h"
-#include "sim-backend.h"
+#include "tests/model/sim-backend.h"
 
 struct rig {
         struct config config;

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "prng.h"
+#include "tests/unit/prng.h"
 
 #define SIM_TRACE_LINES 50
 #define SIM_WALL_US INT64_C(1700000000000000) /* wall time when the clock shows 0 */
