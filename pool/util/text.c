@@ -75,8 +75,21 @@ static char stand_in(uint32_t code) {
         return '\0';
 }
 
+#define EACH_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
+
+/* Whether all of 8 bytes are printable ASCII. Each test sets the high bit of a byte that is not, and maybe of those above. */
+static bool is_ascii8(const char *p) {
+        uint64_t bytes, del;
+
+        memcpy(&bytes, p, sizeof(bytes));
+        del = bytes ^ EACH_BYTE(0x7f);
+        return !((bytes | (bytes - EACH_BYTE(' ')) | ((del - EACH_BYTE(1)) & ~del)) & EACH_BYTE(0x80));
+}
+
 /* Behind the printable ASCII at @p, which most text consists of. */
 static const char *skip_ascii(const char *p, const char *end) {
+        while (end - p >= 8 && is_ascii8(p))
+                p += 8;
         while (p < end && (unsigned char)(*p - ' ') < 0x7f - ' ')
                 p++;
         return p;
