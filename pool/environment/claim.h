@@ -7,10 +7,13 @@
  *   none → waiting → granted → none
  *          waiting → none          it failed, or was released
  *
- * A claim waits in line, first come first served, until it is granted an
- * environment for itself alone, or fails. A granted claim is lost when its
- * environment dies. The claim belongs to the lease, the environment to the
- * pool.
+ * A claim waits in line until it is granted an environment for itself alone,
+ * or fails. A granted claim is lost when its environment dies. The claim
+ * belongs to the lease, the environment to the pool.
+ *
+ * The users in line take turns, one claim each, and the claims of one user are
+ * served in order of arrival: a user with many claims does not keep others
+ * waiting (start-time fair queueing, each claim with the same weight).
  *
  * Leases use pool_claim() and its kind (pool.h). The line is the pool's own.
  * It has no maximum of its own: each lease has one claim, and leases have one.
@@ -39,8 +42,20 @@ struct claim_events {
         void (*lost)(struct claim *c, const struct result *why);
 };
 
+/* A user with claims. It is there as long as one of them is. */
+struct claim_user {
+        struct list link;
+        uid_t uid;
+        unsigned n_claims;   /* in any state */
+        struct list waiting; /* in order of arrival */
+        unsigned n_granted;
+};
+
 struct claim {
-        struct list link; /* in the line, exactly while waiting */
+        struct list link;     /* in the line, exactly while waiting */
+        struct list link_age, link_user; /* likewise */
+        struct claim_user *user;
+        uint64_t turn;
         enum claim_state state;
         const struct claim_events *events;
         struct environment *environment; /* exactly while granted */
@@ -51,16 +66,25 @@ struct claim {
         uint64_t number;                 /* in order of arrival, from 1 */
 };
 
-void claim_init(struct claim *c, const struct claim_events *events, const char *name, uid_t uid);
-
-/* The claims that wait, in order of arrival. A claim leaves it granted, failed or released. */
+/* The claims that wait. A claim leaves the line granted, failed or released. */
 struct claim_line {
-        struct list claims;
+        struct list claims; /* in the order in which they are served */
+        struct list by_age; /* in order of arrival */
+        struct list users;
         unsigned n;
+        uint64_t turn;     /* of a user who has none in line, and joins it now */
         uint64_t n_joined; /* ever */
         uint64_t n_seen;   /* of these, the ones that a tick has tried to serve */
 };
 
 void claim_line_init(struct claim_line *line);
+
+/* 0 or -ENOMEM. A claim that was made is deinited when it is in state CLAIM_NONE. */
+int claim_init(struct claim *c, struct claim_line *line, const struct claim_events *events, const char *name, uid_t uid);
+void claim_deinit(struct claim *c, struct claim_line *line);
+
 void claim_line_join(struct claim_line *line, struct claim *c, int64_t now_us);
 void claim_line_leave(struct claim_line *line, struct claim *c, int64_t now_us);
+
+/* The claim, which leaves the line, has been served: others who join now come behind those of its turn. */
+void claim_line_served(struct claim_line *line, const struct claim *c);

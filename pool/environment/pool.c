@@ -34,6 +34,16 @@ static bool is_one_too_many(const struct pool *p, const struct environment *e) {
         return e->uses > 0 && pool_count_all(p) - pool_count(p, ENVIRONMENT_ENDING) > p->config->max;
 }
 
+static void hold(struct claim *c, struct environment *e) {
+        environment_lease(e, c);
+        c->user->n_granted++;
+}
+
+static void give_back(struct claim *c) {
+        environment_take_back(c->environment);
+        c->user->n_granted--;
+}
+
 /* It is free, and nothing is left in it: lend it again, or not. */
 static void settle(struct pool *p, struct environment *e) {
         if (is_used_up(p, e) || is_one_too_many(p, e)) {
@@ -58,7 +68,7 @@ static void lose(struct pool *p, struct environment *e, const struct result *why
         log_warning("environment=%s lease=%s: lost: %s", e->sandbox->id, c ? c->name : "-", why->text);
         event_emit(p->environments.ring, "environment", e->sandbox->id, "died", c ? c->name : NULL, why->text);
         if (c) {
-                environment_take_back(e);
+                give_back(c);
                 c->events->lost(c, why); /* before the end: the lease cancels its job, so that nothing runs then */
         }
         environment_terminate(e);
@@ -163,7 +173,7 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
 void pool_free(struct pool *p) {
         if (!p)
                 return;
-        assert(pool_is_empty(p) && p->line.n == 0);
+        assert(pool_is_empty(p) && p->line.n == 0 && list_empty(&p->line.users));
         orphans_deinit(&p->orphans);
         free(p);
 }
@@ -177,6 +187,14 @@ int pool_restore(struct pool *p) {
 
 /* claims */
 
+int pool_init_claim(struct pool *p, struct claim *c, const struct claim_events *events, const char *name, uid_t uid) {
+        return claim_init(c, &p->line, events, name, uid);
+}
+
+void pool_deinit_claim(struct pool *p, struct claim *c) {
+        claim_deinit(c, &p->line);
+}
+
 void pool_claim(struct pool *p, struct claim *c) {
         claim_line_join(&p->line, c, p->clock());
 }
@@ -187,7 +205,7 @@ bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce) {
         if (!e || e->claim || e->state != ENVIRONMENT_CREATING || !environment_is_for(e, c->uid))
                 return false;
         c->since_us = p->clock();
-        environment_lease(e, c);
+        hold(c, e);
         return true;
 }
 
@@ -197,11 +215,12 @@ void pool_remove_claim(struct pool *p, struct claim *c) {
 
 void pool_grant(struct pool *p, struct claim *c, struct environment *e) {
         pool_remove_claim(p, c);
+        claim_line_served(&p->line, c);
         p->totals.granted++;
         p->totals.granted_warm += c->number > p->line.n_seen; /* the first tick that saw it had one for it */
         p->totals.wait_us += c->waited_us;
         e->uses++;
-        environment_lease(e, c);
+        hold(c, e);
         (void)environment_write(e); /* else the next run takes it for less used than it is; pool_use() writes again */
         c->events->granted(c);
 }
@@ -231,7 +250,7 @@ void pool_release(struct pool *p, struct claim *c) {
                 break;
         }
 
-        environment_take_back(e);
+        give_back(c);
         if (e->sandbox->state == SANDBOX_CREATING) /* it never answered since the restart */
                 environment_terminate(e);
         else if (e->workdir)

@@ -44,6 +44,12 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
 /* Only after pool_is_empty(). NULL is fine. */
 void pool_free(struct pool *p);
 
+/* A claim of the user @uid, in state CLAIM_NONE. @name is borrowed. 0 or -ENOMEM; deinit it in both cases. */
+int pool_init_claim(struct pool *p, struct claim *c, const struct claim_events *events, const char *name, uid_t uid);
+
+/* Only in state CLAIM_NONE. Fine twice. */
+void pool_deinit_claim(struct pool *p, struct claim *c);
+
 /* Get in line. */
 void pool_claim(struct pool *p, struct claim *c);
 

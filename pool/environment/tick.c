@@ -117,11 +117,11 @@ static bool make_place(struct pool *p, const struct claim *c, int64_t now) {
 }
 
 /*
- * First come, first served. A claim that finds only what other users had gets the next place for a new one, so that
+ * In the order of the line. A claim that finds only what other users had gets the next place for a new one, so that
  * later claims cannot keep it waiting with environments of their own. When a create can be sent, if that is in the way.
  */
 static int64_t tick_grant(struct pool *p, int64_t now) {
-        int64_t places = 0; /* that those who stand before need */
+        int64_t places = 0; /* that the claims before need */
         struct claim *c, *tmp;
 
         list_for_each_safe (c, tmp, &p->line.claims, link) {
@@ -146,7 +146,7 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         unsigned n = 0;
         struct claim *c;
 
-        list_for_each (c, &p->line.claims, link) {
+        list_for_each (c, &p->line.by_age, link_age) {
                 int64_t due = clock_after(c->since_us, p->config->wait_us);
 
                 if (due > now) {
@@ -159,13 +159,13 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         return n;
 }
 
-/* A claim that waited past its time fails. Such claims stand first in line. */
+/* A claim that waited past its time fails. */
 static void fail_overdue(struct pool *p, int64_t now) {
         const struct result *trouble = breaker_trouble(&p->breaker);
         struct result why;
         struct claim *c;
 
-        while ((c = list_first(&p->line.claims, struct claim, link)) &&
+        while ((c = list_first(&p->line.by_age, struct claim, link_age)) &&
                clock_after(c->since_us, p->config->wait_us) <= now) {
                 result_set(&why, RESULT_TIMEOUT,
                            "waited %lld s for an environment; all %u are in use%s%s; "

@@ -188,6 +188,8 @@ void lease_unref(struct lease *l) {
         if (!l || --l->refs > 0)
                 return;
         assert(list_empty(&l->watches) && list_empty(&l->jobs));
+        if (l->table) /* it was never released, for it never came into the table */
+                pool_deinit_claim(l->table->pool, &l->claim);
         blob_deinit(&l->input);
         free(l->name);
         free(l->workdir);

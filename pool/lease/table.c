@@ -125,8 +125,10 @@ static int check_name(const char *name) {
 struct lease *leases_make(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid) {
         struct lease *l = lease_new(t, name, serial, uid, gid);
 
-        if (l)
-                claim_init(&l->claim, &claim_events, l->name, uid);
+        if (l && pool_init_claim(t->pool, &l->claim, &claim_events, l->name, uid) < 0) {
+                lease_unref(l);
+                return NULL;
+        }
         return l;
 }
 
@@ -181,6 +183,7 @@ void lease_release(struct lease *l) {
         lease_end_jobs(l, true, &why);
         lease_set_state(l, LEASE_RELEASED, &why);
         pool_release(t->pool, &l->claim);
+        pool_deinit_claim(t->pool, &l->claim);
 
         list_remove(&l->link);
         list_remove(&l->starved);

@@ -58,8 +58,7 @@ void model_create(const char *name) {
         m->serial = lease_serial(l);
         m->uid = lease_uid(l);
         m->seen = LEASE_WAITING;
-        m->claim_order = ++model.next_claim;
-        m->since_us = sim.now_us;
+        line_join(m);
         m->timeout_us = model.config.timeout_us;
         list_init(&m->jobs);
         list_add_tail(&model.leases, &m->link);

@@ -164,7 +164,7 @@ static void check_leases(void) {
                 SIM_CHECK((lease_environment(l) != NULL) == (m->seen == LEASE_LEASED || m->restoring),
                           "lease %s is %s and %s an environment", m->name, lease_state_name(m->seen),
                           lease_environment(l) ? "has" : "lacks");
-                n_waiting += m->seen == LEASE_WAITING && !m->restoring;
+                n_waiting += m->in_line;
                 check_jobs(m);
                 serial = m->serial;
         }
@@ -204,7 +204,7 @@ static void check_progress(int64_t next_us) {
         list_for_each (m, &model.leases, link) {
                 int64_t due = clock_after(m->since_us, c->wait_us);
 
-                if (m->seen != LEASE_WAITING || m->restoring)
+                if (!m->in_line)
                         continue;
                 check_hope(m);
                 overdue += due <= sim.now_us;

@@ -156,6 +156,7 @@ static void start_core(bool lenient) {
         model_forget_failures();
         model.backend.lenient = lenient;
         model.backend.was_lenient = model.backend.was_lenient || lenient;
+        line_reset();
         model_open_core();
         model.backend.lenient = false;
         list_for_each (s, &model.backend.sandboxes, link)
@@ -201,8 +202,7 @@ static void take_lease(struct model_lease *m) {
                 m->seen = LEASE_WAITING;
                 m->restoring = true;
         } else if (m->seen == LEASE_WAITING && !m->restoring) {
-                m->claim_order = ++model.next_claim;
-                m->since_us = sim.now_us;
+                line_join(m);
         }
         SIM_CHECK(lease_state(l) == m->seen && lease_code(l) == m->code, "lease %s was %s: %s, is %s: %s", m->name,
                   lease_state_name(m->seen), result_code_name(m->code), lease_state_name(lease_state(l)),
@@ -273,8 +273,10 @@ static void see_lease(struct lease *l) {
         m->sandbox = environment ? sim_backend_find(&model.backend, environment)->number : 0;
         m->restoring = environment != NULL;
         m->rough = true;
-        m->claim_order = ++model.next_claim;
-        m->since_us = sim.now_us;
+        if (m->seen == LEASE_WAITING && !m->restoring) {
+                line_join(m);
+                m->turn = l->claim.turn; /* one of its name, released before, may have had a turn */
+        }
         m->last_number = l->last_number;
         copy(m->workdir, sizeof(m->workdir), l->workdir); /* of the lease before, where its clean-up was not written down */
         copy(m->cwd, sizeof(m->cwd), l->cwd);

@@ -246,8 +246,7 @@ static void on_creating(bool refused) {
         struct model_lease *m;
 
         list_for_each (m, &model.leases, link)
-                overdue += m->seen == LEASE_WAITING && !m->restoring &&
-                           clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
+                overdue += m->in_line && clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
         SIM_CHECK(!model.stopping, "an environment is created after the stop");
         SIM_CHECK(!over || (model.config.oversubscribe && creating < overdue),
                   "an environment is created over max: %u of %" PRIu64 ", %u creating, %u overdue", pool_count_all(p),
@@ -354,11 +353,10 @@ static bool makes_place(const struct sim_sandbox *s) {
         list_for_each (m, &model.leases, link) {
                 int64_t before = 0;
 
-                if (m->seen != LEASE_WAITING || m->restoring || model_may_have(m, s))
+                if (!m->in_line || model_may_have(m, s))
                         continue;
                 list_for_each (other, &model.leases, link)
-                        before += other->seen == LEASE_WAITING && !other->restoring &&
-                                  other->claim_order < m->claim_order;
+                        before += other->in_line && line_is_before(other, m);
                 if (before >= places)
                         return model.ticking && model.failed_us + model.backoff_us / 2 <= sim.now_us;
         }
@@ -584,8 +582,7 @@ static void lease_granted(struct model_lease *m) {
         list_for_each (other, &model.leases, link) {
                 SIM_CHECK(other == m || other->sandbox != s->number, "lease %s is granted %s, which lease %s has",
                           m->name, s->sandbox.id, other->name);
-                SIM_CHECK(other == m || other->seen != LEASE_WAITING || other->restoring ||
-                                  other->claim_order > m->claim_order || !model_may_have(other, s),
+                SIM_CHECK(other == m || !other->in_line || line_is_before(m, other) || !model_may_have(other, s),
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
         list_for_each (better, &model.backend.sandboxes, link)
@@ -652,6 +649,8 @@ void model_on_lease_changed(struct watch *w) {
 
         sim_trace("lease %s %s", m->name, lease_state_name(to));
         m->seen = to;
+        if (m->in_line)
+                line_leave(m, to == LEASE_LEASED);
         switch (to) {
         case LEASE_LEASED:
                 SIM_CHECK(from == LEASE_WAITING, "lease %s was %s, is leased", m->name, lease_state_name(from));
@@ -669,8 +668,7 @@ void model_on_lease_changed(struct watch *w) {
         case LEASE_WAITING:
                 SIM_CHECK(from == LEASE_LOST || from == LEASE_FAILED, "lease %s was %s, waits", m->name,
                           lease_state_name(from));
-                m->claim_order = ++model.next_claim;
-                m->since_us = sim.now_us;
+                line_join(m);
                 return;
         case LEASE_RELEASED:
                 SIM_CHECK(from != LEASE_RELEASED, "lease %s is released twice", m->name);

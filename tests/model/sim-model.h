@@ -23,8 +23,10 @@ struct model_lease {
         uid_t uid;
         enum lease_state seen;
         enum result_code code; /* at the end of a core */
-        uint64_t claim_order; /* while waiting: the place in line */
-        int64_t since_us;     /* and since when */
+        bool in_line;         /* it waits for an environment, any one */
+        uint64_t claim_order; /* since when: in order of arrival, */
+        int64_t since_us;     /* by the clock, */
+        uint64_t turn;        /* and in which turn it is served */
         unsigned sandbox;     /* number of the one it holds; 0: none */
         bool rough;           /* the journal was behind when it was taken up */
         int64_t starved_us;   /* when its newest job was refused for a shortage that passes; 0: it was not */
@@ -76,6 +78,7 @@ struct model {
         struct list gone;   /* released, still read */
         unsigned n_leases;
         uint64_t next_claim;
+        uint64_t turn; /* of a user who has no lease in line, and now makes one */
         bool draining, stopping;
         unsigned prewarm;          /* as asked for, until it is done */
         uint64_t max_lowered_turn; /* the turn in which max was lowered last */
@@ -140,6 +143,12 @@ void model_set_max(unsigned max);
 void model_prewarm(unsigned n);
 void model_recycle(void);
 void model_resume(void);
+
+/* The line of leases that wait. Where two of them could be served, the one before is. */
+void line_reset(void);
+void line_join(struct model_lease *m);
+void line_leave(struct model_lease *m, bool served);
+bool line_is_before(const struct model_lease *a, const struct model_lease *b);
 
 /* Whether a user may be lent this one, and may get one that is there. */
 bool model_may_have(const struct model_lease *m, const struct sim_sandbox *s);

@@ -519,6 +519,67 @@ static void served_in_order(void) {
         rig_stop();
 }
 
+static struct lease *any_leased(void) {
+        struct lease *l = leases_after(rig.table, 0);
+
+        while (l && lease_state(l) != LEASE_LEASED)
+                l = leases_after(rig.table, lease_serial(l));
+        return l;
+}
+
+/* Users take turns: few leases do not wait for many of another user. Among the first 10 that are served are all 5. */
+static void served_in_turn(void) {
+        unsigned n_bob = 0;
+        char name[8];
+        struct lease *l;
+
+        rig_start();
+        rig.config.max = 1;
+        rig.config.oversubscribe = false;
+        for (unsigned i = 0; i < 200; i++) {
+                snprintf(name, sizeof(name), "a%u", i);
+                rig_lease_of(name, ALICE);
+        }
+        for (unsigned i = 0; i < 5; i++) {
+                snprintf(name, sizeof(name), "b%u", i);
+                rig_lease_of(name, BOB);
+        }
+        for (unsigned i = 0, a = 0; i < 10; i++) {
+                rig_run(SECOND);
+                l = any_leased();
+                CHECK(l);
+                snprintf(name, sizeof(name), "%c%u", lease_uid(l) == BOB ? 'b' : 'a', lease_uid(l) == BOB ? n_bob++ : a++);
+                CHECK_STR(lease_name(l), name); /* each one's own in order of arrival */
+                lease_release(l);
+        }
+        CHECK_INT(n_bob, 5);
+        rig_stop();
+}
+
+/* Who has nothing in line and comes again and again does not keep a user waiting who came before. */
+static void nobody_is_passed_over(void) {
+        unsigned n_alice = 0;
+        struct lease *l;
+
+        rig_start();
+        rig.config.max = 1;
+        rig_lease_of("a1", ALICE);
+        rig_lease_of("a2", ALICE);
+        rig_lease_of("a3", ALICE);
+        rig_lease_of("b", BOB);
+        for (unsigned i = 0; i < 6; i++) {
+                rig_run(SECOND);
+                l = any_leased();
+                CHECK(l);
+                n_alice += lease_uid(l) == ALICE;
+                lease_release(l);
+                if (!leases_find(rig.table, "b"))
+                        rig_lease_of("b", BOB);
+        }
+        CHECK_INT(n_alice, 3);
+        rig_stop();
+}
+
 /* While no create succeeds nothing is ended for one, and its user goes on using it. */
 static void no_room_without_creates(void) {
         struct lease *a, *b;
@@ -606,6 +667,8 @@ int main(void) {
         RUN(own_first);
         RUN(oldest_makes_room);
         RUN(served_in_order);
+        RUN(served_in_turn);
+        RUN(nobody_is_passed_over);
         RUN(no_room_without_creates);
         RUN(others_do_not_come_free);
         RUN(after_a_restart);

@@ -146,6 +146,7 @@ static void environment_table(void) {
 /* The function that brings an environment into this state. There is none for CREATING. */
 static void bring_environment_to(struct environment *e, enum environment_state state) {
         static const struct claim_events none = {};
+        static struct claim_line line;
         static struct claim claim;
 
         switch (state) {
@@ -153,7 +154,8 @@ static void bring_environment_to(struct environment *e, enum environment_state s
                 environment_set_idle(e);
                 break;
         case ENVIRONMENT_LEASED:
-                claim_init(&claim, &none, "a", 1000);
+                claim_line_init(&line);
+                CHECK_INT(claim_init(&claim, &line, &none, "a", 1000), 0);
                 environment_lease(e, &claim);
                 break;
         case ENVIRONMENT_CLEANING:
