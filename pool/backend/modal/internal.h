@@ -3,11 +3,10 @@
 
 /* What the files of the Modal backend share; nobody else includes this. */
 
-#include <stdarg.h>
 #include <uv.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal/config/credentials.h"
+#include "pool/backend/modal/client.h"
 #include "pool/backend/modal/exec/stdin.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/wire/codec.h"
@@ -46,20 +45,9 @@ struct modal_listing {
         unsigned n;
 };
 
-/* rpc/counts.c: what the calls come to */
-
-struct modal_count {
-        const char *method;
-        enum grpc_code code;
-        uint64_t n, retries;
-        int64_t took_us;
-};
-
 struct modal {
         struct backend backend;
-        uv_loop_t *loop;
-        struct http *http;
-        struct modal_credentials credentials;
+        struct modal_client client;
 
         /* settings */
         char *app, *image, *shell;
@@ -87,39 +75,11 @@ struct modal {
         struct list unlooked; /* sandboxes whose turn to be looked after comes, the next one first */
         unsigned n_looks;
         struct modal_listing listing; /* of this pool's sandboxes */
-        struct modal_count counts[CALL_COUNTS_MAX];
-        size_t n_counts;
 };
 
 static inline struct modal *modal_of(struct backend *b) {
         return container_of(b, struct modal, backend);
 }
-
-/* modal.c */
-
-/* The status in place of an OK whose message is not what it has to be. @method: a literal. */
-#define MODAL_UNREADABLE(method)                                                                                \
-        ({                                                                                                      \
-                static const struct grpc_status unreadable = {                                                  \
-                        .code = GRPC_INTERNAL,                                                                  \
-                        .cause = HTTP_REFUSED,                                                                  \
-                        .retry_after_us = -1,                                                                   \
-                        .message = "an answer to " method " that cannot be taken",                              \
-                };                                                                                              \
-                &unreadable;                                                                                    \
-        })
-
-extern const struct grpc_status modal_no_memory;
-
-/* Take our secrets out of what a server said. */
-void modal_scrub(const struct modal *m, char *text);
-
-/*
- * A sentence for a failed call: "WHAT: what the other side said", with its result code and no
- * secret in it. @r may be the caller's own.
- */
-void modal_explain(struct modal *m, struct result *r, const struct grpc_status *status, const char *what, ...)
-        __attribute__((format(printf, 4, 5)));
 
 /* start.c */
 
@@ -130,12 +90,6 @@ int modal_start(struct backend *b, enum backend_use use);
 /* 0, -EBUSY while it is under way, or -errno; then take() and done() come, unless it is cancelled. */
 int modal_listing_start(struct modal *m, struct modal_listing *l, const struct modal_listing_spec *spec, void *owner);
 void modal_listing_cancel(struct modal_listing *l);
-
-/* rpc/counts.c */
-
-/* A call has ended, by itself or by us. @method: a literal. */
-void modal_count(struct modal *m, const char *method, int code, unsigned retries, int64_t took_us);
-void modal_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls), void *data);
 
 /* rpc/router.c: the way to the router of one sandbox */
 

@@ -16,89 +16,6 @@
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 
-/* errors */
-
-const struct grpc_status modal_no_memory = { .code = GRPC_INTERNAL, .message = "out of memory", .retry_after_us = -1 };
-
-/* Whatever a server puts into its messages, no secret of ours gets any further. */
-void modal_scrub(const struct modal *m, char *text) {
-        const char *secrets[] = { m->credentials.token_secret, m->credentials.token_id, "eyJ" };
-
-        for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
-                for (char *at = text; *secrets[i] && (at = strstr(at, secrets[i]));) {
-                        size_t len = strlen(secrets[i]);
-
-                        /* A token of a router: what it begins with, to its end. */
-                        while (isalnum((unsigned char)at[len]) || (at[len] && strchr("-_.=", at[len])))
-                                len++;
-                        memset(at, '*', len);
-                        at += len;
-                }
-}
-
-static enum result_code code_of(const struct grpc_status *status) {
-        switch (status->code) {
-        case GRPC_UNAUTHENTICATED:
-        case GRPC_PERMISSION_DENIED:
-                return RESULT_DENIED;
-        case GRPC_INVALID_ARGUMENT:
-        case GRPC_NOT_FOUND:
-        case GRPC_FAILED_PRECONDITION:
-        case GRPC_UNIMPLEMENTED:
-        case GRPC_ALREADY_EXISTS:
-                return RESULT_INVALID;
-        case GRPC_DEADLINE_EXCEEDED:
-                return RESULT_TIMEOUT;
-        case GRPC_RESOURCE_EXHAUSTED:
-                return RESULT_BUSY;
-        default:
-                return RESULT_FAILED;
-        }
-}
-
-void modal_explain(struct modal *m, struct result *r, const struct grpc_status *status, const char *what, ...) {
-        char head[320], said[GRPC_MESSAGE_TEXT_MAX];
-        const char *server = m->credentials.server_url;
-        va_list ap;
-
-        va_start(ap, what);
-        vsnprintf(head, sizeof(head), what, ap);
-        va_end(ap);
-        snprintf(said, sizeof(said), "%s", *status->message ? status->message : grpc_code_name(status->code));
-        modal_scrub(m, said);
-        switch (status->cause) {
-        case HTTP_STARVED:
-                result_set(r, RESULT_FAILED, "%s: no connection to %s could be made: %s", head, server, said);
-                break;
-        case HTTP_UNREACHABLE:
-                result_set(r, RESULT_FAILED, "%s: no connection to %s: %s", head, server, said);
-                break;
-        case HTTP_UNTRUSTED:
-                result_set(r, RESULT_FAILED,
-                           "%s: the certificate of %s is not trusted: %s (cafile= or SSL_CERT_FILE names "
-                           "authorities to trust)",
-                           head, server, said);
-                break;
-        case HTTP_RESET:
-        case HTTP_BROKEN:
-                result_set(r, code_of(status), "%s: the connection to Modal broke: %s", head, said);
-                break;
-        case HTTP_TIMEOUT:
-                result_set(r, RESULT_TIMEOUT, "%s: Modal gave no answer in time", head);
-                break;
-        case HTTP_REFUSED:
-                result_set(r, RESULT_FAILED, "%s: %s", head, said);
-                break;
-        case HTTP_OK:
-                if (status->code == GRPC_UNAUTHENTICATED)
-                        result_set(r, RESULT_DENIED, "%s: Modal refuses the token: %s (MODAL_TOKEN_ID and "
-                                   "MODAL_TOKEN_SECRET, or ~/.modal.toml)", head, said);
-                else
-                        result_set(r, code_of(status), "%s: Modal says: %s", head, said);
-                break;
-        }
-}
-
 /* all sandboxes of this pool */
 
 static int on_info(void *owner, const struct modal_info *info) {
@@ -118,7 +35,7 @@ static void on_listed(void *owner, const struct grpc_status *status) {
         struct result r = {};
 
         if (status->code != GRPC_OK)
-                modal_explain(m, &r, status, "listing the sandboxes of this pool");
+                modal_client_explain(&m->client, &r, status, "listing the sandboxes of this pool");
         backend_listed(&m->backend, &r);
 }
 
@@ -143,9 +60,8 @@ static void modal_free(struct backend *b) {
         if (m->call)
                 modal_call_cancel(TAKE_PTR(m->call));
         modal_listing_cancel(&m->listing);
-        http_free(m->http);
+        modal_client_deinit(&m->client);
         modal_settings_deinit(m);
-        modal_credentials_deinit(&m->credentials);
         buf_deinit(&m->build_line);
         free(m->last_line);
         free(m->builder_version);
@@ -153,6 +69,11 @@ static void modal_free(struct backend *b) {
         free(m->image_id);
         free(m->entry_id);
         free(m);
+}
+
+static void modal_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
+                            void *data) {
+        modal_counts_each(&container_of(b, const struct modal, backend)->client.counts, each, data);
 }
 
 static const struct backend_ops modal_ops = {
@@ -201,31 +122,27 @@ static int name_pool(struct modal *m, const struct modal_options *o, struct resu
 
 int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options *o, struct result *why) {
         struct modal *m = calloc(1, sizeof(*m));
-        const char *cafile = o->cafile && *o->cafile ? o->cafile : NULL;
         int r;
 
         if (!m)
                 return -ENOMEM;
         m->backend.ops = &modal_ops;
-        m->loop = loop;
         list_init(&m->unlooked);
         m->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
         r = name_pool(m, o, why);
         if (r == 0)
                 r = modal_settings_init(m, o, why);
         if (r == 0)
-                r = modal_credentials_init(&m->credentials,
-                                           &(struct modal_given){
-                                                   .file = o->config_file,
-                                                   .profile = o->profile,
-                                                   .server_url = o->server_url,
-                                                   .token_id = o->token_id,
-                                                   .token_secret = o->token_secret,
-                                                   .environment = o->environment,
-                                           },
-                                           why);
-        if (r == 0)
-                r = http_new(&m->http, loop, cafile, why);
+                r = modal_client_init(&m->client, loop, o->cafile,
+                                      &(struct modal_given){
+                                              .file = o->config_file,
+                                              .profile = o->profile,
+                                              .server_url = o->server_url,
+                                              .token_id = o->token_id,
+                                              .token_secret = o->token_secret,
+                                              .environment = o->environment,
+                                      },
+                                      why);
         if (r == 0) {
                 m->entry_id = strdup("");
                 r = m->entry_id ? 0 : -ENOMEM;

@@ -4,7 +4,8 @@
 /*
  * Sandboxes of Modal (modal.com), spoken to natively: gRPC over libcurl.
  *
- *   modal.c                    the backend's table, its errors in words, its list of sandboxes
+ *   modal.c                    the table of the backend, its list of sandboxes
+ *   client.c                   the connection to Modal: credentials, HTTP, errors in words
  *   start.c                    what start() asks for: app, image, secrets, volumes
  *   sandbox/create.c           a sandbox is created or adopted,
  *   sandbox/sandbox.c          lives and is cleaned,

@@ -24,7 +24,7 @@ static void go_on(struct modal *m);
 static void not_ready(struct modal *m, const struct grpc_status *status, const char *what, const char *name) {
         struct result r;
 
-        modal_explain(m, &r, status, *name ? "%s \"%s\"" : "%s", what, name);
+        modal_client_explain(&m->client, &r, status, *name ? "%s \"%s\"" : "%s", what, name);
         backend_ready(&m->backend, &r);
 }
 
@@ -49,7 +49,7 @@ static int ask(struct modal *m, const char *method, int (*pack)(void *owner, str
 static int pack_environment(void *owner, struct buf *out) {
         struct modal *m = owner;
 
-        return modal_pack_environment(out, m->credentials.environment);
+        return modal_pack_environment(out, m->client.credentials.environment);
 }
 
 static void on_environment(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
@@ -59,8 +59,8 @@ static void on_environment(void *owner, const struct grpc_status *status, const 
         if (status->code == GRPC_OK && modal_read_environment(reply, len, &m->builder_version) < 0)
                 status = MODAL_UNREADABLE("EnvironmentGetOrCreate");
         if (status->code != GRPC_OK)
-                not_ready(m, status, *m->credentials.environment ? "Modal environment" : "opening Modal",
-                          m->credentials.environment);
+                not_ready(m, status, *m->client.credentials.environment ? "Modal environment" : "opening Modal",
+                          m->client.credentials.environment);
         else
                 go_on(m);
 }
@@ -68,7 +68,7 @@ static void on_environment(void *owner, const struct grpc_status *status, const 
 static int pack_app(void *owner, struct buf *out) {
         struct modal *m = owner;
 
-        return modal_pack_app(out, m->app, m->credentials.environment);
+        return modal_pack_app(out, m->app, m->client.credentials.environment);
 }
 
 static void on_app(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
@@ -103,7 +103,7 @@ static const char *next_name(struct modal *m) {
 static int pack_named(void *owner, struct buf *out) {
         struct modal *m = owner;
 
-        return modal_pack_named(out, next_name(m), m->credentials.environment);
+        return modal_pack_named(out, next_name(m), m->client.credentials.environment);
 }
 
 static void on_named(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
@@ -125,7 +125,7 @@ static void on_named(void *owner, const struct grpc_status *status, const void *
 
 static void flush_build_line(struct modal *m) {
         if (m->build_line.len > 0) {
-                modal_scrub(m, m->build_line.data);
+                modal_client_scrub(&m->client, m->build_line.data);
                 backend_notice(&m->backend, buf_text(&m->build_line));
                 free(m->last_line);
                 m->last_line = strdup(m->build_line.data);
@@ -169,7 +169,7 @@ static void follow_build(struct modal *m);
 static void explain_build(struct modal *m, struct result *r) {
         const char *text = *m->build.text ? m->build.text : modal_result_name(m->build.status);
 
-        modal_scrub(m, m->build.text);
+        modal_client_scrub(&m->client, m->build.text);
         if (m->last_line && !strstr(text, m->last_line))
                 result_set(r, RESULT_INVALID, "image %s cannot be built: %s; its log ends with: %s", m->image, text,
                            m->last_line);

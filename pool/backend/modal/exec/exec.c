@@ -424,7 +424,7 @@ int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
         snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
         e->exec.sandbox = sandbox;
         e->left = (struct buf)BUF_INIT(COMPLAINT_MAX);
-        uv_timer_init(modal_of(sandbox->backend)->loop, &e->timer);
+        uv_timer_init(modal_of(sandbox->backend)->client.loop, &e->timer);
         e->timer.data = e;
         /* Who has passed on any byte of stderr has passed on its head, which was no complaint. */
         e->over_head = spec->offsets[STREAM_STDERR] > 0;

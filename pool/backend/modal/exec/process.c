@@ -151,7 +151,7 @@ static void fail(struct modal_process *p, const struct grpc_status *status, cons
                 modal_sandbox_doubt(s);
                 return;
         }
-        modal_explain(process_modal(p), &r, status, "environment %s: %s", s->sandbox.id, what);
+        modal_client_explain(&process_modal(p)->client, &r, status, "environment %s: %s", s->sandbox.id, what);
         finish(p, &r, 0);
 }
 
@@ -606,7 +606,7 @@ static struct modal_process *process_new(struct modal_sandbox *s, const struct m
                 p->outputs[i].offset = spec->offsets[i];
         }
         p->outputs[STREAM_STDERR].over = !spec->keep_stderr;
-        uv_timer_init(process_modal(p)->loop, &p->timer);
+        uv_timer_init(process_modal(p)->client.loop, &p->timer);
         uv_unref((uv_handle_t *)&p->timer);
         p->timer.data = p;
         list_init(&p->link);

@@ -58,7 +58,7 @@ static void on_closed(uv_handle_t *handle) {
 }
 
 static void release(struct modal_call *c, int code) {
-        modal_count(c->modal, c->spec.method, code, c->again, clock_now() - c->started_us);
+        modal_counts_add(&c->modal->client.counts, c->spec.method, code, c->again, clock_now() - c->started_us);
         list_remove(&c->link);
         if (c->grpc)
                 grpc_cancel(TAKE_PTR(c->grpc));
@@ -68,7 +68,7 @@ static void release(struct modal_call *c, int code) {
 /* What the server said, fit for a log. */
 static const char *said(const struct modal_call *c, const struct grpc_status *status, char text[GRPC_MESSAGE_TEXT_MAX]) {
         snprintf(text, GRPC_MESSAGE_TEXT_MAX, "%s", status->message);
-        modal_scrub(c->modal, text);
+        modal_client_scrub(&c->modal->client, text);
         return text;
 }
 
@@ -221,7 +221,7 @@ static const struct grpc_events grpc_events = {
 
 /* One try to where it has to go. */
 static int send_request(struct modal_call *c) {
-        const struct modal_credentials *who = &c->modal->credentials;
+        const struct modal_credentials *who = &c->modal->client.credentials;
         struct modal_router *router = c->spec.router;
         _cleanup_(cleanup_free) char *first = NULL, *second = NULL;
         char method[160], key[64], attempts[40], throttled[48];
@@ -255,7 +255,7 @@ static int send_request(struct modal_call *c) {
         crash_point(c->spec.method, "is sent");
         r = c->spec.pack(c->owner, &message);
         if (r == 0)
-                r = grpc_start(c->modal->http,
+                r = grpc_start(c->modal->client.http,
                                &(struct grpc_spec){
                                        .url = router ? router->url : who->server_url,
                                        .method = method,
@@ -320,7 +320,7 @@ int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *
         c->started_us = clock_now();
         retry_reset(&c->retry, c->started_us);
         list_init(&c->link);
-        uv_timer_init(m->loop, &c->timer);
+        uv_timer_init(m->client.loop, &c->timer);
         uv_unref((uv_handle_t *)&c->timer);
         c->timer.data = c;
         /* The first try goes out with the next turn of the loop's timers: no event from inside here, whatever fails. */

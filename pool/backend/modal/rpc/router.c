@@ -45,8 +45,8 @@ static int check_access(const struct modal *m, const char *url, const char *jwt,
         bool plain;
         int r = http_check_url(url, &plain, why);
 
-        if (r == 0 && plain && !m->credentials.plain) {
-                result_set(why, RESULT_INVALID, "%s: plain http, though %s is not", url, m->credentials.server_url);
+        if (r == 0 && plain && !m->client.credentials.plain) {
+                result_set(why, RESULT_INVALID, "%s: plain http, though %s is not", url, m->client.credentials.server_url);
                 r = -EINVAL;
         }
         for (const char *c = jwt; *c && r == 0; c++)

@@ -31,7 +31,7 @@
 static void create_failed(struct modal_sandbox *s, const struct grpc_status *status, const char *what) {
         struct result r;
 
-        modal_explain(modal_sandbox_modal(s), &r, status, "environment %s%s%s", s->sandbox.id,
+        modal_client_explain(&modal_sandbox_modal(s)->client, &r, status, "environment %s%s%s", s->sandbox.id,
                       *s->sandbox.id ? ": " : "", what);
         modal_sandbox_created(s, &r);
 }

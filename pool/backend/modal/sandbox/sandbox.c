@@ -59,8 +59,8 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         list_init(&s->link_look);
         modal_router_init(&s->router, m, "", on_router_gone);
         s->n_handles = 2;
-        uv_timer_init(m->loop, &s->timer);
-        uv_timer_init(m->loop, &s->soon);
+        uv_timer_init(m->client.loop, &s->timer);
+        uv_timer_init(m->client.loop, &s->soon);
         s->timer.data = s->soon.data = s;
         uv_unref((uv_handle_t *)&s->timer);
         uv_unref((uv_handle_t *)&s->soon);
@@ -135,7 +135,7 @@ void modal_sandbox_lost(struct modal_sandbox *s, const char *what) {
         if (s->dying || s->step >= MODAL_STEP_FAILED)
                 return;
         result_set(&why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
-        modal_scrub(modal_sandbox_modal(s), why.text);
+        modal_client_scrub(&modal_sandbox_modal(s)->client, why.text);
         modal_sandbox_fail_soon(s, &why);
 }
 

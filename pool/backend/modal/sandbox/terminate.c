@@ -60,7 +60,7 @@ static void on_terminated(void *owner, const struct grpc_status *status, const v
 
         s->call = NULL;
         if (status->code != GRPC_OK && status->code != GRPC_NOT_FOUND) {
-                modal_explain(modal_sandbox_modal(s), &r, status,
+                modal_client_explain(&modal_sandbox_modal(s)->client, &r, status,
                               "environment %s: not terminated (it ends by itself within %u s)", s->sandbox.id,
                               s->lifetime_secs);
                 note_failure(s, &r);
@@ -126,7 +126,7 @@ static void on_found(void *owner, const struct grpc_status *status) {
                 return;
         }
         if (status->code != GRPC_OK)
-                modal_explain(modal_sandbox_modal(s), &r, status,
+                modal_client_explain(&modal_sandbox_modal(s)->client, &r, status,
                               "looking for a sandbox that may have been made (it ends by itself within %u s)",
                               s->lifetime_secs);
         else if (unborn && s->found.len == 0)

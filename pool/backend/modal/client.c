@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal/client.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct grpc_status modal_no_memory = { .code = GRPC_INTERNAL, .message = "out of memory", .retry_after_us = -1 };
+
+/* Whatever a server puts into its messages, no secret of ours gets any further. */
+void modal_client_scrub(const struct modal_client *c, char *text) {
+        const char *secrets[] = { c->credentials.token_secret, c->credentials.token_id, "eyJ" };
+
+        for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
+                for (char *at = text; *secrets[i] && (at = strstr(at, secrets[i]));) {
+                        size_t len = strlen(secrets[i]);
+
+                        /* A token of a router: what it begins with, to its end. */
+                        while (isalnum((unsigned char)at[len]) || (at[len] && strchr("-_.=", at[len])))
+                                len++;
+                        memset(at, '*', len);
+                        at += len;
+                }
+}
+
+static enum result_code code_of(const struct grpc_status *status) {
+        switch (status->code) {
+        case GRPC_UNAUTHENTICATED:
+        case GRPC_PERMISSION_DENIED:
+                return RESULT_DENIED;
+        case GRPC_INVALID_ARGUMENT:
+        case GRPC_NOT_FOUND:
+        case GRPC_FAILED_PRECONDITION:
+        case GRPC_UNIMPLEMENTED:
+        case GRPC_ALREADY_EXISTS:
+                return RESULT_INVALID;
+        case GRPC_DEADLINE_EXCEEDED:
+                return RESULT_TIMEOUT;
+        case GRPC_RESOURCE_EXHAUSTED:
+                return RESULT_BUSY;
+        default:
+                return RESULT_FAILED;
+        }
+}
+
+void modal_client_explain(const struct modal_client *c, struct result *r, const struct grpc_status *status,
+                          const char *what, ...) {
+        char head[320], said[GRPC_MESSAGE_TEXT_MAX];
+        const char *server = c->credentials.server_url;
+        va_list ap;
+
+        va_start(ap, what);
+        vsnprintf(head, sizeof(head), what, ap);
+        va_end(ap);
+        snprintf(said, sizeof(said), "%s", *status->message ? status->message : grpc_code_name(status->code));
+        modal_client_scrub(c, said);
+        switch (status->cause) {
+        case HTTP_STARVED:
+                result_set(r, RESULT_FAILED, "%s: no connection to %s could be made: %s", head, server, said);
+                break;
+        case HTTP_UNREACHABLE:
+                result_set(r, RESULT_FAILED, "%s: no connection to %s: %s", head, server, said);
+                break;
+        case HTTP_UNTRUSTED:
+                result_set(r, RESULT_FAILED,
+                           "%s: the certificate of %s is not trusted: %s (cafile= or SSL_CERT_FILE names "
+                           "authorities to trust)",
+                           head, server, said);
+                break;
+        case HTTP_RESET:
+        case HTTP_BROKEN:
+                result_set(r, code_of(status), "%s: the connection to Modal broke: %s", head, said);
+                break;
+        case HTTP_TIMEOUT:
+                result_set(r, RESULT_TIMEOUT, "%s: Modal gave no answer in time", head);
+                break;
+        case HTTP_REFUSED:
+                result_set(r, RESULT_FAILED, "%s: %s", head, said);
+                break;
+        case HTTP_OK:
+                if (status->code == GRPC_UNAUTHENTICATED)
+                        result_set(r, RESULT_DENIED, "%s: Modal refuses the token: %s (MODAL_TOKEN_ID and "
+                                   "MODAL_TOKEN_SECRET, or ~/.modal.toml)", head, said);
+                else
+                        result_set(r, code_of(status), "%s: Modal says: %s", head, said);
+                break;
+        }
+}
+
+int modal_client_init(struct modal_client *c, uv_loop_t *loop, const char *cafile, const struct modal_given *given,
+                      struct result *why) {
+        int r;
+
+        c->loop = loop;
+        r = modal_credentials_init(&c->credentials, given, why);
+        return r < 0 ? r : http_new(&c->http, loop, cafile && *cafile ? cafile : NULL, why);
+}
+
+void modal_client_deinit(struct modal_client *c) {
+        http_free(c->http);
+        modal_credentials_deinit(&c->credentials);
+}

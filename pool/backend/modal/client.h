@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The connection to Modal: who we are, the HTTP connections, what the calls came to, and what went wrong in words.
+ *
+ * It is the bottom of the Modal backend: it knows no call, no sandbox and no pool. A mount needs one, whatever the
+ * number of its pools; its owner keeps it until the last call over it has ended or was cancelled.
+ */
+
+#include <uv.h>
+
+#include "pool/backend/modal/config/credentials.h"
+#include "pool/backend/modal/rpc/counts.h"
+#include "pool/net/grpc.h"
+#include "pool/net/http.h"
+#include "pool/util/result.h"
+
+struct modal_client {
+        uv_loop_t *loop;
+        struct http *http;
+        struct modal_credentials credentials;
+        struct modal_counts counts;
+};
+
+/*
+ * @cafile: authorities to trust beside the system's; NULL or "": none. 0, or -errno with @why; what was made by then
+ * goes with deinit.
+ */
+int modal_client_init(struct modal_client *c, uv_loop_t *loop, const char *cafile, const struct modal_given *given,
+                      struct result *why);
+/* Also of one that is all zeros. */
+void modal_client_deinit(struct modal_client *c);
+
+/* Take our secrets out of what a server said. */
+void modal_client_scrub(const struct modal_client *c, char *text);
+
+/*
+ * A sentence for a failed call: "WHAT: what the other side said", with its result code and no
+ * secret in it. @r may be the caller's own.
+ */
+void modal_client_explain(const struct modal_client *c, struct result *r, const struct grpc_status *status,
+                          const char *what, ...) __attribute__((format(printf, 4, 5)));
+
+/* The status in place of an OK whose message is not what it has to be. @method: a literal. */
+#define MODAL_UNREADABLE(method)                                                                                \
+        ({                                                                                                      \
+                static const struct grpc_status unreadable = {                                                  \
+                        .code = GRPC_INTERNAL,                                                                  \
+                        .cause = HTTP_REFUSED,                                                                  \
+                        .retry_after_us = -1,                                                                   \
+                        .message = "an answer to " method " that cannot be taken",                              \
+                };                                                                                              \
+                &unreadable;                                                                                    \
+        })
+
+extern const struct grpc_status modal_no_memory;
