@@ -7,6 +7,9 @@
  * then the job that ran is followed from where its output ends on disk. One
  * that had none goes on waiting. One whose environment is gone is lost, and so
  * is the end of the job that ran there.
+ *
+ * A state that the journal should not hold is never taken over: it would index
+ * tables. A job in such a state has ended, a lease in such a state is lost.
  */
 
 #include <dirent.h>
@@ -33,12 +36,30 @@ static void restore_wall_times(const struct leases *t, struct job *j) {
         j->changed_wall_us = job_ended(j) ? j->ended_us + ahead : now;
 }
 
+/* The row as it can be restored. @why has room for the error of a job in an unknown state. */
+static struct journal_job known_job(const struct lease *l, const struct journal_job *row, struct result *why) {
+        struct journal_job known = *row;
+
+        if (row->state >= 0 && row->state < JOB_N_STATES)
+                return known;
+        log_error("lease=%s job=%" PRIu32 ": unknown state %d in the journal; the job counts as ended", l->name,
+                  row->number, row->state);
+        result_set(why, RESULT_FAILED, "how it ended cannot be known: its state in the journal is unknown");
+        known.state = JOB_ENDED;
+        known.code = why->code;
+        known.error = row->error ?: why->text;
+        return known;
+}
+
 static int read_job(void *data, const struct journal_job *row) {
         struct lease *l = data;
+        struct result why;
+        struct journal_job known = known_job(l, row, &why);
         struct job *j;
         int r;
 
-        r = job_restore(&j, row, l->table->spool_dir, l->table->config->output_max);
+        l->last_number = row->number; /* also when it is left out: the provider may know a job of this number */
+        r = job_restore(&j, &known, l->table->spool_dir, l->table->config->output_max);
         if (r < 0) {
                 log_error("lease=%s job=%" PRIu32 ": its files cannot be read, it is left out: %s", l->name, row->number,
                           strerror(-r));
@@ -46,7 +67,6 @@ static int read_job(void *data, const struct journal_job *row) {
         }
         restore_wall_times(l->table, j);
         list_add_tail(&l->jobs, &j->link);
-        l->last_number = j->number;
         switch (j->state) {
         case JOB_QUEUED:
                 l->n_queued++;
@@ -124,6 +144,20 @@ struct reading {
         struct list all; /* of restored, by serial */
 };
 
+static void restore_state(struct lease *l, const struct journal_lease *row) {
+        if (row->state < 0 || row->state >= LEASE_RELEASED) {
+                log_error("lease=%s: unknown state %d in the journal; the lease is lost", l->name, row->state);
+                l->state = LEASE_LOST;
+                l->code = RESULT_LOST;
+                lease_replace(&l->error, "its state in the journal is unknown; echo renew > ctl asks for a new environment");
+                return;
+        }
+        /* A lease waits until its environment has answered. */
+        l->state = row->state == LEASE_LEASED && row->environment ? LEASE_WAITING : row->state;
+        l->code = row->code;
+        lease_replace(&l->error, row->error);
+}
+
 static int read_lease(void *data, const struct journal_lease *row) {
         struct reading *reading = data;
         struct restored *one = calloc(1, sizeof(*one));
@@ -139,12 +173,9 @@ static int read_lease(void *data, const struct journal_lease *row) {
         l->instance = row->instance;
         l->created_wall_us = row->created_wall_us;
         l->created_us = l->table->clock() - (clock_read_us(CLOCK_REALTIME) - row->created_wall_us);
-        /* A lease waits until its environment has answered. */
-        l->state = row->state == LEASE_LEASED && row->environment ? LEASE_WAITING : row->state;
-        l->code = row->code;
+        restore_state(l, row);
         l->prepared = row->prepared;
         l->timeout_us = row->timeout_us;
-        lease_replace(&l->error, row->error);
         free(l->cwd);
         free(l->env);
         l->cwd = strdup(row->cwd);

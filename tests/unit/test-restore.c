@@ -3,8 +3,10 @@
 /* What a daemon that was killed left, step by step; the simulation has all of it at random. */
 
 #include <errno.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "rig.h"
 #include "pool/lease/limits.h"
@@ -341,6 +343,101 @@ static void number_is_not_used_twice(void) {
         rig_stop();
 }
 
+/* A job in a state that no version knows has ended, with the reason. The lease and its other jobs go on. */
+static void unknown_state_of_a_job(void) {
+        static const int states[] = { -1, JOB_N_STATES, INT_MAX };
+        struct lease *l;
+        struct job *j;
+
+        for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+                struct journal_job row;
+
+                rig_start();
+                l = rig_lease("t");
+                job_unref(rig_job(l, "true"));
+                rig_run(SECOND);
+                job_unref(rig_job(l, "true"));
+                rig_run(SECOND);
+                row = job_row(lease_job(l, 2), 1);
+                row.state = states[i];
+                CHECK_INT(journal_update_job(rig.journal, &row), 0);
+                rig_restart();
+                rig_run(SECOND);
+                l = leases_find(rig.table, "t");
+                CHECK_INT(lease_state(l), LEASE_LEASED);
+                CHECK(lease_job(l, 1)->code == RESULT_OK);
+                j = lease_job(l, 2);
+                CHECK(job_ended(j) && j->code == RESULT_FAILED && strstr(j->error, "state in the journal is unknown"));
+                CHECK_STR(job_state_name(j->state), "ended");
+                j = rig_job(l, "true");
+                CHECK_INT(j->number, 3);
+                rig_run(SECOND);
+                CHECK(job_ended(j) && j->code == RESULT_OK);
+                job_unref(j);
+                rig_stop();
+        }
+}
+
+/* Its finished jobs stay readable, what waits or runs there ends, and its environment is lent again once it is clean. */
+static void unknown_state_of_a_lease(void) {
+        static const int states[] = { -1, LEASE_RELEASED, LEASE_N_STATES, INT_MAX };
+        struct lease *l;
+
+        for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+                struct journal_lease row;
+                char nonce[UUID_SIZE];
+
+                rig_start();
+                l = rig_lease("t");
+                rig_lease("other");
+                job_unref(rig_job(l, "true"));
+                rig_run(SECOND);
+                job_unref(rig_job(l, "sleep"));
+                rig_run(0);
+                rig_prolong(lease_environment(l));
+                rig_run(SECOND);
+                snprintf(nonce, sizeof(nonce), "%s", sandbox_of(l)->nonce);
+                row = (struct journal_lease){
+                        .serial = 1, .name = "t", .uid = 1000, .state = states[i], .environment = nonce, .cwd = "", .env = "",
+                };
+                CHECK_INT(journal_put_lease(rig.journal, &row), 0);
+                rig_restart();
+                rig_run(SECOND);
+                l = leases_find(rig.table, "t");
+                CHECK_INT(lease_state(l), LEASE_LOST);
+                CHECK(strstr(lease_error(l), "state in the journal is unknown"));
+                CHECK(lease_job(l, 1)->code == RESULT_OK);
+                CHECK(job_ended(lease_job(l, 2)) && lease_job(l, 2)->code == RESULT_LOST);
+                CHECK_INT(lease_state(leases_find(rig.table, "other")), LEASE_LEASED);
+                CHECK_INT(rig.backend.totals.cleaned, 1);
+                CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
+                CHECK_INT(lease_command(l, "renew"), 0);
+                rig_run(SECOND);
+                CHECK_INT(lease_state(l), LEASE_LEASED);
+                rig_stop();
+        }
+}
+
+/* The files of a job cannot be read, so it is left out. The next job must not get its number. */
+static void number_of_a_job_that_is_left_out(void) {
+        struct lease *l;
+        struct job *j;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "true"));
+        rig_run(SECOND);
+        CHECK_INT(symlinkat("a file that is long enough for an order of bytes", rig.dir.fd, "1.1.order"), 0);
+        rig_restart();
+        rig_run(SECOND);
+        l = leases_find(rig.table, "t");
+        CHECK(!lease_job(l, 1));
+        j = rig_job(l, "true");
+        CHECK_INT(j->number, 2);
+        job_unref(j);
+        rig_stop();
+}
+
 /* A planned stop that keeps everything touches nothing. */
 static void kept_job_goes_on(void) {
         struct sim_sandbox *s;
@@ -378,6 +475,9 @@ int main(void) {
         RUN(job_does_not_go_on_in_another_environment);
         RUN(job_without_files_has_ended);
         RUN(number_is_not_used_twice);
+        RUN(unknown_state_of_a_job);
+        RUN(unknown_state_of_a_lease);
+        RUN(number_of_a_job_that_is_left_out);
         RUN(kept_job_goes_on);
         return check_done();
 }
