@@ -58,6 +58,8 @@ static const struct option options[] = {
           .help = "after that, one environment over max; else the lease fails" },
         { "creates", TYPE_NUMBER, AT(creates), "16", NULL, 1, CREATES_MAX,
           .help = "environments in creation at one time" },
+        { "max_per_user", TYPE_NUMBER, AT(max_per_user), "0", NULL, 0, ENVIRONMENTS_MAX,
+          .help = "environments that the leases of one user hold at most, 0: any number" },
         { "held_warning", TYPE_SECONDS, AT(held_warning_us), "3600",
           .help = "the log names leases that hold an environment so long without a job, 0: never" },
         { "stop_timeout", TYPE_SECONDS, AT(stop_timeout_us), "20",

@@ -47,6 +47,7 @@ struct config {
         uint64_t max, min, max_leases;
         int64_t wait_us;
         bool oversubscribe;
+        uint64_t max_per_user; /* environments that leases of one user hold at one time; 0: any number */
         uint64_t creates; /* environments in creation at one time */
         int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;

@@ -70,6 +70,7 @@ void claim_line_join(struct claim_line *line, struct claim *c, int64_t now_us) {
         c->number = ++line->n_joined;
         c->turn = newest && newest->turn >= line->turn ? newest->turn + 1 : line->turn;
         list_add_tail(own, &c->link_user);
+        c->user->n_waiting++;
         insert(line, c);
         list_add_tail(&line->by_age, &c->link_age);
         line->n++;
@@ -80,6 +81,7 @@ void claim_line_leave(struct claim_line *line, struct claim *c, int64_t now_us) 
         list_remove(&c->link);
         list_remove(&c->link_age);
         list_remove(&c->link_user);
+        c->user->n_waiting--;
         line->n--;
         c->waited_us = now_us - c->since_us;
         c->state = CLAIM_NONE;

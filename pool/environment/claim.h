@@ -48,7 +48,8 @@ struct claim_user {
         uid_t uid;
         unsigned n_claims;   /* in any state */
         struct list waiting; /* in order of arrival */
-        unsigned n_granted;
+        unsigned n_waiting, n_granted;
+        unsigned n_ahead; /* claims of this user that tick.c has counted so far in one pass of the line */
 };
 
 struct claim {

@@ -81,6 +81,40 @@ static int64_t tick_idle(struct pool *p, int64_t now) {
         return p->idle_due_us;
 }
 
+/* How many more environments the user may get, by max_per_user. */
+static unsigned count_allowed(const struct pool *p, const struct claim_user *user) {
+        uint64_t most = p->config->max_per_user;
+
+        if (most == 0)
+                return UINT32_MAX;
+        return user->n_granted < most ? (unsigned)most - user->n_granted : 0;
+}
+
+/* Claims in line that max_per_user does not hold back. */
+static unsigned count_allowed_claims(const struct pool *p) {
+        const struct claim_user *user;
+        unsigned n = 0;
+
+        if (p->config->max_per_user == 0)
+                return p->line.n;
+        list_for_each (user, &p->line.users, link)
+                n += user->n_waiting < count_allowed(p, user) ? user->n_waiting : count_allowed(p, user);
+        return n;
+}
+
+/* Before a pass of the line that asks may_be_next(). */
+static void begin_pass(struct pool *p) {
+        struct claim_user *user;
+
+        list_for_each (user, &p->line.users, link)
+                user->n_ahead = 0;
+}
+
+/* Whether the claim may get an environment, besides those of its user that were counted before it in this pass. */
+static bool may_be_next(const struct pool *p, const struct claim *c) {
+        return c->user->n_ahead < count_allowed(p, c->user);
+}
+
 /* An idle one for this user, or NULL: one that they had before, so that others find one that nobody had; the newest. */
 static struct environment *find_idle(const struct pool *p, uid_t uid) {
         struct environment *e, *unused = NULL;
@@ -124,16 +158,20 @@ static int64_t tick_grant(struct pool *p, int64_t now) {
         int64_t places = 0; /* that the claims before need */
         struct claim *c, *tmp;
 
+        begin_pass(p);
         list_for_each_safe (c, tmp, &p->line.claims, link) {
                 struct environment *e;
 
                 if (list_empty(&p->environments.in[ENVIRONMENT_IDLE]))
                         break;
+                if (!may_be_next(p, c))
+                        continue;
                 e = find_idle(p, c->uid);
                 if (e) {
                         pool_grant(p, c, e);
                         continue;
                 }
+                c->user->n_ahead++;
                 places++;
                 while (places > count_places(p) && make_place(p, c, now))
                         ;
@@ -146,6 +184,7 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         unsigned n = 0;
         struct claim *c;
 
+        begin_pass(p);
         list_for_each (c, &p->line.by_age, link_age) {
                 int64_t due = clock_after(c->since_us, p->config->wait_us);
 
@@ -153,25 +192,40 @@ static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
                         *next = due;
                         break;
                 }
+                if (!may_be_next(p, c))
+                        continue;
+                c->user->n_ahead++;
                 if (++n == p->config->creates)
                         break;
         }
         return n;
 }
 
+static void say_why_overdue(const struct pool *p, const struct claim *c, struct result *why) {
+        const struct result *trouble = breaker_trouble(&p->breaker);
+        long long waited = p->config->wait_us / USEC_PER_SEC;
+
+        if (count_allowed(p, c->user) == 0)
+                result_set(why, RESULT_TIMEOUT,
+                           "waited %lld s for an environment; leases of uid %u hold %u, as many as max_per_user allows; "
+                           "release a lease, or raise max_per_user or wait",
+                           waited, (unsigned)c->uid, c->user->n_granted);
+        else
+                result_set(why, RESULT_TIMEOUT,
+                           "waited %lld s for an environment; all %u are in use%s%s; "
+                           "release a lease, or raise max or wait",
+                           waited, (unsigned)p->config->max, trouble ? ", and the newest create failed: " : "",
+                           trouble ? trouble->text : "");
+}
+
 /* A claim that waited past its time fails. */
 static void fail_overdue(struct pool *p, int64_t now) {
-        const struct result *trouble = breaker_trouble(&p->breaker);
         struct result why;
         struct claim *c;
 
         while ((c = list_first(&p->line.by_age, struct claim, link_age)) &&
                clock_after(c->since_us, p->config->wait_us) <= now) {
-                result_set(&why, RESULT_TIMEOUT,
-                           "waited %lld s for an environment; all %u are in use%s%s; "
-                           "release a lease, or raise max or wait",
-                           (long long)(p->config->wait_us / USEC_PER_SEC), (unsigned)p->config->max,
-                           trouble ? ", and the newest create failed: " : "", trouble ? trouble->text : "");
+                say_why_overdue(p, c, &why);
                 pool_remove_claim(p, c);
                 c->events->failed(c, &why);
         }
@@ -228,13 +282,14 @@ static int create_one(struct pool *p) {
 static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         const unsigned *count = p->environments.count;
         unsigned all = pool_count_all(p), max = p->config->max, room = all < max ? max - all : 0;
+        unsigned waiting = count_allowed_claims(p);
         unsigned warm, wanted, want_warm;
 
         if (p->config->mode == MODE_DIRECT)
                 room = UINT32_MAX;
 
         /* For those who wait, as far as there is room, and for those overdue in any case; */
-        wanted = p->line.n > count[ENVIRONMENT_CREATING] ? p->line.n - count[ENVIRONMENT_CREATING] : 0;
+        wanted = waiting > count[ENVIRONMENT_CREATING] ? waiting - count[ENVIRONMENT_CREATING] : 0;
         if (wanted > room)
                 wanted = room;
         overdue = overdue > count[ENVIRONMENT_CREATING] ? overdue - count[ENVIRONMENT_CREATING] : 0;
@@ -243,7 +298,7 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
 
         /* and to keep some warm, within max. */
         warm = count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CLEANING] +
-               (count[ENVIRONMENT_CREATING] > p->line.n ? count[ENVIRONMENT_CREATING] - p->line.n : 0);
+               (count[ENVIRONMENT_CREATING] > waiting ? count[ENVIRONMENT_CREATING] - waiting : 0);
         want_warm = p->config->min > p->prewarm ? p->config->min : p->prewarm;
         if (want_warm > warm && room > wanted)
                 wanted += room - wanted < want_warm - warm ? room - wanted : want_warm - warm;

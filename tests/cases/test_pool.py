@@ -162,6 +162,21 @@ def test_no_oversubscription(mount):
     assert done.returncode == 1 and "timed out" in done.stderr.lower()
 
 
+def test_max_per_user(mount):
+    """A user's further lease waits although there is room, and says what would help."""
+    mp = mount(max=3, max_per_user=1, wait=2, oversubscribe=False)
+    first = mp.lease("first")
+    first.read("environment")
+    second = mp.lease()
+    fails(errno.ETIMEDOUT, second.read, "environment")
+    for word in (f"uid {os.getuid()}", "max_per_user", "release a lease"):
+        assert word in second.read("error")
+    assert sum(mp.environments().values()) == 1
+    first.release()
+    second.write("ctl", "renew\n")
+    assert second.run("echo mine now") == ("mine now\n", 0)
+
+
 def test_direct_mode(mount):
     """Every lease has a sandbox of its own, which rmdir ends."""
     mp = mount(max=1, mode="direct")

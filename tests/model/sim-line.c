@@ -29,6 +29,27 @@ void line_leave(struct model_lease *m, bool served) {
                 model.turn = m->turn + 1;
 }
 
+bool line_holds_back(const struct model_lease *m) {
+        const struct model_lease *other;
+        unsigned n = 0;
+
+        if (model.config.max_per_user == 0)
+                return false;
+        list_for_each (other, &model.leases, link)
+                n += other != m && other->uid == m->uid &&
+                     (other->sandbox || (other->in_line && other->claim_order < m->claim_order));
+        return n >= model.config.max_per_user;
+}
+
+unsigned line_count(int64_t since_us) {
+        const struct model_lease *m;
+        unsigned n = 0;
+
+        list_for_each (m, &model.leases, link)
+                n += m->in_line && m->since_us <= since_us && !line_holds_back(m);
+        return n;
+}
+
 bool line_is_before(const struct model_lease *a, const struct model_lease *b) {
         return a->turn != b->turn ? a->turn < b->turn : a->claim_order < b->claim_order;
 }

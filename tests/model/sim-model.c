@@ -240,13 +240,11 @@ static void back_off(int64_t sent_us) {
 
 static void on_creating(bool refused) {
         struct pool *p = model.pool;
-        unsigned creating = pool_count(p, ENVIRONMENT_CREATING), waiting = pool_count_waiting(p), overdue = 0;
+        unsigned creating = pool_count(p, ENVIRONMENT_CREATING), waiting = line_count(sim.now_us);
+        unsigned overdue = line_count(sim.now_us - model.config.wait_us);
         unsigned warm = pool_count(p, ENVIRONMENT_IDLE) + pool_count(p, ENVIRONMENT_CLEANING);
         bool over = model.config.mode == MODE_POOL && pool_count_all(p) >= model.config.max;
-        struct model_lease *m;
 
-        list_for_each (m, &model.leases, link)
-                overdue += m->in_line && clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
         SIM_CHECK(!model.stopping, "an environment is created after the stop");
         SIM_CHECK(!over || (model.config.oversubscribe && creating < overdue),
                   "an environment is created over max: %u of %" PRIu64 ", %u creating, %u overdue", pool_count_all(p),
@@ -353,10 +351,10 @@ static bool makes_place(const struct sim_sandbox *s) {
         list_for_each (m, &model.leases, link) {
                 int64_t before = 0;
 
-                if (!m->in_line || model_may_have(m, s))
+                if (!m->in_line || model_may_have(m, s) || line_holds_back(m))
                         continue;
                 list_for_each (other, &model.leases, link)
-                        before += other->in_line && line_is_before(other, m);
+                        before += other->in_line && line_is_before(other, m) && !line_holds_back(other);
                 if (before >= places)
                         return model.ticking && model.failed_us + model.backoff_us / 2 <= sim.now_us;
         }
@@ -582,9 +580,11 @@ static void lease_granted(struct model_lease *m) {
         list_for_each (other, &model.leases, link) {
                 SIM_CHECK(other == m || other->sandbox != s->number, "lease %s is granted %s, which lease %s has",
                           m->name, s->sandbox.id, other->name);
-                SIM_CHECK(other == m || !other->in_line || line_is_before(m, other) || !model_may_have(other, s),
+                SIM_CHECK(other == m || !other->in_line || line_is_before(m, other) || !model_may_have(other, s) ||
+                                  line_holds_back(other),
                           "lease %s is granted %s before lease %s", m->name, s->sandbox.id, other->name);
         }
+        SIM_CHECK(!line_holds_back(m), "lease %s is granted %s, and user %u has too many", m->name, s->sandbox.id, m->uid);
         list_for_each (better, &model.backend.sandboxes, link)
                 SIM_CHECK(!is_better(m, better, s), "lease %s is granted %s, but %s is there", m->name, s->sandbox.id,
                           better->sandbox.id);
@@ -612,7 +612,7 @@ static void lease_failed(struct model_lease *m) {
         SIM_CHECK(may_fail(m, code), "lease %s failed for nothing: %s", m->name, result_code_name(code));
         SIM_CHECK(lease_error(m->lease), "lease %s failed without a word", m->name);
         list_for_each (s, &model.backend.sandboxes, link)
-                SIM_CHECK(!model_may_have(m, s) || !model_is_idle(s), "lease %s failed beside %s", m->name, s->sandbox.id);
+                SIM_CHECK(!model_may_have(m, s) || !model_is_idle(s) || line_holds_back(m), "lease %s failed beside %s", m->name, s->sandbox.id);
         model.n_failed++;
 }
 

@@ -148,6 +148,12 @@ void model_resume(void);
 void line_reset(void);
 void line_join(struct model_lease *m);
 void line_leave(struct model_lease *m, bool served);
+
+/* By max_per_user, with the leases of its user that have an environment or are before it in line. */
+bool line_holds_back(const struct model_lease *m);
+
+/* Leases that wait since then or longer and are not held back. */
+unsigned line_count(int64_t since_us);
 bool line_is_before(const struct model_lease *a, const struct model_lease *b);
 
 /* Whether a user may be lent this one, and may get one that is there. */

@@ -77,6 +77,7 @@ static void draw_config(struct config *c) {
                 sim_fail("no configuration");
         c->mode = sim_chance(150) ? MODE_DIRECT : MODE_POOL;
         c->max = 1 + prng_scaled(&sim.prng, 16);
+        c->max_per_user = sim_chance(300) ? 1 + sim_below(4) : 0;
         c->min = sim_chance(300) ? sim_below(c->max + 1) : 0;
         c->max_leases = one_of(10, 50, 4096);
         c->wait_us = one_of(0, 10, 300) * USEC_PER_SEC;

@@ -556,6 +556,29 @@ static void served_in_turn(void) {
         rig_stop();
 }
 
+static void max_per_user(void) {
+        struct lease *b;
+
+        rig_start();
+        rig.config.max = 4;
+        rig.config.max_per_user = 2;
+        rig_lease_of("a1", ALICE);
+        rig_lease_of("a2", ALICE);
+        rig_lease_of("a3", ALICE);
+        b = rig_lease_of("b", BOB);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_LEASED), 3);
+        CHECK_INT(rig.backend.totals.creates, 3);
+        CHECK_INT(lease_state(b), LEASE_LEASED);
+        CHECK_INT(lease_state(leases_find(rig.table, "a3")), LEASE_WAITING);
+        rig_run(rig.config.wait_us); /* not even one over max */
+        CHECK_INT(rig.backend.totals.creates, 3);
+        lease_release(leases_find(rig.table, "a1"));
+        rig_run(SECOND);
+        CHECK_INT(lease_state(leases_find(rig.table, "a3")), LEASE_LEASED);
+        rig_stop();
+}
+
 /* Who has nothing in line and comes again and again does not keep a user waiting who came before. */
 static void nobody_is_passed_over(void) {
         unsigned n_alice = 0;
@@ -669,6 +692,7 @@ int main(void) {
         RUN(served_in_order);
         RUN(served_in_turn);
         RUN(nobody_is_passed_over);
+        RUN(max_per_user);
         RUN(no_room_without_creates);
         RUN(others_do_not_come_free);
         RUN(after_a_restart);
