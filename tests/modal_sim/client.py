@@ -133,6 +133,10 @@ class Box:
         self._channel = channel(self.client.sim, access.url)
         self.stub = task_command_router_pb2_grpc.TaskCommandRouterStub(self._channel)
 
+    def until_connected(self):
+        """After a lost connection calls fail at once until gRPC has a new one."""
+        grpc.channel_ready_future(self._channel).result(timeout=20)
+
     def call(self, method, timeout=20, jwt=None, **fields):
         request = getattr(pb, method + "Request")(task_id=self.task_id, **fields)
         return getattr(self.stub, method)(

@@ -358,13 +358,14 @@ EVERYTHING = [
     {"kind": "cut", "bytes": 4096, "how": "no_trailers"}]
 
 
-def persist(step):
+def persist(box, step):
     """Does it until it is done; every error is one that a client may meet."""
     for _ in range(100):
         try:
             return step()
         except grpc.RpcError as e:
             assert e.code().name in ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED", "RESOURCE_EXHAUSTED"), e
+            box.until_connected()
     raise AssertionError("a hundred failures in a row")
 
 
@@ -372,12 +373,12 @@ def job(box, number):
     """One job by a client that retries with the same exec_id and resumes by offset."""
     exec_id, data, done = str(uuid.uuid4()), b"", False
     argv = ["sh", "-c", f"echo {number} >> /root/ran; seq {number} {number + 1500}; exit {number % 100}"]
-    persist(lambda: box.start(*argv, exec_id=exec_id))
+    persist(box, lambda: box.start(*argv, exec_id=exec_id))
     while not done:
         more, code = read_until_error(box, exec_id, len(data))
         data, done = data + more, code is None
     assert data == b"".join(b"%d\n" % i for i in range(number, number + 1501))
-    assert persist(lambda: box.wait(exec_id)) == number % 100
+    assert persist(box, lambda: box.wait(exec_id)) == number % 100
     return exec_id
 
 
