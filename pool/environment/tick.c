@@ -106,13 +106,14 @@ static unsigned count_allowed_claims(const struct pool *p) {
 static void begin_pass(struct pool *p) {
         struct claim_user *user;
 
-        list_for_each (user, &p->line.users, link)
-                user->n_ahead = 0;
+        if (p->config->max_per_user > 0)
+                list_for_each (user, &p->line.users, link)
+                        user->n_ahead = 0;
 }
 
 /* Whether the claim may get an environment, besides those of its user that were counted before it in this pass. */
 static bool may_be_next(const struct pool *p, const struct claim *c) {
-        return c->user->n_ahead < count_allowed(p, c->user);
+        return p->config->max_per_user == 0 || c->user->n_ahead < count_allowed(p, c->user);
 }
 
 /* An idle one for this user, or NULL: one that they had before, so that others find one that nobody had; the newest. */
@@ -332,8 +333,24 @@ static void tick_shrink(struct pool *p) {
         }
 }
 
+/* The line: grant, fail, and how many claims are overdue after that. */
+static int64_t tick_line(struct pool *p, int64_t now, unsigned *overdue) {
+        int64_t next, due = USEC_NEVER;
+
+        *overdue = 0;
+        if (p->line.n == 0)
+                return USEC_NEVER;
+        next = tick_grant(p, now);
+        p->line.n_seen = p->line.n_joined;
+        fail_hopeless(p, now);
+        if (!p->config->oversubscribe)
+                fail_overdue(p, now);
+        *overdue = count_overdue(p, now, &due);
+        return clock_earlier(next, due);
+}
+
 int64_t pool_tick(struct pool *p) {
-        int64_t now = p->clock(), next, due = USEC_NEVER;
+        int64_t now = p->clock(), next;
         unsigned overdue;
 
         next = tick_cleaning(p, now);
@@ -343,13 +360,7 @@ int64_t pool_tick(struct pool *p) {
         next = clock_earlier(next, orphans_tick(&p->orphans, now));
         probes_end_late(&p->environments.probes, now);
         next = clock_earlier(next, tick_old(p, now));
-        next = clock_earlier(next, tick_grant(p, now));
-        p->line.n_seen = p->line.n_joined;
-        fail_hopeless(p, now);
-        if (!p->config->oversubscribe)
-                fail_overdue(p, now);
-        overdue = count_overdue(p, now, &due);
-        next = clock_earlier(next, due);
+        next = clock_earlier(next, tick_line(p, now, &overdue));
         next = clock_earlier(next, tick_create(p, now, overdue));
         tick_shrink(p);
         next = clock_earlier(next, tick_idle(p, now));
