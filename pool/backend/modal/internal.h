@@ -9,13 +9,15 @@
 #include "pool/backend/modal/client.h"
 #include "pool/backend/modal/exec/stdin.h"
 #include "pool/backend/modal/limits.h"
+#include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/rpc/control.h"
+#include "pool/backend/modal/rpc/router.h"
 #include "pool/backend/modal/wire/codec.h"
 #include "pool/net/grpc.h"
 #include "pool/net/retry.h"
 #include "pool/util/list.h"
 #include "pool/util/uuid.h"
 
-struct modal_call;
 struct modal_process;
 
 struct script;
@@ -48,6 +50,7 @@ struct modal_listing {
 struct modal {
         struct backend backend;
         struct modal_client client;
+        struct modal_endpoint control;
 
         /* settings */
         char *app, *image, *shell;
@@ -90,62 +93,6 @@ int modal_start(struct backend *b, enum backend_use use);
 /* 0, -EBUSY while it is under way, or -errno; then take() and done() come, unless it is cancelled. */
 int modal_listing_start(struct modal *m, struct modal_listing *l, const struct modal_listing_spec *spec, void *owner);
 void modal_listing_cancel(struct modal_listing *l);
-
-/* rpc/router.c: the way to the router of one sandbox */
-
-struct modal_router {
-        struct modal *modal;
-        const char *task_id; /* borrowed */
-        char *url, *jwt;     /* NULL before the first access */
-        int64_t renew_wall_us; /* when the token is to be renewed, USEC_NEVER: when it is refused */
-        unsigned generation; /* how many accesses there were */
-        bool holds;          /* calls for a process that it does not know are held back until it does */
-        struct modal_call *fetching;
-        struct list waiting; /* calls that wait for access */
-        void (*gone)(struct modal_router *router, const struct grpc_status *status); /* the task is no more */
-};
-
-void modal_router_init(struct modal_router *r, struct modal *m, const char *task_id,
-                       void (*gone)(struct modal_router *, const struct grpc_status *));
-/* No call may be left. */
-void modal_router_deinit(struct modal_router *r);
-
-/* URL and token are there and hold for a while. */
-bool modal_router_is_ready(const struct modal_router *r);
-
-/* Ask for access, unless that is under way; all waiting calls go on when it is answered. 0 or -errno. */
-int modal_router_fetch(struct modal_router *r);
-
-/* rpc/call.c */
-
-/* Everything but the strings is copied; those must be literals. */
-struct modal_call_spec {
-        struct modal_router *router; /* NULL: to the control plane */
-        const char *method;          /* its short name */
-        enum http_lane lane;
-        int64_t attempt_us;  /* for one try; 0: none */
-        int64_t patience_us; /* for all tries since something last went well */
-        unsigned tries;      /* 0: any number in that time */
-        bool poll;           /* the server holds its answer back: its DEADLINE_EXCEEDED only says not yet */
-        bool once;           /* one try, whatever it comes to: the caller knows another way */
-        size_t message_max;
-        /* The request, anew for each try. */
-        int (*pack)(void *owner, struct buf *out);
-        /* Each message of a stream; NULL: exactly one comes, and done() gets it. */
-        int (*message)(void *owner, const void *data, size_t len);
-        void (*done)(void *owner, const struct grpc_status *status, const void *reply, size_t len);
-};
-
-/* 0 or -errno; then done() comes once, unless it is cancelled. The call is gone when done() is called. */
-int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *owner, struct modal_call **out);
-void modal_call_cancel(struct modal_call *c);
-
-/* As http_connection(), of the try under way; to be asked from inside message() too. */
-long modal_call_connection(const struct modal_call *c);
-
-/* For the router: access came, or why not. */
-void modal_call_go_on(struct modal_call *c, const struct grpc_status *status);
-struct modal_call *modal_call_first(struct list *waiting);
 
 /* sandbox/create.c, sandbox/sandbox.c, sandbox/terminate.c: a sandbox */
 
@@ -191,6 +138,8 @@ struct modal_sandbox {
         struct modal_call *riddle; /* what its router does with calls for a process that it does not know … */
         int64_t asked_us;          /* … which was asked then … */
         unsigned asked_generation; /* … by that access */
+        bool holds;                /* it holds them back until it does … */
+        unsigned holding_peer;     /* … while the router is that one */
         bool dying;
         struct modal_listing listing; /* at the end: of those that its create made … */
         struct buf found;             /* … their ids, each with its NUL … */

@@ -143,6 +143,7 @@ int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options 
                                               .environment = o->environment,
                                       },
                                       why);
+        modal_control_init(&m->control, &m->client);
         if (r == 0) {
                 m->entry_id = strdup("");
                 r = m->entry_id ? 0 : -ENOMEM;

@@ -15,8 +15,9 @@
  *   exec/process.c             one process: start or resume, output by offset, end
  *   exec/script.c, stdin.c     what runs inside, and its standard input
  *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?
- *   rpc/call.c                 one call with its retries, to the control plane or a router
- *   rpc/router.c, jwt.c        the way to a sandbox's router: URL, token, renewal
+ *   rpc/call.c                 one call with its retries, over an endpoint:
+ *   rpc/endpoint.c, control.c  the control plane,
+ *   rpc/router.c, jwt.c        or the router of a sandbox: URL, token, renewal
  *   rpc/counts.c               calls by method and status
  *   wire/                      messages: modal.proto, and what packs and reads them
  *   config/                    credentials, ~/.modal.toml, settings of a sandbox

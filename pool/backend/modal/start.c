@@ -30,7 +30,7 @@ static void not_ready(struct modal *m, const struct grpc_status *status, const c
 
 static int ask(struct modal *m, const char *method, int (*pack)(void *owner, struct buf *out),
                void (*done)(void *owner, const struct grpc_status *, const void *, size_t)) {
-        return modal_call_start(m,
+        return modal_call_start(&m->control,
                                 &(struct modal_call_spec){
                                         .method = method,
                                         .lane = HTTP_CALLS,
@@ -200,7 +200,7 @@ static void on_build_done(void *owner, const struct grpc_status *status, const v
 }
 
 static void follow_build(struct modal *m) {
-        if (modal_call_start(m,
+        if (modal_call_start(&m->control,
                              &(struct modal_call_spec){
                                      .method = "ImageJoinStreaming",
                                      .lane = HTTP_STREAMS,

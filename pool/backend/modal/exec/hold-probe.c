@@ -19,7 +19,7 @@ static int pack_riddle(void *owner, struct buf *out) {
         int r = uuid_make(nobody);
 
         s->asked_us = clock_now();
-        s->asked_generation = s->router.generation;
+        s->asked_generation = s->router.endpoint.generation;
         return r < 0 ? r : modal_pack_exec_read(out, s->task_id, nobody, 0, STREAM_STDOUT);
 }
 
@@ -32,16 +32,16 @@ static void on_riddle(void *owner, const struct grpc_status *status, const void 
         bool told = status->code == GRPC_DEADLINE_EXCEEDED && status->cause == HTTP_OK;
 
         s->riddle = NULL;
+        s->holding_peer = s->router.endpoint.peer;
         /* Some servers end the stream at the deadline, instead of saying that it has passed. */
-        s->router.holds = (told || status->cause == HTTP_RESET) && s->router.generation == s->asked_generation &&
+        s->holds = (told || status->cause == HTTP_RESET) && s->router.endpoint.generation == s->asked_generation &&
                           clock_now() - s->asked_us >= RIDDLE_US * 9 / 10;
 }
 
 void modal_riddle(struct modal_sandbox *s) {
         /* Without an answer starts come first, as ever. */
-        (void)modal_call_start(modal_sandbox_modal(s),
+        (void)modal_call_start(&s->router.endpoint,
                                &(struct modal_call_spec){
-                                       .router = &s->router,
                                        .method = "TaskExecStdioRead",
                                        .lane = HTTP_STREAMS,
                                        .attempt_us = RIDDLE_US,

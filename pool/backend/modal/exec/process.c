@@ -172,9 +172,8 @@ void modal_processes_unknown(struct modal_sandbox *s) {
 /* A call to the router about this process; the router may hold its answer back. */
 static int ask(struct modal_process *p, const char *method, int (*pack)(void *owner, struct buf *out),
                void (*done)(void *owner, const struct grpc_status *, const void *, size_t), struct modal_call **out) {
-        return modal_call_start(process_modal(p),
+        return modal_call_start(&p->sandbox->router.endpoint,
                                 &(struct modal_call_spec){
-                                        .router = &p->sandbox->router,
                                         .method = method,
                                         .lane = HTTP_STREAMS,
                                         .attempt_us = POLL_TIMEOUT_US,
@@ -246,9 +245,8 @@ static void on_silence(uv_timer_t *timer) {
                                 modal_call_cancel(old);
                 }
         p->proven = -1;
-        (void)modal_call_start(process_modal(p),
+        (void)modal_call_start(&p->sandbox->router.endpoint,
                                &(struct modal_call_spec){
-                                       .router = &p->sandbox->router,
                                        .method = "TaskExecPoll",
                                        .lane = HTTP_STREAMS,
                                        .attempt_us = PROOF_TIMEOUT_US,
@@ -334,9 +332,8 @@ static void on_poll(void *owner, const struct grpc_status *status, const void *r
 
 int modal_process_poll(struct modal_process *p) {
         cancel_call(&p->poll);
-        return modal_call_start(process_modal(p),
+        return modal_call_start(&p->sandbox->router.endpoint,
                                 &(struct modal_call_spec){
-                                        .router = &p->sandbox->router,
                                         .method = "TaskExecPoll",
                                         .lane = HTTP_CALLS,
                                         .attempt_us = CALL_TIMEOUT_US,
@@ -394,9 +391,8 @@ static int read_output(struct modal_process *p, int stream) {
         struct output *o = &p->outputs[stream];
 
         o->early = !p->running;
-        return modal_call_start(process_modal(p),
+        return modal_call_start(&p->sandbox->router.endpoint,
                                 &(struct modal_call_spec){
-                                        .router = &p->sandbox->router,
                                         .method = "TaskExecStdioRead",
                                         .lane = HTTP_STREAMS,
                                         .attempt_us = STREAM_RENEW_US,
@@ -566,6 +562,12 @@ static void on_started(void *owner, const struct grpc_status *status, const void
         follow(p);
 }
 
+static bool may_ask_early(const struct modal_process *p) {
+        const struct modal_sandbox *s = p->sandbox;
+
+        return s->holds && s->holding_peer == s->router.endpoint.peer;
+}
+
 static int start(struct modal_process *p, const struct modal_process_spec *spec) {
         static const char *const nothing[] = { NULL };
         int r = modal_pack_exec_start(&p->request, p->sandbox->task_id, p->exec_id, spec->args, spec->n_args,
@@ -573,9 +575,8 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                       spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
 
         if (r == 0)
-                r = modal_call_start(process_modal(p),
+                r = modal_call_start(&p->sandbox->router.endpoint,
                                      &(struct modal_call_spec){
-                                             .router = &p->sandbox->router,
                                              .method = "TaskExecStart",
                                              .lane = HTTP_CALLS,
                                              .attempt_us = CALL_TIMEOUT_US,
@@ -585,7 +586,7 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                              .done = on_started,
                                      },
                                      p, &p->start);
-        if (r == 0 && p->sandbox->router.holds && !p->only_start)
+        if (r == 0 && may_ask_early(p) && !p->only_start)
                 (void)ask_for_all(p); /* what did not go out goes when the start is answered */
         return r;
 }

@@ -1,42 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 
-/*
- * One logical call: tries until one succeeds or no further one is worth it.
- *
- *   waiting    for access to the router
- *   running    a try is under way
- *   delayed    the next try comes after a while
- *
- * To the control plane, all tries carry the same idempotency key. To a router, a
- * token that is refused is renewed, and a router that cannot be reached or does not
- * know the task is asked for anew, since it may have moved.
- */
+#include "pool/backend/modal/rpc/call.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
+#include "pool/net/retry.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/crash.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
 
-#define CONTROL_SERVICE "/modal.client.ModalClient/"
-#define ROUTER_SERVICE "/modal.task_command_router.TaskCommandRouter/"
-#define CLIENT_TYPE "9" /* as Modal's own native SDK for Go: there is none for C */
-#define CLIENT_VERSION "1.0.0"
 #define POLL_LEAST_US (USEC_PER_SEC / 2) /* a "not yet" that comes sooner is a failure */
-#define RENEWALS_MAX 4                   /* refused tokens in a row */
+#define RENEWALS_MAX 4                   /* refused accesses in a row */
 
 struct modal_call {
-        struct modal *modal;
+        struct modal_endpoint *endpoint;
         struct modal_call_spec spec;
         void *owner;
-        struct list link;      /* in the router's waiting */
+        struct list link;      /* in the endpoint's waiting */
         struct grpc_call *grpc;
         uv_timer_t timer;
         struct retry retry;
@@ -44,11 +30,11 @@ struct modal_call {
         unsigned again;        /* tries because one had failed */
         int64_t began_us;      /* this try */
         unsigned generation;   /* of the access that this try used */
-        unsigned renewals;     /* in a row, for refused tokens */
-        bool asked_again;      /* the task was unknown, and access asked for again */
+        unsigned renewals;     /* in a row, for refused accesses */
+        bool asked_again;      /* the other side knew nothing of us, and access was asked for again */
         bool whole;            /* exactly one message has come */
         struct buf reply;
-        char key[37];
+        char key[UUID_SIZE];
 };
 
 static void attempt(struct modal_call *c);
@@ -58,7 +44,7 @@ static void on_closed(uv_handle_t *handle) {
 }
 
 static void release(struct modal_call *c, int code) {
-        modal_counts_add(&c->modal->client.counts, c->spec.method, code, c->again, clock_now() - c->started_us);
+        modal_counts_add(&c->endpoint->client->counts, c->spec.method, code, c->again, clock_now() - c->started_us);
         list_remove(&c->link);
         if (c->grpc)
                 grpc_cancel(TAKE_PTR(c->grpc));
@@ -68,7 +54,7 @@ static void release(struct modal_call *c, int code) {
 /* What the server said, fit for a log. */
 static const char *said(const struct modal_call *c, const struct grpc_status *status, char text[GRPC_MESSAGE_TEXT_MAX]) {
         snprintf(text, GRPC_MESSAGE_TEXT_MAX, "%s", status->message);
-        modal_client_scrub(&c->modal->client, text);
+        modal_client_scrub(c->endpoint->client, text);
         return text;
 }
 
@@ -109,60 +95,57 @@ static void try_again(struct modal_call *c, const struct grpc_status *status) {
         uv_timer_start(&c->timer, on_timer, (delay + 999) / 1000, 0);
 }
 
-/* Wait for access, which is asked for unless somebody did since our try. */
-static void wait_for_access(struct modal_call *c, bool renew) {
-        struct modal_router *router = c->spec.router;
+/* Wait for access, which is asked for unless there is a newer one than our try had. */
+static void wait_for_access(struct modal_call *c) {
+        struct modal_endpoint *e = c->endpoint;
         int r = 0;
 
-        list_add_tail(&router->waiting, &c->link);
-        if (renew ? c->generation == router->generation : !modal_router_is_ready(router))
-                r = modal_router_fetch(router);
-        else if (!router->fetching)
+        list_add_tail(&e->waiting, &c->link);
+        if (c->generation != e->generation && modal_endpoint_is_ready(e))
                 uv_timer_start(&c->timer, on_timer, 0, 0);
+        else
+                r = e->ops->fetch(e);
         if (r < 0)
                 fail_locally(c, r);
 }
 
-void modal_call_go_on(struct modal_call *c, const struct grpc_status *status) {
-        list_remove(&c->link);
-        if (status->code == GRPC_OK) {
-                attempt(c);
-                return;
-        }
-        if (status->code == GRPC_FAILED_PRECONDITION) {
-                /* The task has ended: to who wanted something of it, it is not found. */
-                struct grpc_status gone = *status;
+void modal_endpoint_answer(struct modal_endpoint *e, const struct grpc_status *status) {
+        struct list calls = LIST_INIT(calls);
+        struct modal_call *c;
 
-                gone.code = GRPC_NOT_FOUND;
-                finish(c, &gone);
-                return;
+        list_move_all(&calls, &e->waiting);
+        while ((c = list_first(&calls, struct modal_call, link))) {
+                list_remove(&c->link);
+                if (status->code == GRPC_OK)
+                        attempt(c);
+                else
+                        try_again(c, status);
         }
-        try_again(c, status);
 }
 
-struct modal_call *modal_call_first(struct list *waiting) {
-        return list_first(waiting, struct modal_call, link);
-}
+/* What to do about a failed try, as far as access is what it lacks. True: it is taken care of. */
+static bool renew_access(struct modal_call *c, const struct grpc_status *status) {
+        struct modal_endpoint *e = c->endpoint;
 
-/* What to do about a failed try, as far as it is the router's affair. True: it is taken care of. */
-static bool look_for_router(struct modal_call *c, const struct grpc_status *status) {
-        if (!c->spec.router)
+        if (!e->ops->fetch)
                 return false;
         if (status->code == GRPC_UNAUTHENTICATED && c->renewals < RENEWALS_MAX) {
                 c->renewals++;
                 c->again++;
-                wait_for_access(c, true);
+                wait_for_access(c);
                 return true;
         }
+        if (!e->ops->moves)
+                return false;
         if (status->code == GRPC_NOT_FOUND && !c->asked_again) {
                 c->asked_again = true;
                 c->again++;
-                wait_for_access(c, true);
+                wait_for_access(c);
                 return true;
         }
         /* It may have moved: the next try, after its delay, goes where it then is. */
-        if (status->cause == HTTP_UNREACHABLE && c->generation == c->spec.router->generation)
-                (void)modal_router_fetch(c->spec.router);
+        if (status->cause == HTTP_UNREACHABLE && c->generation == e->generation)
+                (void)e->ops->fetch(e);
         return false;
 }
 
@@ -192,7 +175,7 @@ static void on_status(void *owner, const struct grpc_status *status) {
         /* A stream that was open for a while was in order, though it may have had nothing to say. */
         if (c->spec.message && now - c->began_us >= STREAM_GOOD_US)
                 retry_reset(&c->retry, now);
-        if (c->spec.once || !look_for_router(c, status))
+        if (c->spec.once || !renew_access(c, status))
                 try_again(c, status);
 }
 
@@ -219,47 +202,28 @@ static const struct grpc_events grpc_events = {
         .done = on_status,
 };
 
-/* One try to where it has to go. */
+/* One try, with the access that there is. */
 static int send_request(struct modal_call *c) {
-        const struct modal_credentials *who = &c->modal->client.credentials;
-        struct modal_router *router = c->spec.router;
-        _cleanup_(cleanup_free) char *first = NULL, *second = NULL;
-        char method[160], key[64], attempts[40], throttled[48];
+        struct modal_endpoint *e = c->endpoint;
+        const struct modal_try try = { c->key, c->retry.failures, c->retry.throttled };
+        struct modal_metadata metadata = {};
         struct buf message = BUF_INIT(MODAL_REQUEST_MAX);
-        const char *metadata[8];
-        size_t n = 0;
+        char method[160];
         int r;
 
-        snprintf(method, sizeof(method), "%s%s", router ? ROUTER_SERVICE : CONTROL_SERVICE, c->spec.method);
-        if (router) {
-                if (asprintf(&first, "authorization: Bearer %s", router->jwt) < 0)
-                        return -ENOMEM;
-                metadata[n++] = first;
-        } else {
-                if (asprintf(&first, "x-modal-token-id: %s", who->token_id) < 0 ||
-                    asprintf(&second, "x-modal-token-secret: %s", who->token_secret) < 0)
-                        return -ENOMEM;
-                snprintf(key, sizeof(key), "x-idempotency-key: %s", c->key);
-                snprintf(attempts, sizeof(attempts), "x-retry-attempt: %u", c->retry.failures);
-                snprintf(throttled, sizeof(throttled), "x-throttle-retry-attempt: %u", c->retry.throttled);
-                metadata[n++] = "x-modal-client-type: " CLIENT_TYPE;
-                metadata[n++] = "x-modal-client-version: " CLIENT_VERSION;
-                metadata[n++] = first;
-                metadata[n++] = second;
-                metadata[n++] = key;
-                metadata[n++] = attempts;
-                metadata[n++] = throttled;
-        }
-        metadata[n] = NULL;
-
+        c->began_us = clock_now();
+        c->generation = e->generation;
+        snprintf(method, sizeof(method), "%s%s", e->ops->service, c->spec.method);
+        r = e->ops->metadata(e, &try, &metadata);
         crash_point(c->spec.method, "is sent");
-        r = c->spec.pack(c->owner, &message);
         if (r == 0)
-                r = grpc_start(c->modal->client.http,
+                r = c->spec.pack(c->owner, &message);
+        if (r == 0)
+                r = grpc_start(e->client->http,
                                &(struct grpc_spec){
-                                       .url = router ? router->url : who->server_url,
+                                       .url = e->url,
                                        .method = method,
-                                       .metadata = metadata,
+                                       .metadata = metadata.lines,
                                        .message = buf_text(&message),
                                        .len = message.len,
                                        .timeout_us = c->spec.attempt_us,
@@ -269,72 +233,67 @@ static int send_request(struct modal_call *c) {
                                },
                                &grpc_events, c, &c->grpc);
         buf_deinit(&message);
-        if (first)
-                explicit_bzero(first, strlen(first));
-        if (second)
-                explicit_bzero(second, strlen(second));
+        modal_metadata_deinit(&metadata);
         return r;
 }
 
 static void attempt(struct modal_call *c) {
-        struct modal_router *router = c->spec.router;
         int r;
 
         list_remove(&c->link);
-        if (router && !modal_router_is_ready(router)) {
-                wait_for_access(c, false);
+        uv_timer_stop(&c->timer);
+        if (!modal_endpoint_is_ready(c->endpoint)) {
+                wait_for_access(c);
                 return;
         }
-        c->began_us = clock_now();
         c->whole = false;
         buf_clear(&c->reply);
-        if (router)
-                c->generation = router->generation;
         r = send_request(c);
         if (r < 0)
                 fail_locally(c, r);
 }
 
-int modal_call_start(struct modal *m, const struct modal_call_spec *spec, void *owner, struct modal_call **out) {
+static struct modal_call *call_new(struct modal_endpoint *e, const struct modal_call_spec *spec, void *owner) {
         struct modal_call *c = calloc(1, sizeof(*c));
-        int r = 0;
 
         if (!c)
-                return -ENOMEM;
-        if (!spec->router) /* only the control plane is told of it */
-                r = uuid_make(c->key);
-        if (r < 0) {
-                free(c);
-                return r;
-        }
-        c->modal = m;
+                return NULL;
+        c->endpoint = e;
         c->spec = *spec;
         c->owner = owner;
         c->reply = (struct buf)BUF_INIT(spec->message_max);
         c->retry = (struct retry){
-                .first_us = spec->router ? ROUTER_DELAY_MIN_US : CALL_DELAY_MIN_US,
-                .most_us = spec->router ? ROUTER_DELAY_MAX_US : CALL_DELAY_MAX_US,
+                .first_us = e->ops->delay_us,
+                .most_us = e->ops->delay_max_us,
                 .tries = spec->tries,
                 .patience_us = spec->patience_us,
         };
         c->started_us = clock_now();
         retry_reset(&c->retry, c->started_us);
         list_init(&c->link);
-        uv_timer_init(m->client.loop, &c->timer);
+        uv_timer_init(e->client->loop, &c->timer);
         uv_unref((uv_handle_t *)&c->timer);
         c->timer.data = c;
+        return c;
+}
+
+int modal_call_start(struct modal_endpoint *e, const struct modal_call_spec *spec, void *owner,
+                     struct modal_call **out) {
+        struct modal_call *c = call_new(e, spec, owner);
+        int r = 0;
+
+        if (!c)
+                return -ENOMEM;
+        if (e->ops->keyed)
+                r = uuid_make(c->key);
         /* The first try goes out with the next turn of the loop's timers: no event from inside here, whatever fails. */
-        if (spec->router && !modal_router_is_ready(spec->router)) {
+        if (r == 0 && !modal_endpoint_is_ready(e))
                 uv_timer_start(&c->timer, on_timer, 0, 0);
-        } else {
-                c->began_us = clock_now();
-                if (spec->router)
-                        c->generation = spec->router->generation;
+        else if (r == 0)
                 r = send_request(c);
-                if (r < 0) {
-                        release(c, GRPC_INTERNAL);
-                        return r;
-                }
+        if (r < 0) {
+                release(c, GRPC_INTERNAL);
+                return r;
         }
         *out = c;
         return 0;

@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal/rpc/router.h"
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/rpc/jwt.h"
+#include "pool/backend/modal/wire/codec.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 
-void modal_router_init(struct modal_router *r, struct modal *m, const char *task_id,
-                       void (*gone)(struct modal_router *, const struct grpc_status *)) {
-        *r = (struct modal_router){ .modal = m, .task_id = task_id, .gone = gone };
-        list_init(&r->waiting);
+static struct modal_router *router_of(const struct modal_endpoint *e) {
+        return container_of((struct modal_endpoint *)e, struct modal_router, endpoint);
 }
 
-void modal_router_deinit(struct modal_router *r) {
-        if (r->fetching)
-                modal_call_cancel(TAKE_PTR(r->fetching));
-        if (r->jwt)
-                explicit_bzero(r->jwt, strlen(r->jwt));
-        free(r->url);
-        free(r->jwt);
-        r->url = r->jwt = NULL;
+static int metadata(const struct modal_endpoint *e, const struct modal_try *try, struct modal_metadata *out) {
+        return modal_metadata_add(out, "authorization: Bearer %s", router_of(e)->jwt);
 }
 
-bool modal_router_is_ready(const struct modal_router *r) {
+static bool is_ready(const struct modal_endpoint *e) {
+        const struct modal_router *r = router_of(e);
+
         return r->jwt && !r->fetching && clock_read_us(CLOCK_REALTIME) < r->renew_wall_us;
 }
 
@@ -41,12 +38,12 @@ static void note_expiry(struct modal_router *r) {
 }
 
 /* Only who speaks to the control plane in the clear, on this machine, does so to a router. */
-static int check_access(const struct modal *m, const char *url, const char *jwt, struct result *why) {
+static int check_access(const struct modal_credentials *who, const char *url, const char *jwt, struct result *why) {
         bool plain;
         int r = http_check_url(url, &plain, why);
 
-        if (r == 0 && plain && !m->client.credentials.plain) {
-                result_set(why, RESULT_INVALID, "%s: plain http, though %s is not", url, m->client.credentials.server_url);
+        if (r == 0 && plain && !who->plain) {
+                result_set(why, RESULT_INVALID, "%s: plain http, though %s is not", url, who->server_url);
                 r = -EINVAL;
         }
         for (const char *c = jwt; *c && r == 0; c++)
@@ -65,7 +62,7 @@ static int take_access(struct modal_router *r, const void *reply, size_t len, st
                 result_set(why, RESULT_FAILED, "%s", strerror(-n));
                 return n;
         }
-        n = check_access(r->modal, url, jwt, why);
+        n = check_access(&r->control->client->credentials, url, jwt, why);
         if (n < 0) {
                 free(url);
                 free(jwt);
@@ -73,13 +70,14 @@ static int take_access(struct modal_router *r, const void *reply, size_t len, st
         }
         if (r->url && strcmp(r->url, url)) {
                 log_info("task=%s: its router is now at %s", r->task_id, url);
-                r->holds = false; /* it may be another program */
+                r->endpoint.peer++;
         }
         free(r->url);
         free(r->jwt);
         r->url = url;
         r->jwt = jwt;
-        r->generation++;
+        r->endpoint.url = url;
+        r->endpoint.generation++;
         note_expiry(r);
         return 0;
 }
@@ -92,28 +90,29 @@ static int pack_access(void *owner, struct buf *out) {
 
 static void on_access(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_router *r = owner;
-        struct grpc_status bad;
-        struct list calls = LIST_INIT(calls);
-        struct modal_call *c;
+        struct grpc_status answer = *status;
         struct result why;
 
         r->fetching = NULL;
         if (status->code == GRPC_OK && take_access(r, reply, len, &why) < 0) {
-                bad = (struct grpc_status){ .code = GRPC_INTERNAL, .cause = HTTP_REFUSED, .retry_after_us = -1 };
-                snprintf(bad.message, sizeof(bad.message), "the router's address: %.200s", why.text);
-                status = &bad;
+                answer = (struct grpc_status){ .code = GRPC_INTERNAL, .cause = HTTP_REFUSED, .retry_after_us = -1 };
+                snprintf(answer.message, sizeof(answer.message), "the router's address: %.200s", why.text);
+        } else if (status->code == GRPC_FAILED_PRECONDITION) {
+                /* The task has ended: a call that wanted something of it does not find it. */
+                answer.code = GRPC_NOT_FOUND;
+                answer.retry_after_us = -1;
         }
-        list_move_all(&calls, &r->waiting);
-        while ((c = modal_call_first(&calls)))
-                modal_call_go_on(c, status);
-        if (status->code == GRPC_NOT_FOUND || status->code == GRPC_FAILED_PRECONDITION)
-                r->gone(r, status);
+        modal_endpoint_answer(&r->endpoint, &answer);
+        if (answer.code == GRPC_NOT_FOUND)
+                r->gone(r, &answer);
 }
 
-int modal_router_fetch(struct modal_router *r) {
+static int fetch(struct modal_endpoint *e) {
+        struct modal_router *r = router_of(e);
+
         if (r->fetching)
                 return 0;
-        return modal_call_start(r->modal,
+        return modal_call_start(r->control,
                                 &(struct modal_call_spec){
                                         .method = "TaskGetCommandRouterAccess",
                                         .lane = HTTP_CALLS,
@@ -125,4 +124,31 @@ int modal_router_fetch(struct modal_router *r) {
                                         .done = on_access,
                                 },
                                 r, &r->fetching);
+}
+
+static const struct modal_endpoint_ops router_ops = {
+        .service = "/modal.task_command_router.TaskCommandRouter/",
+        .delay_us = ROUTER_DELAY_MIN_US,
+        .delay_max_us = ROUTER_DELAY_MAX_US,
+        .moves = true,
+        .metadata = metadata,
+        .is_ready = is_ready,
+        .fetch = fetch,
+};
+
+void modal_router_init(struct modal_router *r, struct modal_endpoint *control,
+                       void (*gone)(struct modal_router *router, const struct grpc_status *status)) {
+        *r = (struct modal_router){ .control = control, .gone = gone };
+        modal_endpoint_init(&r->endpoint, &router_ops, control->client);
+}
+
+void modal_router_deinit(struct modal_router *r) {
+        if (r->fetching)
+                modal_call_cancel(TAKE_PTR(r->fetching));
+        if (r->jwt)
+                explicit_bzero(r->jwt, strlen(r->jwt));
+        free(r->url);
+        free(r->jwt);
+        r->url = r->jwt = NULL;
+        r->endpoint.url = NULL;
 }

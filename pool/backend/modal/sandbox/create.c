@@ -187,7 +187,7 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
 
 static void ask_for_task(struct modal_sandbox *s) {
         s->step = MODAL_STEP_TASK;
-        if (modal_call_start(modal_sandbox_modal(s),
+        if (modal_call_start(&modal_sandbox_modal(s)->control,
                              &(struct modal_call_spec){
                                      .method = "SandboxGetTaskId",
                                      .lane = HTTP_CALLS,
@@ -249,7 +249,7 @@ int modal_create(struct backend *b, const char *nonce, struct sandbox **out) {
         if (!s)
                 return -ENOMEM;
         s->step = MODAL_STEP_CREATE;
-        r = modal_call_start(m,
+        r = modal_call_start(&m->control,
                              &(struct modal_call_spec){
                                      .method = "SandboxCreate",
                                      .lane = HTTP_CALLS,

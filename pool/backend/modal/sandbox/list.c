@@ -58,7 +58,7 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
 }
 
 static int ask(struct modal_listing *l) {
-        return modal_call_start(l->modal,
+        return modal_call_start(&l->modal->control,
                                 &(struct modal_call_spec){
                                         .method = "SandboxList",
                                         .lane = HTTP_CALLS,

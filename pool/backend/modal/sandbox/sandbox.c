@@ -57,7 +57,7 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         list_init(&s->processes);
         list_init(&s->unanswered);
         list_init(&s->link_look);
-        modal_router_init(&s->router, m, "", on_router_gone);
+        modal_router_init(&s->router, &m->control, on_router_gone);
         s->n_handles = 2;
         uv_timer_init(m->client.loop, &s->timer);
         uv_timer_init(m->client.loop, &s->soon);
@@ -247,7 +247,7 @@ static void on_look(void *owner, const struct grpc_status *status, const void *r
 }
 
 static int look(struct modal_sandbox *s) {
-        return modal_call_start(modal_sandbox_modal(s),
+        return modal_call_start(&modal_sandbox_modal(s)->control,
                                 &(struct modal_call_spec){
                                         .method = "SandboxWait",
                                         .lane = HTTP_CALLS,

@@ -73,7 +73,7 @@ static void terminate(struct modal_sandbox *s) {
         int n;
 
         s->step = MODAL_STEP_TERMINATE;
-        n = modal_call_start(modal_sandbox_modal(s),
+        n = modal_call_start(&modal_sandbox_modal(s)->control,
                              &(struct modal_call_spec){
                                      .method = "SandboxTerminate",
                                      .lane = HTTP_CALLS,

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal/rpc/control.h"
+
+#include "pool/backend/modal/limits.h"
+
+#define CLIENT_TYPE "9" /* as Modal's own native SDK for Go: there is none for C */
+#define CLIENT_VERSION "1.0.0"
+
+static int metadata(const struct modal_endpoint *e, const struct modal_try *try, struct modal_metadata *out) {
+        const struct modal_credentials *who = &e->client->credentials;
+        int r = modal_metadata_add(out, "x-modal-client-type: %s", CLIENT_TYPE);
+
+        if (r == 0)
+                r = modal_metadata_add(out, "x-modal-client-version: %s", CLIENT_VERSION);
+        if (r == 0)
+                r = modal_metadata_add(out, "x-modal-token-id: %s", who->token_id);
+        if (r == 0)
+                r = modal_metadata_add(out, "x-modal-token-secret: %s", who->token_secret);
+        if (r == 0)
+                r = modal_metadata_add(out, "x-idempotency-key: %s", try->key);
+        if (r == 0)
+                r = modal_metadata_add(out, "x-retry-attempt: %u", try->failures);
+        if (r == 0)
+                r = modal_metadata_add(out, "x-throttle-retry-attempt: %u", try->throttled);
+        return r;
+}
+
+static const struct modal_endpoint_ops control_ops = {
+        .service = "/modal.client.ModalClient/",
+        .delay_us = CALL_DELAY_MIN_US,
+        .delay_max_us = CALL_DELAY_MAX_US,
+        .keyed = true,
+        .metadata = metadata,
+};
+
+void modal_control_init(struct modal_endpoint *e, struct modal_client *client) {
+        modal_endpoint_init(e, &control_ops, client);
+        e->url = client->credentials.server_url;
+}
