@@ -7,7 +7,7 @@
 
 #include "pool/backend/backend.h"
 #include "pool/backend/modal/client.h"
-#include "pool/backend/modal/exec/stdin.h"
+#include "pool/backend/modal/exec/process.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/rpc/call.h"
 #include "pool/backend/modal/rpc/control.h"
@@ -17,10 +17,6 @@
 #include "pool/net/retry.h"
 #include "pool/util/list.h"
 #include "pool/util/uuid.h"
-
-struct modal_process;
-
-struct script;
 
 enum { MODAL_N_TAGS = 5 };
 
@@ -125,21 +121,15 @@ struct modal_sandbox {
         int64_t looked_us;        /* since when that is asked … */
         float look_secs;          /* … and for how long the answer is held back */
         struct modal_process *process; /* probe, proof of life or clean-up */
-        struct modal_process *doubt;   /* whether anything still runs there */
+        struct modal_process *existence; /* whether anything still runs there */
         struct buf kept;          /* what the probe said: which processes are its own */
         struct buf said;          /* the clean-up's output */
-        struct list processes;    /* all of them … */
-        struct list unanswered;   /* … and those nobody listens to, but which may still be started */
-        bool start_unsure;        /* one of these may or may not have been */
+        struct modal_processes processes;
+        bool start_unsure;        /* one that nobody listens to may or may not have been started */
         char *to_clean;           /* the workdir of a clean-up that waits for these, or NULL */
         uv_timer_t timer;         /* of create, then of looking, then of destroy */
         uv_timer_t soon;          /* to say from a clean stack that it died */
         struct result why;        /* … and of what */
-        struct modal_call *riddle; /* what its router does with calls for a process that it does not know … */
-        int64_t asked_us;          /* … which was asked then … */
-        unsigned asked_generation; /* … by that access */
-        bool holds;                /* it holds them back until it does … */
-        unsigned holding_peer;     /* … while the router is that one */
         bool dying;
         struct modal_listing listing; /* at the end: of those that its create made … */
         struct buf found;             /* … their ids, each with its NUL … */
@@ -174,67 +164,14 @@ void modal_sandbox_created(struct modal_sandbox *s, const struct result *r);
 /* Ask whether it still runs, again and again, when its turn comes. */
 void modal_sandbox_look(struct modal_sandbox *s);
 int modal_clean(struct sandbox *s, const char *workdir);
-/* The start of a process that was cancelled is answered; @sure: so that it is known whether it was started. */
-void modal_sandbox_start_known(struct modal_sandbox *s, bool sure);
-
-/* The router does not know the process: does it know the sandbox? Either it died, or modal_process_unknown() follows. */
-void modal_sandbox_doubt(struct modal_sandbox *s);
+/* Its task id is known. */
+void modal_sandbox_has_task(struct modal_sandbox *s);
 
 /* It is gone: say so, later. */
 void modal_sandbox_lost(struct modal_sandbox *s, const char *what);
 
 /* Say from a clean stack that it cannot be used. */
 void modal_sandbox_fail_soon(struct modal_sandbox *s, const struct result *why);
-
-/* exec/hold-probe.c */
-
-/* Find out, in a while, whether what is asked of a process may be asked together with its start. */
-void modal_riddle(struct modal_sandbox *s);
-
-/* exec/process.c */
-
-struct modal_process_events {
-        void (*started)(void *owner); /* may be NULL */
-        void (*output)(void *owner, enum stream stream, const void *data, size_t len);
-        void (*ended)(void *owner, const struct result *r, int code);
-        void (*polled)(void *owner, bool running); /* NULL where nobody asks */
-};
-
-struct modal_process_spec {
-        const char *const *args;
-        size_t n_args;
-        const char *const *env;
-        bool keep_stderr;        /* else it is thrown away */
-        bool only_start;         /* its start is all that matters: started() or ended() */
-        struct modal_feed *feed; /* taken over, also on failure; NULL: nothing is written */
-        const char *exec_id;     /* NULL: a new one */
-        bool resume;             /* it was started by an earlier run: only follow it … */
-        uint64_t offsets[2];     /* … from here */
-        int64_t patience_us;     /* for its start; 0: START_PATIENCE_US */
-};
-
-/* 0 or -errno; then events come, until ended() or a cancel. */
-int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
-                        const struct modal_process_events *events, void *owner, struct modal_process **out);
-void modal_process_cancel(struct modal_process *p);
-
-/* Ask whether it still runs, once it has started. 0 or -errno; then polled() comes, unless ended() does. */
-int modal_process_poll(struct modal_process *p);
-
-/* Stop listening to all that nobody else cancels; and do not even wait for the answers to their starts. */
-void modal_processes_cancel(struct modal_sandbox *s);
-void modal_processes_forget(struct modal_sandbox *s);
-
-/* The sandbox lives, but those of its processes that asked do not exist there. */
-void modal_processes_unknown(struct modal_sandbox *s);
-
-/*
- * Run a script, for which @how says more. @made: what its making came to; a script that could not be made is not run.
- * The script's memory is gone afterwards. Else as modal_process_start().
- */
-int modal_run_script(struct modal_sandbox *s, struct script *script, int made, const struct modal_process_spec *how,
-                     const struct modal_process_events *events, void *owner, struct modal_process **out);
-void modal_no_output(void *owner, enum stream stream, const void *data, size_t len);
 
 /* exec/exec.c */
 

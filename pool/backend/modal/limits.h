@@ -42,7 +42,7 @@
 #define DESTROY_PATIENCE_US (12 * USEC_PER_SEC)     /* to end one with Modal; less than stop_timeout */
 #define BUILD_PATIENCE_US (120 * USEC_PER_SEC)      /* for the next sign of an image build */
 #define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
-#define RIDDLE_US (2 * USEC_PER_SEC)                /* what a router is asked that should not know the answer */
+#define HOLD_PROBE_US (2 * USEC_PER_SEC)            /* for which a router has to hold back a call */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
 #define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */
 #define PROOF_TIMEOUT_US (5 * USEC_PER_SEC)         /* for an answer over a connection that should work */

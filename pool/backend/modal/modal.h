@@ -13,6 +13,7 @@
  *   sandbox/resume-token.c     what a later run needs to take one back
  *   exec/exec.c                a job
  *   exec/process.c             one process: start or resume, output by offset, end
+ *   exec/run-script.c          the same for a script of ours
  *   exec/script.c, stdin.c     what runs inside, and its standard input
  *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?
  *   rpc/call.c                 one call with its retries, over an endpoint:

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/exec/script.h"
+#include "pool/backend/modal/exec/run-script.h"
 #include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
@@ -87,7 +87,7 @@ static void send_signal(struct modal_exec *e, int signo) {
 
         make_mark(e, mark);
         script_init(&script);
-        r = modal_run_script(s, &script, script_make_signal(&script, mark, buf_text(&s->kept), signo),
+        r = modal_run_script(&s->processes, &script, script_make_signal(&script, mark, buf_text(&s->kept), signo),
                              &(struct modal_process_spec){ .only_start = true }, &signal_events, NULL, &p);
         if (r < 0)
                 log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
@@ -159,7 +159,7 @@ static void start_killer(struct modal_exec *e) {
         buf_clear(&e->left);
         make_mark(e, mark);
         script_init(&script);
-        r = modal_run_script(s, &script, script_make_kill(&script, mark, buf_text(&s->kept), e->grace_us),
+        r = modal_run_script(&s->processes, &script, script_make_kill(&script, mark, buf_text(&s->kept), e->grace_us),
                              &(struct modal_process_spec){}, &killer_events, e, &e->killer);
         if (r < 0)
                 log_warning("environment=%s: kill not sent: %s", s->sandbox.id, strerror(-r));
@@ -392,7 +392,7 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
         for (size_t i = 0; i < script.n; i++)
                 args[i] = script_argument(&script, i);
         if (r == 0)
-                r = modal_process_start(modal_sandbox_of(e->exec.sandbox),
+                r = modal_process_start(&modal_sandbox_of(e->exec.sandbox)->processes,
                                         &(struct modal_process_spec){
                                                 .args = args,
                                                 .n_args = script.n,

@@ -1,56 +1,61 @@
 /* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal/exec/hold-probe.h"
 
-/*
- * May output and end of a process be asked for together with its start, in one round trip?
- *
- * Only of a router that holds such calls back until the process is there. What Modal's routers do is written nowhere,
- * so each is asked once, for the output of a process that nobody starts. One that holds the call back to its deadline
- * is one of them. From any other answer nothing follows but that starts come first: one that says at once that there
- * is no such process gains nothing, and one that says that its output is over must not be believed later.
- */
-
-#include "pool/backend/modal/internal.h"
+#include "pool/backend/backend.h"
 #include "pool/backend/modal/limits.h"
+#include "pool/backend/modal/wire/codec.h"
+#include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
+#include "pool/util/uuid.h"
 
-static int pack_riddle(void *owner, struct buf *out) {
-        struct modal_sandbox *s = owner;
+static int pack(void *owner, struct buf *out) {
+        struct modal_hold_probe *h = owner;
         char nobody[UUID_SIZE];
         int r = uuid_make(nobody);
 
-        s->asked_us = clock_now();
-        s->asked_generation = s->router.endpoint.generation;
-        return r < 0 ? r : modal_pack_exec_read(out, s->task_id, nobody, 0, STREAM_STDOUT);
+        h->asked_us = clock_now();
+        h->asked_generation = h->router->generation;
+        return r < 0 ? r : modal_pack_exec_read(out, h->task_id, nobody, 0, STREAM_STDOUT);
 }
 
 static int on_output(void *owner, const void *data, size_t len) {
         return 0; /* of nothing; the answer is what it ends with */
 }
 
-static void on_riddle(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal_sandbox *s = owner;
+static void on_done(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_hold_probe *h = owner;
         bool told = status->code == GRPC_DEADLINE_EXCEEDED && status->cause == HTTP_OK;
 
-        s->riddle = NULL;
-        s->holding_peer = s->router.endpoint.peer;
+        h->call = NULL;
+        h->peer = h->router->peer;
         /* Some servers end the stream at the deadline, instead of saying that it has passed. */
-        s->holds = (told || status->cause == HTTP_RESET) && s->router.endpoint.generation == s->asked_generation &&
-                          clock_now() - s->asked_us >= RIDDLE_US * 9 / 10;
+        h->holds = (told || status->cause == HTTP_RESET) && h->router->generation == h->asked_generation &&
+                   clock_now() - h->asked_us >= HOLD_PROBE_US * 9 / 10;
 }
 
-void modal_riddle(struct modal_sandbox *s) {
-        /* Without an answer starts come first, as ever. */
-        (void)modal_call_start(&s->router.endpoint,
+void modal_hold_probe_start(struct modal_hold_probe *h, struct modal_endpoint *router, const char *task_id) {
+        h->router = router;
+        h->task_id = task_id;
+        (void)modal_call_start(router,
                                &(struct modal_call_spec){
                                        .method = "TaskExecStdioRead",
                                        .lane = HTTP_STREAMS,
-                                       .attempt_us = RIDDLE_US,
+                                       .attempt_us = HOLD_PROBE_US,
                                        .poll = true,
                                        .once = true,
                                        .message_max = MODAL_MESSAGE_MAX,
-                                       .pack = pack_riddle,
+                                       .pack = pack,
                                        .message = on_output,
-                                       .done = on_riddle,
+                                       .done = on_done,
                                },
-                               s, &s->riddle);
+                               h, &h->call);
+}
+
+void modal_hold_probe_cancel(struct modal_hold_probe *h) {
+        if (h->call)
+                modal_call_cancel(TAKE_PTR(h->call));
+}
+
+bool modal_hold_probe_holds(const struct modal_hold_probe *h) {
+        return h->holds && h->peer == h->router->peer;
 }

@@ -27,8 +27,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/exec/process.h"
 #include "pool/backend/modal/limits.h"
+#include "pool/backend/modal/wire/codec.h"
+#include "pool/net/retry.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
@@ -46,10 +48,10 @@ struct output {
 };
 
 struct modal_process {
-        struct modal_sandbox *sandbox;
+        struct modal_processes *table;
         const struct modal_process_events *events; /* NULL: over */
         void *owner;
-        struct list link; /* in the sandbox's processes, or in its unanswered */
+        struct list link; /* in the table's listened, or in its unanswered */
         char exec_id[UUID_SIZE];
         struct buf request; /* TaskExecStart, until it is answered */
         bool only_start;
@@ -59,7 +61,7 @@ struct modal_process {
         struct output outputs[N_STREAMS];
         bool known; /* the exit code */
         int code;
-        bool doubtful; /* the router does not know it */
+        bool unknown; /* the router does not know it */
         uv_timer_t timer; /* of silence after the end, or before asking again for the end */
         struct modal_call *proof; /* that a connection works */
         long proven;              /* that which does, in this round; -1: none */
@@ -70,10 +72,6 @@ struct modal_process {
         struct buf chunk; /* on its way */
         struct modal_call *write;
 };
-
-static struct modal *process_modal(struct modal_process *p) {
-        return modal_sandbox_modal(p->sandbox);
-}
 
 static void on_closed(uv_handle_t *handle) {
         free(handle->data);
@@ -106,7 +104,7 @@ static void release(struct modal_process *p) {
         buf_deinit(&p->chunk);
         uv_timer_stop(&p->timer);
         if (p->start && !p->running)
-                list_add_tail(&p->sandbox->unanswered, &p->link);
+                list_add_tail(&p->table->unanswered, &p->link);
         else
                 forget(p);
 }
@@ -116,18 +114,25 @@ void modal_process_cancel(struct modal_process *p) {
                 release(p);
 }
 
-void modal_processes_cancel(struct modal_sandbox *s) {
+void modal_processes_init(struct modal_processes *t, const struct modal_processes_events *events,
+                          struct modal_endpoint *router, const char *environment) {
+        *t = (struct modal_processes){ .events = events, .router = router, .environment = environment };
+        list_init(&t->listened);
+        list_init(&t->unanswered);
+}
+
+void modal_processes_cancel(struct modal_processes *t) {
         struct modal_process *p;
 
-        while ((p = list_first(&s->processes, struct modal_process, link)))
+        while ((p = list_first(&t->listened, struct modal_process, link)))
                 release(p);
 }
 
-void modal_processes_forget(struct modal_sandbox *s) {
+void modal_processes_forget(struct modal_processes *t) {
         struct modal_process *p;
 
-        modal_processes_cancel(s);
-        while ((p = list_first(&s->unanswered, struct modal_process, link)))
+        modal_processes_cancel(t);
+        while ((p = list_first(&t->unanswered, struct modal_process, link)))
                 forget(p);
 }
 
@@ -141,38 +146,42 @@ static void finish(struct modal_process *p, const struct result *r, int code) {
 
 /* A call that is needed failed for good. */
 static void fail(struct modal_process *p, const struct grpc_status *status, const char *what) {
-        struct modal_sandbox *s = p->sandbox;
+        struct modal_processes *t = p->table;
         struct result r;
 
-        if (s->dying)
+        if (t->lost)
                 return; /* its end comes with the sandbox's */
         if (status->code == GRPC_NOT_FOUND) {
-                p->doubtful = true;
-                modal_sandbox_doubt(s);
+                p->unknown = true;
+                t->events->unknown(t);
                 return;
         }
-        modal_client_explain(&process_modal(p)->client, &r, status, "environment %s: %s", s->sandbox.id, what);
+        modal_client_explain(t->router->client, &r, status, "environment %s: %s", t->environment, what);
         finish(p, &r, 0);
 }
 
-void modal_processes_unknown(struct modal_sandbox *s) {
+void modal_processes_lost(struct modal_processes *t) {
+        t->lost = true;
+}
+
+void modal_processes_unknown(struct modal_processes *t) {
         struct modal_process *p, *tmp;
         struct result r;
 
         result_set(&r, RESULT_FAILED, "environment %s does not know the command any more; how it ended cannot be known",
-                   s->sandbox.id);
-        list_for_each_safe (p, tmp, &s->processes, link)
-                if (p->doubtful) {
+                   t->environment);
+        list_for_each_safe (p, tmp, &t->listened, link)
+                if (p->unknown) {
                         finish(p, &r, 0);
                         /* Who heard of it may have changed the list: begin anew. */
-                        tmp = container_of(s->processes.next, struct modal_process, link);
+                        tmp = container_of(t->listened.next, struct modal_process, link);
                 }
 }
 
 /* A call to the router about this process; the router may hold its answer back. */
 static int ask(struct modal_process *p, const char *method, int (*pack)(void *owner, struct buf *out),
                void (*done)(void *owner, const struct grpc_status *, const void *, size_t), struct modal_call **out) {
-        return modal_call_start(&p->sandbox->router.endpoint,
+        return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = method,
                                         .lane = HTTP_STREAMS,
@@ -190,7 +199,7 @@ static int ask(struct modal_process *p, const char *method, int (*pack)(void *ow
 static int pack_exec(void *owner, struct buf *out) {
         struct modal_process *p = owner;
 
-        return modal_pack_exec(out, p->sandbox->task_id, p->exec_id);
+        return modal_pack_exec(out, p->table->task_id, p->exec_id);
 }
 
 /* the end */
@@ -245,7 +254,7 @@ static void on_silence(uv_timer_t *timer) {
                                 modal_call_cancel(old);
                 }
         p->proven = -1;
-        (void)modal_call_start(&p->sandbox->router.endpoint,
+        (void)modal_call_start(p->table->router,
                                &(struct modal_call_spec){
                                        .method = "TaskExecPoll",
                                        .lane = HTTP_STREAMS,
@@ -332,7 +341,7 @@ static void on_poll(void *owner, const struct grpc_status *status, const void *r
 
 int modal_process_poll(struct modal_process *p) {
         cancel_call(&p->poll);
-        return modal_call_start(&p->sandbox->router.endpoint,
+        return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = "TaskExecPoll",
                                         .lane = HTTP_CALLS,
@@ -351,7 +360,7 @@ static int pack_read(void *owner, struct buf *out) {
         struct output *o = owner;
         struct modal_process *p = o->process;
 
-        return modal_pack_exec_read(out, p->sandbox->task_id, p->exec_id, o->offset, o - p->outputs);
+        return modal_pack_exec_read(out, p->table->task_id, p->exec_id, o->offset, o - p->outputs);
 }
 
 static void take_output(void *owner, const void *data, size_t len) {
@@ -391,7 +400,7 @@ static int read_output(struct modal_process *p, int stream) {
         struct output *o = &p->outputs[stream];
 
         o->early = !p->running;
-        return modal_call_start(&p->sandbox->router.endpoint,
+        return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = "TaskExecStdioRead",
                                         .lane = HTTP_STREAMS,
@@ -421,7 +430,7 @@ static void stop_feeding(struct modal_process *p) {
 static void feed_failed(struct modal_process *p, int n) {
         struct result r;
 
-        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s", p->sandbox->sandbox.id,
+        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s", p->table->environment,
                    strerror(-n));
         finish(p, &r, 0);
 }
@@ -429,7 +438,7 @@ static void feed_failed(struct modal_process *p, int n) {
 static int pack_write(void *owner, struct buf *out) {
         struct modal_process *p = owner;
 
-        return modal_pack_exec_write(out, p->sandbox->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
+        return modal_pack_exec_write(out, p->table->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
                                      p->feed.eof && modal_feed_is_over(&p->feed));
 }
 
@@ -518,7 +527,7 @@ static void follow(struct modal_process *p) {
         if (r == 0 && p->feeding)
                 r = feed(p);
         if (r < 0) {
-                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->sandbox->sandbox.id,
+                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->table->environment,
                            strerror(-r));
                 finish(p, &why, 0);
                 return;
@@ -537,16 +546,16 @@ static void on_started(void *owner, const struct grpc_status *status, const void
 
         p->start = NULL;
         if (!p->events) {
-                struct modal_sandbox *s = p->sandbox;
+                struct modal_processes *t = p->table;
 
                 forget(p);
-                modal_sandbox_start_known(s, !retry_may_pass(status));
+                t->events->start_known(t, !retry_may_pass(status));
                 return;
         }
         if (p->running)
                 return; /* that is known already */
         if (status->code == GRPC_NOT_FOUND) {
-                modal_sandbox_lost(p->sandbox, status->message);
+                p->table->events->lost(p->table, status->message);
                 return;
         }
         if (status->code != GRPC_OK) {
@@ -562,20 +571,14 @@ static void on_started(void *owner, const struct grpc_status *status, const void
         follow(p);
 }
 
-static bool may_ask_early(const struct modal_process *p) {
-        const struct modal_sandbox *s = p->sandbox;
-
-        return s->holds && s->holding_peer == s->router.endpoint.peer;
-}
-
 static int start(struct modal_process *p, const struct modal_process_spec *spec) {
         static const char *const nothing[] = { NULL };
-        int r = modal_pack_exec_start(&p->request, p->sandbox->task_id, p->exec_id, spec->args, spec->n_args,
+        int r = modal_pack_exec_start(&p->request, p->table->task_id, p->exec_id, spec->args, spec->n_args,
                                       spec->env ? spec->env : nothing, MODAL_PIPE,
                                       spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
 
         if (r == 0)
-                r = modal_call_start(&p->sandbox->router.endpoint,
+                r = modal_call_start(p->table->router,
                                      &(struct modal_call_spec){
                                              .method = "TaskExecStart",
                                              .lane = HTTP_CALLS,
@@ -586,17 +589,17 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                              .done = on_started,
                                      },
                                      p, &p->start);
-        if (r == 0 && may_ask_early(p) && !p->only_start)
+        if (r == 0 && modal_hold_probe_holds(&p->table->hold_probe) && !p->only_start)
                 (void)ask_for_all(p); /* what did not go out goes when the start is answered */
         return r;
 }
 
-static struct modal_process *process_new(struct modal_sandbox *s, const struct modal_process_spec *spec) {
+static struct modal_process *process_new(struct modal_processes *t, const struct modal_process_spec *spec) {
         struct modal_process *p = calloc(1, sizeof(*p));
 
         if (!p)
                 return NULL;
-        p->sandbox = s;
+        p->table = t;
         p->only_start = spec->only_start;
         p->resumed = spec->resume;
         p->request = (struct buf)BUF_INIT(MODAL_REQUEST_MAX);
@@ -607,17 +610,17 @@ static struct modal_process *process_new(struct modal_sandbox *s, const struct m
                 p->outputs[i].offset = spec->offsets[i];
         }
         p->outputs[STREAM_STDERR].over = !spec->keep_stderr;
-        uv_timer_init(process_modal(p)->client.loop, &p->timer);
+        uv_timer_init(t->router->client->loop, &p->timer);
         uv_unref((uv_handle_t *)&p->timer);
         p->timer.data = p;
         list_init(&p->link);
-        list_add_tail(&s->processes, &p->link);
+        list_add_tail(&t->listened, &p->link);
         return p;
 }
 
-int modal_process_start(struct modal_sandbox *s, const struct modal_process_spec *spec,
+int modal_process_start(struct modal_processes *t, const struct modal_process_spec *spec,
                         const struct modal_process_events *events, void *owner, struct modal_process **out) {
-        struct modal_process *p = process_new(s, spec);
+        struct modal_process *p = process_new(t, spec);
         int r = 0;
 
         if (!p) {

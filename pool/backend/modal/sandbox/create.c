@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/exec/script.h"
+#include "pool/backend/modal/exec/run-script.h"
 #include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/sandbox/resume-token.h"
@@ -73,7 +73,7 @@ static void live(struct modal_sandbox *s) {
         modal_sandbox_created(s, &ok);
         if (s->step == MODAL_STEP_LIVE) {
                 modal_sandbox_look(s);
-                modal_riddle(s);
+                modal_hold_probe_start(&s->processes.hold_probe, &s->router.endpoint, s->task_id);
         }
 }
 
@@ -141,7 +141,7 @@ static int probe(struct modal_sandbox *s, const struct modal_process_events *eve
         struct script script;
 
         script_init(&script);
-        return modal_run_script(s, &script, script_make_probe(&script, modal_sandbox_modal(s)->shell),
+        return modal_run_script(&s->processes, &script, script_make_probe(&script, modal_sandbox_modal(s)->shell),
                                 &(struct modal_process_spec){ .patience_us = patience_us }, events, s, &s->process);
 }
 
@@ -179,7 +179,7 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
                 return;
         }
         s->task_id = TAKE_PTR(task);
-        s->router.task_id = s->task_id;
+        modal_sandbox_has_task(s);
         s->step = MODAL_STEP_PROBE;
         if (probe(s, &probe_events, START_PATIENCE_US) < 0)
                 create_failed(s, &modal_no_memory, "running a first command");
@@ -283,7 +283,7 @@ static int take_resume_token(struct modal_sandbox *s, const char *text) {
         s->task_id = strdup(resume_token.task_id);
         if (!s->task_id)
                 return -ENOMEM;
-        s->router.task_id = s->task_id;
+        modal_sandbox_has_task(s);
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "%s", resume_token.id);
         s->lifetime_secs = resume_token.lifetime_secs;
         s->began_wall_us = resume_token.began_wall_us;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/exec/script.h"
+#include "pool/backend/modal/exec/run-script.h"
 #include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
@@ -41,6 +41,48 @@ static void on_router_gone(struct modal_router *router, const struct grpc_status
         modal_sandbox_lost(container_of(router, struct modal_sandbox, router), status->message);
 }
 
+static struct modal_sandbox *of_processes(struct modal_processes *t) {
+        return container_of(t, struct modal_sandbox, processes);
+}
+
+static void on_lost(struct modal_processes *t, const char *what) {
+        modal_sandbox_lost(of_processes(t), what);
+}
+
+/* A command could be started there, so it lives. When it is dead, the process itself says so. */
+static void on_exists(void *owner, const struct result *r, int code) {
+        struct modal_sandbox *s = owner;
+
+        s->existence = NULL;
+        modal_processes_unknown(&s->processes);
+}
+
+static const struct modal_process_events existence_events = {
+        .output = modal_no_output,
+        .ended = on_exists,
+};
+
+/* The router does not know a process: does it know the sandbox? */
+static void on_unknown(struct modal_processes *t) {
+        struct modal_sandbox *s = of_processes(t);
+        struct script script;
+
+        if (s->existence)
+                return;
+        script_init(&script);
+        if (modal_run_script(t, &script, script_make_probe(&script, ""), &(struct modal_process_spec){ .only_start = true },
+                             &existence_events, s, &s->existence) < 0)
+                modal_sandbox_lost(s, "its state cannot be asked for: out of memory");
+}
+
+static void on_start_known(struct modal_processes *t, bool sure);
+
+static const struct modal_processes_events processes_events = {
+        .lost = on_lost,
+        .unknown = on_unknown,
+        .start_known = on_start_known,
+};
+
 struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         struct modal_sandbox *s = calloc(1, sizeof(*s));
 
@@ -54,10 +96,9 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         s->kept = (struct buf)BUF_INIT(PROBE_SIZE_MAX);
         s->said = (struct buf)BUF_INIT(COMPLAINT_MAX);
         s->found = (struct buf)BUF_INIT(FOUND_SIZE_MAX);
-        list_init(&s->processes);
-        list_init(&s->unanswered);
         list_init(&s->link_look);
         modal_router_init(&s->router, &m->control, on_router_gone);
+        modal_processes_init(&s->processes, &processes_events, &s->router.endpoint, s->sandbox.id);
         s->n_handles = 2;
         uv_timer_init(m->client.loop, &s->timer);
         uv_timer_init(m->client.loop, &s->soon);
@@ -65,6 +106,10 @@ struct modal_sandbox *modal_sandbox_new(struct modal *m, const char *nonce) {
         uv_unref((uv_handle_t *)&s->timer);
         uv_unref((uv_handle_t *)&s->soon);
         return s;
+}
+
+void modal_sandbox_has_task(struct modal_sandbox *s) {
+        s->router.task_id = s->processes.task_id = s->task_id;
 }
 
 void modal_sandbox_close(struct modal_sandbox *s) {
@@ -77,26 +122,6 @@ void modal_sandbox_created(struct modal_sandbox *s, const struct result *r) {
         if (!result_ok(r))
                 s->step = MODAL_STEP_FAILED;
         sandbox_created(&s->sandbox, r);
-}
-
-/* scripts in it */
-
-void modal_no_output(void *owner, enum stream stream, const void *data, size_t len) {
-}
-
-int modal_run_script(struct modal_sandbox *s, struct script *script, int made, const struct modal_process_spec *how,
-                     const struct modal_process_events *events, void *owner, struct modal_process **out) {
-        const char *args[SCRIPT_ARGUMENTS_MAX];
-        struct modal_process_spec spec = *how;
-
-        for (size_t i = 0; i < script->n; i++)
-                args[i] = script_argument(script, i);
-        spec.args = args;
-        spec.n_args = script->n;
-        if (made == 0)
-                made = modal_process_start(s, &spec, events, owner, out);
-        script_deinit(script);
-        return made;
 }
 
 /* its death */
@@ -125,6 +150,7 @@ static void on_soon(uv_timer_t *timer) {
 
 void modal_sandbox_fail_soon(struct modal_sandbox *s, const struct result *why) {
         s->dying = true;
+        modal_processes_lost(&s->processes);
         s->why = *why;
         uv_timer_start(&s->soon, on_soon, 0, 0);
 }
@@ -137,30 +163,6 @@ void modal_sandbox_lost(struct modal_sandbox *s, const char *what) {
         result_set(&why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
         modal_client_scrub(&modal_sandbox_modal(s)->client, why.text);
         modal_sandbox_fail_soon(s, &why);
-}
-
-/* A command could be started there, so it lives. When it is dead, the process itself says so. */
-static void on_doubt_over(void *owner, const struct result *r, int code) {
-        struct modal_sandbox *s = owner;
-
-        s->doubt = NULL;
-        modal_processes_unknown(s);
-}
-
-static const struct modal_process_events doubt_events = {
-        .output = modal_no_output,
-        .ended = on_doubt_over,
-};
-
-void modal_sandbox_doubt(struct modal_sandbox *s) {
-        struct script script;
-
-        if (s->doubt || s->dying)
-                return;
-        script_init(&script);
-        if (modal_run_script(s, &script, script_make_probe(&script, ""), &(struct modal_process_spec){ .only_start = true },
-                             &doubt_events, s, &s->doubt) < 0)
-                modal_sandbox_lost(s, "its state cannot be asked for: out of memory");
 }
 
 /*
@@ -224,7 +226,7 @@ static void take_look(struct modal_sandbox *s, const struct grpc_status *status,
                 modal_sandbox_look(s);
         } else if (!over) {
                 look_later(s, LOOK_INTERVAL_MS);
-        } else if (!list_empty(&s->processes)) {
+        } else if (!list_empty(&s->processes.listened)) {
                 look_later(s, LOOK_AGAIN_MS); /* they find out by themselves, with what they still said */
         } else if (status->code == GRPC_NOT_FOUND) {
                 modal_sandbox_lost(s, status->message);
@@ -274,13 +276,12 @@ static void look_next(struct modal *m) {
 
 void modal_sandbox_quiet(struct modal_sandbox *s) {
         end_look(s);
-        if (s->riddle)
-                modal_call_cancel(TAKE_PTR(s->riddle));
+        modal_hold_probe_cancel(&s->processes.hold_probe);
         if (s->process)
                 modal_process_cancel(TAKE_PTR(s->process));
-        if (s->doubt)
-                modal_process_cancel(TAKE_PTR(s->doubt));
-        modal_processes_forget(s);
+        if (s->existence)
+                modal_process_cancel(TAKE_PTR(s->existence));
+        modal_processes_forget(&s->processes);
         uv_timer_stop(&s->timer);
         uv_timer_stop(&s->soon);
 }
@@ -324,31 +325,32 @@ static int clean(struct modal_sandbox *s, const char *workdir) {
         if (r == 0)
                 r = script_make_clean(&script, workdir, buf_text(&s->kept), buf_text(&volumes));
         buf_deinit(&volumes);
-        return modal_run_script(s, &script, r, &(struct modal_process_spec){}, &clean_events, s, &s->process);
+        return modal_run_script(&s->processes, &script, r, &(struct modal_process_spec){}, &clean_events, s, &s->process);
 }
 
 int modal_clean(struct sandbox *sandbox, const char *workdir) {
         struct modal_sandbox *s = modal_sandbox_of(sandbox);
 
-        if (s->doubt)
-                modal_process_cancel(TAKE_PTR(s->doubt));
-        modal_processes_cancel(s); /* signals that are still under way */
+        if (s->existence)
+                modal_process_cancel(TAKE_PTR(s->existence));
+        modal_processes_cancel(&s->processes); /* signals that are still under way */
         if (s->start_unsure)
                 return -EIO;
-        if (list_empty(&s->unanswered))
+        if (list_empty(&s->processes.unanswered))
                 return clean(s, workdir);
         s->to_clean = strdup(workdir);
         return s->to_clean ? 0 : -ENOMEM;
 }
 
 /* What may be started after the clean-up would be there in the next lease. */
-void modal_sandbox_start_known(struct modal_sandbox *s, bool sure) {
+static void on_start_known(struct modal_processes *t, bool sure) {
+        struct modal_sandbox *s = of_processes(t);
         _cleanup_(cleanup_free) char *workdir = NULL;
         struct result why;
 
         if (!sure)
                 s->start_unsure = true;
-        if (!s->to_clean || !list_empty(&s->unanswered))
+        if (!s->to_clean || !list_empty(&s->processes.unanswered))
                 return;
         workdir = TAKE_PTR(s->to_clean);
         if (s->start_unsure)
