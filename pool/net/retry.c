@@ -40,7 +40,7 @@ static int64_t jitter(int64_t us) {
 int64_t retry_next(struct retry *r, const struct grpc_status *status, int64_t now) {
         int64_t delay;
 
-        /* Nobody was asked: so that is no failure, and takes of nobody's patience. */
+        /* Nobody was asked: that is no failure, and the time counts from here. */
         if (status->cause == HTTP_STARVED) {
                 r->since_us = now;
                 return r->most_us;
@@ -58,7 +58,7 @@ int64_t retry_next(struct retry *r, const struct grpc_status *status, int64_t no
         /* A first failure may be found long after it came about, by a daemon that was stopped: one more try is due. */
         if (status->retry_after_us < 0 && r->failures == 1)
                 return delay;
-        if (r->patience_us && now + delay - r->since_us > r->patience_us)
+        if (r->retry_for_us && now + delay - r->since_us > r->retry_for_us)
                 return -1;
         return delay;
 }

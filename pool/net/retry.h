@@ -18,8 +18,8 @@
 
 struct retry {
         int64_t first_us, most_us; /* the delay */
-        unsigned tries;            /* failures that are forgiven; 0: any number … */
-        int64_t patience_us;       /* … within this time since begin or progress, but the first in any case; 0: for ever */
+        unsigned tries;            /* failures after which another try comes; 0: any number … */
+        int64_t retry_for_us;      /* … within this time since begin or progress, but the first in any case; 0: for ever */
         /* state */
         int64_t since_us;
         unsigned failures;         /* in a row */

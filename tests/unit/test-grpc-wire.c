@@ -179,8 +179,8 @@ static void retries(void) {
         CHECK_INT(retry_next(&r, &s, 0), -1);
 }
 
-static void patience(void) {
-        struct retry r = { .first_us = 100, .most_us = 300, .patience_us = 1000 };
+static void retries_for_a_time(void) {
+        struct retry r = { .first_us = 100, .most_us = 300, .retry_for_us = 1000 };
         struct grpc_status s = { .code = GRPC_INTERNAL, .retry_after_us = -1 };
 
         retry_reset(&r, 5000);
@@ -199,6 +199,6 @@ int main(void) {
         RUN(base64);
         RUN(timeouts);
         RUN(retries);
-        RUN(patience);
+        RUN(retries_for_a_time);
         return check_done();
 }

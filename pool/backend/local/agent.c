@@ -39,8 +39,8 @@
 #include "pool/util/io.h"
 
 #define ROOM (64 << 10)                       /* bytes that a lease must be able to write */
-#define CLEAN_PATIENCE_US (10 * USEC_PER_SEC) /* for all processes to end, between leases … */
-#define END_PATIENCE_US (3 * USEC_PER_SEC)    /* … and at the end: after 5 s the daemon kills the agent */
+#define CLEAN_WAIT_US (10 * USEC_PER_SEC) /* for all processes to end, between leases … */
+#define END_WAIT_US (3 * USEC_PER_SEC)    /* … and at the end: after 5 s the daemon kills the agent */
 
 extern char **environ;
 
@@ -77,9 +77,9 @@ static int kill_all(struct pids *found) {
  * Kill and reap every other process of the environment. 0, or -errno: -ETIMEDOUT when some do not end, which are in
  * @left. Without a PID namespace there may be such: those of a program that became another user's.
  */
-static int kill_everything(struct pids *left, int64_t patience_us) {
+static int kill_everything(struct pids *left, int64_t wait_us) {
         const struct timespec moment = { .tv_nsec = 10000000 };
-        int64_t end_us = clock_now() + patience_us;
+        int64_t end_us = clock_now() + wait_us;
         sigset_t child;
         pid_t pid;
         int r;
@@ -306,7 +306,7 @@ static void do_clean(const struct agent_request *q) {
         char text[256] = "";
         int r;
 
-        r = kill_everything(&left, CLEAN_PATIENCE_US);
+        r = kill_everything(&left, CLEAN_WAIT_US);
         jobs_forget();
         if (r == -ETIMEDOUT) {
                 pids_describe(&left, &who);
@@ -459,7 +459,7 @@ int main(int argc, char **argv) {
         reply(AGENT_HELLO, 0, 0, "");
         serve(epoll, signals);
 
-        (void)kill_everything(&left, END_PATIENCE_US);
+        (void)kill_everything(&left, END_WAIT_US);
         pids_deinit(&left);
         if (argc > 4)
                 remove_tree(AT_FDCWD, argv[4]);

@@ -28,7 +28,7 @@ enum { MODAL_N_TAGS = 5 };
 struct modal_listing_spec {
         struct modal_tag tag;
         const char *want; /* the name of a tag, whose value is wanted too */
-        int64_t attempt_us, patience_us; /* for each page */
+        int64_t attempt_us, retry_for_us; /* for each page */
         /* -errno ends it. */
         int (*take)(void *owner, const struct modal_info *info);
         void (*done)(void *owner, const struct grpc_status *status);

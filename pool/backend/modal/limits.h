@@ -35,12 +35,12 @@
 #define POLL_TIMEOUT_US (25 * USEC_PER_SEC)         /* a call whose answer the server holds back */
 #define STREAM_RENEW_US (120 * USEC_PER_SEC)        /* an output stream is asked for anew */
 #define STREAM_GOOD_US (10 * USEC_PER_SEC)          /* one that was open so long was in order */
-#define ACCESS_PATIENCE_US (30 * USEC_PER_SEC)      /* for access to a router */
-#define START_PATIENCE_US (120 * USEC_PER_SEC)      /* for the start of a command */
-#define RUN_PATIENCE_US (120 * USEC_PER_SEC)        /* for a router that is gone while a command runs */
-#define CREATE_PATIENCE_US (300 * USEC_PER_SEC)     /* for a sandbox to come up */
-#define DESTROY_PATIENCE_US (12 * USEC_PER_SEC)     /* to end one with Modal; less than stop_timeout */
-#define BUILD_PATIENCE_US (120 * USEC_PER_SEC)      /* for the next sign of an image build */
+#define ACCESS_RETRY_US (30 * USEC_PER_SEC)         /* for access to a router */
+#define START_RETRY_US (120 * USEC_PER_SEC)         /* for the start of a command */
+#define RUN_RETRY_US (120 * USEC_PER_SEC)           /* for a router that is gone while a command runs */
+#define CREATE_RETRY_US (300 * USEC_PER_SEC)        /* for a sandbox to come up */
+#define DESTROY_RETRY_US (12 * USEC_PER_SEC)        /* to end one with Modal; less than stop_timeout */
+#define BUILD_RETRY_US (120 * USEC_PER_SEC)         /* for the next sign of an image build */
 #define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
 #define HOLD_PROBE_US (2 * USEC_PER_SEC)            /* for which a router has to hold back a call */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */

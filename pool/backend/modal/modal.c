@@ -47,7 +47,7 @@ static int modal_list(struct backend *b) {
                                            .tag = { MODAL_TAG_POOL, m->pool_id },
                                            .want = MODAL_TAG_CREATE,
                                            .attempt_us = CALL_TIMEOUT_US,
-                                           .patience_us = CREATE_PATIENCE_US,
+                                           .retry_for_us = CREATE_RETRY_US,
                                            .take = on_info,
                                            .done = on_listed,
                                    },

@@ -75,7 +75,7 @@ struct modal_process_spec {
         const char *exec_id;     /* NULL: a new one */
         bool resume;             /* it was started by an earlier run: only follow it … */
         uint64_t offsets[2];     /* … from here */
-        int64_t patience_us;     /* for its start; 0: START_PATIENCE_US */
+        int64_t retry_for_us;     /* for its start; 0: START_RETRY_US */
 };
 
 /* 0 or -errno; then events come, until ended() or a cancel. */

@@ -266,7 +266,7 @@ static struct modal_call *call_new(struct modal_endpoint *e, const struct modal_
                 .first_us = e->ops->delay_us,
                 .most_us = e->ops->delay_max_us,
                 .tries = spec->tries,
-                .patience_us = spec->patience_us,
+                .retry_for_us = spec->retry_for_us,
         };
         c->started_us = clock_now();
         retry_reset(&c->retry, c->started_us);

@@ -28,7 +28,7 @@ struct modal_call_spec {
         const char *method;          /* its short name */
         enum http_lane lane;
         int64_t attempt_us;  /* for one try; 0: none */
-        int64_t patience_us; /* for all tries since something last went well */
+        int64_t retry_for_us; /* for all tries since something last went well */
         unsigned tries;      /* 0: any number in that time */
         bool poll;           /* the server holds its answer back: its DEADLINE_EXCEEDED only says not yet */
         bool once;           /* one try, whatever it comes to: the caller knows another way */

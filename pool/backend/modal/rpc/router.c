@@ -118,7 +118,7 @@ static int fetch(struct modal_endpoint *e) {
                                         .lane = HTTP_CALLS,
                                         .attempt_us = CALL_TIMEOUT_US,
                                         .tries = CALL_TRIES,
-                                        .patience_us = ACCESS_PATIENCE_US,
+                                        .retry_for_us = ACCESS_RETRY_US,
                                         .message_max = MODAL_MESSAGE_MAX,
                                         .pack = pack_access,
                                         .done = on_access,

@@ -47,7 +47,7 @@ static void on_create_timer(uv_timer_t *timer) {
         if (s->step == MODAL_STEP_CREATE)
                 s->unsure = true;
         result_set(&r, RESULT_TIMEOUT, "environment %s did not %s in %d s", s->sandbox.id,
-                   s->step == MODAL_STEP_ADOPT ? "answer" : "come up", (int)(CREATE_PATIENCE_US / USEC_PER_SEC));
+                   s->step == MODAL_STEP_ADOPT ? "answer" : "come up", (int)(CREATE_RETRY_US / USEC_PER_SEC));
         modal_sandbox_created(s, &r);
 }
 
@@ -137,12 +137,12 @@ static const struct modal_process_events proof_events = {
         .ended = on_proof_ended,
 };
 
-static int probe(struct modal_sandbox *s, const struct modal_process_events *events, int64_t patience_us) {
+static int probe(struct modal_sandbox *s, const struct modal_process_events *events, int64_t retry_for_us) {
         struct script script;
 
         script_init(&script);
         return modal_run_script(&s->processes, &script, script_make_probe(&script, modal_sandbox_modal(s)->shell),
-                                &(struct modal_process_spec){ .patience_us = patience_us }, events, s, &s->process);
+                                &(struct modal_process_spec){ .retry_for_us = retry_for_us }, events, s, &s->process);
 }
 
 /* the task, which execs are addressed to */
@@ -181,7 +181,7 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
         s->task_id = TAKE_PTR(task);
         modal_sandbox_has_task(s);
         s->step = MODAL_STEP_PROBE;
-        if (probe(s, &probe_events, START_PATIENCE_US) < 0)
+        if (probe(s, &probe_events, START_RETRY_US) < 0)
                 create_failed(s, &modal_no_memory, "running a first command");
 }
 
@@ -192,7 +192,7 @@ static void ask_for_task(struct modal_sandbox *s) {
                                      .method = "SandboxGetTaskId",
                                      .lane = HTTP_CALLS,
                                      .attempt_us = POLL_TIMEOUT_US,
-                                     .patience_us = CREATE_PATIENCE_US,
+                                     .retry_for_us = CREATE_RETRY_US,
                                      .poll = true,
                                      .message_max = MODAL_MESSAGE_MAX,
                                      .pack = pack_task,
@@ -255,7 +255,7 @@ int modal_create(struct backend *b, const char *nonce, struct sandbox **out) {
                                      .lane = HTTP_CALLS,
                                      .attempt_us = CREATE_TIMEOUT_US,
                                      .tries = CALL_TRIES,
-                                     .patience_us = CREATE_PATIENCE_US,
+                                     .retry_for_us = CREATE_RETRY_US,
                                      .message_max = MODAL_MESSAGE_MAX,
                                      .pack = pack_create,
                                      .done = on_create,
@@ -265,7 +265,7 @@ int modal_create(struct backend *b, const char *nonce, struct sandbox **out) {
                 modal_sandbox_close(s);
                 return r;
         }
-        uv_timer_start(&s->timer, on_create_timer, CREATE_PATIENCE_US / USEC_PER_MSEC, 0);
+        uv_timer_start(&s->timer, on_create_timer, CREATE_RETRY_US / USEC_PER_MSEC, 0);
         *out = &s->sandbox;
         return 0;
 }
@@ -309,8 +309,8 @@ int modal_adopt(struct backend *b, const char *nonce, const char *resume_token, 
                 s->step = MODAL_STEP_ADOPT;
                 r = take_resume_token(s, resume_token);
                 if (r == 0)
-                        r = probe(s, &proof_events, CREATE_PATIENCE_US);
-                uv_timer_start(&s->timer, on_create_timer, CREATE_PATIENCE_US / USEC_PER_MSEC, 0);
+                        r = probe(s, &proof_events, CREATE_RETRY_US);
+                uv_timer_start(&s->timer, on_create_timer, CREATE_RETRY_US / USEC_PER_MSEC, 0);
         }
         if (r < 0) {
                 modal_sandbox_close(s);

@@ -63,7 +63,7 @@ static int ask(struct modal_listing *l) {
                                         .method = "SandboxList",
                                         .lane = HTTP_CALLS,
                                         .attempt_us = l->spec.attempt_us,
-                                        .patience_us = l->spec.patience_us,
+                                        .retry_for_us = l->spec.retry_for_us,
                                         .message_max = MODAL_MESSAGE_MAX,
                                         .pack = pack_list,
                                         .done = on_page,

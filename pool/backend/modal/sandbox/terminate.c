@@ -38,7 +38,7 @@ static void finish(struct modal_sandbox *s) {
         modal_sandbox_close(s);
 }
 
-static int64_t patience(const struct modal_sandbox *s) {
+static int64_t time_left(const struct modal_sandbox *s) {
         int64_t left = s->end_by_us - clock_now();
 
         return left > 0 ? left : 1;
@@ -78,7 +78,7 @@ static void terminate(struct modal_sandbox *s) {
                                      .method = "SandboxTerminate",
                                      .lane = HTTP_CALLS,
                                      .attempt_us = TRY_US,
-                                     .patience_us = patience(s),
+                                     .retry_for_us = time_left(s),
                                      .message_max = MODAL_MESSAGE_MAX,
                                      .pack = pack_terminate,
                                      .done = on_terminated,
@@ -149,7 +149,7 @@ static void find(struct modal_sandbox *s) {
                                         .tag = { MODAL_TAG_CREATE, s->nonce },
                                         .want = MODAL_TAG_CREATE,
                                         .attempt_us = TRY_US,
-                                        .patience_us = patience(s),
+                                        .retry_for_us = time_left(s),
                                         .take = take_found,
                                         .done = on_found,
                                 },
@@ -182,7 +182,7 @@ void modal_destroy(struct sandbox *sandbox) {
         bool unborn = s->step == MODAL_STEP_CREATE;
 
         modal_sandbox_quiet(s);
-        s->end_by_us = clock_now() + DESTROY_PATIENCE_US;
+        s->end_by_us = clock_now() + DESTROY_RETRY_US;
         if (s->call && !unborn)
                 modal_call_cancel(TAKE_PTR(s->call));
         s->step = MODAL_STEP_FAILED;
