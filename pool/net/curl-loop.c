@@ -10,8 +10,8 @@
 
 #include "pool/util/log.h"
 
-#define HOST_CONNECTIONS_MAX 32L   /* to one host in one lane */
-#define CONNECTIONS_MAX 1024L      /* kept open in one lane */
+#define HOST_CONNECTIONS_MAX 32L   /* to one host of one curl loop */
+#define CONNECTIONS_MAX 1024L      /* kept open of one curl loop */
 #define STREAMS_MAX 1000L          /* in one connection, if the server agrees */
 
 /* A connection whose peer vanished is noticed after 2 + 3 × 1 s, and after 5 s when something was sent. */
@@ -26,9 +26,9 @@
  */
 struct socket_watch {
         uv_poll_t poll;
-        struct list link;         /* in the lane's sockets */
-        struct list link_corked;  /* in the lane's corked */
-        struct lane *lane;
+        struct list link;         /* in its loop's sockets */
+        struct list link_corked;  /* in its loop's corked */
+        struct curl_loop *cl;
         curl_socket_t fd;
         bool lasting; /* a connection's */
         int port;     /* the local one; 0: not yet known */
@@ -44,18 +44,18 @@ static void cork(struct socket_watch *w, int on) {
         setsockopt(w->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
         list_remove(&w->link_corked);
         if (on)
-                list_add_tail(&w->lane->corked, &w->link_corked);
+                list_add_tail(&w->cl->corked, &w->link_corked);
 }
 
 /* @w: the socket of the events, or NULL. */
-static void drive(struct lane *lane, struct socket_watch *w, int events) {
+static void drive(struct curl_loop *cl, struct socket_watch *w, int events) {
         int running;
 
-        lane->enter(lane->owner);
-        curl_multi_socket_action(lane->multi, w ? w->fd : CURL_SOCKET_TIMEOUT, events, &running);
-        while ((w = list_first(&lane->corked, struct socket_watch, link_corked)))
+        cl->enter(cl->owner);
+        curl_multi_socket_action(cl->multi, w ? w->fd : CURL_SOCKET_TIMEOUT, events, &running);
+        while ((w = list_first(&cl->corked, struct socket_watch, link_corked)))
                 cork(w, false);
-        lane->leave(lane->owner);
+        cl->leave(cl->owner);
 }
 
 /* sockets and time, as curl asks for them */
@@ -74,8 +74,8 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
         struct socket_watch *w = container_of(poll, struct socket_watch, poll);
         int flags = 0;
 
-        /* It lies idle: what the server says there is seen when the connection is used again. Or the lane is held. */
-        if (!w->wanted || w->lane->held) {
+        /* It lies idle: what the server says there is seen when the connection is used again. Or its loop is held. */
+        if (!w->wanted || w->cl->held) {
                 w->watched = 0;
                 uv_poll_stop(poll);
                 return;
@@ -86,33 +86,33 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
                 flags |= CURL_CSELECT_IN;
         if (events & UV_WRITABLE)
                 flags |= CURL_CSELECT_OUT;
-        drive(w->lane, w, flags);
+        drive(w->cl, w, flags);
 }
 
-static struct socket_watch *find_watch(struct lane *lane, curl_socket_t fd) {
+static struct socket_watch *find_watch(struct curl_loop *cl, curl_socket_t fd) {
         struct socket_watch *w;
 
-        list_for_each (w, &lane->sockets, link)
+        list_for_each (w, &cl->sockets, link)
                 if (w->fd == fd)
                         return w;
         return NULL;
 }
 
-static struct socket_watch *new_watch(struct lane *lane, curl_socket_t fd, bool lasting) {
+static struct socket_watch *new_watch(struct curl_loop *cl, curl_socket_t fd, bool lasting) {
         struct socket_watch *w = calloc(1, sizeof(*w));
 
         if (!w)
                 return NULL;
-        if (uv_poll_init_socket(lane->loop, &w->poll, fd) < 0) {
+        if (uv_poll_init_socket(cl->loop, &w->poll, fd) < 0) {
                 free(w);
                 return NULL;
         }
         uv_unref((uv_handle_t *)&w->poll);
-        w->lane = lane;
+        w->cl = cl;
         w->fd = fd;
         w->lasting = lasting;
         list_init(&w->link_corked);
-        list_add_tail(&lane->sockets, &w->link);
+        list_add_tail(&cl->sockets, &w->link);
         return w;
 }
 
@@ -127,8 +127,8 @@ static void free_watch(struct socket_watch *w) {
 }
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known) {
-        struct lane *lane = data;
-        struct socket_watch *w = known ? known : find_watch(lane, fd);
+        struct curl_loop *cl = data;
+        struct socket_watch *w = known ? known : find_watch(cl, fd);
 
         if (what == CURL_POLL_REMOVE) {
                 if (w && w->lasting)
@@ -138,19 +138,19 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *data, void
                 return 0;
         }
         if (!w)
-                w = new_watch(lane, fd, false);
+                w = new_watch(cl, fd, false);
         if (!w)
                 return -1;
         if (!known)
-                curl_multi_assign(lane->multi, fd, w);
+                curl_multi_assign(cl->multi, fd, w);
         return watch(w, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
 }
 
-static void on_due(struct lane *lane) {
-        if (lane->held)
-                lane->due = true;
+static void on_due(struct curl_loop *cl) {
+        if (cl->held)
+                cl->due = true;
         else
-                drive(lane, NULL, 0);
+                drive(cl, NULL, 0);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -167,33 +167,33 @@ static void on_turn(uv_idle_t *turn) {
  * lasts, lets libuv before 1.45 do nothing else.
  */
 static int set_timer(CURLM *multi, long ms, void *data) {
-        struct lane *lane = data;
+        struct curl_loop *cl = data;
 
-        uv_timer_stop(&lane->timer);
-        uv_idle_stop(&lane->turn);
+        uv_timer_stop(&cl->timer);
+        uv_idle_stop(&cl->turn);
         if (ms == 0)
-                uv_idle_start(&lane->turn, on_turn);
+                uv_idle_start(&cl->turn, on_turn);
         else if (ms > 0)
-                uv_timer_start(&lane->timer, on_timer, ms, 0);
+                uv_timer_start(&cl->timer, on_timer, ms, 0);
         return 0;
 }
 
-void http_lane_hold(struct lane *lane, bool hold) {
+void curl_loop_hold(struct curl_loop *cl, bool hold) {
         struct socket_watch *w;
 
-        if (lane->held == hold)
+        if (cl->held == hold)
                 return;
-        lane->held = hold;
+        cl->held = hold;
         if (hold)
                 return;
-        list_for_each (w, &lane->sockets, link)
+        list_for_each (w, &cl->sockets, link)
                 (void)watch(w, w->wanted);
-        if (lane->due)
-                uv_idle_start(&lane->turn, on_turn);
-        lane->due = false;
+        if (cl->due)
+                uv_idle_start(&cl->turn, on_turn);
+        cl->due = false;
 }
 
-int http_lane_open_socket(void *lane, curl_socket_t fd, curlsocktype purpose) {
+int curl_loop_open_socket(void *cl, curl_socket_t fd, curlsocktype purpose) {
         static const struct {
                 int level, name, value;
         } options[] = {
@@ -206,11 +206,11 @@ int http_lane_open_socket(void *lane, curl_socket_t fd, curlsocktype purpose) {
 
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
                 setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
-        return new_watch(lane, fd, true) ? CURL_SOCKOPT_OK : CURL_SOCKOPT_ERROR;
+        return new_watch(cl, fd, true) ? CURL_SOCKOPT_OK : CURL_SOCKOPT_ERROR;
 }
 
-int http_lane_close_socket(void *lane, curl_socket_t fd) {
-        struct socket_watch *w = find_watch(lane, fd);
+int curl_loop_close_socket(void *cl, curl_socket_t fd) {
+        struct socket_watch *w = find_watch(cl, fd);
 
         if (w)
                 free_watch(w);
@@ -229,11 +229,11 @@ static int port_of(curl_socket_t fd, int (*name)(int fd, struct sockaddr *a, soc
 }
 
 /* It has a connection, and is about to be sent: curl tells of its ports, and not of its socket. */
-int http_lane_begin_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port) {
-        struct lane *lane = data;
+int curl_loop_begin_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port) {
+        struct curl_loop *cl = data;
         struct socket_watch *w;
 
-        list_for_each (w, &lane->sockets, link) {
+        list_for_each (w, &cl->sockets, link) {
                 if (!w->port)
                         w->port = port_of(w->fd, getsockname);
                 if (w->port == local_port && list_empty(&w->link_corked))
@@ -243,14 +243,14 @@ int http_lane_begin_request(void *data, char *remote_ip, char *local_ip, int rem
 }
 
 /* The peer did not answer in time: it, or the way to it, may be gone without a sign. */
-void http_lane_cut(struct lane *lane, CURL *easy) {
+void curl_loop_cut(struct curl_loop *cl, CURL *easy) {
         long local = 0, remote = 0;
         struct socket_watch *w;
 
         if (curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &local) != CURLE_OK || local <= 0 ||
             curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &remote) != CURLE_OK)
                 return;
-        list_for_each (w, &lane->sockets, link)
+        list_for_each (w, &cl->sockets, link)
                 if (port_of(w->fd, getsockname) == local && port_of(w->fd, getpeername) == remote) {
                         log_debug("http: no answer in time, closing the connection from port %ld", local);
                         shutdown(w->fd, SHUT_RDWR);
@@ -258,45 +258,45 @@ void http_lane_cut(struct lane *lane, CURL *easy) {
                 }
 }
 
-int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner), void (*leave)(void *owner),
+int curl_loop_init(struct curl_loop *cl, uv_loop_t *loop, void (*enter)(void *owner), void (*leave)(void *owner),
                    void *owner) {
-        *lane = (struct lane){ .loop = loop, .enter = enter, .leave = leave, .owner = owner };
-        list_init(&lane->sockets);
-        list_init(&lane->corked);
-        list_init(&lane->full);
-        uv_timer_init(loop, &lane->timer);
-        uv_unref((uv_handle_t *)&lane->timer);
-        lane->timer.data = lane;
-        uv_idle_init(loop, &lane->turn);
-        uv_unref((uv_handle_t *)&lane->turn);
-        lane->turn.data = lane;
-        lane->multi = curl_multi_init();
-        if (!lane->multi)
+        *cl = (struct curl_loop){ .loop = loop, .enter = enter, .leave = leave, .owner = owner };
+        list_init(&cl->sockets);
+        list_init(&cl->corked);
+        list_init(&cl->full);
+        uv_timer_init(loop, &cl->timer);
+        uv_unref((uv_handle_t *)&cl->timer);
+        cl->timer.data = cl;
+        uv_idle_init(loop, &cl->turn);
+        uv_unref((uv_handle_t *)&cl->turn);
+        cl->turn.data = cl;
+        cl->multi = curl_multi_init();
+        if (!cl->multi)
                 return -ENOMEM;
-        curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-        curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
-        curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-        curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
-        curl_multi_setopt(lane->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-        curl_multi_setopt(lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS_MAX);
-        curl_multi_setopt(lane->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS_MAX);
-        curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
+        curl_multi_setopt(cl->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+        curl_multi_setopt(cl->multi, CURLMOPT_SOCKETDATA, cl);
+        curl_multi_setopt(cl->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+        curl_multi_setopt(cl->multi, CURLMOPT_TIMERDATA, cl);
+        curl_multi_setopt(cl->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+        curl_multi_setopt(cl->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS_MAX);
+        curl_multi_setopt(cl->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS_MAX);
+        curl_multi_setopt(cl->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
         return 0;
 }
 
 static void on_closed(uv_handle_t *handle) {
-        struct lane *lane = handle->data;
+        struct curl_loop *cl = handle->data;
 
-        if (--lane->n_handles == 0)
-                lane->closed(lane->owner);
+        if (--cl->n_handles == 0)
+                cl->closed(cl->owner);
 }
 
-void http_lane_close(struct lane *lane, void (*closed)(void *owner)) {
-        lane->closed = closed;
-        while (lane->n_spare > 0)
-                curl_easy_cleanup(lane->spare[--lane->n_spare]);
-        curl_multi_cleanup(lane->multi);
-        lane->n_handles = 2;
-        uv_close((uv_handle_t *)&lane->timer, on_closed);
-        uv_close((uv_handle_t *)&lane->turn, on_closed);
+void curl_loop_close(struct curl_loop *cl, void (*closed)(void *owner)) {
+        cl->closed = closed;
+        while (cl->n_spare > 0)
+                curl_easy_cleanup(cl->spare[--cl->n_spare]);
+        curl_multi_cleanup(cl->multi);
+        cl->n_handles = 2;
+        uv_close((uv_handle_t *)&cl->timer, on_closed);
+        uv_close((uv_handle_t *)&cl->turn, on_closed);
 }

@@ -11,7 +11,7 @@
 
 #define SPARE_MAX 16
 
-struct lane {
+struct curl_loop {
         CURLM *multi;
         uv_loop_t *loop;
         uv_timer_t timer;
@@ -31,22 +31,22 @@ struct lane {
 };
 
 /* 0 or -ENOMEM; it is to be closed also then. */
-int http_lane_init(struct lane *lane, uv_loop_t *loop, void (*enter)(void *owner), void (*leave)(void *owner),
+int curl_loop_init(struct curl_loop *cl, uv_loop_t *loop, void (*enter)(void *owner), void (*leave)(void *owner),
                    void *owner);
 
 /*
  * Hold it: it reads and writes nothing until it is let go. Connections stay as they are, and curl is not told: to it,
  * the loop is slow.
  */
-void http_lane_hold(struct lane *lane, bool hold);
+void curl_loop_hold(struct curl_loop *cl, bool hold);
 
 /* No request may be left. Its memory is the caller's again with @closed. */
-void http_lane_close(struct lane *lane, void (*closed)(void *owner));
+void curl_loop_close(struct curl_loop *cl, void (*closed)(void *owner));
 
 /* For CURLOPT_SOCKOPTFUNCTION, CURLOPT_CLOSESOCKETFUNCTION and CURLOPT_PREREQFUNCTION. */
-int http_lane_open_socket(void *lane, curl_socket_t fd, curlsocktype purpose);
-int http_lane_close_socket(void *lane, curl_socket_t fd);
-int http_lane_begin_request(void *lane, char *remote_ip, char *local_ip, int remote_port, int local_port);
+int curl_loop_open_socket(void *cl, curl_socket_t fd, curlsocktype purpose);
+int curl_loop_close_socket(void *cl, curl_socket_t fd);
+int curl_loop_begin_request(void *cl, char *remote_ip, char *local_ip, int remote_port, int local_port);
 
 /* The peer of @easy did not answer in time: it, or the way to it, may be gone without a sign. */
-void http_lane_cut(struct lane *lane, CURL *easy);
+void curl_loop_cut(struct curl_loop *cl, CURL *easy);

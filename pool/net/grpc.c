@@ -188,7 +188,7 @@ int grpc_start(struct http *http, const struct grpc_spec *spec, const struct grp
                                .body2 = spec->message,
                                .body2_len = spec->len,
                                .timeout_us = spec->timeout_us && !spec->patient ? spec->timeout_us + ANSWER_GRACE_US : 0,
-                               .lane = spec->lane,
+                               .group = spec->group,
                        },
                        &http_events, c, &c->request);
         if (r < 0) {

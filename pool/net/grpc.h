@@ -45,7 +45,7 @@ struct grpc_spec {
         int64_t timeout_us;           /* the server's time, told to it; 0: none */
         bool patient;                 /* … but not enforced here: for a stream that is to be renewed now and then */
         size_t message_max;           /* bytes of one response message */
-        enum http_lane lane;
+        enum http_group group;
 };
 
 /* 0 or -errno. */

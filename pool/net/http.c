@@ -21,15 +21,15 @@
 #define CONNECT_TIMEOUT_MS 10000L
 #define BODY_MAX (64 << 20)        /* bytes of one that wait to be given: more than curl reads in one go */
 
-static const long receive_buffer[HTTP_N_LANES] = {
+static const long receive_buffer[HTTP_N_GROUPS] = {
         [HTTP_CALLS] = 16L << 10, /* a TLS record */
         [HTTP_STREAMS] = 64L << 10,
 };
 
 struct http {
         uv_loop_t *loop;
-        struct lane lanes[HTTP_N_LANES];
-        uv_idle_t turn; /* while a lane is held: to give more */
+        struct curl_loop groups[HTTP_N_GROUPS];
+        uv_idle_t turn; /* while a group is held: to give more */
         char *cafile;
         bool plain_once;       /* the workaround for CURL_H2C_FIXED: a connection for each plain request … */
         bool plain_once_used;  /* … and there was one */
@@ -42,7 +42,7 @@ struct http {
 
 struct http_request {
         struct http *http;
-        struct lane *lane;
+        struct curl_loop *group;
         struct list link; /* in starting, running or dropped; none once finished */
         const struct http_events *events; /* NULL: cancelled, no event comes any more */
         void *owner;
@@ -51,7 +51,7 @@ struct http_request {
         char *body;
         uv_timer_t deadline;
         bool known; /* to curl */
-        struct list link_full; /* in the lane's full, while it has … */
+        struct list link_full; /* in the group's full, while it has … */
         struct buf answer;     /* … what curl read, */
         size_t given;          /* and was not given but for so many bytes */
         bool finished;         /* by curl, with this outcome, which is told when all is given */
@@ -64,8 +64,8 @@ struct http_request {
 static size_t on_header(char *line, size_t size, size_t n, void *data);
 static size_t on_body(char *bytes, size_t size, size_t n, void *data);
 
-/* With all that is the same for every request of a lane. */
-static CURL *new_easy(struct http *h, enum http_lane which) {
+/* With all that is the same for every request of a group. */
+static CURL *new_easy(struct http *h, enum http_group which) {
         CURL *e = curl_easy_init();
 
         if (!e)
@@ -79,33 +79,33 @@ static CURL *new_easy(struct http *h, enum http_lane which) {
                 curl_easy_setopt(e, CURLOPT_CAINFO, h->cafile);
         curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         curl_easy_setopt(e, CURLOPT_BUFFERSIZE, receive_buffer[which]);
-        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, http_lane_open_socket);
-        curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, &h->lanes[which]);
-        curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, http_lane_close_socket);
-        curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, &h->lanes[which]);
-        curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, http_lane_begin_request);
-        curl_easy_setopt(e, CURLOPT_PREREQDATA, &h->lanes[which]);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, curl_loop_open_socket);
+        curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, &h->groups[which]);
+        curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, curl_loop_close_socket);
+        curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, &h->groups[which]);
+        curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, curl_loop_begin_request);
+        curl_easy_setopt(e, CURLOPT_PREREQDATA, &h->groups[which]);
         curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
         return e;
 }
 
-static CURL *take_easy(struct http *h, enum http_lane which) {
-        struct lane *lane = &h->lanes[which];
+static CURL *take_easy(struct http *h, enum http_group which) {
+        struct curl_loop *group = &h->groups[which];
 
-        return lane->n_spare > 0 ? lane->spare[--lane->n_spare] : new_easy(h, which);
+        return group->n_spare > 0 ? group->spare[--group->n_spare] : new_easy(h, which);
 }
 
 /* Of the request whose it was it forgets what it only borrowed. */
-static void put_easy(struct lane *lane, CURL *e) {
-        if (!e || lane->n_spare == SPARE_MAX) {
+static void put_easy(struct curl_loop *group, CURL *e) {
+        if (!e || group->n_spare == SPARE_MAX) {
                 curl_easy_cleanup(e);
                 return;
         }
         curl_easy_setopt(e, CURLOPT_ERRORBUFFER, NULL);
         curl_easy_setopt(e, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
-        lane->spare[lane->n_spare++] = e;
+        group->spare[group->n_spare++] = e;
 }
 
 /* the end of a request */
@@ -121,8 +121,8 @@ static void request_release(struct http_request *q) {
         list_remove(&q->link);
         list_remove(&q->link_full);
         if (q->known)
-                curl_multi_remove_handle(q->lane->multi, q->easy);
-        put_easy(q->lane, q->easy);
+                curl_multi_remove_handle(q->group->multi, q->easy);
+        put_easy(q->group, q->easy);
         curl_slist_free_all(q->headers);
         free(q->body);
         uv_close((uv_handle_t *)&q->deadline, on_deadline_closed);
@@ -187,11 +187,11 @@ static void outcome_of(struct http_request *q, CURLcode code, struct http_outcom
 }
 
 /* What curl has finished; always all of it, for it does not ask twice. */
-static void collect_finished(struct lane *lane) {
+static void collect_finished(struct curl_loop *group) {
         CURLMsg *m;
         int left;
 
-        while ((m = curl_multi_info_read(lane->multi, &left))) {
+        while ((m = curl_multi_info_read(group->multi, &left))) {
                 struct http_request *q;
 
                 if (m->msg != CURLMSG_DONE)
@@ -223,7 +223,7 @@ static bool give_body(struct http_request *q, size_t *left) {
         q->given += taken;
         list_remove(&q->link_full);
         if (q->given < q->answer.len) {
-                list_add_tail(&q->lane->full, &q->link_full);
+                list_add_tail(&q->group->full, &q->link_full);
                 return (size_t)taken == n;
         }
         buf_deinit(&q->answer);
@@ -235,16 +235,16 @@ static bool give_body(struct http_request *q, size_t *left) {
 
 static void on_turn(uv_idle_t *turn);
 
-/* Give what one turn of the loop may; the rest holds the lane. */
-static void give(struct http *h, struct lane *lane) {
+/* Give what one turn of the loop may; the rest holds the group. */
+static void give(struct http *h, struct curl_loop *group) {
         size_t left = HTTP_TURN_BYTES;
         struct http_request *q;
 
-        while (left > 0 && (q = list_first(&lane->full, struct http_request, link_full)))
+        while (left > 0 && (q = list_first(&group->full, struct http_request, link_full)))
                 if (!give_body(q, &left))
                         break;
-        http_lane_hold(lane, !list_empty(&lane->full));
-        if (lane->held)
+        curl_loop_hold(group, !list_empty(&group->full));
+        if (group->held)
                 uv_idle_start(&h->turn, on_turn);
 }
 
@@ -252,9 +252,9 @@ static void on_turn(uv_idle_t *turn) {
         struct http *h = turn->data;
 
         uv_idle_stop(turn);
-        for (int i = 0; i < HTTP_N_LANES; i++)
-                if (h->lanes[i].held)
-                        give(h, &h->lanes[i]);
+        for (int i = 0; i < HTTP_N_GROUPS; i++)
+                if (h->groups[i].held)
+                        give(h, &h->groups[i]);
 }
 
 static void request_begin(struct http_request *q);
@@ -274,11 +274,11 @@ static void leave(void *owner) {
                 return;
         while ((q = list_first(&h->dropped, struct http_request, link)))
                 request_release(q);
-        for (int i = 0; i < HTTP_N_LANES; i++)
-                collect_finished(&h->lanes[i]);
-        for (int i = 0; i < HTTP_N_LANES; i++)
-                if (!h->lanes[i].held)
-                        give(h, &h->lanes[i]);
+        for (int i = 0; i < HTTP_N_GROUPS; i++)
+                collect_finished(&h->groups[i]);
+        for (int i = 0; i < HTTP_N_GROUPS; i++)
+                if (!h->groups[i].held)
+                        give(h, &h->groups[i]);
         while ((q = list_first(&h->starting, struct http_request, link)))
                 request_begin(q);
 }
@@ -303,7 +303,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data) {
         if (!q->events || buf_append(&q->answer, bytes, size * n) < 0)
                 return 0;
         if (list_empty(&q->link_full))
-                list_add_tail(&q->lane->full, &q->link_full);
+                list_add_tail(&q->group->full, &q->link_full);
         return size * n;
 }
 
@@ -319,7 +319,7 @@ static void on_deadline(uv_timer_t *timer) {
         struct http_request *q = timer->data;
         struct http_outcome outcome = { .error = HTTP_TIMEOUT, .text = "no answer in time" };
 
-        http_lane_cut(q->lane, q->easy);
+        curl_loop_cut(q->group, q->easy);
         request_finish(q, &outcome);
 }
 
@@ -336,7 +336,7 @@ static void request_begin(struct http_request *q) {
 
         list_remove(&q->link);
         list_add_tail(&q->http->running, &q->link);
-        code = curl_multi_add_handle(q->lane->multi, q->easy);
+        code = curl_multi_add_handle(q->group->multi, q->easy);
         q->known = code == CURLM_OK;
         if (!q->known)
                 uv_timer_start(&q->deadline, on_begin_failed, 0, 0);
@@ -365,7 +365,7 @@ static int set_options(struct http_request *q, const struct http_spec *spec, siz
         curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)!alone);
         if (alone) {
                 h->plain_once_used = true;
-                curl_multi_setopt(q->lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L);
+                curl_multi_setopt(q->group->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L);
         }
         curl_easy_setopt(e, CURLOPT_HEADERDATA, q);
         curl_easy_setopt(e, CURLOPT_WRITEDATA, q);
@@ -395,7 +395,7 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
         if (!q)
                 return -ENOMEM;
         q->http = h;
-        q->lane = &h->lanes[spec->lane];
+        q->group = &h->groups[spec->group];
         q->events = events;
         q->owner = owner;
         q->answer = (struct buf)BUF_INIT(BODY_MAX);
@@ -405,7 +405,7 @@ int http_start(struct http *h, const struct http_spec *spec, const struct http_e
         uv_unref((uv_handle_t *)&q->deadline);
         q->deadline.data = q;
 
-        q->easy = take_easy(h, spec->lane);
+        q->easy = take_easy(h, spec->group);
         q->body = malloc(body_len ? body_len : 1);
         if (q->easy && q->body)
                 r = copy_headers(q, spec->headers);
@@ -457,7 +457,7 @@ static int check_curl(struct result *why) {
         return 0;
 }
 
-static void on_lane_closed(void *owner) {
+static void on_group_closed(void *owner) {
         struct http *h = owner;
 
         if (--h->n_closing > 0)
@@ -467,7 +467,7 @@ static void on_lane_closed(void *owner) {
 }
 
 static void on_turn_closed(uv_handle_t *handle) {
-        on_lane_closed(handle->data);
+        on_group_closed(handle->data);
 }
 
 void http_free(struct http *h) {
@@ -478,10 +478,10 @@ void http_free(struct http *h) {
         assert(h->depth == 0);
         while ((q = list_first(&h->running, struct http_request, link)))
                 request_release(q);
-        h->n_closing = HTTP_N_LANES + 1;
+        h->n_closing = HTTP_N_GROUPS + 1;
         uv_close((uv_handle_t *)&h->turn, on_turn_closed);
-        for (int i = 0; i < HTTP_N_LANES; i++)
-                http_lane_close(&h->lanes[i], on_lane_closed);
+        for (int i = 0; i < HTTP_N_GROUPS; i++)
+                curl_loop_close(&h->groups[i], on_group_closed);
 }
 
 int http_new(struct http **out, uv_loop_t *loop, const char *cafile, struct result *why) {
@@ -508,8 +508,8 @@ int http_new(struct http **out, uv_loop_t *loop, const char *cafile, struct resu
         list_init(&h->starting);
         list_init(&h->running);
         list_init(&h->dropped);
-        for (int i = 0; i < HTTP_N_LANES; i++)
-                if (http_lane_init(&h->lanes[i], loop, enter, leave, h) < 0)
+        for (int i = 0; i < HTTP_N_GROUPS; i++)
+                if (curl_loop_init(&h->groups[i], loop, enter, leave, h) < 0)
                         r = -ENOMEM;
         h->cafile = cafile ? strdup(cafile) : NULL;
         if (r < 0 || (cafile && !h->cafile)) {

@@ -6,7 +6,7 @@
  *
  *   request   started → finished    done() once, unless it was cancelled before
  *
- * Requests go by one of two lanes, each a curl multi handle with connections
+ * Requests go by one of two groups of connections, each a curl multi handle with connections
  * of its own: short calls must not wait behind hundreds of open streams. Each
  * request has a deadline of our own, because curl's does not fire for one that
  * waits for a connection (7.88), and a connection whose request passed it is cut
@@ -18,7 +18,7 @@
  *
  * What curl reads in one go may take seconds to be taken. So the bodies are kept
  * until they are given, and one turn of the loop gives at most so much of them,
- * the requests taking turns. Meanwhile the lane is not driven and its sockets are
+ * the requests taking turns. Meanwhile the group is not driven and its sockets are
  * not read: memory holds no more than what curl read before, and TCP holds back
  * the peer. Transfers are never paused: that is broken in many versions of curl.
  *
@@ -35,15 +35,15 @@
 
 #include "pool/util/result.h"
 
-#define HTTP_TURN_BYTES (256 << 10) /* of bodies that are given at one time, of each lane */
+#define HTTP_TURN_BYTES (256 << 10) /* of bodies that are given at one time, of each group */
 
 struct http;
 struct http_request;
 
-enum http_lane {
+enum http_group {
         HTTP_CALLS,   /* answered soon */
         HTTP_STREAMS, /* open for as long as something runs */
-        HTTP_N_LANES,
+        HTTP_N_GROUPS,
 };
 
 enum http_error {
@@ -82,7 +82,7 @@ struct http_spec {
         const void *body2;
         size_t body2_len;
         int64_t timeout_us; /* 0: none */
-        enum http_lane lane;
+        enum http_group group;
 };
 
 /*

@@ -26,7 +26,7 @@ static void on_alive(uv_timer_t *timer) {
 
 /* Once in each turn of the loop, so that others have theirs. */
 static void at_once_is_the_next_turn(void) {
-        struct lane lane;
+        struct curl_loop cl;
         uv_timer_t alive;
         uv_loop_t loop;
         int most = 0;
@@ -34,10 +34,10 @@ static void at_once_is_the_next_turn(void) {
         CHECK_INT(uv_loop_init(&loop), 0);
         uv_timer_init(&loop, &alive);
         uv_timer_start(&alive, on_alive, 1000000, 0);
-        CHECK_INT(http_lane_init(&lane, &loop, nothing, nothing, NULL), 0);
+        CHECK_INT(curl_loop_init(&cl, &loop, nothing, nothing, NULL), 0);
         easy = curl_easy_init();
         curl_easy_setopt(easy, CURLOPT_URL, "http://127.0.0.1/");
-        curl_multi_add_handle(lane.multi, easy);
+        curl_multi_add_handle(cl.multi, easy);
         CHECK_INT(n_driven, 0);
         for (int turn = 0; turn < 2 * TIMES && n_driven < TIMES; turn++) {
                 int before = n_driven;
@@ -50,7 +50,7 @@ static void at_once_is_the_next_turn(void) {
         CHECK_INT(most, 1);
 
         curl_easy_cleanup(easy);
-        http_lane_close(&lane, nothing);
+        curl_loop_close(&cl, nothing);
         uv_close((uv_handle_t *)&alive, NULL);
         uv_run(&loop, UV_RUN_DEFAULT);
         CHECK_INT(uv_loop_close(&loop), 0);

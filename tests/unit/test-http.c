@@ -128,7 +128,7 @@ struct user {
         size_t cancel_at, refuse_at;
         unsigned n_done;
         enum http_error error;
-        enum http_lane lane;
+        enum http_group group;
 };
 
 static void on_turn(uv_prepare_t *t) {
@@ -173,7 +173,7 @@ static void ask(struct user *u) {
         static const struct http_events events = { .header = on_header, .data = on_data, .done = on_done };
         static const char *const nothing[] = { NULL };
 
-        CHECK_INT(http_start(http, &(struct http_spec){ .url = url, .headers = nothing, .lane = u->lane }, &events, u,
+        CHECK_INT(http_start(http, &(struct http_spec){ .url = url, .headers = nothing, .group = u->group }, &events, u,
                              &u->request),
                   0);
 }
@@ -216,7 +216,7 @@ static void end(void) {
 
 /* However fast it comes, a turn of the loop gives a part: all bytes, each once and in order, and then the end. */
 static void a_turn_gives_so_much(void) {
-        struct user u = { .lane = HTTP_STREAMS };
+        struct user u = { .group = HTTP_STREAMS };
 
         begin(9 << 20);
         ask(&u);
@@ -228,10 +228,10 @@ static void a_turn_gives_so_much(void) {
         end();
 }
 
-/* One that takes a little at a time holds up its lane for a while, and never the other one. */
+/* One that takes a little at a time holds up its group for a while, and never the other one. */
 static void short_calls_go_on(void) {
-        struct user slow = { .lane = HTTP_STREAMS, .share = 50 };
-        struct user fast[3] = { { .lane = HTTP_CALLS }, { .lane = HTTP_CALLS }, { .lane = HTTP_CALLS } };
+        struct user slow = { .group = HTTP_STREAMS, .share = 50 };
+        struct user fast[3] = { { .group = HTTP_CALLS }, { .group = HTTP_CALLS }, { .group = HTTP_CALLS } };
         unsigned n = 0;
 
         begin(1 << 20);
@@ -255,13 +255,13 @@ static void short_calls_go_on(void) {
 }
 
 static void cancelled_while_it_is_given(void) {
-        struct user u = { .lane = HTTP_STREAMS, .share = 1000, .cancel_at = 500000 }, other = { .lane = HTTP_STREAMS };
+        struct user u = { .group = HTTP_STREAMS, .share = 1000, .cancel_at = 500000 }, other = { .group = HTTP_STREAMS };
 
         begin(1 << 20);
         ask(&u);
         while (u.at < u.cancel_at)
                 uv_run(&loop, UV_RUN_ONCE);
-        ask(&other); /* the lane goes on */
+        ask(&other); /* the group goes on */
         while (!other.n_done)
                 uv_run(&loop, UV_RUN_DEFAULT);
         CHECK_INT(other.at, body_len);
@@ -271,7 +271,7 @@ static void cancelled_while_it_is_given(void) {
 }
 
 static void cancelled_in_between(void) {
-        struct user u = { .lane = HTTP_STREAMS, .share = 1000 }, other = { .lane = HTTP_STREAMS };
+        struct user u = { .group = HTTP_STREAMS, .share = 1000 }, other = { .group = HTTP_STREAMS };
 
         begin(1 << 20);
         ask(&u);
@@ -287,7 +287,7 @@ static void cancelled_in_between(void) {
 }
 
 static void refused_while_it_is_given(void) {
-        struct user u = { .lane = HTTP_STREAMS, .share = 1000, .refuse_at = 500000 };
+        struct user u = { .group = HTTP_STREAMS, .share = 1000, .refuse_at = 500000 };
 
         begin(1 << 20);
         ask(&u);
@@ -299,7 +299,7 @@ static void refused_while_it_is_given(void) {
 }
 
 static void freed_while_it_is_given(void) {
-        struct user u = { .lane = HTTP_STREAMS, .share = 1000 };
+        struct user u = { .group = HTTP_STREAMS, .share = 1000 };
 
         begin(1 << 20);
         ask(&u);

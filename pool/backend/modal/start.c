@@ -33,7 +33,7 @@ static int ask(struct modal *m, const char *method, int (*pack)(void *owner, str
         return modal_call_start(&m->control,
                                 &(struct modal_call_spec){
                                         .method = method,
-                                        .lane = HTTP_CALLS,
+                                        .group = HTTP_CALLS,
                                         .attempt_us = CALL_TIMEOUT_US,
                                         .tries = CALL_TRIES,
                                         .retry_for_us = CREATE_RETRY_US,
@@ -203,7 +203,7 @@ static void follow_build(struct modal *m) {
         if (modal_call_start(&m->control,
                              &(struct modal_call_spec){
                                      .method = "ImageJoinStreaming",
-                                     .lane = HTTP_STREAMS,
+                                     .group = HTTP_STREAMS,
                                      .attempt_us = 2 * (int64_t)BUILD_WAIT_SECS * USEC_PER_SEC,
                                      .retry_for_us = BUILD_RETRY_US,
                                      .message_max = MODAL_MESSAGE_MAX,

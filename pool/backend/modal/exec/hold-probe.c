@@ -39,7 +39,7 @@ void modal_hold_probe_start(struct modal_hold_probe *h, struct modal_endpoint *r
         (void)modal_call_start(router,
                                &(struct modal_call_spec){
                                        .method = "TaskExecStdioRead",
-                                       .lane = HTTP_STREAMS,
+                                       .group = HTTP_STREAMS,
                                        .attempt_us = HOLD_PROBE_US,
                                        .poll = true,
                                        .once = true,

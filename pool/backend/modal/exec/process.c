@@ -184,7 +184,7 @@ static int ask(struct modal_process *p, const char *method, int (*pack)(void *ow
         return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = method,
-                                        .lane = HTTP_STREAMS,
+                                        .group = HTTP_STREAMS,
                                         .attempt_us = POLL_TIMEOUT_US,
                                         .retry_for_us = RUN_RETRY_US,
                                         .poll = true,
@@ -257,7 +257,7 @@ static void on_silence(uv_timer_t *timer) {
         (void)modal_call_start(p->table->router,
                                &(struct modal_call_spec){
                                        .method = "TaskExecPoll",
-                                       .lane = HTTP_STREAMS,
+                                       .group = HTTP_STREAMS,
                                        .attempt_us = PROOF_TIMEOUT_US,
                                        .tries = 1,
                                        .message_max = MODAL_MESSAGE_MAX,
@@ -344,7 +344,7 @@ int modal_process_poll(struct modal_process *p) {
         return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = "TaskExecPoll",
-                                        .lane = HTTP_CALLS,
+                                        .group = HTTP_CALLS,
                                         .attempt_us = CALL_TIMEOUT_US,
                                         .retry_for_us = RUN_RETRY_US,
                                         .message_max = MODAL_MESSAGE_MAX,
@@ -403,7 +403,7 @@ static int read_output(struct modal_process *p, int stream) {
         return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = "TaskExecStdioRead",
-                                        .lane = HTTP_STREAMS,
+                                        .group = HTTP_STREAMS,
                                         .attempt_us = STREAM_RENEW_US,
                                         .poll = true,
                                         .once = !p->running,
@@ -581,7 +581,7 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                 r = modal_call_start(p->table->router,
                                      &(struct modal_call_spec){
                                              .method = "TaskExecStart",
-                                             .lane = HTTP_CALLS,
+                                             .group = HTTP_CALLS,
                                              .attempt_us = CALL_TIMEOUT_US,
                                              .retry_for_us = spec->retry_for_us ? spec->retry_for_us : START_RETRY_US,
                                              .message_max = MODAL_MESSAGE_MAX,

@@ -229,7 +229,7 @@ static int send_request(struct modal_call *c) {
                                        .timeout_us = c->spec.attempt_us,
                                        .patient = c->spec.poll && c->spec.message != NULL,
                                        .message_max = c->spec.message_max,
-                                       .lane = c->spec.lane,
+                                       .group = c->spec.group,
                                },
                                &grpc_events, c, &c->grpc);
         buf_deinit(&message);

@@ -26,7 +26,7 @@ struct modal_call;
 /* Everything but the strings is copied; those must be literals. */
 struct modal_call_spec {
         const char *method;          /* its short name */
-        enum http_lane lane;
+        enum http_group group;
         int64_t attempt_us;  /* for one try; 0: none */
         int64_t retry_for_us; /* for all tries since something last went well */
         unsigned tries;      /* 0: any number in that time */

@@ -115,7 +115,7 @@ static int fetch(struct modal_endpoint *e) {
         return modal_call_start(r->control,
                                 &(struct modal_call_spec){
                                         .method = "TaskGetCommandRouterAccess",
-                                        .lane = HTTP_CALLS,
+                                        .group = HTTP_CALLS,
                                         .attempt_us = CALL_TIMEOUT_US,
                                         .tries = CALL_TRIES,
                                         .retry_for_us = ACCESS_RETRY_US,

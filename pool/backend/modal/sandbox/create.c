@@ -190,7 +190,7 @@ static void ask_for_task(struct modal_sandbox *s) {
         if (modal_call_start(&modal_sandbox_modal(s)->control,
                              &(struct modal_call_spec){
                                      .method = "SandboxGetTaskId",
-                                     .lane = HTTP_CALLS,
+                                     .group = HTTP_CALLS,
                                      .attempt_us = POLL_TIMEOUT_US,
                                      .retry_for_us = CREATE_RETRY_US,
                                      .poll = true,
@@ -252,7 +252,7 @@ int modal_create(struct backend *b, const char *nonce, struct sandbox **out) {
         r = modal_call_start(&m->control,
                              &(struct modal_call_spec){
                                      .method = "SandboxCreate",
-                                     .lane = HTTP_CALLS,
+                                     .group = HTTP_CALLS,
                                      .attempt_us = CREATE_TIMEOUT_US,
                                      .tries = CALL_TRIES,
                                      .retry_for_us = CREATE_RETRY_US,

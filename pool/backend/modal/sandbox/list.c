@@ -61,7 +61,7 @@ static int ask(struct modal_listing *l) {
         return modal_call_start(&l->modal->control,
                                 &(struct modal_call_spec){
                                         .method = "SandboxList",
-                                        .lane = HTTP_CALLS,
+                                        .group = HTTP_CALLS,
                                         .attempt_us = l->spec.attempt_us,
                                         .retry_for_us = l->spec.retry_for_us,
                                         .message_max = MODAL_MESSAGE_MAX,

@@ -252,7 +252,7 @@ static int look(struct modal_sandbox *s) {
         return modal_call_start(&modal_sandbox_modal(s)->control,
                                 &(struct modal_call_spec){
                                         .method = "SandboxWait",
-                                        .lane = HTTP_CALLS,
+                                        .group = HTTP_CALLS,
                                         .attempt_us = CALL_TIMEOUT_US + (int64_t)LOOK_SECS * USEC_PER_SEC,
                                         .tries = CALL_TRIES,
                                         .message_max = MODAL_MESSAGE_MAX,

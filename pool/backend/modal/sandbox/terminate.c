@@ -76,7 +76,7 @@ static void terminate(struct modal_sandbox *s) {
         n = modal_call_start(&modal_sandbox_modal(s)->control,
                              &(struct modal_call_spec){
                                      .method = "SandboxTerminate",
-                                     .lane = HTTP_CALLS,
+                                     .group = HTTP_CALLS,
                                      .attempt_us = TRY_US,
                                      .retry_for_us = time_left(s),
                                      .message_max = MODAL_MESSAGE_MAX,
