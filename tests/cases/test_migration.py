@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: MIT
+"""
+Journals of other versions of the program. tests/cases/journals/ keeps what released ones left when they were killed; the
+program of today goes on with that. Only what must be real is put in: the ids of sandboxes, which the test makes, and the
+user who runs it.
+"""
+
+import contextlib
+import errno
+import pathlib
+import shutil
+import sqlite3
+import subprocess
+
+import pytest
+
+import harness
+from test_adopt import Run
+from test_lease import fails
+from test_recovery import names
+
+JOURNALS = pathlib.Path(__file__).parent / "journals"
+RUNNING, ENDED = 2, 3  # enum job_state, as all formats have it
+FORMATS = sorted(path.name.removesuffix("-local") for path in JOURNALS.glob("*-local"))
+
+
+@contextlib.contextmanager
+def opened(journal):
+    """The journal of a daemon that is not there."""
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        yield database
+        database.commit()
+
+
+def exec_id(instance, serial, number):
+    """The id of a job at the provider, which every version makes of the same three numbers."""
+    high = instance & (1 << 64) - 1
+    low = 2 << 62 | (high & 0xf) << 58 | serial << 24 | number
+    return f"{high >> 32:08x}-{high >> 16 & 0xffff:04x}-4{high >> 4 & 0xfff:03x}-{low >> 48:04x}-{low & (1 << 48) - 1:012x}"
+
+
+class Recording:
+    """One directory of tests/cases/journals."""
+
+    def __init__(self, name):
+        self.directory = JOURNALS / name
+        self.pool = (self.directory / "pool").read_text()[:36]
+        self.rows = sqlite3.connect(":memory:")
+        self.rows.executescript((self.directory / "journal.sql").read_text())
+        self.made = {}  # nonce: (id, resume token) of the sandbox that stands for the recorded one
+
+    def ask(self, sql, *values):
+        return self.rows.execute(sql, values).fetchall()
+
+    def holder(self, lease):
+        """The nonce of a lease's environment."""
+        return self.ask("SELECT environment FROM lease WHERE name=?", lease)[0][0]
+
+    def make_sandboxes(self, settings, sim):
+        """A sandbox for each recorded one, in which its lease's jobs have run as far as they had."""
+        for nonce, token in self.ask("SELECT nonce, ticket FROM environment WHERE id!=''"):
+            with Run(settings, sim, self.pool) as run:
+                run.tell("create", nonce)
+                _, box, now = run.expect("created ok").split(" ", 2)
+                for job in self.ask("SELECT instance, serial, number, name, command, job.state FROM job JOIN lease"
+                                    " ON lease=serial WHERE environment=? AND job.state IN (?, ?) ORDER BY number",
+                                    nonce, RUNNING, ENDED):
+                    self.run_job(run, *job)
+            # In the form of the program that was recorded: 1 SANDBOX TASK BEGAN LIFETIME PROCESSES
+            words, real = token.split(" "), now.split(" ")
+            assert words[0] == "1" and words[1].startswith("sb-") and words[2].startswith("ta-")
+            words[1:4], words[5:] = real[1:4], real[5:]
+            self.made[nonce] = (box, " ".join(words))
+
+    def run_job(self, run, instance, serial, number, lease, command, state):
+        workdir = f"/root/hermes_tasks/{lease}"
+        run.run(exec_id(instance, serial, number), f"mkdir -p {workdir}; cd {workdir}; {command.decode()}")
+        run.expect("started")
+        if state == ENDED:
+            run.expect("ended ok")
+        else:
+            run.until_output((self.directory / f"spool/{serial}.{number}.stdout").stat().st_size)
+
+    def make_unanswered(self, settings, sim):
+        """The sandbox whose create the recorded daemon sent, and did not hear of."""
+        (nonce,), = self.ask("SELECT nonce FROM environment WHERE id=''")
+        before = sim.stats()["sandboxes"]["created"]
+        sim.faults({"kind": "hang", "method": "SandboxCreate", "when": "after"})
+        with Run(settings, sim, self.pool) as run:
+            run.tell("create", nonce)
+            sim.until(lambda stats: stats["sandboxes"]["created"] == before + 1)
+        sim.faults()
+
+    def install(self, mp):
+        """What the recorded daemon left, as if it had served this mount."""
+        mp.start()
+        mp.crash()
+        mp.lines.clear()
+        state, = mp.state.iterdir()
+        for path in state.glob("journal*"):
+            path.unlink()
+        shutil.copy(self.directory / "pool", state / "pool")
+        shutil.copytree(self.directory / "spool", state / "spool", dirs_exist_ok=True)
+        with opened(state / "journal") as database:
+            database.executescript((self.directory / "journal.sql").read_text())
+            me = mp.state.stat()
+            database.execute("UPDATE lease SET uid=?, gid=?", (me.st_uid, me.st_gid))
+            for nonce, (box, token) in self.made.items():
+                database.execute("UPDATE environment SET id=?, ticket=? WHERE nonce=?", (box, token, nonce))
+
+
+def check_finished(done):
+    """A job that ended under the earlier program: all of its files."""
+    assert done.read("jobs/1/cmd") == "echo out; echo err >&2; echo kept > file; exit 3"
+    assert (done.read("jobs/1/stdout"), done.read("jobs/1/stderr")) == ("out\n", "err\n")
+    assert sorted(done.read("jobs/1/output").splitlines()) == ["err", "out"]
+    assert (done.read("jobs/1/exit_code"), done.read("jobs/1/error")) == ("3\n", "ok\n")
+    assert done.status()["newest"] == "1"
+
+
+def check_settings(idle):
+    assert (idle.read("cwd"), idle.read("env"), idle.read("timeout")) == ("/tmp\n", "GREETING=hello\nWHOM=späße\n", "77\n")
+    assert idle.run("echo $GREETING $WHOM $PWD") == ("hello späße /tmp\n", 0)
+
+
+def check_goes_on(mp, runs, number):
+    """The job that ran goes on where its output ends on disk, and ends when it is told to."""
+    mp.until(lambda: runs.status(f"jobs/{number}/status")["state"] == "running")
+    assert runs.status()["running"] == str(number)
+    runs.write("ctl", "signal CONT")
+    assert runs.read(f"jobs/{number}/output") == "begun\nover\n" and runs.read(f"jobs/{number}/exit_code") == "4\n"
+
+
+@pytest.mark.modal
+@pytest.mark.exact
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("version", FORMATS)
+def test_leases_jobs_and_environments_over_modal(mount, calm, settings, version):
+    recorded = Recording(f"{version}-modal-held")
+    recorded.make_sandboxes(settings, calm)
+    leases = {name: recorded.made[recorded.holder(name)][0] for name in ("done", "idle", "runs")}
+    (fresh,), (used,) = recorded.ask("SELECT nonce FROM environment WHERE nonce NOT IN (SELECT environment FROM lease)"
+                                     " ORDER BY uses")
+    fresh, used = recorded.made[fresh][0], recorded.made[used][0]
+    mp = mount(start=False, max=6)
+    recorded.install(mp)
+    mp.start()
+    assert names(mp) == sorted(leases)
+    done, idle, runs = (harness.Lease(mp, name) for name in sorted(leases))
+    assert {name: (mp / name / "environment").read_text().strip() for name in leases} == leases
+    check_settings(idle)
+    check_finished(done)
+    assert done.run("cat file") == ("kept\n", 0)
+    assert (runs.status()["queued"], runs.read("jobs/1/output"), runs.read("jobs/1/exit_code")) == ("2", "first\n", "0\n")
+    check_goes_on(mp, runs, 2)
+    assert runs.read("jobs/3/output") == "input\n" and runs.read("jobs/3/exit_code") == "5\n"
+    assert runs.read("jobs/4/output") == "long\n" and len(runs.read("jobs/4/cmd")) == len("echo long # ") + 5000
+    # That nobody had is lent again. That somebody had, who is not in the journal, is lent to nobody else.
+    new = mp.lease("new")
+    assert new.read("environment").strip() == fresh and new.run("echo hi") == ("hi\n", 0)
+    mp.until(lambda: mp.environments()["ending"] == 0)
+    assert sorted(mp.sandboxes()) == sorted([*leases.values(), fresh])
+    assert calm.stats()["sandboxes"] | {"live": None} == {"created": 5, "ended": {"terminated": 1}, "live": None}
+    stats = mp.stats()
+    assert (stats["environments_adopted_total"], stats["environments_created_total"]) == (4, 0) and used not in mp.sandboxes()
+
+
+@pytest.mark.modal
+@pytest.mark.exact
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("version", FORMATS)
+def test_a_create_that_was_not_answered(mount, calm, settings, version):
+    recorded = Recording(f"{version}-modal-waiting")
+    recorded.make_sandboxes(settings, calm)
+    recorded.make_unanswered(settings, calm)
+    held = recorded.made[recorded.holder("runs")][0]
+    mp = mount(start=False, max=2)
+    recorded.install(mp)
+    mp.start()
+    assert names(mp) == ["runs", "waits"]
+    runs, waits = harness.Lease(mp, "runs"), harness.Lease(mp, "waits")
+    assert waits.read("jobs/1/output") == "at last\n" and waits.read("jobs/1/exit_code") == "0\n"
+    check_goes_on(mp, runs, 1)
+    assert runs.run("echo and on") == ("and on\n", 0)
+    mp.until(lambda: mp.environments()["ending"] == 0)
+    assert mp.sandboxes() == [held, waits.read("environment").strip()]
+    assert calm.stats()["sandboxes"] | {"live": None} == {"created": 3, "ended": {"terminated": 1}, "live": None}
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("version", FORMATS)
+def test_leases_on_local(mount, version):
+    """Local sandboxes ended with their daemon, of whatever version it was."""
+    mp = mount(start=False, max=3)
+    Recording(f"{version}-local").install(mp)
+    mp.start()
+    assert names(mp) == ["done", "idle", "runs", "waits"]
+    done, idle, runs, waits = (harness.Lease(mp, name) for name in ("done", "idle", "runs", "waits"))
+    for lease in done, idle, runs:
+        assert lease.status()["state"] == "lost" and "ended with the daemon" in lease.read("error")
+    check_finished(done)
+    assert (runs.read("jobs/1/output"), runs.read("jobs/1/exit_code")) == ("first\n", "0\n")
+    with open(runs / "jobs/2/output", "rb", buffering=0) as output:
+        assert output.read(100) == b"begun\n"
+        fails(errno.EIO, output.read, 100)
+    for number in 2, 3, 4:
+        fails(errno.EIO, runs.read, f"jobs/{number}/exit_code")
+        assert "ended with the daemon" in runs.read(f"jobs/{number}/error")
+    assert waits.read("jobs/1/output") == "at last\n" and waits.read("jobs/1/exit_code") == "0\n"
+    idle.write("ctl", "renew")
+    check_settings(idle)
+
+
+def test_a_journal_of_a_later_program(mount):
+    """Neither the daemon nor reap touches it, and both say what to do."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    lease.run("echo kept")
+    mp.crash()
+    journal, = mp.state.rglob("journal")
+    with opened(journal) as database:
+        (now,), = database.execute("PRAGMA user_version")
+        database.execute(f"PRAGMA user_version={now + 1}")
+    before = journal.read_bytes()
+    refused = subprocess.run(mp.command(), capture_output=True, text=True, env=mp.environment)
+    for done in refused, mp.reap():
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr == f"modalpool: journal {journal}: written by a later version of modalpool\n"
+    assert journal.read_bytes() == before
+    with opened(journal) as database:
+        database.execute(f"PRAGMA user_version={now}")
+    mp.lines.clear()
+    mp.start()
+    assert lease.read("jobs/1/output") == "kept\n"
