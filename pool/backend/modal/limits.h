@@ -23,7 +23,7 @@
 #define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
-#define LOOKS_MAX 32                                /* sandboxes whose end is waited for at one time */
+#define LIVENESS_POLLS_MAX 32                       /* at one time */
 #define CALL_COUNTS_MAX 320                         /* kinds of ended calls: 18 methods, each with 17 statuses */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
@@ -41,7 +41,7 @@
 #define CREATE_RETRY_US (300 * USEC_PER_SEC)        /* for a sandbox to come up */
 #define DESTROY_RETRY_US (12 * USEC_PER_SEC)        /* to end one with Modal; less than stop_timeout */
 #define BUILD_RETRY_US (120 * USEC_PER_SEC)         /* for the next sign of an image build */
-#define LOOK_INTERVAL_MS 45000                      /* then it is asked again whether a sandbox runs, when that failed */
+#define LIVENESS_RETRY_MS 45000                     /* when one failed */
 #define HOLD_PROBE_US (2 * USEC_PER_SEC)            /* for which a router has to hold back a call */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
 #define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */

@@ -4,24 +4,32 @@
 /*
  * Sandboxes of Modal (modal.com), spoken to natively: gRPC over libcurl.
  *
- *   modal.c                    the table of the backend, its list of sandboxes
- *   client.c                   the connection to Modal: credentials, HTTP, errors in words
- *   start.c                    what start() asks for: app, image, secrets, volumes
- *   sandbox/create.c           a sandbox is created or adopted,
- *   sandbox/sandbox.c          lives and is cleaned,
- *   sandbox/terminate.c        is terminated or left; sandbox/list.c finds them
- *   sandbox/resume-token.c     what a later run needs to take one back
+ * It is two objects: a client, the connection to Modal with the account's credentials, of which a mount needs one; and a
+ * template, what the sandboxes of a pool are made of, one for each pool. Sandboxes are made by a template.
+ *
+ *   modal.c                    the table of the backend; makes the two objects
  *   exec/exec.c                a job
- *   exec/process.c             one process: start or resume, output by offset, end
- *   exec/run-script.c          the same for a script of ours
+ *   sandbox/sandbox.c          one sandbox, and its parts:
+ *   sandbox/create.c             created or adopted,
+ *   sandbox/liveness.c           polled whether it lives,
+ *   sandbox/cleanup.c            cleaned,
+ *   sandbox/terminate.c          terminated, also when its create was not answered
+ *   sandbox/resume-token.c       what a later run needs to take it back
+ *   template.c                 app, image, secrets, volumes are looked up; the list of the pool's sandboxes
+ *   sandbox/list.c             all sandboxes with one tag
+ *   exec/process.c             the processes of a sandbox: start or resume, output by offset, end
+ *   exec/run-script.c          a script of ours as one of them
  *   exec/script.c, stdin.c     what runs inside, and its standard input
  *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?
- *   rpc/call.c                 one call with its retries, over an endpoint:
- *   rpc/endpoint.c, control.c  the control plane,
- *   rpc/router.c, jwt.c        or the router of a sandbox: URL, token, renewal
+ *   rpc/router.c, jwt.c        the router of a sandbox as an endpoint: URL, token, renewal
+ *   rpc/control.c              the control plane as an endpoint
+ *   rpc/call.c, endpoint.c     one call with its retries, over an endpoint
+ *   client.c                   the connection: credentials, HTTP, errors in words
  *   rpc/counts.c               calls by method and status
  *   wire/                      messages: modal.proto, and what packs and reads them
- *   config/                    credentials, ~/.modal.toml, settings of a sandbox
+ *   config/                    credentials, ~/.modal.toml, settings of a template
+ *
+ * A file calls only files below it in this list.
  */
 
 #include <stdbool.h>

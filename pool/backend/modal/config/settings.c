@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -48,18 +47,18 @@ static int split(const char *option, const char *text, char ***out, size_t *n_ou
 }
 
 /* "NAME:/PATH" or "NAME:/PATH:ro" */
-static int read_volumes(struct modal *m, const char *text, struct result *why) {
+static int read_volumes(struct modal_settings *s, const char *text, struct result *why) {
         char **list;
         size_t n;
         int r = split("volumes", text, &list, &n, why);
 
         if (r < 0)
                 return r;
-        m->volumes = calloc(n + 1, sizeof(*m->volumes));
-        if (!m->volumes)
+        s->volumes = calloc(n + 1, sizeof(*s->volumes));
+        if (!s->volumes)
                 r = -ENOMEM;
         for (size_t i = 0; r == 0 && i < n; i++) {
-                struct modal_volume *v = &m->volumes[m->n_volumes++];
+                struct modal_volume *v = &s->volumes[s->n_volumes++];
                 char *path = strchr(list[i], ':'), *mode;
 
                 if (!path || path == list[i] || path[1] != '/') {
@@ -83,30 +82,30 @@ static int read_volumes(struct modal *m, const char *text, struct result *why) {
         return r;
 }
 
-static int read_gpu(struct modal *m, const char *text, struct result *why) {
+static int read_gpu(struct modal_settings *s, const char *text, struct result *why) {
         uint64_t count = 1;
         char *colon;
 
         if (!text || !*text)
                 return 0;
-        m->gpu_type = strdup(text);
-        if (!m->gpu_type)
+        s->gpu_type = strdup(text);
+        if (!s->gpu_type)
                 return -ENOMEM;
-        colon = strchr(m->gpu_type, ':');
+        colon = strchr(s->gpu_type, ':');
         if (colon) {
                 *colon++ = '\0';
                 if (text_to_u64(colon, &count) < 0 || count < 1 || count > 64)
                         return invalid(why, "gpu", text, "a type such as A100, or A100:2");
         }
-        for (char *c = m->gpu_type; *c; c++)
+        for (char *c = s->gpu_type; *c; c++)
                 *c = toupper((unsigned char)*c);
-        m->definition.gpu_type = m->gpu_type;
-        m->definition.gpu_count = count;
+        s->definition.gpu_type = s->gpu_type;
+        s->definition.gpu_count = count;
         return 0;
 }
 
 /* A line of a dockerfile, with those that a backslash joins to it; comments and blank lines are left out. */
-static int read_dockerfile(struct modal *m, const char *path, struct result *why) {
+static int read_dockerfile(struct modal_settings *s, const char *path, struct result *why) {
         _cleanup_(cleanup_fclose) FILE *f = fopen(path, "re");
         _cleanup_(cleanup_free) char *line = NULL;
         struct buf command = BUF_INIT(DOCKERFILE_SIZE_MAX);
@@ -132,16 +131,16 @@ static int read_dockerfile(struct modal *m, const char *path, struct result *why
                 if (r == 0 && total > DOCKERFILE_SIZE_MAX)
                         r = -EFBIG;
                 if (r == 0) {
-                        char **more = reallocarray(m->commands, m->n_commands + 2, sizeof(*more));
+                        char **more = reallocarray(s->commands, s->n_commands + 2, sizeof(*more));
 
                         r = more ? 0 : -ENOMEM;
                         if (more)
-                                m->commands = more;
+                                s->commands = more;
                 }
                 if (r == 0) {
-                        m->commands[m->n_commands] = strdup(buf_text(&command));
-                        r = m->commands[m->n_commands] ? 0 : -ENOMEM;
-                        m->n_commands += r == 0;
+                        s->commands[s->n_commands] = strdup(buf_text(&command));
+                        r = s->commands[s->n_commands] ? 0 : -ENOMEM;
+                        s->n_commands += r == 0;
                 }
                 buf_clear(&command);
         }
@@ -155,7 +154,7 @@ static int read_dockerfile(struct modal *m, const char *path, struct result *why
         return r;
 }
 
-static int read_image(struct modal *m, const struct modal_options *o, struct result *why) {
+static int read_image(struct modal_settings *s, const struct modal_options *o, struct result *why) {
         int r = 0;
 
         for (const char *c = o->image; *c; c++)
@@ -163,17 +162,17 @@ static int read_image(struct modal *m, const struct modal_options *o, struct res
                         return invalid(why, "image", o->image, "a registry tag such as debian:12-slim");
         if (!*o->image || !text_is_utf8(o->image, strlen(o->image)))
                 return invalid(why, "image", o->image, "a registry tag such as debian:12-slim");
-        m->image = strdup(o->image);
-        m->commands = calloc(2, sizeof(*m->commands));
-        if (!m->image || !m->commands || asprintf(&m->commands[0], "FROM %s", o->image) < 0)
+        s->image = strdup(o->image);
+        s->commands = calloc(2, sizeof(*s->commands));
+        if (!s->image || !s->commands || asprintf(&s->commands[0], "FROM %s", o->image) < 0)
                 return -ENOMEM;
-        m->n_commands = 1;
+        s->n_commands = 1;
         if (o->dockerfile && *o->dockerfile)
-                r = read_dockerfile(m, o->dockerfile, why);
+                r = read_dockerfile(s, o->dockerfile, why);
         return r;
 }
 
-static int read_resources(struct modal *m, const struct modal_options *o, struct result *why) {
+static int read_resources(struct modal_settings *s, const struct modal_options *o, struct result *why) {
         char number[24];
         int64_t micro;
 
@@ -181,19 +180,19 @@ static int read_resources(struct modal *m, const struct modal_options *o, struct
                 /* Cores have the form of seconds: up to six digits behind the point. */
                 if (text_to_usec(o->cpu, &micro) < 0 || micro < 1000 || micro > 1000 * USEC_PER_SEC)
                         return invalid(why, "cpu", o->cpu, "cores, such as 0.5 or 4");
-                m->definition.milli_cpu = micro / 1000;
+                s->definition.milli_cpu = micro / 1000;
         }
         if (o->memory > 0) {
                 if (o->memory >> 20 > UINT32_MAX || o->memory >> 20 == 0) {
                         snprintf(number, sizeof(number), "%" PRIu64, o->memory);
                         return invalid(why, "memory", number, "at least 1M");
                 }
-                m->definition.memory_mb = o->memory >> 20;
+                s->definition.memory_mb = o->memory >> 20;
         }
-        return read_gpu(m, o->gpu, why);
+        return read_gpu(s, o->gpu, why);
 }
 
-static int read_times(struct modal *m, const struct modal_options *o, struct result *why) {
+static int read_times(struct modal_settings *s, const struct modal_options *o, struct result *why) {
         int64_t life = o->lifetime_us / USEC_PER_SEC, idle = o->idle_timeout_us / USEC_PER_SEC;
 
         if (life < 1 || life > MODAL_LIFETIME_MAX) {
@@ -205,66 +204,66 @@ static int read_times(struct modal *m, const struct modal_options *o, struct res
                            MODAL_LIFETIME_MAX);
                 return -EINVAL;
         }
-        m->definition.lifetime_secs = life;
-        m->definition.idle_secs = idle;
+        s->definition.lifetime_secs = life;
+        s->definition.idle_secs = idle;
         return 0;
 }
 
-int modal_settings_init(struct modal *m, const struct modal_options *o, struct result *why) {
-        int r = read_image(m, o, why);
+int modal_settings_init(struct modal_settings *s, const struct modal_options *o, struct result *why) {
+        int r = read_image(s, o, why);
 
         if (r == 0)
-                r = read_resources(m, o, why);
+                r = read_resources(s, o, why);
         if (r == 0)
-                r = read_times(m, o, why);
+                r = read_times(s, o, why);
         if (r == 0)
-                r = split("secrets", o->secrets, &m->secrets, &m->n_secrets, why);
+                r = split("secrets", o->secrets, &s->secrets, &s->n_secrets, why);
         if (r == 0)
-                r = read_volumes(m, o->volumes, why);
+                r = read_volumes(s, o->volumes, why);
         if (r == 0)
-                r = split("region", o->region, &m->regions, &m->n_regions, why);
+                r = split("region", o->region, &s->regions, &s->n_regions, why);
         if (r == 0)
-                r = split("cidr_allowlist", o->cidr_allowlist, &m->cidrs, &m->n_cidrs, why);
+                r = split("cidr_allowlist", o->cidr_allowlist, &s->cidrs, &s->n_cidrs, why);
         if (r < 0)
                 return r;
-        if (o->block_network && m->n_cidrs > 0) {
+        if (o->block_network && s->n_cidrs > 0) {
                 result_set(why, RESULT_INVALID, "options block_network and cidr_allowlist exclude each other");
                 return -EINVAL;
         }
-        m->app = strdup(o->app && *o->app ? o->app : "modalpool");
-        m->shell = strdup(o->shell ? o->shell : "");
-        m->cloud = strdup(o->cloud ? o->cloud : "");
-        m->secret_ids = calloc(m->n_secrets + 1, sizeof(*m->secret_ids));
-        if (!m->app || !m->shell || !m->cloud || !m->secret_ids)
+        s->app = strdup(o->app && *o->app ? o->app : "modalpool");
+        s->shell = strdup(o->shell ? o->shell : "");
+        s->cloud = strdup(o->cloud ? o->cloud : "");
+        s->secret_ids = calloc(s->n_secrets + 1, sizeof(*s->secret_ids));
+        if (!s->app || !s->shell || !s->cloud || !s->secret_ids)
                 return -ENOMEM;
-        m->definition.secret_ids = m->secret_ids;
-        m->definition.n_secrets = m->n_secrets;
-        m->definition.volumes = m->volumes;
-        m->definition.n_volumes = m->n_volumes;
-        m->definition.regions = m->regions;
-        m->definition.n_regions = m->n_regions;
-        m->definition.cidrs = m->cidrs;
-        m->definition.n_cidrs = m->n_cidrs;
-        m->definition.cloud = m->cloud;
-        m->definition.block_network = o->block_network;
+        s->definition.secret_ids = s->secret_ids;
+        s->definition.n_secrets = s->n_secrets;
+        s->definition.volumes = s->volumes;
+        s->definition.n_volumes = s->n_volumes;
+        s->definition.regions = s->regions;
+        s->definition.n_regions = s->n_regions;
+        s->definition.cidrs = s->cidrs;
+        s->definition.n_cidrs = s->n_cidrs;
+        s->definition.cloud = s->cloud;
+        s->definition.block_network = o->block_network;
         return 0;
 }
 
-void modal_settings_deinit(struct modal *m) {
-        free_list(m->commands, m->n_commands);
-        free_list(m->secrets, m->n_secrets);
-        free_list(m->secret_ids, m->n_secrets);
-        free_list(m->regions, m->n_regions);
-        free_list(m->cidrs, m->n_cidrs);
-        for (size_t i = 0; i < m->n_volumes; i++) {
-                free(m->volumes[i].name);
-                free(m->volumes[i].id);
-                free(m->volumes[i].path);
+void modal_settings_deinit(struct modal_settings *s) {
+        free_list(s->commands, s->n_commands);
+        free_list(s->secrets, s->n_secrets);
+        free_list(s->secret_ids, s->n_secrets);
+        free_list(s->regions, s->n_regions);
+        free_list(s->cidrs, s->n_cidrs);
+        for (size_t i = 0; i < s->n_volumes; i++) {
+                free(s->volumes[i].name);
+                free(s->volumes[i].id);
+                free(s->volumes[i].path);
         }
-        free(m->volumes);
-        free(m->app);
-        free(m->shell);
-        free(m->image);
-        free(m->cloud);
-        free(m->gpu_type);
+        free(s->volumes);
+        free(s->app);
+        free(s->shell);
+        free(s->image);
+        free(s->cloud);
+        free(s->gpu_type);
 }

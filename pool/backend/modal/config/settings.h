@@ -1,13 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The options of the Modal backend, checked and taken apart into struct modal. */
+/* The options of a pool, checked and taken apart: what its sandboxes are made of. Embedded in the template. */
 
 #include "pool/backend/modal/modal.h"
+#include "pool/backend/modal/wire/codec.h"
 #include "pool/util/result.h"
 
-struct modal;
+struct modal_settings {
+        char *app, *image, *shell;
+        char **commands; /* of the image: "FROM …" and those of the dockerfile */
+        size_t n_commands;
+        char **secrets, **secret_ids;
+        size_t n_secrets;
+        struct modal_volume *volumes;
+        size_t n_volumes;
+        char **regions, **cidrs;
+        size_t n_regions, n_cidrs;
+        char *cloud, *gpu_type;
+        struct modal_definition definition; /* borrows all of these; ids come later */
+};
 
 /* 0, or -errno with @why. What it has set by then goes with deinit. */
-int modal_settings_init(struct modal *m, const struct modal_options *o, struct result *why);
-void modal_settings_deinit(struct modal *m);
+int modal_settings_init(struct modal_settings *s, const struct modal_options *o, struct result *why);
+void modal_settings_deinit(struct modal_settings *s);

@@ -8,6 +8,8 @@
  * long as they may be the beginning of that line.
  */
 
+#include "pool/backend/modal/exec/exec.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +17,7 @@
 #include <string.h>
 
 #include "pool/backend/modal/exec/run-script.h"
-#include "pool/backend/modal/internal.h"
+#include "pool/backend/modal/sandbox/sandbox.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
@@ -87,7 +89,7 @@ static void send_signal(struct modal_exec *e, int signo) {
 
         make_mark(e, mark);
         script_init(&script);
-        r = modal_run_script(&s->processes, &script, script_make_signal(&script, mark, buf_text(&s->kept), signo),
+        r = modal_run_script(&s->processes, &script, script_make_signal(&script, mark, buf_text(&s->identity.own), signo),
                              &(struct modal_process_spec){ .only_start = true }, &signal_events, NULL, &p);
         if (r < 0)
                 log_warning("environment=%s: signal %d not sent: %s", s->sandbox.id, signo, strerror(-r));
@@ -159,7 +161,7 @@ static void start_killer(struct modal_exec *e) {
         buf_clear(&e->left);
         make_mark(e, mark);
         script_init(&script);
-        r = modal_run_script(&s->processes, &script, script_make_kill(&script, mark, buf_text(&s->kept), e->grace_us),
+        r = modal_run_script(&s->processes, &script, script_make_kill(&script, mark, buf_text(&s->identity.own), e->grace_us),
                              &(struct modal_process_spec){}, &killer_events, e, &e->killer);
         if (r < 0)
                 log_warning("environment=%s: kill not sent: %s", s->sandbox.id, strerror(-r));
@@ -424,7 +426,7 @@ int modal_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
         snprintf(e->exec_id, sizeof(e->exec_id), "%s", spec->id);
         e->exec.sandbox = sandbox;
         e->left = (struct buf)BUF_INIT(COMPLAINT_MAX);
-        uv_timer_init(modal_of(sandbox->backend)->client.loop, &e->timer);
+        uv_timer_init(modal_template_of(sandbox->backend)->control->client->loop, &e->timer);
         e->timer.data = e;
         /* Who has passed on any byte of stderr has passed on its head, which was no complaint. */
         e->over_head = spec->offsets[STREAM_STDERR] > 0;

@@ -115,8 +115,8 @@ void modal_process_cancel(struct modal_process *p) {
 }
 
 void modal_processes_init(struct modal_processes *t, const struct modal_processes_events *events,
-                          struct modal_endpoint *router, const char *environment) {
-        *t = (struct modal_processes){ .events = events, .router = router, .environment = environment };
+                          struct modal_endpoint *router, const struct modal_identity *identity) {
+        *t = (struct modal_processes){ .events = events, .router = router, .identity = identity };
         list_init(&t->listened);
         list_init(&t->unanswered);
 }
@@ -156,7 +156,7 @@ static void fail(struct modal_process *p, const struct grpc_status *status, cons
                 t->events->unknown(t);
                 return;
         }
-        modal_client_explain(t->router->client, &r, status, "environment %s: %s", t->environment, what);
+        modal_client_explain(t->router->client, &r, status, "environment %s: %s", t->identity->id, what);
         finish(p, &r, 0);
 }
 
@@ -169,7 +169,7 @@ void modal_processes_unknown(struct modal_processes *t) {
         struct result r;
 
         result_set(&r, RESULT_FAILED, "environment %s does not know the command any more; how it ended cannot be known",
-                   t->environment);
+                   t->identity->id);
         list_for_each_safe (p, tmp, &t->listened, link)
                 if (p->unknown) {
                         finish(p, &r, 0);
@@ -199,7 +199,7 @@ static int ask(struct modal_process *p, const char *method, int (*pack)(void *ow
 static int pack_exec(void *owner, struct buf *out) {
         struct modal_process *p = owner;
 
-        return modal_pack_exec(out, p->table->task_id, p->exec_id);
+        return modal_pack_exec(out, p->table->identity->task_id, p->exec_id);
 }
 
 /* the end */
@@ -360,7 +360,7 @@ static int pack_read(void *owner, struct buf *out) {
         struct output *o = owner;
         struct modal_process *p = o->process;
 
-        return modal_pack_exec_read(out, p->table->task_id, p->exec_id, o->offset, o - p->outputs);
+        return modal_pack_exec_read(out, p->table->identity->task_id, p->exec_id, o->offset, o - p->outputs);
 }
 
 static void take_output(void *owner, const void *data, size_t len) {
@@ -430,7 +430,7 @@ static void stop_feeding(struct modal_process *p) {
 static void feed_failed(struct modal_process *p, int n) {
         struct result r;
 
-        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s", p->table->environment,
+        result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s", p->table->identity->id,
                    strerror(-n));
         finish(p, &r, 0);
 }
@@ -438,7 +438,7 @@ static void feed_failed(struct modal_process *p, int n) {
 static int pack_write(void *owner, struct buf *out) {
         struct modal_process *p = owner;
 
-        return modal_pack_exec_write(out, p->table->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
+        return modal_pack_exec_write(out, p->table->identity->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
                                      p->feed.eof && modal_feed_is_over(&p->feed));
 }
 
@@ -527,7 +527,7 @@ static void follow(struct modal_process *p) {
         if (r == 0 && p->feeding)
                 r = feed(p);
         if (r < 0) {
-                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->table->environment,
+                result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->table->identity->id,
                            strerror(-r));
                 finish(p, &why, 0);
                 return;
@@ -573,7 +573,7 @@ static void on_started(void *owner, const struct grpc_status *status, const void
 
 static int start(struct modal_process *p, const struct modal_process_spec *spec) {
         static const char *const nothing[] = { NULL };
-        int r = modal_pack_exec_start(&p->request, p->table->task_id, p->exec_id, spec->args, spec->n_args,
+        int r = modal_pack_exec_start(&p->request, p->table->identity->task_id, p->exec_id, spec->args, spec->n_args,
                                       spec->env ? spec->env : nothing, MODAL_PIPE,
                                       spec->keep_stderr ? MODAL_PIPE : MODAL_DEVNULL);
 

@@ -19,6 +19,7 @@
 #include "pool/backend/backend.h"
 #include "pool/backend/modal/exec/hold-probe.h"
 #include "pool/backend/modal/exec/stdin.h"
+#include "pool/backend/modal/identity.h"
 #include "pool/backend/modal/rpc/endpoint.h"
 
 struct modal_process;
@@ -27,7 +28,7 @@ struct modal_processes;
 struct modal_processes_events {
         /* The sandbox is no more. */
         void (*lost)(struct modal_processes *t, const char *what);
-        /* The router does not know a process: either modal_processes_lost() or modal_processes_unknown() has to follow. */
+        /* The router does not know a process. modal_processes_lost() or modal_processes_unknown() has to follow. */
         void (*unknown)(struct modal_processes *t);
         /* The start of a cancelled process was answered; @sure: it is known whether it was started. */
         void (*start_known)(struct modal_processes *t, bool sure);
@@ -36,8 +37,7 @@ struct modal_processes_events {
 struct modal_processes {
         const struct modal_processes_events *events;
         struct modal_endpoint *router;
-        const char *environment; /* the id of the sandbox, for people; borrowed */
-        const char *task_id;     /* borrowed; to be set before the first process */
+        const struct modal_identity *identity; /* it has its task before the first process */
         struct modal_hold_probe hold_probe;
         struct list listened;   /* processes with an owner; they leave when they end or are cancelled */
         struct list unanswered; /* those without, whose start is not answered yet: they may still be started */
@@ -45,7 +45,7 @@ struct modal_processes {
 };
 
 void modal_processes_init(struct modal_processes *t, const struct modal_processes_events *events,
-                          struct modal_endpoint *router, const char *environment);
+                          struct modal_endpoint *router, const struct modal_identity *identity);
 
 /* Stop listening to all that nobody else cancels; and do not even wait for the answers to their starts. */
 void modal_processes_cancel(struct modal_processes *t);

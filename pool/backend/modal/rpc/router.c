@@ -69,7 +69,7 @@ static int take_access(struct modal_router *r, const void *reply, size_t len, st
                 return n;
         }
         if (r->url && strcmp(r->url, url)) {
-                log_info("task=%s: its router is now at %s", r->task_id, url);
+                log_info("task=%s: its router is now at %s", r->identity->task_id, url);
                 r->endpoint.peer++;
         }
         free(r->url);
@@ -85,7 +85,7 @@ static int take_access(struct modal_router *r, const void *reply, size_t len, st
 static int pack_access(void *owner, struct buf *out) {
         struct modal_router *r = owner;
 
-        return modal_pack_access(out, r->task_id);
+        return modal_pack_access(out, r->identity->task_id);
 }
 
 static void on_access(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
@@ -136,9 +136,9 @@ static const struct modal_endpoint_ops router_ops = {
         .fetch = fetch,
 };
 
-void modal_router_init(struct modal_router *r, struct modal_endpoint *control,
+void modal_router_init(struct modal_router *r, struct modal_endpoint *control, const struct modal_identity *identity,
                        void (*gone)(struct modal_router *router, const struct grpc_status *status)) {
-        *r = (struct modal_router){ .control = control, .gone = gone };
+        *r = (struct modal_router){ .control = control, .identity = identity, .gone = gone };
         modal_endpoint_init(&r->endpoint, &router_ops, control->client);
 }
 

@@ -12,20 +12,21 @@
  * Embedded in its sandbox.
  */
 
+#include "pool/backend/modal/identity.h"
 #include "pool/backend/modal/rpc/call.h"
 #include "pool/backend/modal/rpc/endpoint.h"
 
 struct modal_router {
         struct modal_endpoint endpoint;
         struct modal_endpoint *control;
-        const char *task_id; /* borrowed; to be set before the first call */
+        const struct modal_identity *identity; /* it has its task before the first call */
         char *url, *jwt;     /* NULL before the first access */
         int64_t renew_wall_us; /* when the token is to be renewed, USEC_NEVER: when it is refused */
         struct modal_call *fetching;
         void (*gone)(struct modal_router *router, const struct grpc_status *status); /* the task is no more */
 };
 
-void modal_router_init(struct modal_router *r, struct modal_endpoint *control,
+void modal_router_init(struct modal_router *r, struct modal_endpoint *control, const struct modal_identity *identity,
                        void (*gone)(struct modal_router *router, const struct grpc_status *status));
 /* No call may be left. */
 void modal_router_deinit(struct modal_router *r);

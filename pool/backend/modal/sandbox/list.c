@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-
-/*
- * The sandboxes with one tag, page after page. Each page is asked for by the creation of the last sandbox of the one
- * before, and an empty one is the end, as in Modal's own clients.
- */
+#include "pool/backend/modal/sandbox/list.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "pool/backend/modal/internal.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 
@@ -18,7 +13,7 @@ static int ask(struct modal_listing *l);
 static int pack_list(void *owner, struct buf *out) {
         struct modal_listing *l = owner;
 
-        return modal_pack_list(out, l->modal->app_id, &l->spec.tag, l->before);
+        return modal_pack_list(out, l->spec.app_id, &l->spec.tag, l->before);
 }
 
 static int take(void *owner, const struct modal_info *info) {
@@ -58,7 +53,7 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
 }
 
 static int ask(struct modal_listing *l) {
-        return modal_call_start(&l->modal->control,
+        return modal_call_start(l->control,
                                 &(struct modal_call_spec){
                                         .method = "SandboxList",
                                         .group = HTTP_CALLS,
@@ -71,10 +66,11 @@ static int ask(struct modal_listing *l) {
                                 l, &l->call);
 }
 
-int modal_listing_start(struct modal *m, struct modal_listing *l, const struct modal_listing_spec *spec, void *owner) {
+int modal_listing_start(struct modal_listing *l, struct modal_endpoint *control, const struct modal_listing_spec *spec,
+                        void *owner) {
         if (l->call)
                 return -EBUSY;
-        *l = (struct modal_listing){ .modal = m, .spec = *spec, .owner = owner };
+        *l = (struct modal_listing){ .control = control, .spec = *spec, .owner = owner };
         return ask(l);
 }
 

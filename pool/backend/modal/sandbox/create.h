@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * How a sandbox comes to us: by a create, or from an earlier run.
+ *
+ *   create → task → probe → over    over: created() was given, or it was cancelled
+ *   adopt → over                    any state → over, when it fails or takes too long
+ *
+ * Its tags travel in the create request, one of them this create's alone, so that a sandbox whose create was not
+ * answered can be found and terminated. The probe is its first process: it shows that commands run there, and names the
+ * processes that belong to the sandbox and not to any job. An adopted one runs it too, as a proof that it lives, but
+ * what it says does not count: jobs of the earlier run may be there.
+ *
+ * The create request itself cannot be taken back: when the sandbox is to end before it is answered, its call goes on,
+ * and answered() tells what came.
+ *
+ * Embedded in its sandbox.
+ */
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "pool/backend/modal/exec/process.h"
+#include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/identity.h"
+#include "pool/backend/modal/template.h"
+
+enum modal_create_state {
+        MODAL_CREATE_OVER,
+        MODAL_CREATE_CALL,  /* SandboxCreate */
+        MODAL_CREATE_TASK,  /* SandboxGetTaskId */
+        MODAL_CREATE_PROBE, /* access, and a first process */
+        MODAL_CREATE_ADOPT, /* the same, in one of an earlier run */
+};
+
+struct modal_create;
+
+struct modal_create_events {
+        /* It is live, or why not. Once, unless cancelled or withdrawn. */
+        void (*created)(struct modal_create *c, const struct result *r);
+        /* After a withdrawal: the create is answered. */
+        void (*answered)(struct modal_create *c);
+};
+
+struct modal_create {
+        const struct modal_create_events *events;
+        const struct modal_template *template;
+        struct modal_identity *identity;
+        struct modal_processes *processes;
+        enum modal_create_state state;
+        bool withdrawn;
+        bool unsure; /* the create failed, and may have made one all the same */
+        struct modal_call *call;
+        struct modal_process *process;
+        uv_timer_t timer; /* closed by the sandbox */
+};
+
+void modal_create_init(struct modal_create *c, const struct modal_create_events *events,
+                       const struct modal_template *template, struct modal_identity *identity, struct modal_processes *processes);
+
+/* 0 or -errno; then created() comes. */
+int modal_create_start(struct modal_create *c);
+
+/* As above, for the one with this resume token, which is not "". -EINVAL: it is none. */
+int modal_create_adopt(struct modal_create *c, const char *resume_token);
+
+/* Stop; but a create request that is under way goes on. True: it is, and answered() will come. */
+bool modal_create_withdraw(struct modal_create *c);
+
+/* Stop all of it. */
+void modal_create_cancel(struct modal_create *c);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/backend/modal/sandbox/liveness.h"
+
+#include <stdio.h>
+
+#include "pool/backend/modal/limits.h"
+#include "pool/backend/modal/wire/codec.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+
+#define HOLD_SECS 50.0f      /* how long one SandboxWait holds its answer back … */
+#define HOLD_LEAST_SECS 2.0f /* … and when others wait for their turn */
+#define AGAIN_MS 500
+
+static void poll_next(struct modal_liveness_queue *q);
+
+void modal_liveness_queue_init(struct modal_liveness_queue *q) {
+        list_init(&q->waiting);
+        q->n_polls = 0;
+}
+
+void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_endpoint *control,
+                         const struct modal_identity *identity, const struct modal_processes *processes,
+                         void (*lost)(struct modal_liveness *l, const char *what)) {
+        *l = (struct modal_liveness){
+                .lost = lost,
+                .queue = queue,
+                .control = control,
+                .identity = identity,
+                .processes = processes,
+        };
+        list_init(&l->link);
+        uv_timer_init(control->client->loop, &l->timer);
+        uv_unref((uv_handle_t *)&l->timer);
+        l->timer.data = l;
+}
+
+void modal_liveness_start(struct modal_liveness *l) {
+        list_remove(&l->link);
+        list_add_tail(&l->queue->waiting, &l->link);
+        poll_next(l->queue);
+}
+
+static void on_timer(uv_timer_t *timer) {
+        modal_liveness_start(timer->data);
+}
+
+static void start_later(struct modal_liveness *l, uint64_t ms) {
+        uv_timer_start(&l->timer, on_timer, ms, 0);
+}
+
+void modal_liveness_stop(struct modal_liveness *l) {
+        struct modal_liveness *next;
+
+        uv_timer_stop(&l->timer);
+        list_remove(&l->link);
+        if (!l->call)
+                return;
+        modal_call_cancel(TAKE_PTR(l->call));
+        l->queue->n_polls--;
+        /* Its place is free; but that may be because all are ended now, so the next one has it in a while only. */
+        next = list_first(&l->queue->waiting, struct modal_liveness, link);
+        if (next)
+                start_later(next, AGAIN_MS);
+}
+
+static int pack(void *owner, struct buf *out) {
+        struct modal_liveness *l = owner;
+
+        l->asked_us = clock_now();
+        l->hold_secs = list_empty(&l->queue->waiting) ? HOLD_SECS : HOLD_LEAST_SECS;
+        return modal_pack_wait(out, l->identity->id, l->hold_secs);
+}
+
+static void take_answer(struct modal_liveness *l, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_result result = {};
+        bool waited = clock_now() - l->asked_us >= l->hold_secs * (USEC_PER_SEC / 2);
+        bool over = status->code == GRPC_NOT_FOUND ||
+                    (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
+                     result.status != MODAL_RESULT_NONE);
+        char what[320];
+
+        if (!over && status->code == GRPC_OK && waited) {
+                modal_liveness_start(l);
+        } else if (!over) {
+                start_later(l, LIVENESS_RETRY_MS);
+        } else if (!list_empty(&l->processes->listened)) {
+                start_later(l, AGAIN_MS); /* they find out by themselves, with what they still said */
+        } else if (status->code == GRPC_NOT_FOUND) {
+                l->lost(l, status->message);
+        } else {
+                snprintf(what, sizeof(what), "%s%s%s", modal_result_name(result.status), *result.text ? ": " : "",
+                         result.text);
+                l->lost(l, what);
+        }
+}
+
+static void on_answer(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
+        struct modal_liveness *l = owner;
+        struct modal_liveness_queue *queue = l->queue;
+
+        l->call = NULL;
+        queue->n_polls--;
+        take_answer(l, status, reply, len);
+        poll_next(queue);
+}
+
+static int poll_now(struct modal_liveness *l) {
+        return modal_call_start(l->control,
+                                &(struct modal_call_spec){
+                                        .method = "SandboxWait",
+                                        .group = HTTP_CALLS,
+                                        .attempt_us = CALL_TIMEOUT_US + (int64_t)HOLD_SECS * USEC_PER_SEC,
+                                        .tries = CALL_TRIES,
+                                        .message_max = MODAL_MESSAGE_MAX,
+                                        .pack = pack,
+                                        .done = on_answer,
+                                },
+                                l, &l->call);
+}
+
+static void poll_next(struct modal_liveness_queue *q) {
+        struct modal_liveness *l;
+
+        while (q->n_polls < LIVENESS_POLLS_MAX && (l = list_first(&q->waiting, struct modal_liveness, link))) {
+                list_remove(&l->link);
+                uv_timer_stop(&l->timer);
+                if (poll_now(l) == 0)
+                        q->n_polls++;
+                else
+                        start_later(l, LIVENESS_RETRY_MS);
+        }
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The liveness poll: whether a sandbox still is there. While nothing runs in it, nothing else would tell.
+ *
+ *   stopped → queued → polling → queued …    or, after a failure, it waits for a while
+ *
+ * Modal holds the answer back until the sandbox has ended. Each such call costs memory here, a place on a connection,
+ * and work by curl for whatever comes over that; so with more than LIVENESS_POLLS_MAX sandboxes they take turns by a
+ * queue, one for each client: then a death is noticed a while later, or by the next job.
+ *
+ * Embedded in its sandbox.
+ */
+
+#include <uv.h>
+
+#include "pool/backend/modal/exec/process.h"
+#include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/identity.h"
+#include "pool/util/list.h"
+
+struct modal_liveness_queue {
+        struct list waiting; /* the next one first */
+        unsigned n_polls;    /* under way */
+};
+
+struct modal_liveness {
+        void (*lost)(struct modal_liveness *l, const char *what); /* the event: the sandbox has ended */
+        struct modal_liveness_queue *queue;
+        struct modal_endpoint *control;
+        const struct modal_identity *identity;
+        const struct modal_processes *processes; /* while there are any, they notice its end themselves */
+        struct list link;        /* in the queue's waiting */
+        struct modal_call *call; /* NULL: no poll is under way */
+        int64_t asked_us;        /* since when it is … */
+        float hold_secs;         /* … and for how long the answer is held back */
+        uv_timer_t timer;        /* until it is queued again; closed by the sandbox */
+};
+
+void modal_liveness_queue_init(struct modal_liveness_queue *q);
+
+void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_endpoint *control,
+                         const struct modal_identity *identity, const struct modal_processes *processes,
+                         void (*lost)(struct modal_liveness *l, const char *what));
+
+/* Poll again and again, until it is stopped or lost. */
+void modal_liveness_start(struct modal_liveness *l);
+void modal_liveness_stop(struct modal_liveness *l);
