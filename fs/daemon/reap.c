@@ -57,7 +57,7 @@ static int show_environment(void *data, const struct journal_environment *row) {
         if (!*row->resume_token && age < ORPHAN_GRACE_US)
                 r->list_again = true;
         printf("%s %s, %lld s old, leased %llu times\n", r->options->dry_run ? "would end" : "ending",
-               *row->id ? row->id : "one whose making was never answered", (long long)(age / USEC_PER_SEC),
+               *row->id ? row->id : "one whose create was never answered", (long long)(age / USEC_PER_SEC),
                (unsigned long long)row->uses);
         return 0;
 }
@@ -87,7 +87,7 @@ static void list_environments(struct reap *r) {
 
         r->listing = n == 0;
         if (n < 0 && n != -ENOTSUP)
-                fail(r, "the provider cannot be asked for environments that are in nobody's books");
+                fail(r, "the provider cannot be asked for environments that are not in the journal");
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -102,7 +102,7 @@ static void on_found(void *owner, const struct sandbox_found *found) {
         struct reap *r = owner;
 
         if (r->options->dry_run && !is_known(r, found->nonce)) {
-                printf("would end %s, which is in nobody's books\n", found->id);
+                printf("would end %s, which is not in the journal\n", found->id);
                 r->n_found++;
         }
 }
@@ -217,7 +217,7 @@ static int count_left(void *data, const struct journal_environment *row) {
         unsigned *left = data;
 
         log_error("not ended: %s; reap again, or it ends when the provider ends it",
-                  *row->id ? row->id : "an environment whose making was never answered");
+                  *row->id ? row->id : "an environment whose create was never answered");
         ++*left;
         return 0;
 }
@@ -234,7 +234,7 @@ static void sum_up(struct reap *r) {
                 r->exit_status = EXIT_FAILURE;
         else if (r->exit_status == EXIT_SUCCESS)
                 forget_leases(r);
-        printf("%u environments ended, %u of them in nobody's books; %u left\n",
+        printf("%u environments ended, %u of them not in the journal; %u left\n",
                r->n_known + (unsigned)totals->orphans - left, (unsigned)totals->orphans, left);
 }
 

@@ -12,8 +12,8 @@ static void warn(struct lag *l, int64_t took_us, int64_t now_us) {
                 l->stalls_untold++;
                 return;
         }
-        log_warning("the loop was busy for %.3f s, and answered nobody meanwhile; %" PRIu64
-                    " such turns before it were not told",
+        log_warning("the event loop was busy for %.3f s and answered no request meanwhile; %" PRIu64
+                    " earlier times were not logged",
                     (double)took_us / USEC_PER_SEC, l->stalls_untold);
         l->stalls_untold = 0;
         l->warned_us = now_us;

@@ -126,7 +126,7 @@ bool orphans_found(struct orphans *o, const struct sandbox_found *found) {
         if (!e)
                 return false; /* the next list has it again */
         if (o->n_orphans++ < LISTED_NAMED_MAX)
-                log_warning("environment=%s: in nobody's books, ending it", found->id);
+                log_warning("environment=%s: not in the journal, ending it", found->id);
         event_emit(o->environments->ring, "environment", found->id, "orphan", NULL, NULL);
         if (environment_adopt(e) < 0)
                 environment_free(e);
@@ -138,8 +138,8 @@ void orphans_listed(struct orphans *o, const struct result *r) {
                 log_warning("%u more environments carry this pool's tag, but were not made by it; left alone",
                             o->n_strange - LISTED_NAMED_MAX);
         if (o->n_orphans > LISTED_NAMED_MAX)
-                log_warning("%u more environments in nobody's books, ending them", o->n_orphans - LISTED_NAMED_MAX);
+                log_warning("%u more environments are not in the journal, ending them", o->n_orphans - LISTED_NAMED_MAX);
         o->n_strange = o->n_orphans = 0;
         if (!result_ok(r))
-                log_warning("looking for environments that are nobody's: %s", r->text);
+                log_warning("listing environments that are not in the journal: %s", r->text);
 }

@@ -258,7 +258,7 @@ def test_idle_is_not_busy(mount):
     mp.process.send_signal(signal.SIGTERM)
     mp.process.wait()
     mp.stop(signo=None)
-    assert "the loop was busy" not in mp.log()
+    assert "the event loop was busy" not in mp.log()
 
 
 def test_nohup(mount):

@@ -82,7 +82,7 @@ def test_ids_in_a_list(mount, calm):  # noqa: F811
     mp = mount(start=False)
     calm.faults({"kind": "answer", "method": "SandboxList", "fields": {"sandboxes": [{"id": EVIL, "created_at": 1e9}]}})
     mp.start()
-    assert mp.hears("looking for environments that are nobody's: ")
+    assert mp.hears("listing environments that are not in the journal: ")
     assert "an answer to SandboxList that cannot be taken" in mp.log()
     check_everything(mp)
 

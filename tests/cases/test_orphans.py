@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sandboxes at Modal that are in no books: who ends them, when, and what is left alone."""
+"""Sandboxes at Modal that are not in the journal: who ends them, when, and what is left alone."""
 
 import json
 import os
@@ -56,8 +56,8 @@ def ended(modal):
 
 def test_orphans_are_ended_and_nobody_elses(mount, modal, plant):
     """
-    Two mounts of one app, one of them killed; and what neither has in its books. What was made before the next start
-    is ended at any age, later ones when they are a minute old.
+    Two mounts of one app, one of them killed, and sandboxes that are in neither journal. Those that were made before the
+    next start end at any age, later ones when they are a minute old.
     """
     a, b = mount(max=2), mount(max=2)
     lease, other = a.lease("a"), b.lease("b")
@@ -114,7 +114,7 @@ def test_creates_that_come_late(mount, modal):
     a.until(lambda: a.stats()["environments_orphans_total"] == 1 and a.environments()["ending"] == 0)
     reaping.join()
     assert b.reaped.returncode == 0, b.reaped.stderr
-    assert "2 environments ended, 1 of them in nobody's books; 0 left" in b.reaped.stdout, b.reaped
+    assert "2 environments ended, 1 of them not in the journal; 0 left" in b.reaped.stdout, b.reaped
     assert a.sandboxes() == [used] and list(b.state.iterdir()) == []
 
 
@@ -125,5 +125,5 @@ def test_reap_ends_young_ones_too(mount, modal, plant):
     plant(modalpool_pool=pool_id(mp), modalpool_create=str(uuid.uuid4()))
     done = mp.reap()
     assert done.returncode == 0, done.stderr
-    assert "2 environments ended, 1 of them in nobody's books; 0 left" in done.stdout, done.stdout
+    assert "2 environments ended, 1 of them not in the journal; 0 left" in done.stdout, done.stdout
     assert mp.sandboxes() == []

@@ -213,7 +213,7 @@ def test_reap_needs_no_image(mount, settings):
 def test_reap_of_nothing(mount):
     mp = mount(start=False)
     done = mp.reap()
-    assert (done.returncode, done.stdout) == (0, "0 environments ended, 0 of them in nobody's books; 0 left\n")
+    assert (done.returncode, done.stdout) == (0, "0 environments ended, 0 of them not in the journal; 0 left\n")
     assert list(mp.state.iterdir()) == []
 
 
