@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * The configuration: one table of options, and where each value came from.
+ * The configuration: one table of options, and the source of each value.
  *
- * Command line over environment over file over default. A value is checked
- * when it is set; a wrong one is a result that names the option, the value
- * and what would be right. Secrets never leave through config_render().
+ * The command line takes precedence over the environment, the environment over
+ * the file, the file over the default. Values are checked when they are set;
+ * the result for a wrong one names the option, the value and what is expected.
+ * config_render() shows no secrets.
  */
 
 #include <stdbool.h>
@@ -17,7 +18,7 @@
 
 enum mode {
         MODE_POOL,   /* environments are lent again */
-        MODE_DIRECT, /* each lease has one of its own, ended with it */
+        MODE_DIRECT, /* each lease has an environment of its own, which ends with it */
 };
 
 enum reset {
@@ -97,30 +98,30 @@ int config_init(struct config *c);
 void config_deinit(struct config *c);
 
 /*
- * Set one option by its name; a value of lower rank than the one that stands
- * is checked and ignored. A switch may come without a value (NULL). -EINVAL
- * with @why filled in; -ENOENT, likewise, for a name that is no option.
+ * Set an option. A value from a source of lower precedence than the present
+ * one is checked and ignored. @value may be NULL for a switch. -EINVAL with
+ * @why filled in; -ENOENT, likewise, for an unknown option.
  */
 int config_set(struct config *c, const char *name, const char *value, enum config_source source,
                struct result *why);
 
 /*
- * Everything in the process environment that belongs to an option. A value that means something to Hermes-Agent only,
- * with which some variables are shared, is passed over with a line in the log.
+ * Set options from the process environment. Some variables are shared with Hermes-Agent; a value that only it
+ * understands is ignored, with a line in the log.
  */
 int config_read_environment(struct config *c, struct result *why);
 
 /* A JSON object, option name to value. */
 int config_read_file(struct config *c, const char *path, struct result *why);
 
-/* What concerns more than one option, once all are set. */
+/* Check combinations of options, once all are set. */
 int config_check(const struct config *c, struct result *why);
 
 /* JSON: {"max": {"value": 4, "source": "default"}, …}. 0 or -errno. */
 int config_render(const struct config *c, struct buf *out);
 
-/* One line an option, for --help. */
+/* One line for each option, for -h. */
 int config_render_help(struct buf *out);
 
-/* lines KEY=VALUE: -EINVAL with @why for a line that is none. */
+/* Check lines KEY=VALUE: -EINVAL with @why for any other line. */
 int config_check_env(const char *lines, struct result *why);

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The newest state changes, one JSON line each, behind .pool/events.
+ * The newest state changes, one JSON line each, for .pool/events.
  *
- * A ring: line N is kept until EVENTS_MAX newer ones came. Readers hold a
- * number, not a pointer, and learn how many lines they missed.
+ * A ring keeps the EVENTS_MAX newest lines. Readers hold the number of a line,
+ * not a pointer, and learn how many lines they missed.
  */
 
 #include <stddef.h>
@@ -19,33 +19,32 @@ struct event_ring;
 int event_ring_new(struct event_ring **out);
 void event_ring_free(struct event_ring *ring);
 
-/* Told of each new line. */
+/* The watches that are told of each new line. */
 struct list *event_ring_watches(struct event_ring *ring);
 
 /*
  * Add {"time":…,"KIND":"NAME","state":"STATE","lease":…,"reason":…}; @lease and
- * @reason may be NULL, @kind and @state are literals. Out of memory drops the
- * line: events inform, nothing depends on them. Of texts a line has what text_show() makes of them.
- * The time, which is wall time in microseconds, is returned in any case.
+ * @reason may be NULL; @kind and @state are literals. text_show() makes the
+ * texts safe to print. Without memory the line is dropped: nothing depends on
+ * events. Returns the time, in microseconds of wall time, in any case.
  */
 int64_t event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
                    const char *lease, const char *reason);
 
-/* The oldest line's number, and the number the next one will have. */
+/* The number of the oldest line, and the number that the next line will have. */
 uint64_t event_oldest(const struct event_ring *ring);
 uint64_t event_next(const struct event_ring *ring);
 
-/* Wall time of the newest line, in microseconds; 0: there is none. */
+/* Wall time of the newest line, in microseconds; 0 without lines. */
 int64_t event_last_wall_us(const struct event_ring *ring);
 
 /*
- * Line @number, with its newline; NULL when it is not there, or there is no memory for it. Good until another one is
- * asked for.
+ * Line @number with its newline, or NULL if there is no such line or no memory for it. Valid until the next call.
  */
 const char *event_line(struct event_ring *ring, uint64_t number);
 
 /*
- * Append to @out the lines from number *@next on, as many as fit, and move *@next behind them. {"missed":N} stands for
- * lines that are not kept any more, or for which there was no memory. 0 or -errno.
+ * Append to @out as many lines as fit, beginning with number *@next, and move *@next behind them. {"missed":N} stands
+ * for lines that are no longer kept, or for which there was no memory. 0 or -errno.
  */
 int event_read(struct event_ring *ring, uint64_t *next, struct buf *out);

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The name of a job for ever, everywhere: a UUID, as Modal wants it, made of
- * which books it stands in, which lease and which job. So it can be made again
- * after a restart, and is never that of another job.
+ * The id of a job at the provider: a UUID made from the instance (a random
+ * number of the run that made the lease), the lease's serial and the job's
+ * number. So it is unique for ever, and a later run of the daemon makes the
+ * same id for the same job.
  */
 
 #include <stdint.h>
@@ -13,5 +14,5 @@
 
 void exec_id_make(char out[UUID_SIZE], uint64_t instance, uint64_t lease_serial, uint32_t job_number);
 
-/* 0, or -EINVAL for what is no such name. */
+/* 0, or -EINVAL for anything else. */
 int exec_id_parse(const char *id, uint64_t *instance, uint64_t *lease_serial, uint32_t *job_number);

@@ -60,8 +60,8 @@ static const char *const statements[N_STATEMENTS] = {
 };
 
 /*
- * How each format of the tables comes from the one before; PRAGMA user_version says which it is. A step that was
- * released is never changed: journals of its format are out there.
+ * The steps from each format to the next. PRAGMA user_version has the number of a journal's format. A released step is
+ * never changed, because journals of its format exist.
  */
 static const char *const formats[] = {
         /* 1 */
@@ -76,7 +76,7 @@ static const char *const formats[] = {
         " output_refused INTEGER, started_us INTEGER, ended_us INTEGER, code INTEGER, exit_code INTEGER, error TEXT,"
         " PRIMARY KEY(lease, number)) WITHOUT ROWID;",
 
-        /* 2: to whom an environment was lent. One of which that cannot be known any more is not lent again. */
+        /* 2: the user of an environment. If the journal no longer tells who used one, it is not lent again. */
         "ALTER TABLE environment ADD COLUMN user INTEGER DEFAULT 4294967295;"
         "UPDATE environment SET user=(SELECT uid FROM lease WHERE environment=nonce)"
         " WHERE nonce IN (SELECT environment FROM lease);"
@@ -116,7 +116,7 @@ static int to_errno(int code) {
         }
 }
 
-/* one statement: i an int64_t, t text or NULL, b a string as bytes or NULL, x bytes or NULL and their length */
+/* The arguments of a statement: i an int64_t, t text or NULL, b a string as bytes or NULL, x bytes or NULL and their length. */
 static int bind(sqlite3_stmt *s, const char *types, va_list ap) {
         int r = SQLITE_OK;
 
@@ -158,7 +158,7 @@ static int run(struct journal *j, enum statement which, const char *types, ...) 
         return to_errno(r);
 }
 
-/* Said once when it begins and once when it is over, not for each of thousands of writes. */
+/* Logs when writes begin to fail and when they succeed again, not each of thousands of failures. */
 static int note(struct journal *j, int r) {
         crash_point("journal", "was written");
         if (r < 0 && !j->failing)
@@ -277,12 +277,12 @@ static const char *text_of(sqlite3_stmt *s, int column) {
         return (const char *)sqlite3_column_text(s, column);
 }
 
-/* Text that may be no UTF-8 is kept as bytes; SQLite ends them with a NUL all the same when asked for text. */
+/* Text that may not be UTF-8 is stored as bytes. SQLite puts a NUL behind them when it is asked for text. */
 static const char *bytes_of(sqlite3_stmt *s, int column) {
         return sqlite3_column_type(s, column) == SQLITE_NULL ? NULL : text_of(s, column);
 }
 
-/* No bytes are bytes, too. */
+/* For an empty blob SQLite gives NULL, which would mean that the bytes are in a file. */
 static const void *data_of(sqlite3_stmt *s, int column) {
         return sqlite3_column_type(s, column) == SQLITE_NULL ? NULL : sqlite3_column_blob(s, column) ?: "";
 }
@@ -416,8 +416,8 @@ static void read_boot_id(char out[64]) {
 }
 
 /*
- * The clock counts from the machine's boot, so what an earlier boot wrote is moved by as much as this clock
- * stands behind or before that one, both compared with wall time.
+ * The clock counts from the machine's boot. Times of an earlier boot are shifted by the difference of the two clocks'
+ * offsets from wall time.
  */
 static int put_times_right(struct journal *j, int64_t (*clock)(void)) {
         char boot[64], old_boot[64] = "", offset[32], sql[512];
@@ -454,7 +454,7 @@ static int query_text(struct journal *j, const char *sql, char *out, size_t size
         return to_errno(r);
 }
 
-/* All steps or none. -EPROTO for a format that a later version made. */
+/* Migrate to the newest format, in one transaction. -EPROTO for a format of a later version. */
 static int bring_up_to_date(struct journal *j, int format) {
         char sql[64];
         int code;
@@ -474,7 +474,7 @@ static int bring_up_to_date(struct journal *j, int format) {
         return to_errno(code);
 }
 
-/* Tables and statements; -EUCLEAN for a damaged file. */
+/* Prepare tables and statements. -EUCLEAN for a damaged file. */
 static int set_up(struct journal *j) {
         char text[64];
         int r;

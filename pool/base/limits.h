@@ -16,6 +16,6 @@
 #define CREATES_MAX 1000                            /* the most that creates= takes */
 
 #define LAG_SLOW_US (USEC_PER_SEC / 10)             /* a turn of the loop that is counted as slow … */
-#define LAG_STALL_US USEC_PER_SEC                   /* … and one that the log is told of, … */
+#define LAG_STALL_US USEC_PER_SEC                   /* … and one that is logged, … */
 #define LAG_WARN_EVERY_US (60 * USEC_PER_SEC)       /* … at most so often */
 #define PROBE_TIMEOUT_MIN_US (USEC_PER_SEC / 10)    /* the least that probe_timeout= takes */

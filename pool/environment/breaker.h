@@ -30,9 +30,9 @@ struct breaker {
         uint64_t *random;          /* the generator that jitter is drawn from */
 
         struct result trouble;     /* the newest failure; RESULT_OK: a create succeeded since */
-        int64_t failed_us;         /* when it was; 0: never */
-        int64_t backoff_us;        /* how long the newest failure puts off the next create, at most */
-        int64_t create_after_us;   /* until when it does */
+        int64_t failed_us;         /* when that was; 0: never */
+        int64_t backoff_us;        /* how long the newest failure delays the next create, at most */
+        int64_t create_after_us;   /* until when it delays the next create */
 
         bool open;
         unsigned n_refused;        /* refusals in a row */
@@ -43,25 +43,25 @@ void breaker_init(struct breaker *b, const char *backend, struct event_ring *eve
                   uint64_t *random);
 
 /*
- * A create that was sent at @sent_us failed, or could not be sent for a reason of this machine's. Of several creates
- * that were on their way together, the first failure counts.
+ * A create that was sent at @sent_us failed, or this machine could not send it. If several creates were under way
+ * together, only the first failure counts.
  */
 void breaker_put_off(struct breaker *b, int64_t sent_us, const struct result *why);
 
 /* The provider answered a create that was sent at @sent_us with a failure. */
 void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why);
 
-/* A create succeeded, or somebody asks for another try: close the breaker and forget all failures. */
+/* A create succeeded, or the user asks for another try: close the breaker and forget all failures. */
 void breaker_reset(struct breaker *b);
 
-/* The time from which on the next create may be sent. */
+/* The earliest time at which the next create may be sent. */
 int64_t breaker_create_from(const struct breaker *b);
 
-/* How many creates may be under way at a time, where the configuration allows @creates. */
+/* How many creates may be under way at a time, if the configuration allows @creates. */
 unsigned breaker_create_limit(const struct breaker *b, unsigned creates);
 
 /* Whether no create may be sent at @now, not even a trial. */
 bool breaker_refuses(const struct breaker *b, int64_t now);
 
-/* Why the newest create failed, while no later one succeeded; else NULL. */
+/* Why the newest create failed, as long as no later one succeeded; else NULL. */
 const struct result *breaker_trouble(const struct breaker *b);

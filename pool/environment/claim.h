@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * A claim: the wish of one lease for an environment.
+ * A claim: the request of one lease for an environment.
  *
  *   none → waiting → granted → none
  *          waiting → none          it failed, or was released
@@ -15,8 +15,9 @@
  * served in order of arrival: a user with many claims does not keep others
  * waiting (start-time fair queueing, each claim with the same weight).
  *
- * Leases use pool_claim() and its kind (pool.h). The line is the pool's own.
- * It has no maximum of its own: each lease has one claim, and leases have one.
+ * Leases use pool_claim() and the other functions for claims in pool.h. The
+ * line belongs to the pool. It needs no maximum: each lease has one claim, and
+ * the number of leases is bounded.
  */
 
 #include <stdint.h>
@@ -34,7 +35,7 @@ enum claim_state {
         CLAIM_GRANTED, /* holds an environment */
 };
 
-/* None of these comes from inside a call of the lease's. */
+/* None of these comes from inside a call by the lease. */
 struct claim_events {
         void (*granted)(struct claim *c);
         /* The state is CLAIM_NONE again in these two. */
@@ -42,7 +43,7 @@ struct claim_events {
         void (*lost)(struct claim *c, const struct result *why);
 };
 
-/* A user with claims. It is there as long as one of them is. */
+/* A user with claims. It exists as long as one of its claims. */
 struct claim_user {
         struct list link;
         uid_t uid;
@@ -60,8 +61,8 @@ struct claim {
         enum claim_state state;
         const struct claim_events *events;
         struct environment *environment; /* exactly while granted */
-        const char *name;                /* the lease's, for logs; borrowed */
-        uid_t uid;                       /* and its owner */
+        const char *name;                /* of the lease, for logs; borrowed */
+        uid_t uid;                       /* of the lease's owner */
         int64_t since_us;                /* when the wait began */
         int64_t waited_us;               /* how long it took, once it is over */
         uint64_t number;                 /* in order of arrival, from 1 */
@@ -73,19 +74,19 @@ struct claim_line {
         struct list by_age; /* in order of arrival */
         struct list users;
         unsigned n;
-        uint64_t turn;     /* of a user who has none in line, and joins it now */
-        uint64_t n_joined; /* ever */
-        uint64_t n_seen;   /* of these, the ones that a tick has tried to serve */
+        uint64_t turn;     /* that a user without claims in line gets when joining now */
+        uint64_t n_joined; /* since the start */
+        uint64_t n_seen;   /* of these, the claims that a tick has tried to serve */
 };
 
 void claim_line_init(struct claim_line *line);
 
-/* 0 or -ENOMEM. A claim that was made is deinited when it is in state CLAIM_NONE. */
+/* 0 or -ENOMEM. A claim is deinitialised in state CLAIM_NONE. */
 int claim_init(struct claim *c, struct claim_line *line, const struct claim_events *events, const char *name, uid_t uid);
 void claim_deinit(struct claim *c, struct claim_line *line);
 
 void claim_line_join(struct claim_line *line, struct claim *c, int64_t now_us);
 void claim_line_leave(struct claim_line *line, struct claim *c, int64_t now_us);
 
-/* The claim, which leaves the line, has been served: others who join now come behind those of its turn. */
+/* The claim was served and leaves the line: whoever joins from now on comes behind the claims of its turn. */
 void claim_line_served(struct claim_line *line, const struct claim *c);

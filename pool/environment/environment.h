@@ -9,11 +9,11 @@
  *   creating → idle ⇄ leased → cleaning → idle
  *   and from each of them → ending → gone
  *
- * An environment of an earlier run begins as creating, too; from there it also
- * becomes leased, when a restored lease holds it, or cleaning.
+ * An environment of an earlier run begins as creating, too. From there it can
+ * also become leased, if a restored lease holds it, or cleaning.
  *
- * An environment that was lent to a user is lent to no other user: what is
- * left in it is nobody else's to read.
+ * An environment that was lent to a user is never lent to another, who could
+ * read what the first user left in it.
  *
  * The set belongs to a pool (pool.c) and decides nothing. It tells the pool by
  * events what happened to an environment; the pool decides what it becomes.
@@ -41,7 +41,7 @@
 #include "pool/util/transition.h"
 #include "pool/util/uuid.h"
 
-#define ENVIRONMENT_NO_USER ((uid_t)-1) /* which is nobody's uid: chown(2) takes it for "no change" */
+#define ENVIRONMENT_NO_USER ((uid_t)-1) /* no user has this uid: chown(2) takes it for "no change" */
 
 enum environment_state {
         ENVIRONMENT_CREATING,
@@ -60,37 +60,37 @@ struct environment {
         struct sandbox *sandbox;
         UT_hash_handle hh;     /* in the set's, by nonce */
         char nonce[UUID_SIZE]; /* its name before the provider answered */
-        char *workdir;         /* what a lease may have left in it, or NULL */
+        char *workdir;         /* to be removed by the next clean-up, or NULL */
         bool adopted;          /* an earlier run made it */
         char *resume_token;          /* of an adopted one, until it answers */
-        bool ending;           /* it is to be destroyed, not lent */
-        bool left;             /* it was let go of, alive */
+        bool ending;           /* to be destroyed, never lent again */
+        bool left;             /* it was left alive for the next run */
         struct claim *claim;   /* exactly while leased */
-        uid_t user;            /* the only one it is lent to; ENVIRONMENT_NO_USER: it was never lent */
+        uid_t user;            /* the only user it is lent to; ENVIRONMENT_NO_USER: it was never lent */
         bool retire;           /* it is destroyed at its next release */
-        uint64_t uses;         /* leases so far, the present one too */
+        uint64_t uses;         /* leases so far, including the present one */
         int64_t created_us;
-        int64_t since_us;      /* in this state */
-        int64_t retire_us;     /* it is not lent from then on, or USEC_NEVER */
+        int64_t since_us;      /* when it entered this state */
+        int64_t retire_us;     /* from when on it is not lent, or USEC_NEVER */
         int64_t deadline_us;   /* while cleaning: when to give up */
 
         /* While idle */
-        unsigned idle_extra;   /* its share of the extra idle time, in thousandths: so many do not end at one moment */
+        unsigned idle_extra;   /* its share of the extra idle time, in thousandths, so that not all end together */
         struct probe probe;
 };
 
 struct environment_events {
         /* The answer to its create. Not ok: it can only be terminated. */
         void (*created)(void *owner, struct environment *e, const struct result *r);
-        /* One of an earlier run answered that it lives. */
+        /* An environment of an earlier run is alive. */
         void (*adopted)(void *owner, struct environment *e);
-        /* It died, or works no more: whoever has it loses it, and it is to be terminated. */
+        /* It died or no longer works: its claim loses it, and the owner terminates it. */
         void (*died)(void *owner, struct environment *e, const struct result *why);
         /* The answer to its clean-up. Not ok: it must not be lent again. */
         void (*cleaned)(void *owner, struct environment *e, const struct result *r);
         /* A probe ended, or was cancelled. */
         void (*probe_over)(void *owner, struct environment *e);
-        /* It is in no list any more, and is freed next. Not ok: the provider could not be told to terminate it. */
+        /* It is in no list and is freed after this call. Not ok: the provider could not be told to terminate it. */
         void (*gone)(void *owner, struct environment *e, const struct result *r);
 };
 
@@ -108,53 +108,54 @@ struct environments {
         unsigned count[ENVIRONMENT_N_STATES];
         struct environment *by_nonce; /* a hash over all of them */
         struct probes probes;
-        bool leaving;                 /* let go of an environment alive, instead of terminating it */
+        bool leaving;                 /* leave environments alive for the next run instead of terminating them */
 };
 
-/* The caller has filled in what is borrowed, and the events. There is no deinit: all environments must be gone. */
+/* The caller has set all borrowed fields and the events. There is no deinit: all environments must be gone. */
 void environments_init(struct environments *all);
 
 struct environment *environments_find(const struct environments *all, const char *nonce);
 unsigned environments_count(const struct environments *all);
 
-/* Create one more. It counts from now on, so that a wish is never made twice. 0 or -errno. */
+/* Create one more. It is counted from now on, so that no create is sent twice for the same need. 0 or -errno. */
 int environment_create(struct environments *all);
 
-/* An environment as an earlier run wrote it down. It is in no list yet, and belongs to the caller. 0 or -errno. */
+/* Make an environment from a row of the journal. It is in no list yet and belongs to the caller. 0 or -errno. */
 int environment_from_row(struct environment **out, struct environments *all, const struct journal_environment *row);
 
 /*
- * Take one that environment_from_row() made into the set: ask whether it lives, or terminate it, when it was to end or
- * when its create was never answered. 0; or -errno, and it is still the caller's; -ENOTSUP where none outlives a run.
+ * Take an environment from environment_from_row() into the set: ask whether it is alive, or terminate it if it was
+ * ending or its create was never answered. On -errno it still belongs to the caller; -ENOTSUP if the backend's sandboxes
+ * end with the run.
  */
 int environment_adopt(struct environment *e);
 
-/* Only before it is in the set. NULL is fine. */
+/* Only before it is in the set. NULL is allowed. */
 void environment_free(struct environment *e);
 
 /* Whether it may be lent to this user. */
 bool environment_is_for(const struct environment *e, uid_t uid);
 
-/* The claim has it from now on; take it back. These set the claim's state, too. */
+/* Lend it to a claim; take it back. Both set the claim's state, too. */
 void environment_lease(struct environment *e, struct claim *c);
 void environment_take_back(struct environment *e);
 
-/* Something is about to run in it, in @workdir: it is cleaned before it is idle again. 0 or -errno. */
+/* A job is about to run in it, in @workdir, so it must be cleaned before it is idle again. 0 or -errno. */
 int environment_use(struct environment *e, const char *workdir);
 
 /* Remove what a lease left. Answered by cleaned(). 0 or -errno. */
 int environment_clean(struct environment *e);
 
-/* It may be lent from now on. */
+/* From now on it can be lent. */
 void environment_set_idle(struct environment *e);
 
-/* Destroy it, in whatever state it is; nobody may hold it. Answered by gone(). */
+/* Destroy it, in any state; no claim may hold it. Answered by gone(). */
 void environment_terminate(struct environment *e);
 
-/* Write down how it stands. 0 or -errno. */
+/* Write its row to the journal. 0 or -errno. */
 int environment_write(struct environment *e);
 
-/* The configuration, or its expiry, changed: set retire_us anew. */
+/* The configuration or its expiry changed: update retire_us. */
 void environment_update_retirement(struct environment *e);
 
 /* When it has been idle for too long, or USEC_NEVER. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The pool's body, for pool.c and tick.c and for nobody else. */
+/* The pool's struct, for pool.c and tick.c only. */
 
 #include "pool/environment/breaker.h"
 #include "pool/environment/environment.h"
@@ -20,13 +20,14 @@ struct pool {
         bool stopping;
         struct pool_totals totals;
 
-        int64_t retire_due_us; /* not later than the first time at which an idle environment is too old to be lent */
-        int64_t idle_due_us;   /* likewise, was idle for too long, or is to be probed */
-        bool held_back;        /* one of these was not served, for min or because of PROBES_AT_ONCE */
+        /* Lower bounds of the next time at which an idle environment … */
+        int64_t retire_due_us; /* … becomes too old to be lent, */
+        int64_t idle_due_us;   /* … has been idle for too long, or is to be probed. */
+        bool held_back;        /* min or PROBES_AT_ONCE kept one of these from being served */
 };
 
 /* Take a claim out of the line. */
 void pool_remove_claim(struct pool *p, struct claim *c);
 
-/* Give an idle environment to a claim that waits. */
+/* Lend an idle environment to a waiting claim. */
 void pool_grant(struct pool *p, struct claim *c, struct environment *e);

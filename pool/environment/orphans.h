@@ -5,15 +5,16 @@
  * Orphans: sandboxes of this pool that the provider lists and the pool does
  * not know.
  *
- * The provider is asked for a list now and then. What it lists and the pool
- * does not know is terminated. These are left alone:
+ * The provider is asked for a list now and then. Listed sandboxes that the
+ * pool does not know are terminated, except:
  *
  *   - a sandbox that is younger than ORPHAN_GRACE_US and that this run may
- *     have made: its create may still be under way
- *   - one that ended not longer than that ago: the list may be older
- *   - one whose tag was not made by a pool
+ *     have made, because its create may still be under way
+ *   - a sandbox that ended less than ORPHAN_GRACE_US ago, because the list may
+ *     be older
+ *   - a sandbox whose tag was not made by a pool
  *
- * Embedded in its pool. Its memory of what ended is bounded: TERMINATED_MAX.
+ * Embedded in its pool. It remembers at most TERMINATED_MAX ended sandboxes.
  */
 
 #include <stdbool.h>
@@ -35,15 +36,15 @@ struct orphans {
 void orphans_init(struct orphans *o, struct environments *environments);
 void orphans_deinit(struct orphans *o);
 
-/* The environments of earlier runs have been taken into the set: list what is due from now on. */
+/* The environments of earlier runs are in the set: lists may be asked for from now on. */
 void orphans_start(struct orphans *o);
 
-/* The environment of this nonce has ended: a list that still names it says nothing new. */
+/* The environment of this nonce has ended: it is no orphan if a list still names it. */
 void orphans_note_terminated(struct orphans *o, const char *nonce);
 
 /* Ask for a list when it is due. The time of the next one, or USEC_NEVER. */
 int64_t orphans_tick(struct orphans *o, int64_t now_us);
 
-/* The backend's answers. True: it was an orphan, and is terminated. */
+/* The backend's answers. True: the sandbox is an orphan, and is being terminated. */
 bool orphans_found(struct orphans *o, const struct sandbox_found *found);
 void orphans_listed(struct orphans *o, const struct result *r);

@@ -2,14 +2,12 @@
 #pragma once
 
 /*
- * The pool: it decides what environments there are, and who is lent which one.
+ * The pool: it decides how many environments there are, and which claim gets
+ * which one. See environment.h and claim.h.
  *
- * environment.h says what an environment is, claim.h what a claim is.
- *
- * Inputs change states and nothing else. pool_tick() then brings the pool to
- * where it should be: it hands out, creates, shrinks, gives up. The clock is
- * an argument. Nothing here blocks, and no event comes from inside
- * pool_claim() or pool_release().
+ * Inputs change states and nothing else. pool_tick() then acts on the states:
+ * it grants, creates, terminates and gives up. Nothing here blocks, and no
+ * event comes from inside pool_claim() or pool_release().
  */
 
 #include <stdbool.h>
@@ -41,34 +39,34 @@ struct pool_totals {
 int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
              struct journal *journal, int64_t (*clock)(void), uint64_t seed);
 
-/* Only after pool_is_empty(). NULL is fine. */
+/* Only after pool_is_empty(). NULL is allowed. */
 void pool_free(struct pool *p);
 
 /* A claim of the user @uid, in state CLAIM_NONE. @name is borrowed. 0 or -ENOMEM; deinit it in both cases. */
 int pool_init_claim(struct pool *p, struct claim *c, const struct claim_events *events, const char *name, uid_t uid);
 
-/* Only in state CLAIM_NONE. Fine twice. */
+/* Only in state CLAIM_NONE. May be called twice. */
 void pool_deinit_claim(struct pool *p, struct claim *c);
 
 /* Get in line. */
 void pool_claim(struct pool *p, struct claim *c);
 
 /*
- * Something is about to run there, in @workdir: it is cleaned up before the environment is lent again. 0 or -errno:
- * then it could not be written down, and nothing may run.
+ * A job is about to run in the claim's environment, in @workdir, so that must be cleaned before it is lent again. On
+ * -errno this could not be written to the journal, and nothing may run.
  */
 int pool_use(struct pool *p, struct claim *c, const char *workdir);
 
-/* The environment is not lent again after this claim. Fine in any state. */
+/* The environment is not lent again after this claim. Allowed in any state. */
 void pool_retire(struct pool *p, struct claim *c);
 
-/* Leave the line, or give the environment back. No exec may be running. Fine in any state. */
+/* Leave the line, or give the environment back. No exec may be running. Allowed in any state. */
 void pool_release(struct pool *p, struct claim *c);
 
-/* The environment cannot be trusted any more: the claim loses it and it is destroyed. */
+/* The environment can no longer be trusted: the claim loses it, and it is destroyed. */
 void pool_condemn(struct pool *p, struct claim *c, const struct result *why);
 
-/* Do what is due; the time of the next thing due, or USEC_NEVER. Call after each turn of the loop. */
+/* Do what is due. Returns when the next action is due, or USEC_NEVER. Call after each turn of the loop. */
 int64_t pool_tick(struct pool *p);
 
 /* Keep @n idle environments ready, beyond config's min; at most max. */
@@ -80,32 +78,32 @@ void pool_recycle(struct pool *p);
 /* Forget that creates failed: try at once. */
 void pool_retry(struct pool *p);
 
-/* The configuration was changed: let it count for the environments that are there, too. */
+/* The configuration was changed: apply it to the existing environments, too. */
 void pool_config_changed(struct pool *p);
 
-/* Write down every environment. 0 or -errno. */
+/* Write every environment to the journal. 0 or -errno. */
 int pool_write(struct pool *p);
 
 /*
- * After a restart, when the backend is ready: take back the environments in the journal. Each is asked whether it
- * lives. Those of leases wait for their claims (pool_restore_claim), the others are lent when they are clean.
+ * After a restart, when the backend is ready: take back the environments in the journal. Each is asked whether it is
+ * alive. Those of leases wait for their claims (pool_restore_claim); the others are lent once they are clean.
  */
 int pool_restore(struct pool *p);
 
 /*
- * The claim held the environment of this nonce: true when it is there, and no other user's. It is granted when the
- * environment has answered, or lost.
+ * The claim held the environment of this nonce. True if the environment is there and belongs to no other user: the claim
+ * is granted when the environment has answered, or lost if that fails.
  */
 bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce);
 
-/* The backend's answers to a list, which pool_tick() asks for now and then: see orphans.h. */
+/* The backend's answers to a list, for which pool_tick() asks now and then: see orphans.h. */
 void pool_found(struct pool *p, const struct sandbox_found *found);
 void pool_listed(struct pool *p, const struct result *r);
 
-/* Let go of every environment as soon as it is released, alive as it is, for the next run; create nothing. */
+/* Leave every environment alive for the next run as soon as it is released, and create none. */
 void pool_leave(struct pool *p);
 
-/* Destroy everything as soon as it is released, create nothing. */
+/* Destroy every environment as soon as it is released, and create none. */
 void pool_stop(struct pool *p);
 bool pool_is_empty(const struct pool *p);
 
@@ -115,20 +113,20 @@ unsigned pool_count_waiting(const struct pool *p);
 const struct pool_totals *pool_totals(const struct pool *p);
 const struct backend *pool_backend(const struct pool *p);
 
-/* Why the newest create failed, while that stands in the way; else NULL. */
+/* Why the newest create failed, as long as no later one succeeded; else NULL. */
 const struct result *pool_trouble(const struct pool *p);
 
-/* An environment, for people. */
+/* What is shown of an environment. */
 struct environment_info {
         const char *id;
         enum environment_state state;
         const char *lease; /* or NULL */
-        uid_t user;        /* the only one it is lent to; ENVIRONMENT_NO_USER: it was never lent */
-        uint64_t uses;     /* leases so far, this one too */
+        uid_t user;        /* the only user it is lent to; ENVIRONMENT_NO_USER: it was never lent */
+        uint64_t uses;     /* leases so far, including this one */
         int64_t created_us;
-        int64_t since_us;  /* in this state */
-        int64_t retire_us; /* it is not lent from then on, or USEC_NEVER */
-        bool unanswered;   /* it is an earlier run's, and did not say yet whether it lives */
+        int64_t since_us;  /* when it entered this state */
+        int64_t retire_us; /* from when on it is not lent, or USEC_NEVER */
+        bool unanswered;   /* it is of an earlier run and has not answered yet */
 };
 
 /* Call @each for every environment, by state, oldest first. */

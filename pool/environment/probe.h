@@ -4,13 +4,13 @@
 /*
  * Liveness probes: whether an idle environment still works.
  *
- * A provider may report a sandbox as running that is dead or hangs. A command
- * that runs in it tells the truth. One failure may be the network's, so two
- * failures in a row give a sandbox up.
+ * A provider may report that a sandbox runs although it is dead or hangs. A
+ * command that runs in it is proof. One failure may be the network's fault, so
+ * a sandbox is given up after two failures in a row.
  *
  * Each environment embeds a struct probe, and cancels it when it stops being
- * idle. All probes of a pool share one struct probes. At most PROBES_AT_ONCE
- * run at a time; the caller sees to that.
+ * idle. All probes of a pool share one struct probes. The caller makes sure
+ * that at most PROBES_AT_ONCE run at a time.
  *
  * Nothing here blocks. Events come from the backend's answers and from
  * probes_end_late(). over() comes also from inside probe_cancel().
@@ -26,9 +26,9 @@
 struct probe;
 
 struct probe_events {
-        /* It does not run any more: another one may start, and this one has a new due time. */
+        /* It no longer runs: another one may start, and this one has a new due time. */
         void (*over)(struct probe *p);
-        /* Behind over(): the second failure in a row. The sandbox does not work any more. */
+        /* After over(): the second failure in a row. The sandbox no longer works. */
         void (*failed)(struct probe *p, const struct result *why);
 };
 
@@ -54,16 +54,16 @@ void probes_init(struct probes *all, const struct config *config, int64_t (*cloc
                  const struct probe_events *events);
 void probe_init(struct probe *p, struct probes *all);
 
-/* The sandbox has just shown that it works, by this or by something else. */
+/* The sandbox has just shown that it works, by a probe or otherwise. */
 void probe_passed(struct probe *p);
 
-/* When it is due, or USEC_NEVER: it runs, or probes are off. */
+/* When it is due, or USEC_NEVER if it runs or probes are off. */
 int64_t probe_due(const struct probe *p);
 
-/* Not while it runs. A failure of this machine's to start it counts as passed: it says nothing about the sandbox. */
+/* Not while it runs. If this machine fails to start it, it counts as passed, because that says nothing about the sandbox. */
 void probe_start(struct probe *p, struct sandbox *s);
 
-/* Fine when it does not run. */
+/* Allowed when it does not run. */
 void probe_cancel(struct probe *p);
 
 /* Give up on probes that are past their deadline. */
