@@ -4,14 +4,14 @@
 /*
  * What the pool asks of a provider of sandboxes.
  *
- * Nobody above this header knows a provider, and nobody calls the vtable but
- * backend.c, which checks that both sides keep to the contract below.
+ * No code above this header knows a particular provider. Only backend.c calls
+ * the vtable; it checks that both sides keep to the contract below.
  *
  *   backend   start → ready(result), once
  *   sandbox   creating → live → dead        created(result) once, died(why) at most once
  *             creating → failed             created() with a result that is not ok
  *             any of these → ending → gone   destroyed(result), once
- *             (creating is also adopting: to take back one of an earlier run)
+ *             (a sandbox of an earlier run that is being adopted is creating, too)
  *   exec      starting → running → freed    started() at most once, ended(result, code) once;
  *                                           ended with an ok result only after started()
  *                                           polled(running) once for each exec_poll(), unless ended() comes
@@ -23,12 +23,13 @@
  *
  * A sandbox belongs to the backend; the caller's pointer is good until
  * destroyed() returns. Likewise an exec, until ended() returns or exec_cancel()
- * is called. A sandbox that died ends no exec by itself: its owner cancels them. Events carry the owner pointer that
- * the call gave.
+ * is called. The death of a sandbox ends no exec: the exec's owner cancels it.
+ * Events carry the owner pointer that the call gave.
  *
- * Who makes sandboxes may end without ending them, so each has two names that outlive it: a nonce that the caller
- * chose and wrote down before the create was sent, and a resume token that the backend gives once it is live. With the
- * nonce it can be found and ended, with the resume token also used again.
+ * Sandboxes can outlive the daemon. So each has two names: a nonce, which the
+ * caller chose and recorded before the create was sent, and a resume token,
+ * which the backend gives once the sandbox is live. With the nonce a later run
+ * can find and end the sandbox; with the resume token it can use it again.
  */
 
 #include <stdbool.h>
@@ -49,8 +50,8 @@ struct exec;
 
 /* What a backend is started for. */
 enum backend_use {
-        BACKEND_TO_CREATE, /* all that new sandboxes need is looked up, or tried */
-        BACKEND_TO_END,    /* there will be no new ones: nothing is needed but what it takes to find and end others */
+        BACKEND_TO_CREATE, /* the start checks everything that new sandboxes need */
+        BACKEND_TO_END,    /* no sandbox will be made: the start checks only what finding and ending others needs */
 };
 
 enum stream {
@@ -69,17 +70,17 @@ struct sandbox_found {
 struct backend_calls {
         const char *method;
         const char *status; /* of the last try: "OK", or what went wrong in the provider's words */
-        uint64_t n;         /* calls that ended so */
-        uint64_t retries;   /* tries beyond the first, of all these together */
-        int64_t took_us;    /* likewise, from the first try to the end */
+        uint64_t n;         /* calls that ended with this status */
+        uint64_t retries;   /* tries beyond the first, summed over these calls */
+        int64_t took_us;    /* from the first try to the end, summed likewise */
 };
 
 struct backend_events {
-        /* The provider is there and accepts us, or why not. */
+        /* Ok: the provider can be reached and accepts us. */
         void (*ready)(void *owner, const struct result *r);
-        /* A line for people about what goes on, such as an image build's log. */
+        /* A line for people, such as one of an image build's log. */
         void (*notice)(void *owner, const char *line);
-        /* The answer to backend_list: each sandbox once, then whether that were all. */
+        /* The answer to backend_list: each sandbox once, then the end. Not ok: some may be missing. */
         void (*found)(void *owner, const struct sandbox_found *found);
         void (*listed)(void *owner, const struct result *r);
 };
@@ -89,7 +90,7 @@ struct sandbox_events {
         void (*died)(void *owner, const struct result *why);
         /* The answer to sandbox_clean. */
         void (*cleaned)(void *owner, const struct result *r);
-        /* Not ok: the provider could not be told, and its own time limit has to end it. */
+        /* Not ok: the provider could not be told, and its own time limit ends the sandbox. */
         void (*destroyed)(void *owner, const struct result *r);
 };
 
@@ -97,19 +98,19 @@ struct exec_events {
         void (*started)(void *owner);
         void (*output)(void *owner, enum stream stream, const void *data, size_t len);
         /*
-         * All output has been given. @code is the exit code, 128+N for signal N, when @r is ok;
-         * else the command never ran, or its end cannot be known, and @r says why. A command that
-         * ran without a usable working directory ends with 126 and @r's text saying so; one that was
-         * killed may have a text that names the processes that are left.
+         * All output has been given. If @r is ok, @code is the exit code, 128+N for signal N. Else the
+         * command never ran, or its end cannot be known, and @r says why. Without a usable working
+         * directory @code is 126, and the text of @r says so. After a kill the text of @r may name
+         * processes that are left.
          */
         void (*ended)(void *owner, const struct result *r, int code);
-        /* The answer to exec_poll: not @running means that it has ended, and ended() comes when all output is there. */
+        /* The answer to exec_poll. Not @running: it has ended, and ended() follows when all output has arrived. */
         void (*polled)(void *owner, bool running);
 };
 
 /* What to run. Everything is borrowed for the time of the call only. */
 struct exec_spec {
-        const char *id;             /* a UUID, unique for ever; also marks the job's processes */
+        const char *id;             /* a UUID that is never used again; also marks the job's processes */
         bool resume;                /* it was started under this id by an earlier run: do not start it, go on with it */
         uint64_t offsets[2];        /* output() begins at these bytes of its streams, with and without resume */
         const char *shell;          /* run as SHELL -c COMMAND; NULL: bash where there is one, else sh */
@@ -144,7 +145,7 @@ struct backend_ops {
         void (*exec_cancel)(struct exec *e);
 };
 
-/* For implementations: the head of each concrete object. */
+/* For implementations: the first member of each backend's own struct. */
 struct backend {
         const struct backend_ops *ops;
         const struct backend_events *events;
@@ -158,12 +159,12 @@ enum sandbox_state {
         SANDBOX_LIVE,
         SANDBOX_FAILED, /* its create failed, or it could not be adopted */
         SANDBOX_DEAD,
-        SANDBOX_ENDING, /* it is being destroyed, or let go of */
+        SANDBOX_ENDING, /* it is being destroyed, or left for a later run */
         SANDBOX_GONE,   /* destroyed() was given; the backend frees it */
 };
 #define SANDBOX_N_STATES (SANDBOX_GONE + 1)
 
-/* An event that makes an illegal transition is not passed on; such a call does nothing. */
+/* An event that would make an illegal transition is not passed on; a call that would make one does nothing. */
 extern const struct transitions sandbox_transitions;
 
 struct sandbox {
@@ -174,7 +175,7 @@ struct sandbox {
         bool cleaning;
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
-        int64_t expires_us;      /* when the provider ends it by itself; 0: never; known once it is live */
+        int64_t expires_us;      /* when the provider ends it by itself; 0: never; set once it is live */
         const char *resume_token;      /* known once it is live; NULL: it does not outlive us */
 };
 
@@ -188,19 +189,19 @@ struct exec {
 /* Answered by ready(). */
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);
 
-/* Sandboxes that are not yet destroyed, with those that a start makes for itself. */
+/* Sandboxes that are not yet destroyed, including those that a start makes as a trial. */
 unsigned backend_count(const struct backend *b);
 
-/* No sandbox may be left. A start that is under way is given up, without an answer. NULL is fine. */
+/* No sandbox may be left. A start that is under way is cancelled without an answer. NULL is allowed. */
 void backend_free(struct backend *b);
 
 /*
- * Ask the provider for all sandboxes of this pool, those of earlier runs too. Answered by found() and listed().
- * -ENOTSUP where none outlives us.
+ * Ask the provider for all sandboxes of this pool, including those of earlier runs. Answered by found() and listed().
+ * -ENOTSUP if the backend's sandboxes end with the daemon.
  */
 int backend_list(struct backend *b);
 
-/* Call @each for every method and status there was. */
+/* Call @each for every pair of method and status. */
 void backend_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
                        void *data);
 
@@ -209,37 +210,36 @@ int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_ev
                    struct sandbox **out);
 
 /*
- * Take back one that an earlier run created. With its resume token it is asked whether it lives; with "", when its
- * create was never answered, it can only be destroyed. Answered by created(), unless it is destroyed before.
- * -ENOTSUP where none outlives us.
+ * Take back a sandbox of an earlier run. With its resume token, it is asked whether it is alive. If its create was never
+ * answered, @resume_token is "", and the sandbox can only be destroyed. Answered by created(), unless it is destroyed
+ * before. -ENOTSUP if the backend's sandboxes end with the daemon.
  */
 int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, const struct sandbox_events *events,
                   void *owner, struct sandbox **out);
 
 /*
- * Let go of it, live as it is, for a later run to adopt; where none outlives us, destroy it. Execs must have been
- * cancelled or have ended. Answered by destroyed().
+ * Leave it alive for a later run to adopt; if the backend's sandboxes end with the daemon, destroy it. Its execs must
+ * have ended or been cancelled. Answered by destroyed().
  */
 void sandbox_leave(struct sandbox *s);
 
-/* In any state but ending; execs must have been cancelled or have ended. Answered by destroyed(). */
+/* In any state but ending; its execs must have ended or been cancelled. Answered by destroyed(). */
 void sandbox_destroy(struct sandbox *s);
 
 /*
- * Kill every process that was started in the sandbox and is still there, remove
- * @workdir, empty the sandbox's own /tmp, and look whether all that is gone and
- * files can be written in both places. Answered by cleaned(): unless that is ok,
- * the sandbox must not be lent again.
+ * Kill every process that was started in the sandbox, remove @workdir, and empty
+ * the sandbox's own /tmp. Then check that all of this is gone, and that files
+ * can be written in both places. Answered by cleaned(). If that is not ok, the
+ * sandbox must not be lent again.
  */
 int sandbox_clean(struct sandbox *s, const char *workdir);
 
 /*
  * Run a command. Answered by ended().
  *
- * A command starts at most once under its id. An earlier run may have started it without having written that down:
- * then a call without resume does not start it again, but goes on with it. The bytes that the earlier run had received
- * are on disk all the same, and they are not given again: so the offsets count in both kinds of call. They are 0 for a
- * command that never ran.
+ * A command starts at most once under its id. An earlier run may have started it and been killed before it recorded
+ * that. Then a call without resume does not start it again, but follows it. Bytes that the earlier run received are on
+ * disk and are not given again, so the offsets count in both kinds of call. They are 0 for a command that never ran.
  */
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);
@@ -248,21 +248,22 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
 void exec_signal(struct exec *e, int signo);
 
 /*
- * Ask whether a command that started still runs. Answered by polled(), or by ended() alone: an end that came before the
- * question is known before the answer, however late it is heard.
+ * Ask whether a command that started still runs. Answered by polled(), or by ended() alone. If the command ended before
+ * the question, the answer says so, however late it arrives.
  */
 int exec_poll(struct exec *e);
 
 /*
- * End every process of the job: TERM, and after @grace_us KILL to what is left; with 0, KILL at once, which also cuts
- * short the grace of an earlier call. ended() comes once all have ended, or with a text that names those that did not.
+ * End every process of the job: send TERM, and after @grace_us KILL to those that are left. With 0, send KILL at once,
+ * even during the grace of an earlier call. ended() comes once all have ended, or with a text that names those that did
+ * not.
  */
 void exec_kill(struct exec *e, int64_t grace_us);
 
-/* Stop listening: no event comes after this. What runs goes on until it is cleaned away. */
+/* No event comes after this. Processes that still run are ended by the next clean-up. */
 void exec_cancel(struct exec *e);
 
-/* For implementations: give the events, keeping the states above. */
+/* For implementations: these deliver the events and keep the states above. */
 void backend_ready(struct backend *b, const struct result *r);
 void backend_notice(struct backend *b, const char *line);
 void backend_found(struct backend *b, const struct sandbox_found *found);

@@ -7,8 +7,8 @@
  * The same seed and the same calls give the same faults. Kinds, each with a
  * rate from 0 to 1:
  *
- *   create   a create fails, and the next may not
- *   refuse   a create is refused, as one that fails again however often it is tried
+ *   create   a create fails; the next one may succeed
+ *   refuse   a create is refused, as if it would fail however often it is tried
  *   clean    a clean-up fails
  *   idle     a sandbox dies instead of being cleaned
  *   death    a sandbox dies when a command is to run in it
@@ -20,7 +20,7 @@
 #include "pool/backend/backend.h"
 
 /*
- * Wrap *backend, which belongs to the wrapper afterwards. @rates is
- * "create:0.1+delay:0.5". -EINVAL with @why for one that makes no sense.
+ * Wrap *backend, which then belongs to the wrapper. @rates has the form
+ * "create:0.1+delay:0.5". -EINVAL with @why if it is invalid.
  */
 int fault_new(struct backend **backend, uv_loop_t *loop, const char *rates, uint64_t seed, struct result *why);
