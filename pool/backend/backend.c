@@ -123,10 +123,12 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
         int r;
 
         assert(s->state == SANDBOX_LIVE && !s->cleaning);
+        assert(!spec->live_input || (!spec->input && !spec->resume && events->room));
         r = s->backend->ops->exec(s, spec, &e);
         if (r < 0)
                 return r;
         e->sandbox = s;
+        e->live_input = spec->live_input;
         e->events = events;
         e->owner = owner;
         s->n_execs++;
@@ -144,6 +146,36 @@ int exec_poll(struct exec *e) {
         if (e->sandbox->state != SANDBOX_LIVE)
                 return 0; /* its owner is about to hear of that */
         return e->sandbox->backend->ops->exec_poll(e);
+}
+
+ssize_t exec_write(struct exec *e, const void *data, size_t len) {
+        ssize_t n;
+
+        assert(e->live_input && !e->input_ended);
+        if (e->sandbox->state != SANDBOX_LIVE)
+                return -EPIPE;
+        n = e->sandbox->backend->ops->exec_write(e, data, len);
+        assert(n <= (ssize_t)len);
+        e->wants_room = n >= 0 && n < (ssize_t)len;
+        return n;
+}
+
+void exec_end_input(struct exec *e) {
+        assert(e->live_input);
+        if (e->input_ended)
+                return;
+        e->input_ended = true;
+        e->wants_room = false;
+        if (e->sandbox->state == SANDBOX_LIVE)
+                e->sandbox->backend->ops->exec_end_input(e);
+}
+
+void exec_hold_output(struct exec *e, bool hold) {
+        if (e->held == hold)
+                return;
+        e->held = hold;
+        if (e->sandbox->state == SANDBOX_LIVE)
+                e->sandbox->backend->ops->exec_hold_output(e);
 }
 
 void exec_kill(struct exec *e, int64_t grace_us) {
@@ -207,10 +239,18 @@ void exec_output(struct exec *e, enum stream stream, const void *data, size_t le
 }
 
 void exec_ended(struct exec *e, const struct result *r, int code) {
+        assert(!e->held);
         e->sandbox->n_execs--;
         e->events->ended(e->owner, r, code);
 }
 
 void exec_polled(struct exec *e, bool running) {
         e->events->polled(e->owner, running);
+}
+
+void exec_room(struct exec *e) {
+        if (!e->wants_room)
+                return;
+        e->wants_room = false;
+        e->events->room(e->owner);
 }

@@ -15,6 +15,8 @@
  *   exec      starting → running → freed    started() at most once, ended(result, code) once;
  *                                           ended with an ok result only after started()
  *                                           polled(running) once for each exec_poll(), unless ended() comes
+ *   input     open → ended                  of an exec with live input: exec_write() until exec_end_input()
+ *   output    given ↔ held back             by exec_hold_output(); ended() waits until it is given
  *
  * Everything is asynchronous: a call returns at once, and its answer comes
  * from the loop, never from inside the call. A call that returns -errno did
@@ -35,6 +37,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
@@ -43,6 +46,7 @@
 
 #define SANDBOX_ID_MAX 80           /* bytes, with the final NUL */
 #define SANDBOX_RESUME_TOKEN_MAX (48 << 10) /* bytes, with the final NUL */
+#define EXEC_INPUT_MAX (64 << 10)   /* bytes of live input that a backend keeps until the process takes them */
 
 struct backend;
 struct sandbox;
@@ -106,6 +110,8 @@ struct exec_events {
         void (*ended)(void *owner, const struct result *r, int code);
         /* The answer to exec_poll. Not @running: it has ended, and ended() follows when all output has arrived. */
         void (*polled)(void *owner, bool running);
+        /* After an exec_write() that took less than all: it takes more now, or says -EPIPE. NULL without live input. */
+        void (*room)(void *owner);
 };
 
 /* What to run. Everything is borrowed for the time of the call only. */
@@ -116,6 +122,7 @@ struct exec_spec {
         const char *shell;          /* run as SHELL -c COMMAND; NULL: bash where there is one, else sh */
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */
+        bool live_input;            /* standard input is what exec_write() brings; then @input is NULL, and not resume */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, or relative to workdir; "": the workdir */
         bool fresh;                 /* first empty the workdir of whatever is there; it is made in any case */
@@ -141,6 +148,9 @@ struct backend_ops {
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         void (*exec_signal)(struct exec *e, int signo);
         int (*exec_poll)(struct exec *e);
+        ssize_t (*exec_write)(struct exec *e, const void *data, size_t len);
+        void (*exec_end_input)(struct exec *e);
+        void (*exec_hold_output)(struct exec *e); /* or give it: as @held says */
         void (*exec_kill)(struct exec *e, int64_t grace_us);
         void (*exec_cancel)(struct exec *e);
 };
@@ -184,6 +194,9 @@ struct exec {
         const struct exec_events *events;
         void *owner;
         bool started;
+        bool live_input, input_ended;
+        bool wants_room; /* its owner is owed room() */
+        bool held;       /* its output is */
 };
 
 /* Answered by ready(). */
@@ -254,6 +267,24 @@ void exec_signal(struct exec *e, int signo);
 int exec_poll(struct exec *e);
 
 /*
+ * Bytes for the standard input of an exec with live input, also before it has started. Returns how many were taken: the
+ * backend keeps EXEC_INPUT_MAX at most. room() comes after a call that took less than all, unless ended() does. -EPIPE: nothing reads them any
+ * more, because the process closed its input or ended. Not after exec_end_input(). What was taken is written in order, and
+ * written once; of an exec that is cancelled it may be lost.
+ */
+ssize_t exec_write(struct exec *e, const void *data, size_t len);
+
+/* Standard input ends behind what was written. Only with live input; a second call does nothing. */
+void exec_end_input(struct exec *e);
+
+/*
+ * Hold output back, or give it again. While it is held the backend reads none: the process waits as soon as its pipe, and
+ * what the provider keeps, is full. No output() comes after the call, but inside output() the rest of the piece that is
+ * being given may still come. ended() does not come while output is held. Kill, signal and cancel work as ever.
+ */
+void exec_hold_output(struct exec *e, bool hold);
+
+/*
  * End every process of the job: send TERM, and after @grace_us KILL to those that are left. With 0, send KILL at once,
  * even during the grace of an earlier call. ended() comes once all have ended, or with a text that names those that did
  * not.
@@ -276,3 +307,5 @@ void exec_started(struct exec *e);
 void exec_output(struct exec *e, enum stream stream, const void *data, size_t len);
 void exec_ended(struct exec *e, const struct result *r, int code);
 void exec_polled(struct exec *e, bool running);
+/* There is room, or nothing will be read any more: passed on when the owner waits for that. Not from inside exec_write(). */
+void exec_room(struct exec *e);

@@ -44,6 +44,7 @@ struct fault_exec {
         struct exec exec;
         struct exec *inner; /* NULL: the sandbox was made to die first, or it has ended */
         uv_timer_t timer;
+        bool over; /* it has ended, and that is told later */
         struct result result;
         int code;
 };
@@ -240,6 +241,8 @@ static void on_exec_closed(uv_handle_t *h) {
 static void on_exec_timer(uv_timer_t *timer) {
         struct fault_exec *e = timer->data;
 
+        if (e->exec.held)
+                return; /* it comes when the output is given again */
         exec_ended(&e->exec, &e->result, e->code);
         uv_close((uv_handle_t *)&e->timer, on_exec_closed);
 }
@@ -260,9 +263,16 @@ static void on_exec_ended(void *owner, const struct result *r, int code) {
         struct fault_exec *e = owner;
 
         e->inner = NULL;
+        e->over = true;
         e->result = *r;
         e->code = code;
         uv_timer_start(&e->timer, on_exec_timer, delay_ms(fault_of(e->exec.sandbox->backend)), 0);
+}
+
+static void on_exec_room(void *owner) {
+        struct fault_exec *e = owner;
+
+        exec_room(&e->exec);
 }
 
 static void on_exec_polled(void *owner, bool running) {
@@ -276,6 +286,7 @@ static const struct exec_events inner_exec_events = {
         .output = on_exec_output,
         .ended = on_exec_ended,
         .polled = on_exec_polled,
+        .room = on_exec_room,
 };
 
 static int fault_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
@@ -314,6 +325,29 @@ static int fault_exec_poll(struct exec *exec) {
         struct fault_exec *e = container_of(exec, struct fault_exec, exec);
 
         return e->inner ? exec_poll(e->inner) : 0;
+}
+
+/* The sandbox was made to die first, or the end is being delayed: nothing reads it. */
+static ssize_t fault_exec_write(struct exec *exec, const void *data, size_t len) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        return e->inner ? exec_write(e->inner, data, len) : -EPIPE;
+}
+
+static void fault_exec_end_input(struct exec *exec) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_end_input(e->inner);
+}
+
+static void fault_exec_hold_output(struct exec *exec) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_hold_output(e->inner, exec->held);
+        else if (!exec->held && e->over)
+                uv_timer_start(&e->timer, on_exec_timer, 0, 0);
 }
 
 static void fault_exec_kill(struct exec *exec, int64_t grace_us) {
@@ -396,6 +430,9 @@ static const struct backend_ops fault_ops = {
         .exec = fault_exec,
         .exec_signal = fault_exec_signal,
         .exec_poll = fault_exec_poll,
+        .exec_write = fault_exec_write,
+        .exec_end_input = fault_exec_end_input,
+        .exec_hold_output = fault_exec_hold_output,
         .exec_kill = fault_exec_kill,
         .exec_cancel = fault_exec_cancel,
 };

@@ -49,6 +49,11 @@ int buf_append(struct buf *b, const void *data, size_t len) {
         return 0;
 }
 
+void buf_drop(struct buf *b, size_t n) {
+        b->len -= n;
+        memmove(b->data, b->data + n, b->len + 1);
+}
+
 int buf_printf(struct buf *b, const char *format, ...) {
         va_list ap;
         int n, r;

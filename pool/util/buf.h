@@ -29,6 +29,9 @@ void buf_clear(struct buf *b);
 int buf_append(struct buf *b, const void *data, size_t len);
 int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Forget the first @n bytes; there are so many. */
+void buf_drop(struct buf *b, size_t n);
+
 /* The text so far; never NULL. */
 static inline const char *buf_text(const struct buf *b) {
         return b->data ? b->data : "";

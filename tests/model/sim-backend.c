@@ -290,6 +290,9 @@ static const struct backend_ops ops = {
         .exec = sim_exec_start,
         .exec_signal = sim_exec_signal,
         .exec_poll = sim_exec_poll,
+        .exec_write = sim_live_write,
+        .exec_end_input = sim_live_changed,
+        .exec_hold_output = sim_live_changed,
         .exec_kill = sim_exec_kill,
         .exec_cancel = sim_exec_cancel,
 };

@@ -63,6 +63,7 @@ struct sim_sandbox {
         struct sim_exec *exec;
         struct sim_exec *past; /* the one before: how it ended can be asked for again */
         struct sim_probe *probe;
+        struct sim_live *live; /* a program with live input */
         unsigned n_lent; /* for hooks */
         int64_t sent_us, made_us;
         uid_t user, ran;    /* for hooks: to whom it was lent, and whose jobs ran here; 0: nobody's */

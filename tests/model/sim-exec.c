@@ -301,6 +301,8 @@ int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct
         uint64_t instance, serial;
         uint32_t number;
 
+        if (spec->live_input)
+                return sim_live_start(s, out);
         if (!strcmp(spec->workdir, "/"))
                 return start_probe(s, spec, out);
         SIM_CHECK(!s->probe, "%s gets job %s beside a probe", sandbox->id, spec->id);
@@ -367,8 +369,12 @@ int sim_exec_poll(struct exec *exec) {
 
 void sim_exec_kill(struct exec *exec, int64_t grace_us) {
         struct sim_exec *x = container_of(exec, struct sim_exec, exec);
-        struct sim_backend *b = sim_backend_of(x->sandbox);
+        struct sim_backend *b = container_of(exec->sandbox->backend, struct sim_backend, backend);
 
+        if (exec->live_input) {
+                sim_live_kill(exec);
+                return;
+        }
         sim_trace("%s job %" PRIu64 ".%" PRIu32 " is killed, grace %" PRId64 "%s", x->sandbox->sandbox.id, x->serial,
                   x->number, grace_us, x->ignores_kill ? ", ignored" : "");
         SIM_CHECK(!x->killed_us || grace_us == 0, "job %" PRIu64 ".%" PRIu32 " has a second grace", x->serial, x->number);
@@ -390,6 +396,10 @@ void sim_exec_cancel(struct exec *exec) {
 
         if (s->probe && exec == &s->probe->exec) {
                 cancel_probe(s);
+                return;
+        }
+        if (exec->live_input) {
+                sim_live_cancel(exec);
                 return;
         }
         if (sim_backend_of(x->sandbox)->core != SIM_CORE_SERVES) {

@@ -6,6 +6,7 @@
  *
  *   sim-backend.c  sandboxes: from their creation to their end
  *   sim-exec.c     what runs in them: jobs and probes
+ *   sim-live.c     and a program with live input
  *   sim-recover.c  sandboxes and jobs whose core has ended, and what the next one does with them
  */
 
@@ -27,6 +28,13 @@ void sim_exec_signal(struct exec *exec, int signo);
 int sim_exec_poll(struct exec *exec);
 void sim_exec_kill(struct exec *exec, int64_t grace_us);
 void sim_exec_cancel(struct exec *exec);
+
+/* One in a sandbox at most. sim_live_changed(): its input has ended, or its output is held back or given. */
+int sim_live_start(struct sim_sandbox *s, struct exec **out);
+ssize_t sim_live_write(struct exec *exec, const void *data, size_t len);
+void sim_live_changed(struct exec *exec);
+void sim_live_kill(struct exec *exec);
+void sim_live_cancel(struct exec *exec);
 
 /* What runs there ends, unheard; unless its core does. */
 void sim_exec_discard(struct sim_exec *x);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "pool/backend/local/internal.h"
+#include "pool/backend/local/stdin.h"
 #include "pool/backend/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
@@ -40,13 +41,16 @@ static void end_close(struct stream_end *end) {
         uv_close((uv_handle_t *)&end->poll, on_end_closed);
 }
 
-/* Read what is there. False at the end of the stream. */
+/* Read what is there, unless it is held back. False at the end of the stream. */
 static bool end_read(struct stream_end *end, int most) {
         static char chunk[READ_SIZE];
 
         for (int i = 0; i < most; i++) {
-                ssize_t n = read(end->fd, chunk, sizeof(chunk));
+                ssize_t n;
 
+                if (end->exec && end->exec->exec.held)
+                        return true;
+                n = read(end->fd, chunk, sizeof(chunk));
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
@@ -99,6 +103,7 @@ static int end_new(struct stream_end **out, struct local *l, struct local_exec *
 static void end_leave_open(struct local_sandbox *s, struct stream_end *end) {
         end->exec = NULL;
         end->owner = s;
+        uv_poll_start(&end->poll, UV_READABLE, on_readable); /* its output may have been held back */
         list_add_tail(&s->left_open, &end->link);
         if (++s->n_left_open > LEFT_OPEN_MAX)
                 end_close(list_first(&s->left_open, struct stream_end, link));
@@ -120,6 +125,7 @@ static void exec_drop(struct local_exec *e) {
         for (int i = 0; i < N_STREAMS; i++)
                 if (e->ends[i])
                         end_leave_open(s, TAKE_PTR(e->ends[i]));
+        local_stdin_free(e->input);
         uv_close((uv_handle_t *)&e->grace, on_exec_closed);
 }
 
@@ -129,7 +135,7 @@ static void exec_finish(struct local_exec *e) {
 }
 
 static void exec_maybe_finish(struct local_exec *e) {
-        if (e->finished && !e->ends[0] && !e->ends[1])
+        if (e->finished && !e->exec.held && !e->ends[0] && !e->ends[1])
                 exec_finish(e);
 }
 
@@ -140,21 +146,34 @@ static void on_grace_over(uv_timer_t *timer) {
         for (int i = 0; i < N_STREAMS; i++)
                 if (e->ends[i])
                         (void)end_read(e->ends[i], READS_AT_ONCE);
-        exec_finish(e);
+        if (!e->exec.held)
+                exec_finish(e);
 }
 
-/* The agent has said how it ended: take what output is there, and wait a moment for the rest. */
-static void exec_on_end(struct local_exec *e, enum result_code code, const char *text, int exit_code) {
-        result_set(&e->result, code, "%s", text);
-        e->code = exit_code;
-        e->finished = true;
+/* It has ended: take what output is there, and wait a moment for the rest. */
+static void exec_take_rest(struct local_exec *e) {
         for (int i = 0; i < N_STREAMS; i++)
                 if (e->ends[i] && !end_read(e->ends[i], READS_AT_ONCE))
                         end_close(TAKE_PTR(e->ends[i]));
+        if (e->exec.held)
+                return;
         if (e->ends[0] || e->ends[1])
                 uv_timer_start(&e->grace, on_grace_over, OUTPUT_GRACE_MS, 0);
         else
                 exec_finish(e);
+}
+
+/* Output that was held back is given again. */
+static void on_given(uv_timer_t *timer) {
+        exec_take_rest(timer->data);
+}
+
+/* The agent has said how it ended. */
+static void exec_on_end(struct local_exec *e, enum result_code code, const char *text, int exit_code) {
+        result_set(&e->result, code, "%s", text);
+        e->code = exit_code;
+        e->finished = true;
+        exec_take_rest(e);
 }
 
 static struct local_exec *find_exec(struct local_sandbox *s, uint32_t number) {
@@ -229,6 +248,29 @@ static int make_strings(struct local_sandbox *s, const struct exec_spec *spec, u
         return 0;
 }
 
+static void on_room(void *owner) {
+        struct local_exec *e = owner;
+
+        exec_room(&e->exec);
+}
+
+/* Where the job's standard input comes from, for the agent. */
+static int open_input(struct local_exec *e, uv_loop_t *loop, const struct exec_spec *spec, int *out) {
+        int fds[2], r;
+
+        if (!spec->live_input) {
+                *out = spec->input ? blob_open(spec->input) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+                return *out < 0 ? -errno : 0;
+        }
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        *out = fds[0];
+        r = local_stdin_new(&e->input, loop, fds[1], on_room, e);
+        if (r < 0)
+                close(fds[1]);
+        return r;
+}
+
 int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
         struct local_sandbox *s = local_sandbox(sandbox);
         struct local *l = sandbox_local(s);
@@ -248,10 +290,8 @@ int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
         e->grace.data = e;
 
         r = make_strings(s, spec, &q.n_env, &strings);
-        if (r == 0) {
-                input = spec->input ? blob_open(spec->input) : open("/dev/null", O_RDONLY | O_CLOEXEC);
-                r = input < 0 ? -errno : 0;
-        }
+        if (r == 0)
+                r = open_input(e, l->loop, spec, &input);
         for (int i = 0; r == 0 && i < N_STREAMS; i++) {
                 if (pipe2(pipes[i], O_CLOEXEC) < 0)
                         r = -errno;
@@ -270,6 +310,7 @@ int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
                         end_close(TAKE_PTR(e->ends[i]));
         }
         if (r < 0) {
+                local_stdin_free(e->input);
                 uv_close((uv_handle_t *)&e->grace, on_exec_closed);
                 return r;
         }
@@ -293,6 +334,28 @@ int local_exec_poll(struct exec *exec) {
         struct agent_request q = { .type = AGENT_POLL, .job = e->number };
 
         return send_request(local_sandbox(exec->sandbox), &q, 0, NULL, 0);
+}
+
+ssize_t local_exec_write(struct exec *exec, const void *data, size_t len) {
+        return local_stdin_write(container_of(exec, struct local_exec, exec)->input, data, len);
+}
+
+void local_exec_end_input(struct exec *exec) {
+        local_stdin_end(container_of(exec, struct local_exec, exec)->input);
+}
+
+/* Where nothing reads the pipes, whoever writes to them waits. */
+void local_exec_hold_output(struct exec *exec) {
+        struct local_exec *e = container_of(exec, struct local_exec, exec);
+
+        for (int i = 0; i < N_STREAMS; i++)
+                if (e->ends[i] && exec->held)
+                        uv_poll_stop(&e->ends[i]->poll);
+                else if (e->ends[i])
+                        uv_poll_start(&e->ends[i]->poll, UV_READABLE, on_readable);
+        uv_timer_stop(&e->grace);
+        if (e->finished && !exec->held) /* not from inside the call */
+                uv_timer_start(&e->grace, on_given, 0, 0);
 }
 
 void local_exec_kill(struct exec *exec, int64_t grace_us) {

@@ -45,6 +45,7 @@ struct local_exec {
         struct list link; /* in the sandbox's execs */
         uint32_t number;
         struct stream_end *ends[N_STREAMS]; /* NULL after the end of the stream */
+        struct local_stdin *input; /* live; else NULL */
         uv_timer_t grace;
         bool finished; /* the agent has said how it ended */
         struct result result;
@@ -82,6 +83,9 @@ static inline struct local *sandbox_local(struct local_sandbox *s) {
 int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
 void local_exec_signal(struct exec *exec, int signo);
 int local_exec_poll(struct exec *exec);
+ssize_t local_exec_write(struct exec *exec, const void *data, size_t len);
+void local_exec_end_input(struct exec *exec);
+void local_exec_hold_output(struct exec *exec);
 void local_exec_kill(struct exec *exec, int64_t grace_us);
 void local_exec_cancel(struct exec *exec);
 int local_clean(struct sandbox *sandbox, const char *workdir);

@@ -399,6 +399,9 @@ static const struct backend_ops local_ops = {
         .exec = local_exec,
         .exec_signal = local_exec_signal,
         .exec_poll = local_exec_poll,
+        .exec_write = local_exec_write,
+        .exec_end_input = local_exec_end_input,
+        .exec_hold_output = local_exec_hold_output,
         .exec_kill = local_exec_kill,
         .exec_cancel = local_exec_cancel,
 };
