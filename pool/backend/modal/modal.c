@@ -44,6 +44,9 @@ static const struct backend_ops modal_ops = {
         .exec = modal_exec,
         .exec_signal = modal_exec_signal,
         .exec_poll = modal_exec_poll,
+        .exec_write = modal_exec_write,
+        .exec_end_input = modal_exec_end_input,
+        .exec_hold_output = modal_exec_hold_output,
         .exec_kill = modal_exec_kill,
         .exec_cancel = modal_exec_cancel,
 };

@@ -141,7 +141,7 @@ static void on_killed(void *owner, const struct result *r, int code) {
                 log_warning("%s", r->text);
         if (e->ended)
                 deliver_end(e);
-        else if (result_ok(r) && e->left.len > 0)
+        else if (result_ok(r) && e->left.len > 0 && !e->exec.held)
                 uv_timer_start(&e->timer, on_escaped, ESCAPE_WAIT_MS, 0);
 }
 
@@ -250,9 +250,12 @@ static void read_complaint(struct modal_exec *e, struct result *r) {
                 result_set(r, RESULT_FAILED, "environment %s: %s", id, strncmp(text, "fail ", 5) ? text : text + 5);
 }
 
+/* The killer has to be done, and the output must not be held back; then somebody comes here again. */
 static void deliver_end(struct modal_exec *e) {
         struct result complaint;
 
+        if (!e->ended || e->killer || e->exec.held)
+                return;
         if (result_ok(&e->result) && e->code == NOT_RUN && !e->over_head && e->head_len > strlen(e->exec_id) + 1 &&
             may_be_complaint(e)) {
                 read_complaint(e, &complaint);
@@ -260,6 +263,8 @@ static void deliver_end(struct modal_exec *e) {
         } else {
                 if (!e->over_head)
                         pass_head(e);
+                if (e->exec.held)
+                        return;
                 if (result_ok(&e->result) && e->left.len > 0 && !e->none_found)
                         result_set(&e->result, RESULT_OK, "%s", buf_text(&e->left));
                 exec_ended(&e->exec, &e->result, e->code);
@@ -274,8 +279,13 @@ static void on_ended(void *owner, const struct result *r, int code) {
         e->result = *r;
         e->code = code;
         uv_timer_stop(&e->timer);
-        if (!e->killer)
-                deliver_end(e);
+        deliver_end(e);
+}
+
+static void on_room(void *owner) {
+        struct modal_exec *e = owner;
+
+        exec_room(&e->exec);
 }
 
 static void on_polled(void *owner, bool running) {
@@ -289,7 +299,40 @@ static const struct modal_process_events process_events = {
         .output = on_output,
         .ended = on_ended,
         .polled = on_polled,
+        .room = on_room,
 };
+
+/* input and output */
+
+ssize_t modal_exec_write(struct exec *exec, const void *data, size_t len) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        return e->ended ? -EPIPE : modal_process_write(e->process, data, len);
+}
+
+void modal_exec_end_input(struct exec *exec) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        if (!e->ended)
+                modal_process_end_input(e->process);
+}
+
+static void on_given(uv_timer_t *timer) {
+        deliver_end(timer->data);
+}
+
+void modal_exec_hold_output(struct exec *exec) {
+        struct modal_exec *e = modal_exec_of(exec);
+
+        if (!e->ended)
+                modal_process_hold_output(e->process, exec->held);
+        if (exec->held)
+                uv_timer_stop(&e->timer);
+        else if (e->ended)
+                uv_timer_start(&e->timer, on_given, 0, 0); /* not from inside the call */
+        else if (!e->killer && e->left.len > 0)
+                uv_timer_start(&e->timer, on_escaped, ESCAPE_WAIT_MS, 0);
+}
 
 /* what to run */
 
@@ -341,7 +384,7 @@ static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct bu
                 .cwd = spec->cwd,
                 .shell = spec->shell,
                 .fresh = spec->fresh,
-                .input = input,
+                .input = input || spec->live_input,
                 .prelude = buf_text(prelude),
         };
         int r = 0;
@@ -369,7 +412,7 @@ static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct bu
         if (r == 0 && input)
                 r = open_blob(spec->input, feed, 1);
         feed->eof = input;
-        *feeds = input || job.on_stdin > 0;
+        *feeds = input || job.on_stdin > 0; /* besides live input */
         return r;
 }
 
@@ -401,6 +444,7 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
                                                 .env = env,
                                                 .keep_stderr = true,
                                                 .feed = feeds ? &feed : NULL,
+                                                .live_input = spec->live_input,
                                                 .exec_id = e->exec_id,
                                                 .resume = spec->resume,
                                                 .offsets = { spec->offsets[0], spec->offsets[1] },

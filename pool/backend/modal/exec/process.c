@@ -18,6 +18,9 @@
  * So it is asked for again a few times, and each time another call shows that
  * the connection works; then what there was is all.
  *
+ * Live input goes by one TaskExecStdinWrite at a time: what comes while one is under way goes with the next. Output is held
+ * back by ending the reads; later they go on at their offsets. A transfer is never paused inside libcurl.
+ *
  * A process that nobody listens to any more is kept until its start is answered: before that it may
  * still be started, and the clean-up of its sandbox has to wait.
  */
@@ -68,13 +71,22 @@ struct modal_process {
 
         struct modal_feed feed;
         bool feeding, resumed;
-        uint64_t fed;     /* bytes that have arrived */
-        struct buf chunk; /* on its way */
+        bool live, input_ended; /* more comes behind the feed; no more does */
+        struct buf kept;        /* live input that waits for its turn */
+        uint64_t fed;           /* bytes that have arrived */
+        struct buf chunk;       /* on its way … */
+        bool chunk_ends;        /* … with the end of the input behind it */
         struct modal_call *write;
+        bool held;       /* output is held back */
+        uv_timer_t soon; /* for what a call from above asked for */
+        unsigned n_handles;
 };
 
 static void on_closed(uv_handle_t *handle) {
-        free(handle->data);
+        struct modal_process *p = handle->data;
+
+        if (--p->n_handles == 0)
+                free(p);
 }
 
 static void cancel_call(struct modal_call **c) {
@@ -88,6 +100,7 @@ static void forget(struct modal_process *p) {
         cancel_call(&p->start);
         buf_deinit(&p->request);
         uv_close((uv_handle_t *)&p->timer, on_closed);
+        uv_close((uv_handle_t *)&p->soon, on_closed);
 }
 
 /* Nobody listens to it any more. */
@@ -101,8 +114,10 @@ static void release(struct modal_process *p) {
         for (int i = 0; i < N_STREAMS; i++)
                 cancel_call(&p->outputs[i].call);
         modal_feed_deinit(&p->feed);
+        buf_deinit(&p->kept);
         buf_deinit(&p->chunk);
         uv_timer_stop(&p->timer);
+        uv_timer_stop(&p->soon);
         if (p->start && !p->running)
                 list_add_tail(&p->table->unanswered, &p->link);
         else
@@ -271,7 +286,7 @@ static void on_silence(uv_timer_t *timer) {
 static void check_end(struct modal_process *p) {
         struct result ok = {};
 
-        if (!p->known)
+        if (!p->known || p->held)
                 return;
         if (!is_read(p)) {
                 p->proven = -1;
@@ -416,6 +431,16 @@ static int read_output(struct modal_process *p, int stream) {
                                 o, &o->call);
 }
 
+/* Of those that are not over, unless output is held back. */
+static int read_outputs(struct modal_process *p) {
+        int r = 0;
+
+        for (int i = 0; i < N_STREAMS && r == 0 && !p->held; i++)
+                if (!p->outputs[i].over && !p->outputs[i].call)
+                        r = read_output(p, i);
+        return r;
+}
+
 /* input */
 
 static int feed_next(struct modal_process *p);
@@ -424,7 +449,13 @@ static int feed_next(struct modal_process *p);
 static void stop_feeding(struct modal_process *p) {
         p->feeding = false;
         modal_feed_deinit(&p->feed);
+        buf_deinit(&p->kept);
         buf_deinit(&p->chunk);
+}
+
+/* There is nothing behind the chunk. */
+static bool is_last_chunk(const struct modal_process *p) {
+        return modal_feed_is_over(&p->feed) && (!p->live || (p->input_ended && p->kept.len == 0));
 }
 
 static void feed_failed(struct modal_process *p, int n) {
@@ -439,7 +470,7 @@ static int pack_write(void *owner, struct buf *out) {
         struct modal_process *p = owner;
 
         return modal_pack_exec_write(out, p->table->identity->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
-                                     p->feed.eof && modal_feed_is_over(&p->feed));
+                                     p->chunk_ends);
 }
 
 static void on_written(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
@@ -451,14 +482,28 @@ static void on_written(void *owner, const struct grpc_status *status, const void
                 stop_feeding(p);
         } else if (status->code != GRPC_OK) {
                 fail(p, status, "writing the command's input");
-        } else if (modal_feed_is_over(&p->feed)) {
+        } else if (p->chunk_ends || (!p->live && modal_feed_is_over(&p->feed))) {
                 stop_feeding(p);
         } else {
                 p->fed += p->chunk.len;
                 r = feed_next(p);
-                if (r < 0)
+                if (r < 0) {
                         feed_failed(p, r);
+                        return;
+                }
         }
+        if (p->live && p->events)
+                p->events->room(p->owner);
+}
+
+/* Live input behind what the chunk has of the feed. */
+static int take_kept(struct modal_process *p) {
+        size_t room = p->chunk.max - p->chunk.len, n = p->kept.len < room ? p->kept.len : room;
+        int r = buf_append(&p->chunk, buf_text(&p->kept), n);
+
+        if (r == 0 && n > 0)
+                buf_drop(&p->kept, n);
+        return r;
 }
 
 static int feed_next(struct modal_process *p) {
@@ -466,7 +511,14 @@ static int feed_next(struct modal_process *p) {
 
         buf_clear(&p->chunk);
         r = modal_feed_read(&p->feed, &p->chunk);
-        return r < 0 ? r : ask(p, "TaskExecStdinWrite", pack_write, on_written, &p->write);
+        if (r == 0 && modal_feed_is_over(&p->feed))
+                r = take_kept(p);
+        if (r < 0)
+                return r;
+        p->chunk_ends = (p->live || p->feed.eof) && is_last_chunk(p);
+        if (p->live && p->chunk.len == 0 && !p->chunk_ends)
+                return 0; /* until more comes */
+        return ask(p, "TaskExecStdinWrite", pack_write, on_written, &p->write);
 }
 
 /* What an earlier run has written. When that cannot be known, all is written again: it counts from its offset. */
@@ -495,6 +547,59 @@ static int feed(struct modal_process *p) {
         return p->resumed ? ask(p, "TaskExecStdinStatus", pack_exec, on_input, &p->write) : feed_next(p);
 }
 
+/* what calls from above ask for, in the next turn of the loop: so they cannot fail */
+
+static void on_soon(uv_timer_t *timer) {
+        struct modal_process *p = timer->data;
+        int r = p->feeding && !p->write ? feed_next(p) : 0;
+
+        if (r < 0) {
+                feed_failed(p, r);
+                return;
+        }
+        if (p->live && p->kept.len < p->kept.max)
+                p->events->room(p->owner);
+        if (!p->events)
+                return;
+        if (read_outputs(p) < 0)
+                fail(p, &modal_no_memory, "reading the command's output");
+        else
+                check_end(p);
+}
+
+/* Before it runs there is time: follow() looks at all of it. */
+static void do_soon(struct modal_process *p) {
+        if (p->running)
+                uv_timer_start(&p->soon, on_soon, 0, 0);
+}
+
+ssize_t modal_process_write(struct modal_process *p, const void *data, size_t len) {
+        size_t room = p->kept.max - p->kept.len, n = len < room ? len : room;
+
+        if (!p->feeding)
+                return -EPIPE;
+        do_soon(p);
+        return buf_append(&p->kept, data, n) < 0 ? 0 : n;
+}
+
+void modal_process_end_input(struct modal_process *p) {
+        p->input_ended = true;
+        if (p->feeding)
+                do_soon(p);
+}
+
+void modal_process_hold_output(struct modal_process *p, bool hold) {
+        p->held = hold;
+        if (!hold) {
+                do_soon(p);
+                return;
+        }
+        for (int i = 0; i < N_STREAMS; i++)
+                cancel_call(&p->outputs[i].call);
+        if (p->known)
+                uv_timer_stop(&p->timer); /* of silence */
+}
+
 /* the start */
 
 static int pack_start(void *owner, struct buf *out) {
@@ -505,11 +610,8 @@ static int pack_start(void *owner, struct buf *out) {
 
 /* What is not asked for yet, or was asked for too early. */
 static int ask_for_all(struct modal_process *p) {
-        int r = 0;
+        int r = read_outputs(p);
 
-        for (int i = 0; i < N_STREAMS && r == 0; i++)
-                if (!p->outputs[i].over && !p->outputs[i].call)
-                        r = read_output(p, i);
         if (r == 0 && !p->known && !p->wait)
                 r = wait_for_end(p);
         return r;
@@ -604,6 +706,8 @@ static struct modal_process *process_new(struct modal_processes *t, const struct
         p->resumed = spec->resume;
         p->request = (struct buf)BUF_INIT(MODAL_REQUEST_MAX);
         p->chunk = (struct buf)BUF_INIT(INPUT_CHUNK);
+        p->kept = (struct buf)BUF_INIT(EXEC_INPUT_MAX);
+        p->live = p->feeding = spec->live_input;
         p->feed = (struct modal_feed)MODAL_FEED_INIT(0);
         for (int i = 0; i < N_STREAMS; i++) {
                 p->outputs[i].process = p;
@@ -612,7 +716,9 @@ static struct modal_process *process_new(struct modal_processes *t, const struct
         p->outputs[STREAM_STDERR].over = !spec->keep_stderr;
         uv_timer_init(t->router->client->loop, &p->timer);
         uv_unref((uv_handle_t *)&p->timer);
-        p->timer.data = p;
+        uv_timer_init(t->router->client->loop, &p->soon);
+        p->timer.data = p->soon.data = p;
+        p->n_handles = 2;
         list_init(&p->link);
         list_add_tail(&t->listened, &p->link);
         return p;

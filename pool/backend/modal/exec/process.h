@@ -62,6 +62,7 @@ struct modal_process_events {
         void (*output)(void *owner, enum stream stream, const void *data, size_t len);
         void (*ended)(void *owner, const struct result *r, int code);
         void (*polled)(void *owner, bool running); /* NULL where nobody asks */
+        void (*room)(void *owner); /* live input was written, or is read no more; NULL without */
 };
 
 /* Borrowed for the time of the call. */
@@ -72,6 +73,7 @@ struct modal_process_spec {
         bool keep_stderr;        /* else it is thrown away */
         bool only_start;         /* its start is all that matters: started() or ended() */
         struct modal_feed *feed; /* taken over, also on failure; NULL: nothing is written */
+        bool live_input;         /* behind that comes what modal_process_write() brings; not with resume */
         const char *exec_id;     /* NULL: a new one */
         bool resume;             /* it was started by an earlier run: only follow it … */
         uint64_t offsets[2];     /* … from here */
@@ -82,6 +84,11 @@ struct modal_process_spec {
 int modal_process_start(struct modal_processes *t, const struct modal_process_spec *spec,
                         const struct modal_process_events *events, void *owner, struct modal_process **out);
 void modal_process_cancel(struct modal_process *p);
+
+/* As exec_write(), exec_end_input() and exec_hold_output(), but for ended(), which a failure may bring at any time. */
+ssize_t modal_process_write(struct modal_process *p, const void *data, size_t len);
+void modal_process_end_input(struct modal_process *p);
+void modal_process_hold_output(struct modal_process *p, bool hold);
 
 /* Ask whether it still runs, once it has started. 0 or -errno; then polled() comes, unless ended() does. */
 int modal_process_poll(struct modal_process *p);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * drive-modal POOL_ID: the Modal backend without a pool, told by lines on standard input what to do and telling by
+ * drive modal POOL_ID, or drive local: a backend without a pool, told by lines on standard input what to do and telling by
  * lines on standard output what came of it. So one run can be killed and another go on with what it left. It holds
  * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
  * with its input.
  *
  *   create NONCE · adopt NONCE [TICKET]     created CODE EXPIRES-IN-SECONDS ID TICKET | TEXT
  *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT
- *   signal N · cancel
+ *   live UUID COMMAND                        likewise, with live input
+ *   write BYTES · eof · hold · give          wrote N, or wrote -ERRNO · room
+ *   signal N · kill GRACE-IN-MILLISECONDS · cancel
  *   clean WORKDIR                            cleaned CODE TEXT
  *   destroy · leave                          destroyed CODE TEXT
  *   list                                     found ID NONCE CREATED · listed CODE TEXT
@@ -20,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +30,7 @@
 #include <uv.h>
 
 #include "pool/backend/backend.h"
+#include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
 #include "pool/lease/limits.h"
 #include "pool/util/clock.h"
@@ -82,7 +86,7 @@ static const struct backend_events backend_events = {
 static void on_created(void *owner, const struct result *r) {
         if (result_ok(r))
                 say("created ok %" PRId64 " %s %s", (sandbox->expires_us - clock_now()) / USEC_PER_SEC, sandbox->id,
-                    sandbox->resume_token);
+                    sandbox->resume_token ?: "-");
         else
                 say("created %s %s", result_code_name(r->code), r->text);
 }
@@ -123,10 +127,15 @@ static void on_ended(void *owner, const struct result *r, int code) {
         say("ended %s %d %s", result_code_name(r->code), code, r->text);
 }
 
+static void on_room(void *owner) {
+        say("room");
+}
+
 static const struct exec_events exec_events = {
         .started = on_started,
         .output = on_output,
         .ended = on_ended,
+        .room = on_room,
 };
 
 static void on_calls(void *data, const struct backend_calls *c) {
@@ -157,7 +166,7 @@ static void read_file(const char *path, struct blob *out) {
                 fclose(f);
 }
 
-static void run(const char **words) {
+static void run(const char **words, bool live) {
         static const char *const plain[] = { "LANG=C.UTF-8", NULL };
         char mark[64];
         const char *env[] = { plain[0], mark, NULL };
@@ -165,14 +174,54 @@ static void run(const char **words) {
         struct exec_spec spec = { .id = words[1], .workdir = "/root/drive", .cwd = "", .fresh = true, .env = env };
 
         snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, words[1]);
-        spec.resume = sscanf(words[2], "%" SCNu64 ":%" SCNu64, &spec.offsets[0], &spec.offsets[1]) == 2;
-        read_hex(words[3], &command);
-        read_file(words[4], &input);
+        if (live) {
+                read_hex(words[2], &command);
+                spec.live_input = true;
+        } else {
+                spec.resume = sscanf(words[2], "%" SCNu64 ":%" SCNu64, &spec.offsets[0], &spec.offsets[1]) == 2;
+                read_hex(words[3], &command);
+        }
+        read_file(live ? "/dev/null" : words[4], &input);
         spec.command = &command;
-        spec.input = &input;
+        spec.input = live ? NULL : &input;
         refused(sandbox_exec(sandbox, &spec, &exec_events, NULL, &exec_));
         blob_deinit(&command);
         blob_deinit(&input);
+}
+
+static void write_bytes(const char *hex) {
+        struct blob bytes;
+        char *data;
+
+        read_hex(hex, &bytes);
+        data = malloc(bytes.size);
+        if (!data || blob_read(&bytes, 0, data, bytes.size) != (ssize_t)bytes.size)
+                abort();
+        say("wrote %zd", exec_write(exec_, data, bytes.size));
+        free(data);
+        blob_deinit(&bytes);
+}
+
+/* Whether it is a command about the exec. What comes when that has just ended is late: it does nothing. */
+static bool obey_for_exec(const char **words) {
+        if (!strcmp(words[0], "write")) {
+                if (exec_)
+                        write_bytes(words[1]);
+                else
+                        say("wrote %d", -EPIPE);
+        } else if (!strcmp(words[0], "eof")) {
+                if (exec_)
+                        exec_end_input(exec_);
+        } else if (!strcmp(words[0], "hold") || !strcmp(words[0], "give")) {
+                if (exec_)
+                        exec_hold_output(exec_, !strcmp(words[0], "hold"));
+        } else if (!strcmp(words[0], "kill")) {
+                if (exec_)
+                        exec_kill(exec_, atoi(words[1]) * USEC_PER_MSEC);
+        } else {
+                return false;
+        }
+        return true;
 }
 
 static void obey(char *line) {
@@ -191,7 +240,11 @@ static void obey(char *line) {
         } else if (!strcmp(words[0], "adopt")) {
                 refused(sandbox_adopt(backend, words[1], resume_token, &sandbox_events, NULL, &sandbox));
         } else if (!strcmp(words[0], "exec")) {
-                run(words);
+                run(words, false);
+        } else if (!strcmp(words[0], "live")) {
+                run(words, true);
+        } else if (obey_for_exec(words)) {
+                return;
         } else if (!strcmp(words[0], "signal")) {
                 exec_signal(exec_, atoi(words[1]));
         } else if (!strcmp(words[0], "cancel")) {
@@ -240,26 +293,36 @@ static void close_handle(uv_handle_t *handle, void *data) {
                 uv_close(handle, NULL);
 }
 
-int main(int argc, char **argv) {
-        uv_poll_t poll;
-        struct result why;
+static int open_local(void) {
+        return local_new(&backend, &loop,
+                         &(struct local_options){ .isolate = true, .size = 64 << 20, .base = "/root", .shell = "", .dir = "" });
+}
 
-        if (argc != 2)
+static int open_modal(const char *pool_id, struct result *why) {
+        return modal_new(&backend, &loop,
+                         &(struct modal_options){
+                                 .server_url = getenv("MODAL_SERVER_URL"),
+                                 .token_id = getenv("MODAL_TOKEN_ID"),
+                                 .token_secret = getenv("MODAL_TOKEN_SECRET"),
+                                 .cafile = getenv("SSL_CERT_FILE"),
+                                 .config_file = "/dev/null",
+                                 .image = "debian:12-slim",
+                                 .lifetime_us = 600 * USEC_PER_SEC,
+                                 .pool_id = pool_id,
+                                 .mountpoint = "/drive",
+                         },
+                         why);
+}
+
+int main(int argc, char **argv) {
+        struct result why = {};
+        uv_poll_t poll;
+
+        if (argc != 3 && !(argc == 2 && !strcmp(argv[1], "local")))
                 return 2;
+        signal(SIGPIPE, SIG_IGN);
         uv_loop_init(&loop);
-        if (modal_new(&backend, &loop,
-                      &(struct modal_options){
-                              .server_url = getenv("MODAL_SERVER_URL"),
-                              .token_id = getenv("MODAL_TOKEN_ID"),
-                              .token_secret = getenv("MODAL_TOKEN_SECRET"),
-                              .cafile = getenv("SSL_CERT_FILE"),
-                              .config_file = "/dev/null",
-                              .image = "debian:12-slim",
-                              .lifetime_us = 600 * USEC_PER_SEC,
-                              .pool_id = argv[1],
-                              .mountpoint = "/drive",
-                      },
-                      &why) < 0) {
+        if ((argc == 2 ? open_local() : open_modal(argv[2], &why)) < 0) {
                 say("ready %s %s", result_code_name(why.code), why.text);
                 return 1;
         }
