@@ -51,6 +51,8 @@ enum phase {
         PHASE_STOPPED,
 };
 
+enum { N_STOP_SIGNALS = 3 };
+
 struct daemon {
         struct config config;
         struct options options;
@@ -66,7 +68,7 @@ struct daemon {
         uv_prepare_t turn;
         uv_check_t wake;
         uv_timer_t timer; /* for the next thing due */
-        uv_signal_t signals[3];
+        uv_signal_t signals[N_STOP_SIGNALS];
         struct lag lag;
         int64_t due_us;    /* when the newest tick said that something is due */
         int64_t heard_us;  /* when the loop had last delivered everything that had come by then */
@@ -225,6 +227,21 @@ static void announce(struct daemon *d) {
         close_fd(TAKE_FD(d->parent));
 }
 
+static const int stop_signals[N_STOP_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
+
+/*
+ * While there is no loop to take them: one that came before it waits for it, and none ends the process in the middle of
+ * its end.
+ */
+static void mask_stop_signals(int how) {
+        sigset_t set;
+
+        sigemptyset(&set);
+        for (size_t i = 0; i < N_STOP_SIGNALS; i++)
+                sigaddset(&set, stop_signals[i]);
+        sigprocmask(how, &set, NULL);
+}
+
 static void close_handle(uv_handle_t *handle, void *data) {
         struct daemon *d = data;
 
@@ -243,6 +260,7 @@ static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
         pool_each_environment(core_pool(d->core), name_leftover, NULL);
         session_free(TAKE_PTR(d->session));
+        mask_stop_signals(SIG_BLOCK);
         uv_walk(&d->loop, close_handle, d);
         if (!core_is_empty(d->core))
                 uv_stop(&d->loop);
@@ -329,16 +347,18 @@ static void on_turn(uv_prepare_t *prepare) {
 
 /* A SIGHUP that was ignored when we were started, as by nohup, stays ignored. */
 static void catch_signals(struct daemon *d) {
-        static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
         struct sigaction before;
 
-        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        for (size_t i = 0; i < N_STOP_SIGNALS; i++) {
+                int signo = stop_signals[i];
+
                 uv_signal_init(&d->loop, &d->signals[i]);
                 d->signals[i].data = d;
-                if (signals[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+                if (signo == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
                         continue;
-                uv_signal_start(&d->signals[i], on_signal, signals[i]);
+                uv_signal_start(&d->signals[i], on_signal, signo);
         }
+        mask_stop_signals(SIG_UNBLOCK);
 }
 
 static int set_up(struct daemon *d, struct result *why) {
@@ -403,6 +423,7 @@ static int set_up(struct daemon *d, struct result *why) {
 static void take_down(struct daemon *d) {
         bool keep;
 
+        mask_stop_signals(SIG_BLOCK);
         /* Environments that did not end in time are still in the core: then it stays until the process ends. */
         if (d->phase != PHASE_STOPPED || core_is_empty(d->core)) {
                 core_free(d->core);
@@ -424,6 +445,7 @@ static void take_down(struct daemon *d) {
 static int run(struct daemon *d) {
         struct result why;
 
+        mask_stop_signals(SIG_BLOCK);
         notify_open(&d->notify);
         if (set_up(d, &why) < 0)
                 fail(d, &why);

@@ -250,6 +250,16 @@ def test_signals_while_idle(mount, signo):
     mp.stop(signo)
 
 
+def test_signals_to_the_very_end(mount):
+    """They come again and again, and while the loop is taken down: it ends all the same, with nothing left."""
+    for _ in range(10):
+        mp = mount()
+        mp.process.send_signal(signal.SIGTERM)
+        while mp.process.poll() is None:
+            mp.process.send_signal(signal.SIGHUP)
+        mp.stop(signo=None)
+
+
 def test_idle_is_not_busy(mount):
     """A signal that ends a long sleep does not make it a turn of the loop."""
     mp = mount(min=1)
