@@ -243,11 +243,18 @@ static const struct transitions transitions = {
         .to = next_states,
 };
 
-void job_set_state(struct job *j, enum job_state state) {
+/* Every job comes here three times, so its name is made only for the log. */
+static bool check_state(const struct job *j, enum job_state state) {
         char name[16];
 
+        if (transition_is_legal(&transitions, j->state, state))
+                return true;
         snprintf(name, sizeof(name), "%" PRIu32, j->number);
-        if (!transition_check(&transitions, name, j->state, state))
+        return transition_check(&transitions, name, j->state, state);
+}
+
+void job_set_state(struct job *j, enum job_state state) {
+        if (!check_state(j, state))
                 return;
         j->state = state;
         watch_fire(&j->watches);

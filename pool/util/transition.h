@@ -26,5 +26,9 @@ struct transitions {
         const uint32_t *to;       /* by state: those that may follow it, as TRANSITION_TO() of each */
 };
 
+static inline bool transition_is_legal(const struct transitions *t, unsigned from, unsigned to) {
+        return t->to[from] & TRANSITION_TO(to);
+}
+
 /* Whether the object @name may go from one state to another. */
 bool transition_check(const struct transitions *t, const char *name, unsigned from, unsigned to);
