@@ -43,6 +43,7 @@ static int cmd_open(struct handle *h) {
                 return 0;
         h->stream = handle_can_read(h); /* else the offsets of writes would count for reads */
         blob_init(&h->blob, h->fs->spool_dir, COMMAND_SIZE_MAX);
+        h->blob.quota = lease_quota(h->lease);
         handle_bind(h, NULL); /* the newest job may be somebody else's */
         return cmd_accept(h);
 }
@@ -65,6 +66,8 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
                 r = blob_append(&h->blob, data, len);
                 if (r == -EFBIG)
                         lease_remark(h->lease, "cmd: refused: more than %u MiB", (unsigned)(COMMAND_SIZE_MAX >> 20));
+                if (r == -EDQUOT)
+                        lease_remark_quota(h->lease, "cmd");
         }
         if (r < 0) {
                 handle_refuse(h);

@@ -30,6 +30,7 @@ struct leases {
         uint64_t last_serial;
         bool draining;
         int64_t changed_wall_us; /* when a lease came or went, wall time */
+        struct quota *quota;     /* of the files in spool_dir */
         struct list list;        /* all, in order of making */
         struct lease *by_name;   /* hashes over the same */
         struct lease *by_serial;
@@ -52,6 +53,7 @@ struct lease {
         uint64_t instance; /* of the run that made it */
         uid_t uid;
         gid_t gid;
+        struct quota_account *quota; /* of @uid */
         int64_t created_us, created_wall_us;
         int64_t changed_wall_us, state_wall_us; /* wall time: of what status and error show; of the state */
         enum lease_state state;
@@ -109,6 +111,11 @@ void lease_replace(char **at, const char *text);
 /* What `error` says of the newest bad word in ctl or a setting; NULL: nothing. */
 void lease_set_remark(struct lease *l, const char *text);
 
+#define QUOTA_TEXT_SIZE 128
+
+/* Which quota it is that leaves no more room to the lease's owner, for `error`. */
+const char *lease_say_quota(const struct lease *l, char out[static QUOTA_TEXT_SIZE]);
+
 /* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);
 
@@ -116,6 +123,9 @@ void lease_set_prepared(struct lease *l);
 void lease_note_use(struct lease *l);
 
 /* jobs.c */
+
+/* Where its jobs keep their bytes. */
+struct job_store lease_job_store(const struct lease *l);
 
 /* Jobs run in order, so those before the newest that an earlier run began have ended: end them. */
 void lease_end_unwritten(struct lease *l);

@@ -28,29 +28,31 @@ static void file_name(char out[BLOB_NAME_MAX], uint64_t lease_serial, uint32_t n
 }
 
 /* Takes @spool, or is NULL when out of memory. */
-static struct job *make(struct spool *spool, int spool_dir) {
+static struct job *make(struct spool *spool, const struct job_store *store) {
         struct job *j = calloc(1, sizeof(*j));
 
         if (!j)
                 return NULL;
         j->refs = 1;
         j->spool = spool;
+        j->quota = quota_account_ref(store->quota);
         j->due_us = USEC_NEVER;
         list_init(&j->link);
         list_init(&j->deadline);
         list_init(&j->watches);
-        blob_init(&j->command, spool_dir, COMMAND_SIZE_MAX);
-        blob_init(&j->input, spool_dir, INPUT_SIZE_MAX);
+        blob_init(&j->command, store->dir, COMMAND_SIZE_MAX);
+        blob_init(&j->input, store->dir, INPUT_SIZE_MAX);
+        j->command.quota = j->input.quota = store->quota;
         return j;
 }
 
-int job_new(struct job **out, int spool_dir, uint64_t output_max) {
+int job_new(struct job **out, const struct job_store *store) {
         struct spool *spool;
-        int r = spool_new(&spool, spool_dir, output_max);
+        int r = spool_new(&spool, store->dir, store->output_max, store->quota);
 
         if (r < 0)
                 return r;
-        *out = make(spool, spool_dir);
+        *out = make(spool, store);
         if (!*out) {
                 spool_unref(spool);
                 return -ENOMEM;
@@ -107,26 +109,28 @@ static void end_unreadable(struct job *j, int r) {
 
 /* The journal has it in three columns. */
 static enum job_fate row_fate(const struct journal_job *row) {
-        if (row->output_refused && row->output_refused != EFBIG)
+        bool past_max = row->output_refused == EFBIG || row->output_refused == EDQUOT;
+
+        if (row->output_refused && !past_max)
                 return JOB_FATE_OUTPUT_LOST;
         if (row->timed_out)
                 return JOB_FATE_TIMEOUT;
-        if (row->output_refused)
+        if (past_max)
                 return JOB_FATE_OUTPUT_MAX;
         return row->wanted_dead ? JOB_FATE_KILLED : JOB_FATE_OWN;
 }
 
-int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max) {
+int job_restore(struct job **out, const struct journal_job *row, const struct job_store *store) {
         struct spool *spool;
         struct job *j;
         char name[BLOB_NAME_MAX];
         int r;
 
         file_name(name, row->lease, row->number, "");
-        r = spool_restore(&spool, spool_dir, name, output_max);
+        r = spool_restore(&spool, store->dir, name, store->output_max, store->quota);
         if (r < 0)
                 return r;
-        j = make(spool, spool_dir);
+        j = make(spool, store);
         if (!j) {
                 spool_keep(spool);
                 spool_unref(spool);
@@ -210,6 +214,7 @@ void job_unref(struct job *j) {
         blob_deinit(&j->command);
         blob_deinit(&j->input);
         spool_unref(j->spool);
+        quota_account_unref(j->quota);
         free(j->cwd);
         free(j->env);
         free(j->error);

@@ -35,7 +35,7 @@ enum job_state {
 enum job_fate {
         JOB_FATE_OWN,         /* it ends by itself */
         JOB_FATE_KILLED,      /* it was killed: through ctl, or because background processes held its output open */
-        JOB_FATE_OUTPUT_MAX,  /* it was killed because its output passed output_max */
+        JOB_FATE_OUTPUT_MAX,  /* it was killed because its output passed output_max, or the quota */
         JOB_FATE_TIMEOUT,     /* it was killed because its time was up */
         JOB_FATE_OUTPUT_LOST, /* it was killed because its output could not be stored */
 };
@@ -80,6 +80,7 @@ struct job {
         int64_t submitted_us, started_us, ended_us;
         int64_t submitted_wall_us, changed_wall_us; /* wall time of the submission; of the newest state or remark; by its lease */
         struct spool *spool;
+        struct quota_account *quota; /* what its files are charged to */
 
         /* How it ended. */
         enum result_code code; /* not RESULT_OK: it never ran, or its end is unknown */
@@ -89,8 +90,15 @@ struct job {
         struct hidden hidden;
 };
 
-/* A draft. @spool_dir is borrowed. 0 or -ENOMEM. */
-int job_new(struct job **out, int spool_dir, uint64_t output_max);
+/* Where a job keeps its bytes, and how many of them. */
+struct job_store {
+        int dir; /* borrowed */
+        uint64_t output_max;
+        struct quota_account *quota; /* the job has a reference of its own; NULL counts nothing */
+};
+
+/* A draft. 0 or -ENOMEM. */
+int job_new(struct job **out, const struct job_store *store);
 
 /*
  * A draft gets its number, and takes the bytes of @command and @input. When they cannot be kept for a later run, it has
@@ -98,8 +106,8 @@ int job_new(struct job **out, int spool_dir, uint64_t output_max);
  */
 int job_submit(struct job *j, uint64_t lease_serial, uint32_t number, struct blob *command, struct blob *input);
 
-/* One of an earlier run, as the journal has it; its files are in @spool_dir. Where they cannot be read it has ended. */
-int job_restore(struct job **out, const struct journal_job *row, int spool_dir, uint64_t output_max);
+/* One of an earlier run, as the journal has it. Where its files cannot be read it has ended. */
+int job_restore(struct job **out, const struct journal_job *row, const struct job_store *store);
 
 /* How it stands, for the journal; borrowed from the job. */
 struct journal_job job_row(const struct job *j, uint64_t lease_serial);

@@ -175,9 +175,14 @@ static void on_started(void *owner) {
 }
 
 static void say_why_refused(const struct lease *l, const struct job *j, char *out, size_t size) {
+        char quota[QUOTA_TEXT_SIZE];
+
         if (j->output_error == -EFBIG)
                 snprintf(out, size, "killed: its output passed output_max, %" PRIu64 " bytes",
                          l->table->config->output_max);
+        else if (j->output_error == -EDQUOT)
+                snprintf(out, size, "killed: its output passed %s; rmdir of a lease makes room",
+                         lease_say_quota(l, quota));
         else
                 snprintf(out, size, "killed: its output could not be stored: %s", strerror(-j->output_error));
 }
@@ -185,7 +190,7 @@ static void say_why_refused(const struct lease *l, const struct job *j, char *ou
 static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
         struct job *j = owner;
         struct lease *l = j->lease;
-        char why[128];
+        char why[QUOTA_TEXT_SIZE * 2];
         int r;
 
         if (j->output_error)
@@ -194,7 +199,7 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
         if (r < 0) {
                 j->output_error = r;
                 say_why_refused(l, j, why, sizeof(why));
-                lease_kill(l, j, r == -EFBIG ? JOB_FATE_OUTPUT_MAX : JOB_FATE_OUTPUT_LOST, why);
+                lease_kill(l, j, r == -EFBIG || r == -EDQUOT ? JOB_FATE_OUTPUT_MAX : JOB_FATE_OUTPUT_LOST, why);
         } else {
                 l->table->totals.output_bytes += len;
         }
@@ -207,7 +212,7 @@ static void on_output(void *owner, enum stream stream, const void *data, size_t 
  */
 static const struct result *judge_end(const struct lease *l, struct job *j, const struct result *r, int *code,
                                       struct result *cut) {
-        char why[128];
+        char why[QUOTA_TEXT_SIZE * 2];
 
         if (!result_ok(r))
                 return r;
@@ -542,12 +547,18 @@ enum result_code lease_accepts(const struct lease *l) {
         return l->n_queued >= QUEUE_MAX || l->last_number + l->n_drafts >= JOB_NUMBER_MAX ? RESULT_BUSY : RESULT_OK;
 }
 
+struct job_store lease_job_store(const struct lease *l) {
+        return (struct job_store){ l->table->spool_dir, l->table->config->output_max, l->quota };
+}
+
 int lease_draft(struct lease *l, struct job **out) {
+        struct job_store store;
         int r;
 
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
-        r = job_new(out, l->table->spool_dir, l->table->config->output_max);
+        store = lease_job_store(l);
+        r = job_new(out, &store);
         if (r == 0)
                 l->n_drafts++;
         return r;

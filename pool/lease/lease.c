@@ -2,6 +2,7 @@
 #include "pool/lease/lease.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,6 +144,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         list_init(&l->starved);
         list_init(&l->unused);
         blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
+        l->quota = l->input.quota = quota_open(t->quota, uid);
         l->table = t;
         l->serial = serial;
         l->uid = uid;
@@ -155,7 +157,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         l->created_wall_us = l->state_wall_us = l->input_wall_us = l->changed_wall_us;
         for (int i = 0; i < SETTING_N; i++)
                 l->set_wall_us[i] = l->changed_wall_us;
-        if (!l->name || !l->workdir || !l->cwd || !l->env) {
+        if (!l->name || !l->workdir || !l->cwd || !l->env || !l->quota) {
                 lease_unref(l);
                 return NULL;
         }
@@ -191,6 +193,7 @@ void lease_unref(struct lease *l) {
         if (l->table) /* it was never released, for it never came into the table */
                 pool_deinit_claim(l->table->pool, &l->claim);
         blob_deinit(&l->input);
+        quota_account_unref(l->quota);
         free(l->name);
         free(l->workdir);
         free(l->cwd);
@@ -247,6 +250,28 @@ uid_t lease_uid(const struct lease *l) {
 
 gid_t lease_gid(const struct lease *l) {
         return l->gid;
+}
+
+struct quota_account *lease_quota(const struct lease *l) {
+        return l->quota;
+}
+
+const char *lease_say_quota(const struct lease *l, char out[static QUOTA_TEXT_SIZE]) {
+        const struct config *c = l->table->config;
+
+        if (quota_binds_user(l->quota))
+                snprintf(out, QUOTA_TEXT_SIZE, "spool_max_per_user, %" PRIu64 " bytes for all that user %u keeps",
+                         c->spool_max_per_user, (unsigned)l->uid);
+        else
+                snprintf(out, QUOTA_TEXT_SIZE, "spool_max, %" PRIu64 " bytes for all that the pool keeps",
+                         c->spool_max);
+        return out;
+}
+
+void lease_remark_quota(struct lease *l, const char *file) {
+        char quota[QUOTA_TEXT_SIZE];
+
+        lease_remark(l, "%s: refused: it would pass %s; rmdir of a lease makes room", file, lease_say_quota(l, quota));
 }
 
 enum lease_state lease_state(const struct lease *l) {

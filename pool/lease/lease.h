@@ -104,6 +104,9 @@ void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, c
                  void *data);
 
 const struct leases_totals *leases_totals(const struct leases *t);
+
+/* Bytes of commands, input and output that are kept on disk. */
+uint64_t leases_spool_bytes(const struct leases *t);
 const char *job_end_name(enum job_end end);
 
 /*
@@ -173,10 +176,13 @@ int lease_set(struct lease *l, enum lease_setting setting, const char *text);
 /* Note for `error` that something written to the lease was refused; until the next thing that is not. */
 void lease_remark(struct lease *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Note that @file of the lease takes no more bytes: -EDQUOT. Not after release. */
+void lease_remark_quota(struct lease *l, const char *file);
+
 /* The text of a setting, with its newline, into @out. */
 int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out);
 
-/* Standard input for the next job: what there is of it, add bytes (as blob_append()), start over. -ESTALE. */
+/* Standard input for the next job: what there is of it, add bytes (as blob_append(), with lease_error), start over. -ESTALE. */
 const struct blob *lease_input(const struct lease *l);
 int lease_add_input(struct lease *l, const void *data, size_t len);
 void lease_clear_input(struct lease *l);
@@ -185,6 +191,9 @@ const char *lease_name(const struct lease *l);
 uint64_t lease_serial(const struct lease *l);
 uid_t lease_uid(const struct lease *l);
 gid_t lease_gid(const struct lease *l);
+
+/* What the files of its owner are charged to; borrowed. */
+struct quota_account *lease_quota(const struct lease *l);
 enum lease_state lease_state(const struct lease *l);
 const char *lease_state_name(enum lease_state state);
 

@@ -53,13 +53,14 @@ static struct journal_job known_job(const struct lease *l, const struct journal_
 
 static int read_job(void *data, const struct journal_job *row) {
         struct lease *l = data;
+        struct job_store store = lease_job_store(l);
         struct result why;
         struct journal_job known = known_job(l, row, &why);
         struct job *j;
         int r;
 
         l->last_number = row->number; /* also when it is left out: the provider may know a job of this number */
-        r = job_restore(&j, &known, l->table->spool_dir, l->table->config->output_max);
+        r = job_restore(&j, &known, &store);
         if (r < 0) {
                 log_error("lease=%s job=%" PRIu32 ": its files cannot be read, it is left out: %s", l->name, row->number,
                           strerror(-r));
@@ -184,6 +185,21 @@ static int read_lease(void *data, const struct journal_lease *row) {
         return l->cwd && l->env && (one->environment || !row->environment) ? 0 : -ENOMEM;
 }
 
+/* Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. */
+static bool is_needed(struct leases *t, const char *name) {
+        const struct job *j;
+        struct lease *l;
+        uint64_t serial;
+        uint32_t number;
+        int suffix = 0;
+
+        if (sscanf(name, "%" SCNu64 ".%" SCNu32 ".%n", &serial, &number, &suffix) < 2 || !suffix)
+                return false;
+        l = leases_find_serial(t, serial);
+        j = l ? lease_job(l, number) : NULL;
+        return j && !(job_ended(j) && !strcmp(name + suffix, "input"));
+}
+
 /* Files that belong to no job: of leases that were released, of jobs that the history has dropped. */
 static int sweep(struct leases *t) {
         DIR *dir;
@@ -197,17 +213,8 @@ static int sweep(struct leases *t) {
         }
         rewinddir(dir);
         while ((entry = readdir(dir))) {
-                struct lease *l;
-                uint64_t serial;
-                uint32_t number;
-
-                if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+                if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || is_needed(t, entry->d_name))
                         continue;
-                if (sscanf(entry->d_name, "%" SCNu64 ".%" SCNu32 ".", &serial, &number) == 2) {
-                        l = leases_find_serial(t, serial);
-                        if (l && lease_job(l, number))
-                                continue;
-                }
                 unlinkat(t->spool_dir, entry->d_name, 0);
         }
         closedir(dir);

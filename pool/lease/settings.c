@@ -98,6 +98,8 @@ int lease_add_input(struct lease *l, const void *data, size_t len) {
         r = blob_append(&l->input, data, len);
         if (r == -EFBIG)
                 lease_remark(l, "stdin: refused: more than %u MiB", (unsigned)(INPUT_SIZE_MAX >> 20));
+        if (r == -EDQUOT)
+                lease_remark_quota(l, "stdin");
         if (r == 0)
                 l->input_wall_us = clock_read_us(CLOCK_REALTIME);
         return r;

@@ -45,6 +45,8 @@ struct spool {
         int dir;
         char name[SPOOL_NAME_MAX];
         uint64_t max;
+        struct quota_account *quota;
+        uint64_t charged; /* bytes of all files */
         uint64_t size[N_STREAMS];
         int64_t written_wall_us[N_STREAMS]; /* wall time of the last byte; 0: none yet */
         uint64_t n_turns;  /* in the order file; the run that goes on is `turn` too */
@@ -63,7 +65,7 @@ static int spare = -1;
 
 static const char *const suffix[N_FILES] = { "stdout", "stderr", "order" };
 
-int spool_new(struct spool **out, int dir, uint64_t max) {
+int spool_new(struct spool **out, int dir, uint64_t max, struct quota_account *quota) {
         struct spool *s = calloc(1, sizeof(*s));
 
         if (!s)
@@ -71,6 +73,7 @@ int spool_new(struct spool **out, int dir, uint64_t max) {
         s->refs = 1;
         s->dir = dir;
         s->max = max;
+        s->quota = quota;
         for (int i = 0; i < N_FILES; i++) {
                 list_init(&s->files[i].link);
                 s->files[i].fd = -1;
@@ -133,7 +136,13 @@ void spool_unref(struct spool *s) {
                         file_path(s, i, path, sizeof(path));
                         removal_add(s->dir, path, i == FILE_ORDER ? s->n_turns * sizeof(struct turn) : s->size[i]);
                 }
+        quota_refund(s->quota, s->charged);
         free(s);
+}
+
+static void charge(struct spool *s, uint64_t bytes) {
+        quota_charge(s->quota, bytes);
+        s->charged += bytes;
 }
 
 /* Others have their half of what this process may have. */
@@ -161,16 +170,23 @@ static int open_anew(struct spool *s, int file) {
         return 0;
 }
 
-/* To be called before each use: another file may need the descriptor that was there a moment ago. */
-static int open_file(struct spool *s, int file) {
+static int open_or_move(struct spool *s, int file) {
         struct file *f = &s->files[file];
         int r = f->fd < 0 ? open_anew(s, file) : 0;
 
-        if (r == 0 && open_files.prev != &f->link) {
-                list_remove(&f->link);
-                list_add_tail(&open_files, &f->link);
-        }
-        return r;
+        if (r < 0)
+                return r;
+        list_remove(&f->link);
+        list_add_tail(&open_files, &f->link);
+        return 0;
+}
+
+/*
+ * To be called before each use: another file may need the descriptor that was there a moment ago. The newest in the
+ * list, which is the one that is used next most often, is open.
+ */
+static inline int open_file(struct spool *s, int file) {
+        return open_files.prev == &s->files[file].link ? 0 : open_or_move(s, file);
 }
 
 /* How many bytes a file of an earlier run has, and when the last of them was written. */
@@ -182,6 +198,7 @@ static int restore_file(struct spool *s, int file, uint64_t *size, int64_t *writ
         if (fstatat(s->dir, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? 0 : -errno;
         s->files[file].exists = true;
+        charge(s, st.st_size);
         *size = st.st_size;
         *written_wall_us = st.st_size ? st.st_mtim.tv_sec * USEC_PER_SEC + st.st_mtim.tv_nsec / 1000 : 0;
         return 0;
@@ -212,9 +229,9 @@ static int restore_order(struct spool *s) {
         return r;
 }
 
-int spool_restore(struct spool **out, int dir, const char *name, uint64_t max) {
+int spool_restore(struct spool **out, int dir, const char *name, uint64_t max, struct quota_account *quota) {
         struct spool *s;
-        int r = spool_new(&s, dir, max);
+        int r = spool_new(&s, dir, max, quota);
 
         if (r < 0)
                 return r;
@@ -239,32 +256,50 @@ void spool_keep(struct spool *s) {
         s->kept = true;
 }
 
-/* Note that bytes of @stream come next, before they do: a turn without bytes does no harm. */
+/* Whether the order has to say that bytes of @stream come next. One stream alone needs no order. */
+static bool is_turn(const struct spool *s, enum stream stream) {
+        return s->n_turns > 0 ? s->turn.stream != stream : s->size[!stream] > 0;
+}
+
+/* Note it before the bytes: a turn without bytes does no harm. */
 static int take_turn(struct spool *s, enum stream stream) {
-        struct turn turn = { .before = { s->size[0], s->size[1] }, .stream = stream };
-        struct turn first = { .stream = !stream };
+        const struct turn first = { .stream = !stream };
+        const struct turn turns[] = { first, { .before = { s->size[0], s->size[1] }, .stream = stream } };
+        unsigned n = s->n_turns == 0 ? 2 : 1; /* the first is written with the second */
         int r;
 
-        if (s->size[0] + s->size[1] == 0 || (s->n_turns == 0 && s->size[!stream] == 0))
-                return 0; /* one stream alone needs no order */
-        if (s->n_turns > 0 && s->turn.stream == stream)
-                return 0;
+        if (quota_room(s->quota) < n * sizeof(turns[0]))
+                return -EDQUOT;
 
         r = open_file(s, FILE_ORDER);
-        if (r == 0 && s->n_turns == 0) {
-                r = write_at(s->files[FILE_ORDER].fd, &first, sizeof(first), 0);
-                if (r == 0) {
-                        s->n_turns = 1;
-                        s->turn = first;
-                }
-        }
         if (r == 0)
-                r = write_at(s->files[FILE_ORDER].fd, &turn, sizeof(turn), s->n_turns * sizeof(turn));
+                r = write_at(s->files[FILE_ORDER].fd, turns + 2 - n, n * sizeof(turns[0]), s->n_turns * sizeof(turns[0]));
         if (r < 0)
                 return r;
-        s->n_turns++;
-        s->turn = turn;
+        s->n_turns += n;
+        s->turn = turns[1];
+        charge(s, n * sizeof(turns[0]));
         return 0;
+}
+
+/* As many bytes as the quota has room for. */
+static int append(struct spool *s, enum stream stream, const void *data, size_t len) {
+        int r = is_turn(s, stream) ? take_turn(s, stream) : 0;
+        uint64_t room = quota_room(s->quota);
+        size_t n = len < room ? len : room;
+
+        if (r == 0 && n == 0)
+                r = -EDQUOT;
+        if (r == 0)
+                r = open_file(s, stream);
+        if (r == 0)
+                r = write_at(s->files[stream].fd, data, n, s->size[stream]);
+        if (r < 0)
+                return r;
+        s->size[stream] += n;
+        s->written_wall_us[stream] = clock_read_us(CLOCK_REALTIME);
+        charge(s, n);
+        return n < len ? -EDQUOT : 0;
 }
 
 int spool_append(struct spool *s, enum stream stream, const void *data, size_t len) {
@@ -273,18 +308,8 @@ int spool_append(struct spool *s, enum stream stream, const void *data, size_t l
         int r;
 
         assert(!s->ended);
-        if (n > 0) {
-                r = take_turn(s, stream);
-                if (r == 0)
-                        r = open_file(s, stream);
-                if (r == 0)
-                        r = write_at(s->files[stream].fd, data, n, s->size[stream]);
-                if (r < 0)
-                        return r;
-                s->size[stream] += n;
-                s->written_wall_us[stream] = clock_read_us(CLOCK_REALTIME);
-        }
-        return n < len ? -EFBIG : 0;
+        r = n > 0 ? append(s, stream, data, n) : 0;
+        return r == 0 && n < len ? -EFBIG : r;
 }
 
 void spool_end(struct spool *s) {

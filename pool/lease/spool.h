@@ -12,6 +12,7 @@
  * A spool is made by its job, and shared by readers: a reference each. Files
  * are open while the job writes or anyone reads, as far as there are
  * descriptors, and removed with the spool, unless it is kept for a later run.
+ * Their bytes are charged to the quota of the job's user.
  * Nothing is kept in memory but sizes. Writes and reads go to the page cache
  * and return when that has the bytes.
  */
@@ -20,6 +21,7 @@
 #include <sys/types.h>
 
 #include "pool/backend/backend.h"
+#include "pool/util/quota.h"
 
 struct spool;
 
@@ -31,12 +33,12 @@ enum view {
 
 #define SPOOL_NAME_MAX 64 /* bytes of a name, with the final NUL */
 
-/* In the directory @dir, which is borrowed. No file is made yet. 0 or -ENOMEM. */
-int spool_new(struct spool **out, int dir, uint64_t max);
+/* In the directory @dir, and charged to @quota, which are borrowed. No file is made yet. 0 or -ENOMEM. */
+int spool_new(struct spool **out, int dir, uint64_t max, struct quota_account *quota);
 /* Files are NAME.stdout … from now on; before the first byte. */
 void spool_name(struct spool *s, const char *name);
 /* The same over files that an earlier run left: it goes on where their bytes end. No file: no bytes. 0 or -errno. */
-int spool_restore(struct spool **out, int dir, const char *name, uint64_t max);
+int spool_restore(struct spool **out, int dir, const char *name, uint64_t max, struct quota_account *quota);
 
 /* Leave the files when the spool goes. */
 void spool_keep(struct spool *s);
@@ -45,8 +47,8 @@ struct spool *spool_ref(struct spool *s);
 void spool_unref(struct spool *s);
 
 /*
- * Add bytes: all of them, or as many as fit and then -EFBIG; -ENOSPC or what
- * else the disk says.
+ * Add bytes: all of them, or as many as fit and then -EFBIG, or -EDQUOT where
+ * it was the quota; -ENOSPC or what else the disk says.
  */
 int spool_append(struct spool *s, enum stream stream, const void *data, size_t len);
 

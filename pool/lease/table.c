@@ -31,6 +31,10 @@ int leases_new(struct leases **out, struct pool *pool, const struct config *conf
                 free(t);
                 return -errno;
         }
+        if (quota_new(&t->quota, config->spool_max, config->spool_max_per_user) < 0) {
+                free(t);
+                return -ENOMEM;
+        }
         t->pool = pool;
         t->config = config;
         t->events = events;
@@ -49,6 +53,7 @@ void leases_free(struct leases *t) {
         if (!t)
                 return;
         assert(list_empty(&t->list));
+        quota_free(t->quota); /* readers of jobs may still have accounts */
         free(t);
 }
 
@@ -240,6 +245,10 @@ void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, c
 
 const struct leases_totals *leases_totals(const struct leases *t) {
         return &t->totals;
+}
+
+uint64_t leases_spool_bytes(const struct leases *t) {
+        return quota_bytes(t->quota);
 }
 
 void leases_drain(struct leases *t, bool drain) {

@@ -68,6 +68,11 @@ static void collect_now(struct figures *f, const struct status_sources *s, const
             "How long the longest of them has waited");
         add(f, FIGURE_GAUGE, "environments_max", s->config->max, "Environments at most, but for oversubscription");
         add(f, FIGURE_GAUGE, "environments_min", s->config->min, "Environments kept ready");
+        add(f, FIGURE_GAUGE, "spool_bytes", leases_spool_bytes(s->leases),
+            "Bytes of commands, input and output kept on disk");
+        add(f, FIGURE_GAUGE, "spool_max_bytes", s->config->spool_max, "Of these at most, 0: no maximum");
+        add(f, FIGURE_GAUGE, "spool_max_per_user_bytes", s->config->spool_max_per_user,
+            "Of these at most of one user, 0: no maximum");
         add(f, FIGURE_GAUGE, "reads_waiting", s->n_reads, "Reads that wait for a result");
         add(f, FIGURE_SECONDS, "reads_oldest_wait_seconds", s->n_reads ? s->now_us - s->oldest_read_us : 0,
             "How long the longest of them has waited");

@@ -121,6 +121,21 @@ static void lease_row(void *data, const struct lease_info *l) {
         duration(t, t->now_us - l->unused_since_us, l->unused_since_us != USEC_NEVER, "\n");
 }
 
+static double mebibytes(uint64_t bytes) {
+        return (double)bytes / (1 << 20);
+}
+
+static int render_spool(const struct status_sources *s, struct buf *out) {
+        const struct config *c = s->config;
+        int r = buf_printf(out, "spool         %.1f MiB", mebibytes(leases_spool_bytes(s->leases)));
+
+        if (r == 0 && c->spool_max)
+                r = buf_printf(out, " of %.1f MiB", mebibytes(c->spool_max));
+        if (r == 0 && c->spool_max_per_user)
+                r = buf_printf(out, ", at most %.1f MiB for each user", mebibytes(c->spool_max_per_user));
+        return r < 0 ? r : buf_append(out, "\n", 1);
+}
+
 static int render_counts(const struct status_sources *s, struct buf *out) {
         const struct result *trouble = pool_trouble(s->pool);
         char oldest[TEXT_DURATION_SIZE];
@@ -139,6 +154,8 @@ static int render_counts(const struct status_sources *s, struct buf *out) {
         if (r == 0)
                 r = buf_printf(out, "\njobs          %u queued, %u starting, %u running\n", n.jobs[JOB_QUEUED],
                                n.jobs[JOB_STARTING], n.jobs[JOB_RUNNING]);
+        if (r == 0)
+                r = render_spool(s, out);
         if (r == 0 && s->n_reads)
                 r = buf_printf(out, "reads         %u wait, the first for %s\n", s->n_reads,
                                text_from_usec(s->now_us - s->oldest_read_us, oldest));

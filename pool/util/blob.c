@@ -23,6 +23,8 @@ void blob_init(struct blob *b, int dir, uint64_t max) {
 void blob_deinit(struct blob *b) {
         if (b->file && !b->kept)
                 removal_add(b->dir, b->name, b->size);
+        if (b->file)
+                quota_refund(b->quota, b->size);
         b->file = false;
         buf_deinit(&b->buf);
         b->size = 0;
@@ -38,6 +40,10 @@ void blob_move(struct blob *to, struct blob *from) {
         to->file = from->file;
         to->buf = from->buf;
         to->size = from->size;
+        if (to->file) {
+                quota_refund(from->quota, to->size);
+                quota_charge(to->quota, to->size);
+        }
         from->file = false;
         from->buf = (struct buf)BUF_INIT(BLOB_MEMORY_MAX);
         from->size = 0;
@@ -65,6 +71,7 @@ static int blob_to_file(struct blob *b) {
         }
         buf_deinit(&b->buf);
         b->file = true;
+        quota_charge(b->quota, b->size);
         return 0;
 }
 
@@ -87,6 +94,7 @@ int blob_restore(struct blob *b, const char *name) {
         snprintf(b->name, sizeof(b->name), "%s", name);
         b->size = st.st_size;
         b->file = true;
+        quota_charge(b->quota, b->size);
         return 0;
 }
 
@@ -96,19 +104,28 @@ static int append_to_file(const struct blob *b, const void *data, size_t len) {
         return fd < 0 ? fd : write_at(fd, data, len, b->size);
 }
 
-int blob_append(struct blob *b, const void *data, size_t len) {
+static int append(struct blob *b, const void *data, size_t len) {
         int r = 0;
 
-        if (len > b->max - b->size)
-                return -EFBIG;
-        if (!b->file && b->size + len > BLOB_MEMORY_MAX)
+        if (!b->file && b->size + len <= BLOB_MEMORY_MAX)
+                return buf_append(&b->buf, data, len);
+        if ((b->file ? len : b->size + len) > quota_room(b->quota))
+                return -EDQUOT;
+        if (!b->file)
                 r = blob_to_file(b);
         if (r == 0)
-                r = b->file ? append_to_file(b, data, len) : buf_append(&b->buf, data, len);
-        if (r < 0)
-                return r;
-        b->size += len;
-        return 0;
+                r = append_to_file(b, data, len);
+        if (r == 0)
+                quota_charge(b->quota, len);
+        return r;
+}
+
+int blob_append(struct blob *b, const void *data, size_t len) {
+        int r = len > b->max - b->size ? -EFBIG : append(b, data, len);
+
+        if (r == 0)
+                b->size += len;
+        return r;
 }
 
 ssize_t blob_read(const struct blob *b, uint64_t offset, void *data, size_t len) {

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "pool/util/buf.h"
+#include "pool/util/quota.h"
 
 #define BLOB_NAME_MAX 64     /* bytes of a file's name, with the final NUL */
 #define BLOB_MEMORY_MAX 4096 /* bytes; also fits a pipe without waiting */
@@ -28,6 +29,7 @@ struct blob {
         struct buf buf; /* the bytes, while they are in memory */
         uint64_t size;  /* bytes */
         uint64_t max;   /* size never passes this */
+        struct quota_account *quota; /* to which the bytes of the file are charged; borrowed, and NULL until its owner sets it */
 };
 
 /* @dir is a directory's descriptor and outlives the blob. */
@@ -40,7 +42,7 @@ void blob_clear(struct blob *b);
 /* Move the bytes from @from, which is empty afterwards, to @to, whose own are forgotten. */
 void blob_move(struct blob *to, struct blob *from);
 
-/* 0, -EFBIG past the maximum, -ENOMEM, -ENOSPC or what the disk says; unchanged on failure. */
+/* 0, -EFBIG past the maximum, -EDQUOT past the quota, -ENOMEM, -ENOSPC or what the disk says; unchanged on failure. */
 int blob_append(struct blob *b, const void *data, size_t len);
 
 /* Whether its bytes are in a file. */

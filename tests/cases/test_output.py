@@ -243,6 +243,51 @@ def test_output_max_of_a_job_that_ends_by_itself(mount):
         assert "output_max" in lease.read("error")
 
 
+def test_quota(mount):
+    """A job over a quota ends as one over output_max, others go on, and room that comes back can be used."""
+    mp = mount(spool_max="1M", max=2)
+    quiet, loud = mp.lease("quiet"), mp.lease("loud")
+    quiet.submit("echo begun; exec sleep 60")
+    with open(quiet / "output", "rb", buffering=0) as output:
+        assert output.read(100) == b"begun\n"
+    loud.submit("yes & yes >&2")
+    output = loud.read()
+    assert len(output) < 1 << 20 and set(output) == {"y", "\n"}
+    assert loud.read("exit_code") == "137\n"
+    assert "spool_max, 1048576 bytes" in loud.read("error") and "rmdir" in loud.read("error")
+    assert mp.stats()["spool_bytes"] <= mp.stats()["spool_max_bytes"] == 1 << 20
+    assert "spool         1.0 MiB of 1.0 MiB\n" in (mp / ".pool/status").read_text()
+    assert loud.run("true") == ("", 0)  # what keeps nothing runs
+    assert loud.run("echo") == ("", 137)
+    assert quiet.status()["running"] == "1"
+    loud.release()
+    again = mp.lease("again")
+    assert again.run("head -c 100000 /dev/zero | tr '\\0' x") == ("x" * 100000, 0)
+    assert again.read("error") == "ok\n"
+    quiet.write("ctl", "kill")
+    assert quiet.read("exit_code") == "137\n" and quiet.read("error") == "killed through ctl\n"
+
+
+def test_quota_of_what_is_written(mount):
+    """Input and long commands are refused where there is no room; short commands need none."""
+    lease = mount(spool_max_per_user="100K", max=1).lease()
+    with open(lease / "stdin", "wb", buffering=0) as stdin:
+        assert stdin.write(b"x" * 90000) == 90000
+        with pytest.raises(OSError) as error:
+            stdin.write(b"x" * 20000)
+    assert error.value.errno == errno.EDQUOT
+    assert lease.read("error").startswith("stdin: refused: it would pass spool_max_per_user, 102400 bytes")
+    with open(lease / "cmd", "wb", buffering=0) as cmd:
+        with pytest.raises(OSError) as error:
+            cmd.write(b"true #" + b"x" * 20000)
+    assert error.value.errno == errno.EDQUOT
+    assert lease.read("error").startswith("cmd: refused: it would pass spool_max_per_user") and os.listdir(lease / "jobs") == []
+    assert lease.run("wc -c") == ("90000\n", 0)  # what was taken is there
+    lease.write("stdin", b"y" * 90000)  # and what was used is not
+    assert lease.run("wc -c") == ("90000\n", 0)
+    assert lease.run("true #" + "x" * 20000) == ("", 0)
+
+
 def test_many_bytes_from_many_jobs(mp):
     """Spools do not mix."""
     leases = [mp.lease(f"t{i}") for i in range(4)]

@@ -55,6 +55,24 @@ def test_finished_jobs_and_settings_survive(mount):
     assert [os.stat(lease.path).st_mode & 0o777 for lease in (one, two)] == [0o700, 0o700]
 
 
+def test_what_was_kept_counts_for_the_quota(mount):
+    mp = mount(max=2, spool_max="100K")
+    kept = mp.lease("kept")
+    kept.write("stdin", b"x" * 20000)
+    assert kept.run("head -c 70000 /dev/zero; true #" + "x" * 5000) == ("\0" * 70000, 0)
+    before = mp.stats()["spool_bytes"]
+    assert 75000 < before < 76000  # the command and the output, and no input any more
+    again(mp)
+    assert mp.stats()["spool_bytes"] == before
+    other = mp.lease("other")
+    output, code = other.run("head -c 30000 /dev/zero")
+    assert (len(output), code) == (102400 - before, 137) and "spool_max" in other.read("error")
+    kept.release()
+    other.release()
+    assert mp.stats()["spool_bytes"] == 0
+    assert mp.lease("new").run("head -c 102400 /dev/zero | wc -c; head -c 90000 /dev/zero")[1] == 0
+
+
 def test_local_environments_end_with_their_daemon(mount, local):
     mp = mount(max=1)
     lease, waiting = mp.lease("t1"), mp.lease("t2")

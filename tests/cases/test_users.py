@@ -170,3 +170,20 @@ def test_daemon_of_an_ordinary_user(mount, settings, tmp_path):
         assert done.stdout == "0\nhi\n", done.stderr
     finally:
         subprocess.run(["fusermount3", "-u", str(mp.path)], user=NOBODY, group=NOBODY, extra_groups=[], check=True)
+
+
+@pytest.mark.small
+def test_quota_of_each(share):
+    """Who fills his share takes nothing from the other."""
+    mp = share(spool_max_per_user="100K", max=2)
+    done = as_user(mp, ALICE, "mkdir alice && echo 'head -c 200000 /dev/zero' > alice/cmd; "
+                              "wc -c < alice/output; cat alice/exit_code alice/error; head -c 9000 /dev/zero > alice/stdin")
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["102400", "137"], done
+    assert f"spool_max_per_user, 102400 bytes for all that user {ALICE} keeps" in lines[2]
+    assert "quota" in done.stderr.lower(), done  # EDQUOT
+    done = as_user(mp, BOB, "mkdir bob && echo 'head -c 100000 /dev/zero' > bob/cmd; wc -c < bob/output; cat bob/exit_code")
+    assert done.stdout == "100000\n0\n", done
+    done = as_user(mp, ALICE, "rmdir alice; mkdir alice && echo 'head -c 100000 /dev/zero' > alice/cmd; "
+                              "wc -c < alice/output; cat alice/exit_code")
+    assert done.stdout == "100000\n0\n", done

@@ -106,6 +106,71 @@ static void no_descriptor_is_held(void) {
         CHECK_INT(check_dir_entries(&dir), 0);
 }
 
+/* Bytes in a file are charged, those in memory are not. */
+static void quota(void) {
+        struct quota *q = NULL;
+        struct quota_account *a;
+        struct blob b, other;
+
+        CHECK_INT(quota_new(&q, 10000, 0), 0);
+        a = quota_open(q, 1);
+        blob_init(&b, dir.fd, 100000);
+        blob_init(&other, dir.fd, 100000);
+        b.quota = other.quota = a;
+        CHECK_INT(grow(&b, 4096), 0);
+        CHECK_INT(quota_bytes(q), 0);
+        CHECK_INT(grow(&b, 5905), -EDQUOT); /* with those that it has, that is one too many */
+        CHECK_INT(quota_bytes(q), 0);
+        CHECK_INT(check_dir_entries(&dir), 0);
+        check_contents(&b, 4096);
+        CHECK_INT(grow(&b, 5000), 0);
+        CHECK_INT(quota_bytes(q), 9096);
+        CHECK_INT(grow(&b, 905), -EDQUOT);
+        CHECK_INT(grow(&b, 904), 0);
+        CHECK_INT(grow(&b, 1), -EDQUOT);
+        check_contents(&b, 10000);
+        CHECK_INT(grow(&other, 4096), 0); /* no file */
+        CHECK_INT(grow(&other, 1), -EDQUOT);
+        blob_move(&other, &b);
+        CHECK_INT(quota_bytes(q), 10000);
+        other.kept = true;
+        CHECK_INT(blob_rename(&other, "7.1.input"), 0);
+        blob_deinit(&other);
+        CHECK_INT(quota_bytes(q), 0);
+        CHECK_INT(blob_restore(&b, "7.1.input"), 0);
+        CHECK_INT(quota_bytes(q), 10000);
+        blob_clear(&b);
+        CHECK_INT(quota_bytes(q), 0);
+        CHECK_INT(check_dir_entries(&dir), 0);
+        quota_account_unref(a);
+        quota_free(q);
+}
+
+/* A command of one user becomes the job of another. */
+static void quota_moves(void) {
+        struct quota *q = NULL;
+        struct quota_account *a, *b;
+        struct blob from, to;
+
+        CHECK_INT(quota_new(&q, 0, 5000), 0);
+        a = quota_open(q, 1);
+        b = quota_open(q, 2);
+        blob_init(&from, dir.fd, 10000);
+        blob_init(&to, dir.fd, 10000);
+        from.quota = a;
+        to.quota = b;
+        CHECK_INT(grow(&from, 4999), 0);
+        blob_move(&to, &from);
+        CHECK_INT(quota_room(a), 5000);
+        CHECK_INT(quota_room(b), 1);
+        blob_deinit(&to);
+        blob_deinit(&from);
+        CHECK_INT(quota_bytes(q), 0);
+        quota_account_unref(a);
+        quota_account_unref(b);
+        quota_free(q);
+}
+
 /* Under a lasting name the next run finds it, when this one keeps it or is killed. */
 static void names(void) {
         struct blob b, later;
@@ -196,6 +261,8 @@ int main(void) {
         RUN(empty);
         RUN(border);
         RUN(no_descriptor_is_held);
+        RUN(quota);
+        RUN(quota_moves);
         RUN(names);
         RUN(read_anywhere);
         RUN(maximum);

@@ -62,6 +62,9 @@ static void precedence(void) {
         CHECK_INT(c.mode, MODE_DIRECT);
         CHECK_INT(set("output_max", "64M", CONFIG_FILE), 0);
         CHECK_INT(c.output_max, 64 << 20);
+        CHECK_INT(set("spool_max", "10G", CONFIG_FILE), 0);
+        CHECK_INT(c.spool_max, UINT64_C(10) << 30);
+        CHECK_INT(c.spool_max_per_user, 0);
         config_deinit(&c);
 }
 

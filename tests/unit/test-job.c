@@ -22,7 +22,7 @@ static struct job *make(const char *command, const char *input) {
         blob_init(&i, dir.fd, INPUT_SIZE_MAX);
         CHECK_INT(blob_append(&c, command, strlen(command)), 0);
         CHECK_INT(blob_append(&i, input, strlen(input)), 0);
-        CHECK_INT(job_new(&j, dir.fd, 100), 0);
+        CHECK_INT(job_new(&j, &(struct job_store){ dir.fd, 100, NULL }), 0);
         CHECK_INT(j->number, 0);
         CHECK_INT(job_submit(j, 3, 1, &c, &i), 0);
         CHECK_INT(c.size, 0); /* the bytes are the job's now */
@@ -133,6 +133,7 @@ static void fates(void) {
         } cases[] = {
                 { JOB_FATE_OWN, 0 },      { JOB_FATE_KILLED, 0 },        { JOB_FATE_OUTPUT_MAX, -EFBIG },
                 { JOB_FATE_TIMEOUT, 0 },  { JOB_FATE_TIMEOUT, -EFBIG },  { JOB_FATE_OUTPUT_LOST, -ENOSPC },
+                { JOB_FATE_OUTPUT_MAX, -EDQUOT }, { JOB_FATE_TIMEOUT, -EDQUOT },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -145,7 +146,7 @@ static void fates(void) {
                 j->output_error = cases[i].error;
                 row = job_row(j, 3);
                 row.cwd = row.env = "";
-                CHECK_INT(job_restore(&again, &row, dir.fd, 100), 0);
+                CHECK_INT(job_restore(&again, &row, &(struct job_store){ dir.fd, 100, NULL }), 0);
                 CHECK_INT(again->fate, cases[i].fate);
                 CHECK_INT(again->output_error, cases[i].error);
                 job_unref(again);

@@ -621,6 +621,100 @@ static void transitions(void) {
         rig_stop();
 }
 
+/* What the job that runs in this lease prints. */
+static void print(struct lease *l, size_t len) {
+        struct sim_exec *x = sim_backend_find(&rig.backend, lease_environment(l))->exec;
+        static const char data[1000];
+
+        x->printed[STREAM_STDOUT] += len;
+        x->wrote[STREAM_STDOUT] += len;
+        exec_output(&x->exec, STREAM_STDOUT, data, len);
+}
+
+static struct job *runs(struct lease *l) {
+        struct job *j = rig_job(l, "long");
+
+        rig_prolong(lease_environment(l));
+        rig_run(SIM_DELAY_US);
+        CHECK_INT(j->state, JOB_RUNNING);
+        return j;
+}
+
+/* A job over a quota is killed, and nobody else; when there is room again, new ones are not. */
+static void quotas(void) {
+        struct lease *alice, *too, *bob;
+        struct job *j, *other, *third;
+
+        rig_start();
+        rig.config.max = 3;
+        rig.config.spool_max = 1500;
+        rig.config.spool_max_per_user = 1000;
+        rig_restart();
+        alice = rig_lease_of("alice", 1);
+        too = rig_lease_of("too", 1);
+        bob = rig_lease_of("bob", 2);
+        rig_run(SIM_DELAY_US);
+        j = runs(alice);
+        other = runs(too);
+        third = runs(bob);
+        print(too, 600);
+        print(alice, 400);
+        CHECK_INT(j->fate, JOB_FATE_OWN); /* all that there is */
+        print(alice, 1);
+        CHECK_INT(j->fate, JOB_FATE_OUTPUT_MAX);
+        CHECK_STR(j->error, "killed: its output passed spool_max_per_user, 1000 bytes for all that user 1 keeps; "
+                            "rmdir of a lease makes room");
+        print(bob, 501);
+        CHECK_INT(spool_size(third->spool, VIEW_OUTPUT), 500);
+        CHECK_STR(third->error, "killed: its output passed spool_max, 1500 bytes for all that the pool keeps; "
+                                "rmdir of a lease makes room");
+        CHECK_INT(leases_spool_bytes(rig.table), 1500);
+        rig_run(SECOND);
+        CHECK(job_ended(j) && j->code == RESULT_OK && j->exit_code == 137 && job_ended(third));
+        CHECK_INT(other->state, JOB_RUNNING);
+
+        lease_release(bob);
+        CHECK_INT(leases_spool_bytes(rig.table), 1500); /* somebody still reads it */
+        job_unref(third);
+        CHECK_INT(leases_spool_bytes(rig.table), 1000);
+        lease_release(alice);
+        job_unref(j);
+        CHECK_INT(leases_spool_bytes(rig.table), 600);
+        print(too, 400);
+        CHECK_INT(other->fate, JOB_FATE_OWN);
+        job_unref(other);
+
+        rig_restart();
+        CHECK_INT(leases_spool_bytes(rig.table), 1000);
+        rig_run(10 * SIM_DELAY_US);
+        too = leases_find(rig.table, "too");
+        print(too, 1);
+        CHECK_INT(lease_current(too)->fate, JOB_FATE_OUTPUT_MAX);
+        rig_stop();
+}
+
+/* Input over a quota is refused, and says why. */
+static void input_over_quota(void) {
+        static const char data[10000];
+        struct lease *l;
+
+        rig_start();
+        rig.config.spool_max_per_user = 15000;
+        rig_restart();
+        l = rig_lease_of("t", 1);
+        CHECK_INT(lease_add_input(l, data, 10000), 0);
+        CHECK_INT(lease_add_input(l, data, 5001), -EDQUOT);
+        CHECK_INT(lease_input(l)->size, 10000);
+        CHECK_STR(lease_error(l), "stdin: refused: it would pass spool_max_per_user, 15000 bytes for all that user 1 "
+                                  "keeps; rmdir of a lease makes room");
+        lease_clear_input(l);
+        CHECK_INT(leases_spool_bytes(rig.table), 0);
+        CHECK_INT(lease_add_input(l, data, 10000), 0);
+        CHECK_INT(lease_add_input(l, data, 5000), 0);
+        CHECK_INT(leases_spool_bytes(rig.table), 15000);
+        rig_stop();
+}
+
 int main(void) {
         RUN(names);
         RUN(table);
@@ -642,5 +736,7 @@ int main(void) {
         RUN(held_without_a_job);
         RUN(never_warned_of);
         RUN(transitions);
+        RUN(quotas);
+        RUN(input_over_quota);
         return check_done();
 }

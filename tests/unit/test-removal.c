@@ -99,7 +99,7 @@ static void spools_and_blobs(void) {
         struct spool *spool;
         struct blob blob;
 
-        CHECK_INT(spool_new(&spool, dir.fd, REMOVAL_PIECE * 2), 0);
+        CHECK_INT(spool_new(&spool, dir.fd, REMOVAL_PIECE * 2, NULL), 0);
         spool_name(spool, "7.1");
         for (int i = 0; i < 20; i++)
                 CHECK_INT(spool_append(spool, STREAM_STDOUT, data, sizeof(data)), 0);

@@ -14,7 +14,7 @@ static struct check_dir dir;
 static struct spool *make(uint64_t max) {
         struct spool *s = NULL;
 
-        CHECK_INT(spool_new(&s, dir.fd, max), 0);
+        CHECK_INT(spool_new(&s, dir.fd, max, NULL), 0);
         spool_name(s, "7.1");
         return s;
 }
@@ -141,7 +141,7 @@ static void few_descriptors(void) {
         few.rlim_max = before.rlim_max;
         for (int i = 0; i < 50; i++) {
                 snprintf(name, sizeof(name), "9.%d", i);
-                CHECK_INT(spool_new(&s[i], dir.fd, 100), 0);
+                CHECK_INT(spool_new(&s[i], dir.fd, 100, NULL), 0);
                 spool_name(s[i], name);
         }
         CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
@@ -153,7 +153,7 @@ static void few_descriptors(void) {
         for (int i = 0; i < 50; i++)
                 CHECK_STR(contents(s[i], VIEW_OUTPUT), "ababab");
         /* Others have them all: the spare one is enough. */
-        CHECK_INT(spool_new(&last, dir.fd, 100), 0);
+        CHECK_INT(spool_new(&last, dir.fd, 100, NULL), 0);
         spool_name(last, "9.50");
         for (int i = 0; i < 50; i++)
                 spool_unref(s[i]);
@@ -276,7 +276,7 @@ static struct spool *restart(struct spool *s, uint64_t max) {
 
         spool_keep(s);
         spool_unref(s);
-        CHECK_INT(spool_restore(&later, dir.fd, "7.1", max), 0);
+        CHECK_INT(spool_restore(&later, dir.fd, "7.1", max, NULL), 0);
         return later;
 }
 
@@ -308,6 +308,46 @@ static void restored(void) {
         CHECK_INT(check_dir_entries(&dir), 0);
 }
 
+/* All its files count: what fits is kept, and the files that an earlier run left are counted again. */
+static void quota(void) {
+        struct quota *q = NULL;
+        struct quota_account *a;
+        struct spool *s;
+
+        CHECK_INT(quota_new(&q, 0, 100), 0);
+        a = quota_open(q, 1);
+        CHECK_INT(spool_new(&s, dir.fd, 1000, a), 0);
+        spool_name(s, "7.1");
+        put(s, STREAM_STDOUT, "0123456789");
+        CHECK_INT(quota_bytes(q), 10);
+        put(s, STREAM_STDERR, "abcde"); /* the first two records of the order are 24 bytes each */
+        CHECK_INT(quota_bytes(q), 63);
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "0123456789 and more", 19), -EDQUOT);
+        CHECK_INT(quota_bytes(q), 100);
+        CHECK_STR(contents(s, VIEW_OUTPUT), "0123456789abcde0123456789 an");
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "x", 1), -EDQUOT);
+        CHECK_INT(spool_append(s, STREAM_STDERR, "x", 1), -EDQUOT); /* there is not even room for a record */
+        CHECK_STR(contents(s, VIEW_OUTPUT), "0123456789abcde0123456789 an");
+        spool_keep(s);
+        spool_unref(s);
+        CHECK_INT(quota_bytes(q), 0);
+
+        CHECK_INT(spool_restore(&s, dir.fd, "7.1", 1000, a), 0);
+        CHECK_INT(quota_bytes(q), 100);
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "x", 1), -EDQUOT);
+        spool_unref(s);
+        CHECK_INT(quota_bytes(q), 0);
+        CHECK_INT(check_dir_entries(&dir), 0);
+
+        CHECK_INT(spool_new(&s, dir.fd, 5, a), 0);
+        spool_name(s, "7.2");
+        CHECK_INT(spool_append(s, STREAM_STDOUT, "123456", 6), -EFBIG);
+        CHECK_INT(quota_bytes(q), 5);
+        spool_unref(s);
+        quota_account_unref(a);
+        quota_free(q);
+}
+
 /* Killed between the order's record and its bytes, or in the middle of the record. */
 static void half_a_turn(void) {
         struct spool *s = make(100), *none = NULL;
@@ -324,7 +364,7 @@ static void half_a_turn(void) {
         fd = openat(dir.fd, "7.1.order", O_RDWR | O_APPEND);
         CHECK(fd >= 0 && write(fd, "half a record", 13) == 13);
         close(fd);
-        CHECK_INT(spool_restore(&s, dir.fd, "7.1", 100), 0);
+        CHECK_INT(spool_restore(&s, dir.fd, "7.1", 100, NULL), 0);
         CHECK_STR(contents(s, VIEW_OUTPUT), "out ");
         put(s, STREAM_STDOUT, "more ");
         put(s, STREAM_STDERR, "late ");
@@ -338,7 +378,7 @@ static void half_a_turn(void) {
         fd = openat(dir.fd, "7.1.stdout", O_RDWR);
         CHECK(fd >= 0 && fstat(fd, &st) == 0 && ftruncate(fd, 1) == 0);
         close(fd);
-        CHECK_INT(spool_restore(&none, dir.fd, "7.1", 100), -EUCLEAN);
+        CHECK_INT(spool_restore(&none, dir.fd, "7.1", 100, NULL), -EUCLEAN);
         CHECK(!none);
         CHECK_INT(check_dir_entries(&dir), 3);
         for (int i = 0; i < 3; i++)
@@ -358,6 +398,7 @@ int main(void) {
         RUN(random_interleaving);
         RUN(restored);
         RUN(half_a_turn);
+        RUN(quota);
         check_dir_remove(&dir);
         return check_done();
 }

@@ -64,6 +64,7 @@ static const char *render(int (*status)(const struct status_sources *s, struct b
 }
 
 static void pool_for_people(void) {
+        static const char input[100000];
         struct buf out = BUF_INIT(10000);
         struct status_sources s;
         struct lease *l;
@@ -74,6 +75,7 @@ static void pool_for_people(void) {
                   "environments  0 of 2: 0 creating, 0 idle, 0 leased, 0 cleaning, 0 ending\n"
                   "leases        0: 0 waiting, 0 leased, 0 lost, 0 failed\n"
                   "jobs          0 queued, 0 starting, 0 running\n"
+                  "spool         0.0 MiB\n"
                   "loop          busy for 0.000 s at most in the last minute, 0.000 s ever\n"
                   "\n"
                   "ENVIRONMENT                STATE    LEASE                          USES    AGE  SINCE   LEFT\n"
@@ -95,6 +97,9 @@ static void pool_for_people(void) {
         rig.backend.rates.create_fails = 1000;
         CHECK_INT(config_set(&rig.config, "max", "3", CONFIG_CTL, &(struct result){}), 0);
         rig_run(SIM_DELAY_US);
+        CHECK_INT(lease_add_input(l, input, sizeof(input)), 0);
+        CHECK_INT(config_set(&rig.config, "spool_max", "10M", CONFIG_CTL, &(struct result){}), 0);
+        CHECK_INT(config_set(&rig.config, "spool_max_per_user", "5M", CONFIG_CTL, &(struct result){}), 0);
         s = rig_sources();
         s.n_reads = 2;
         s.oldest_read_us = s.now_us - 65 * USEC_PER_SEC;
@@ -105,6 +110,7 @@ static void pool_for_people(void) {
                   "environments  3 of 3: 0 creating, 0 idle, 2 leased, 0 cleaning, 1 ending\n"
                   "leases        3: 1 waiting, 2 leased, 0 lost, 0 failed\n"
                   "jobs          1 queued, 0 starting, 1 running\n"
+                  "spool         0.1 MiB of 10.0 MiB, at most 5.0 MiB for each user\n"
                   "reads         2 wait, the first for 1m05s\n"
                   "loop          busy for 0.000 s at most in the last minute, 0.012 s ever\n"
                   "trouble       create: did not work\n"
@@ -156,7 +162,7 @@ static void pool_for_programs(void) {
         root = json_loads(render(status_stats, &out), JSON_REJECT_DUPLICATES, NULL);
         CHECK_STR(keys(root),
                   "backend trouble leases environments leases_by_state jobs jobs_ended leases_waiting "
-                  "leases_oldest_wait_seconds environments_max environments_min reads_waiting reads_oldest_wait_seconds "
+                  "leases_oldest_wait_seconds environments_max environments_min spool_bytes spool_max_bytes spool_max_per_user_bytes reads_waiting reads_oldest_wait_seconds "
                   "loop_longest_turn_seconds loop_longest_turn_of_minute_seconds environments_created_total "
                   "environments_create_failures_total environments_destroyed_total environments_destroy_failures_total "
                   "environments_died_total environments_cleaned_total environments_clean_failures_total "
