@@ -52,6 +52,13 @@ BUGS = [
     ("output past output_max is dropped, and the job goes on",
      "r = spool_append(j->spool, stream, data, len);", "r = spool_append(j->spool, stream, data, len);\n"
      "        if (r == -EFBIG)\n                return;"),
+    ("output over the quota is dropped, and the job goes on",
+     "r = spool_append(j->spool, stream, data, len);", "r = spool_append(j->spool, stream, data, len);\n"
+     "        if (r == -EDQUOT)\n                return;"),
+    ("output over the quota is kept", "uint64_t room = quota_room(s->quota);", "uint64_t room = UINT64_MAX;"),
+    ("the order of output is not counted", "charge(s, n * sizeof(turns[0]));", ""),
+    ("output that is removed counts on", "quota_refund(s->quota, s->charged);", ""),
+    ("output that an earlier run left does not count", "charge(s, st.st_size);", ""),
     ("a workdir counts as made before the first job", "l->prepared = row->prepared;", "l->prepared = true;"),
     ("the environment of a lease whose row is still there is lent again",
      "pool_retire(t->pool, &l->claim); /* after a crash", "; /* after a crash"),

@@ -118,6 +118,7 @@ struct sim_hooks {
         void (*giving_up_clean)(struct sim_sandbox *s);
         void (*exec)(struct sim_sandbox *s, const struct exec_spec *spec, uint64_t serial, uint32_t number,
                      struct sim_exec *x); /* @x is NULL when it is refused */
+        void (*giving)(struct sim_exec *x, size_t len); /* bytes of output */
         void (*killing)(struct sim_exec *x);
         void (*ending)(struct sim_exec *x, const struct result *r, int code);
         void (*cancelling)(struct sim_exec *x);

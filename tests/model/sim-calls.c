@@ -127,6 +127,7 @@ void model_submit(struct model_lease *m) {
         struct model_job *j;
         struct job *draft;
         struct blob command;
+        uint64_t room;
         int r;
 
         SIM_CHECK(accepts == (code                                  ? code
@@ -153,13 +154,17 @@ void model_submit(struct model_lease *m) {
 
         sim_trace("lease %s: job %" PRIu64 ".%" PRIu32, m->name, m->serial, j->number);
         blob_init(&command, model.spool_dir, COMMAND_SIZE_MAX);
+        command.quota = lease_quota(m->lease);
         r = blob_append(&command, j->command, strlen(j->command));
-        if (r == 0 && sim_chance(30)) {
-                j->padding = sizeof(padding);
-                memset(padding, ' ', sizeof(padding));
-                r = blob_append(&command, padding, sizeof(padding));
-        }
         SIM_CHECK(r == 0, "blob_append: %d", r);
+        if (sim_chance(30)) {
+                memset(padding, ' ', sizeof(padding));
+                room = quota_room(command.quota);
+                r = blob_append(&command, padding, sizeof(padding));
+                SIM_CHECK(r == (command.size + (r ? sizeof(padding) : 0) > room ? -EDQUOT : 0),
+                          "blob_append with room for %" PRIu64 ": %d", room, r);
+                j->padding = r ? 0 : sizeof(padding);
+        }
         r = lease_draft(m->lease, &draft);
         SIM_CHECK(r == 0, "draft: %d", r);
         r = lease_submit(m->lease, draft, &command);

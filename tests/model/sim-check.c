@@ -267,4 +267,5 @@ void check_all(int64_t next_us) {
         check_leases();
         check_progress(next_us);
         check_totals();
+        check_quota();
 }

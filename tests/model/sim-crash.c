@@ -2,6 +2,7 @@
 
 /* A core ends, and the next one takes up what it left. */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -244,6 +245,7 @@ static void see_job(struct model_lease *m, struct job *job) {
         j->kill_wanted = job->fate != JOB_FATE_OWN && job->fate != JOB_FATE_TIMEOUT;
         j->killed_us = job->fate == JOB_FATE_TIMEOUT;
         j->overflowed = job->output_error && spool_size(job->spool, VIEW_OUTPUT) > 0; /* of a released lease: no file */
+        j->cut = j->overflowed && job->output_error == -EDQUOT;
         for (int i = 0; i < 2; i++)
                 j->wrote[i] = spool_size(job->spool, i);
         list_for_each (s, &model.backend.sandboxes, link)

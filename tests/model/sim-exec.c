@@ -43,6 +43,7 @@ static void end_exec(struct sim_exec *x) {
 
 /* Give what was printed since. */
 static void give_output(struct sim_exec *x, int stream) {
+        const struct sim_hooks *hooks = sim_backend_of(x->sandbox)->hooks;
         size_t len = x->printed[stream] - x->wrote[stream];
         char *data = malloc(len + 1);
 
@@ -51,6 +52,8 @@ static void give_output(struct sim_exec *x, int stream) {
         for (size_t i = 0; i < len; i++)
                 data[i] = sim_output_byte(x->serial, x->number, stream, x->wrote[stream] + i);
         x->wrote[stream] += len;
+        if (hooks && hooks->giving)
+                hooks->giving(x, len);
         exec_output(&x->exec, stream, data, len);
         free(data);
 }

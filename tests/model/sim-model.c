@@ -200,7 +200,7 @@ static uint64_t check_bytes(const struct model_job *j, int stream, uint64_t from
 /* Neither more nor less than what was given; read from any place, or all of it. */
 static void read_job(struct model_job *j, bool all) {
         const uint64_t *wrote = j->exec ? j->exec->wrote : j->wrote;
-        bool overflowed = wrote[0] + wrote[1] > model.config.output_max || j->overflowed;
+        bool overflowed = quota_cut(j) || wrote[0] + wrote[1] > model.config.output_max || j->overflowed;
         uint64_t size;
 
         j->overflowed = overflowed;
@@ -215,7 +215,7 @@ static void read_job(struct model_job *j, bool all) {
                 else if (size > 0)
                         check_bytes(j, stream, sim_below(size));
         }
-        SIM_CHECK(!overflowed || j->lease->rough || spool_size(j->job->spool, VIEW_OUTPUT) == model.config.output_max,
+        SIM_CHECK(!overflowed || j->cut || j->lease->rough || spool_size(j->job->spool, VIEW_OUTPUT) == model.config.output_max,
                   "job %" PRIu64 ".%" PRIu32 " was cut at the wrong place", j->lease->serial, j->number);
 }
 
@@ -491,7 +491,7 @@ static void on_killing(struct sim_exec *x) {
 
         late = late || (j->killed_us && !j->kill_wanted); /* by an earlier core */
         j->killed_us = sim.now_us;
-        if (x->wrote[0] + x->wrote[1] > model.config.output_max)
+        if (x->wrote[0] + x->wrote[1] > model.config.output_max || quota_cut(j))
                 j->kill_wanted = true;
         SIM_CHECK(j->kill_wanted || late, "job %" PRIu64 ".%" PRIu32 " is killed for nothing", x->serial, x->number);
         if (!j->kill_wanted)
@@ -515,7 +515,7 @@ static void on_ending(struct sim_exec *x, const struct result *r, int code) {
         bool timed_out = j->killed_us && !j->kill_wanted;
 
         on_cancelling(x);
-        if (j->overflowed || j->wrote[0] + j->wrote[1] > model.config.output_max)
+        if (j->overflowed || quota_cut(j) || j->wrote[0] + j->wrote[1] > model.config.output_max)
                 code = 128 + SIGKILL;
         model_job_must_end(j, r->code, timed_out ? 124 : code);
 }
@@ -527,6 +527,7 @@ static const struct sim_hooks hooks = {
         .dying = on_dying,
         .giving_up_clean = on_giving_up_clean,
         .exec = on_exec,
+        .giving = quota_giving,
         .killing = on_killing,
         .ending = on_ending,
         .cancelling = on_cancelling,

@@ -50,7 +50,10 @@ struct model_job {
         size_t padding; /* spaces at the command's end */
         int64_t timeout_us;
         uint64_t wrote[2];
-        bool overflowed;
+        bool overflowed;       /* not all that it wrote was kept, */
+        bool cut;              /* for the quota */
+        uint64_t room;         /* what that left when it was given bytes last, */
+        size_t given;          /* so many */
         struct sim_exec *exec; /* while one is there */
         bool kill_wanted;      /* by the user, or for its output */
         bool left;             /* an earlier core gave it to the provider, this one did not go on with it yet */
@@ -101,7 +104,7 @@ struct model {
         bool ticking;       /* inside core_tick() */
         unsigned n_probing;
         uint64_t n_probed_out, n_breaks;
-        uint64_t n_granted, n_condemned, n_oversubscribed, n_jobs_ended, n_lost, n_failed, n_timeouts;
+        uint64_t n_granted, n_condemned, n_oversubscribed, n_jobs_ended, n_lost, n_failed, n_timeouts, n_cut;
 };
 
 extern struct model model;
@@ -198,6 +201,12 @@ uint64_t rows_digest(void);
 
 /* The invariants: after each tick, @next_us is what it returned. */
 void check_all(int64_t next_us);
+
+/* What is kept on disk: before the core is given bytes of output, whether it dropped some of them for the quota, … */
+void quota_giving(struct sim_exec *x, size_t len);
+bool quota_cut(struct model_job *j);
+/* … and whether what it counts is what the files have, and not too much. */
+void check_quota(void);
 
 /* Random users, from now on, until stopped. */
 void users_start(int64_t gap_us);

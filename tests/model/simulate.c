@@ -85,6 +85,8 @@ static void draw_config(struct config *c) {
         c->timeout_us = one_of(0, 5, 180) * USEC_PER_SEC;
         c->kill_grace_us = c->timeout_us / 5;
         c->output_max = one_of(1, 5000, 1 << 30);
+        c->spool_max = sim.seed % 3 == 1 ? 300 << sim.seed % 7 : 0;
+        c->spool_max_per_user = sim.seed % 5 < 2 ? 100 << sim.seed % 7 : 0;
         c->history = one_of(1, 3, 256);
         c->reset = sim_chance(200) ? RESET_ENVIRONMENT : RESET_WORKDIR;
         c->max_uses = sim_chance(300) ? 1 + sim_below(5) : 0;
@@ -167,13 +169,13 @@ static void run(uint64_t seed, uint64_t n_events) {
                 due_us = turn(due_us);
                 SIM_CHECK(sim.n_events < n_events + END_EVENTS_MAX, "it never ends");
         }
-        printf("# seed %" PRIu64 ": %" PRIu64 " granted, %" PRIu64 " jobs, %" PRIu64 " timed out, %" PRIu64
+        printf("# seed %" PRIu64 ": %" PRIu64 " granted, %" PRIu64 " jobs, %" PRIu64 " timed out, %" PRIu64 " cut for the quota, %" PRIu64
                " lost, %" PRIu64 " failed, %" PRIu64 " given up, %" PRIu64 " over max, %" PRIu64
                " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped, %" PRIu64
                " kills, %" PRIu64
                " more while the disk was full, and %" PRIu64 " stops of the daemon, %" PRIu64 " adopted, %" PRIu64 " not, %" PRIu64
                " jobs gone on with, %" PRIu64 " orphans, %" PRIu64 " full disks, %" PRIu64 " writes failed\n",
-               seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_lost, model.n_failed,
+               seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_cut, model.n_lost, model.n_failed,
                model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.probes,
                model.n_probed_out, model.n_breaks, model.n_crashes, model.n_rough, model.n_stops, model.backend.totals.adopted,
                model.backend.totals.adopt_failures, model.backend.totals.resumed, model.backend.totals.orphans,
