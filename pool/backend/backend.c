@@ -123,6 +123,7 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
         int r;
 
         assert(s->state == SANDBOX_LIVE && !s->cleaning);
+        assert(*spec->workdir == '/' && *spec->cwd == '/' && spec->shell);
         assert(!spec->live_input || (!spec->input && !spec->resume && events->room));
         r = s->backend->ops->exec(s, spec, &e);
         if (r < 0)
@@ -242,6 +243,10 @@ void exec_ended(struct exec *e, const struct result *r, int code) {
         assert(!e->held);
         e->sandbox->n_execs--;
         e->events->ended(e->owner, r, code);
+}
+
+void exec_no_cwd(struct result *r, const char *cwd) {
+        result_set(r, RESULT_OK, "cwd: %s is not a directory there", cwd);
 }
 
 void exec_polled(struct exec *e, bool running) {

@@ -103,9 +103,9 @@ struct exec_events {
         void (*output)(void *owner, enum stream stream, const void *data, size_t len);
         /*
          * All output has been given. If @r is ok, @code is the exit code, 128+N for signal N. Else the
-         * command never ran, or its end cannot be known, and @r says why. Without a usable working
-         * directory @code is 126, and the text of @r says so. After a kill the text of @r may name
-         * processes that are left.
+         * command never ran, or its end cannot be known, and @r says why. If cwd is not a directory
+         * there, @code is EXEC_NO_CWD, and the text of @r is that of exec_no_cwd(). After a kill the
+         * text of @r may name processes that are left.
          */
         void (*ended)(void *owner, const struct result *r, int code);
         /* The answer to exec_poll. Not @running: it has ended, and ended() follows when all output has arrived. */
@@ -119,18 +119,21 @@ struct exec_spec {
         const char *id;             /* a UUID that is never used again; also marks the job's processes */
         bool resume;                /* it was started under this id by an earlier run: do not start it, go on with it */
         uint64_t offsets[2];        /* output() begins at these bytes of its streams, with and without resume */
-        const char *shell;          /* run as SHELL -c COMMAND; NULL: bash where there is one, else sh */
+        const char *shell;          /* run as SHELL -c COMMAND; "": bash where there is one, else sh */
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */
         bool live_input;            /* standard input is what exec_write() brings; then @input is NULL, and not resume */
         const char *workdir;        /* absolute, the lease's own directory */
-        const char *cwd;            /* absolute, or relative to workdir; "": the workdir */
+        const char *cwd;            /* absolute, where the command starts */
         bool fresh;                 /* first empty the workdir of whatever is there; it is made in any case */
-        const char *const *env;     /* "KEY=VALUE", a later one wins, NULL at the end */
+        const char *const *env;     /* "KEY=VALUE", each key once, over the sandbox's own; the mark; NULL at the end */
 };
 
 /* The environment variable that marks each process of a job with its exec id. */
 #define EXEC_MARK "MODALPOOL_JOB"
+
+/* The exit code of a command whose cwd is not a directory in the sandbox. */
+#define EXEC_NO_CWD 126
 
 struct backend_ops {
         const char *name;
@@ -306,6 +309,8 @@ void sandbox_destroyed(struct sandbox *s, const struct result *r);
 void exec_started(struct exec *e);
 void exec_output(struct exec *e, enum stream stream, const void *data, size_t len);
 void exec_ended(struct exec *e, const struct result *r, int code);
+/* The result that goes with EXEC_NO_CWD. */
+void exec_no_cwd(struct result *r, const char *cwd);
 void exec_polled(struct exec *e, bool running);
 /* There is room, or nothing will be read any more: passed on when the owner waits for that. Not from inside exec_write(). */
 void exec_room(struct exec *e);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pool/environment/command.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
@@ -87,28 +88,31 @@ static const struct exec_events exec_events = {
         .ended = on_ended,
 };
 
+static int run_command(struct probe *p, const struct blob *text) {
+        struct command command;
+        char id[UUID_SIZE];
+        int r = uuid_make(id);
+
+        if (r == 0)
+                r = command_init(&command, &(struct command_settings){
+                                                   .id = id, .shell = "", .workdir = "/", .cwd = "", .env = "" });
+        if (r < 0)
+                return r;
+        command.spec.command = text;
+        r = sandbox_exec(p->sandbox, &command.spec, &exec_events, p, &p->exec);
+        command_deinit(&command);
+        return r;
+}
+
 static int start_exec(struct probe *p) {
-        char id[UUID_SIZE], mark[UUID_SIZE + sizeof(EXEC_MARK "=")];
-        struct blob command;
+        struct blob text;
         int r;
 
-        blob_init(&command, -1, BLOB_MEMORY_MAX); /* short enough to need no file */
-        r = blob_append(&command, PROBE_COMMAND, strlen(PROBE_COMMAND));
+        blob_init(&text, -1, BLOB_MEMORY_MAX); /* short enough to need no file */
+        r = blob_append(&text, PROBE_COMMAND, strlen(PROBE_COMMAND));
         if (r == 0)
-                r = uuid_make(id);
-        if (r == 0) {
-                snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
-                r = sandbox_exec(p->sandbox,
-                                 &(struct exec_spec){
-                                         .id = id,
-                                         .command = &command,
-                                         .workdir = "/",
-                                         .cwd = "",
-                                         .env = (const char *const[]){ mark, NULL },
-                                 },
-                                 &exec_events, p, &p->exec);
-        }
-        blob_deinit(&command);
+                r = run_command(p, &text);
+        blob_deinit(&text);
         return r;
 }
 

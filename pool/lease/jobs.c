@@ -14,6 +14,7 @@
 
 #include "pool/base/exec-id.h"
 #include "pool/base/limits.h"
+#include "pool/environment/command.h"
 #include "pool/lease/internal.h"
 #include "pool/lease/limits.h"
 #include "pool/util/cleanup.h"
@@ -291,49 +292,30 @@ static const struct exec_events exec_events = {
         .polled = on_polled,
 };
 
-/* The lines of @text as an array; both are the caller's to free, the array before the text. */
-static const char **split_lines(char *text, const char *first) {
-        size_t n = 2;
-        const char **lines;
-
-        for (const char *c = text; *c; c++)
-                n += *c == '\n';
-        lines = calloc(n + 1, sizeof(*lines));
-        if (!lines)
-                return NULL;
-        n = 0;
-        for (char *line, *rest = text; (line = strsep(&rest, "\n"));)
-                if (*line)
-                        lines[n++] = line;
-        lines[n] = first; /* last wins, and nobody may change the mark */
-        return lines;
-}
-
 static int exec_job(struct lease *l, struct job *j, bool resume) {
-        const struct config *config = l->table->config;
-        _cleanup_(cleanup_free) char *text = strdup(j->env); /* the job's own may have to be written down again */
-        _cleanup_(cleanup_free) const char **env = NULL;
-        char id[UUID_SIZE], mark[UUID_SIZE + sizeof(EXEC_MARK "=")];
+        struct command command;
+        char id[UUID_SIZE];
+        int r;
 
         exec_id_make(id, l->instance, l->serial, j->number);
-        snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, id);
-        env = text ? split_lines(text, mark) : NULL;
-        if (!env)
-                return -ENOMEM;
-        return sandbox_exec(environment_sandbox(l->claim.environment),
-                            &(struct exec_spec){
-                                    .id = id,
-                                    .resume = resume,
-                                    .offsets = { spool_size(j->spool, VIEW_STDOUT), spool_size(j->spool, VIEW_STDERR) },
-                                    .shell = *config->shell ? config->shell : NULL,
-                                    .command = &j->command,
-                                    .input = &j->input,
-                                    .workdir = l->workdir,
-                                    .cwd = j->cwd,
-                                    .fresh = !l->prepared,
-                                    .env = env,
-                            },
-                            &exec_events, j, &j->exec);
+        r = command_init(&command, &(struct command_settings){
+                                           .id = id,
+                                           .shell = l->table->config->shell,
+                                           .workdir = l->workdir,
+                                           .cwd = j->cwd,
+                                           .env = j->env,
+                                   });
+        if (r < 0)
+                return r;
+        command.spec.resume = resume;
+        command.spec.offsets[STREAM_STDOUT] = spool_size(j->spool, VIEW_STDOUT);
+        command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
+        command.spec.command = &j->command;
+        command.spec.input = &j->input;
+        command.spec.fresh = !l->prepared;
+        r = sandbox_exec(environment_sandbox(l->claim.environment), &command.spec, &exec_events, j, &j->exec);
+        command_deinit(&command);
+        return r;
 }
 
 /* Written down before a job: what is to be cleaned away behind it, and what an earlier one made. */

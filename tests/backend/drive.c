@@ -171,7 +171,9 @@ static void run(const char **words, bool live) {
         char mark[64];
         const char *env[] = { plain[0], mark, NULL };
         struct blob command, input;
-        struct exec_spec spec = { .id = words[1], .workdir = "/root/drive", .cwd = "", .fresh = true, .env = env };
+        struct exec_spec spec = {
+                .id = words[1], .shell = "", .workdir = "/root/drive", .cwd = "/root/drive", .fresh = true, .env = env
+        };
 
         snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, words[1]);
         if (live) {

@@ -246,6 +246,9 @@ def test_env(mount):
     lease.write("env", "MINE=a b  c'\"$(id)\nBOTH=lease\nEMPTY=\nEQ=a=b\n_u1=ü\n")
     assert lease.run("echo \"$POOL/$BOTH/$MINE/$EMPTY/$EQ\"; env | grep -c ^EMPTY=$")[0] == \
         "pool/lease/a b  c'\"$(id)//a=b\n1\n"
+    lease.write("env", "TWICE=1\nTWICE=2\nPATH=$PATH:/one\nPATH=/bin:/usr/bin\nMODALPOOL_JOB=mine\n")
+    assert lease.run("echo $TWICE $PATH; env | grep -c -e ^TWICE= -e ^PATH= -e ^MODALPOOL_JOB=; env | grep -c =mine$")[0] == \
+        "2 /bin:/usr/bin\n3\n0\n"
     lease.write("env", "OTHER=1")
     assert lease.run("echo $MINE/$OTHER/$BOTH")[0] == "/1/pool, and more\n"
     assert lease.read("env") == "OTHER=1\n"

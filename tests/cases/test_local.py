@@ -108,6 +108,19 @@ def test_plain(plain):
     assert pwd.endswith("/hermes_tasks/t1") and host == os.uname().nodename
 
 
+def test_plain_cwd(plain):
+    """The workdir as the file shows it, and what is below it, are the environment's; every other path is the machine's."""
+    shown, workdir = plain.read("cwd").strip(), plain.run("mkdir sub; pwd")[0].strip()
+    assert workdir != shown and workdir.endswith(shown)
+    for text, path in ((shown, workdir), (shown + "/sub", workdir + "/sub"), ("sub", workdir + "/sub"), ("/tmp", "/tmp")):
+        plain.write("cwd", text)
+        assert plain.run("pwd") == (path + "\n", 0)
+    for text, path in (("gone", workdir + "/gone"), (shown + "/gone", workdir + "/gone"), (shown + "2", shown + "2")):
+        plain.write("cwd", text)
+        assert plain.run("pwd") == ("", 126)
+        assert plain.read("error") == f"cwd: {path} is not a directory there\n"
+
+
 def test_plain_needs_no_bubblewrap(mount, tmp_path):
     (tmp_path / "bin").mkdir()
     path = tmp_path / "bin"

@@ -162,7 +162,7 @@ static void draw_fate(struct sim_exec *x) {
         else if (!sim_chance(rates->exec_codes))
                 x->code = 0;
         else if (sim_chance(100))
-                x->code = 126, result_set(&x->result, RESULT_OK, "cwd is not there");
+                x->code = EXEC_NO_CWD, exec_no_cwd(&x->result, "/gone");
         else
                 x->code = sim_chance(200) ? 128 + 1 + (int)sim_below(31) : 1 + (int)sim_below(2);
 }
@@ -196,7 +196,7 @@ static int start_probe(struct sim_sandbox *s, const struct exec_spec *spec, stru
 
         blob_read(spec->command, 0, command, sizeof(command) - 1);
         SIM_CHECK(!s->exec && !s->probe, "%s is probed while something runs in it", s->sandbox.id);
-        SIM_CHECK(!strcmp(command, "true") && !*spec->cwd && !spec->fresh && !spec->input && !spec->resume &&
+        SIM_CHECK(!strcmp(command, "true") && !strcmp(spec->cwd, "/") && !spec->fresh && !spec->input && !spec->resume &&
                           strlen(spec->id) == UUID_SIZE - 1,
                   "%s is probed by \"%s\"", s->sandbox.id, command);
         if (!sim_chance(b->rates.probe_refused)) {

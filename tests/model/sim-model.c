@@ -411,20 +411,29 @@ static void on_dropping_probe(struct sim_sandbox *s) {
         model.n_probed_out += late && model.ticking && s->bad_probes == 2;
 }
 
-/* The last line that sets KEY counts. */
-static const char *last_value(const char *const *env, const char *key) {
+static const char *value_of(const char *const *env, const char *key) {
         const char *value = NULL;
         size_t len = strlen(key);
 
         for (; *env; env++)
-                if (!strncmp(*env, key, len) && (*env)[len] == '=')
+                if (!strncmp(*env, key, len) && (*env)[len] == '=') {
+                        SIM_CHECK(!value, "the environment has %s twice", key);
                         value = *env + len + 1;
+                }
         return value ? value : "";
+}
+
+static void check_cwd(const struct model_job *j, const char *cwd) {
+        char expected[400];
+
+        snprintf(expected, sizeof(expected), "%s%s%s", *j->cwd == '/' ? "" : j->lease->workdir,
+                 *j->cwd && *j->cwd != '/' ? "/" : "", j->cwd);
+        SIM_CHECK(!strcmp(cwd, expected), "cwd \"%s\", expected \"%s\"", cwd, expected);
 }
 
 static void check_spec(const struct model_job *j, const struct exec_spec *spec) {
         char command[sizeof(j->command) + 1] = "", input[sizeof(j->input) + 1] = "";
-        const char *x = strchr(j->env, '=');
+        const char *x = strrchr(j->env, '=');
 
         blob_read(spec->command, 0, command, sizeof(command) - 1);
         blob_read(spec->input, 0, input, sizeof(input) - 1);
@@ -433,13 +442,13 @@ static void check_spec(const struct model_job *j, const struct exec_spec *spec) 
                   spec->command->size);
         SIM_CHECK(!strcmp(command, j->command), "command \"%s\", expected \"%s\"", command, j->command);
         SIM_CHECK(!strcmp(input, j->input), "input \"%s\", expected \"%s\"", input, j->input);
-        SIM_CHECK(!strcmp(spec->cwd, j->cwd), "cwd \"%s\", expected \"%s\"", spec->cwd, j->cwd);
+        check_cwd(j, spec->cwd);
         SIM_CHECK(!strcmp(spec->workdir, j->lease->workdir), "workdir \"%s\", expected \"%s\"", spec->workdir,
                   j->lease->workdir);
-        SIM_CHECK(!strcmp(last_value(spec->env, EXEC_MARK), spec->id), "the mark is not the id %s", spec->id);
-        SIM_CHECK(!strcmp(last_value(spec->env, "POOL"), "1"), "the pool's environment is missing");
-        SIM_CHECK(!strcmp(last_value(spec->env, "X"), x ? x + 1 : ""),
-                  "the lease's environment is \"%s\", expected \"%s\"", last_value(spec->env, "X"), j->env);
+        SIM_CHECK(!strcmp(value_of(spec->env, EXEC_MARK), spec->id), "the mark is not the id %s", spec->id);
+        SIM_CHECK(!strcmp(value_of(spec->env, "POOL"), "1"), "the pool's environment is missing");
+        SIM_CHECK(!strcmp(value_of(spec->env, "X"), x ? x + 1 : ""),
+                  "the lease's environment is \"%s\", expected \"%s\"", value_of(spec->env, "X"), j->env);
 }
 
 /* What an earlier core started cannot be followed: its environment is given up. */

@@ -86,7 +86,7 @@ static void renew(void) {
 static void change_setting(void) {
         static const char *const cwds[] = { "", "/tmp", "sub", "a b" };
         static const char *const timeouts[] = { "", "0", "0.5", "1", "30", "3600", "soon", "-1" };
-        static const char *const envs[] = { "", "X=1", "X=two words", "=", "word" };
+        static const char *const envs[] = { "", "X=1", "POOL=1\nX=1\nX=two words", "=", "word" };
         static const char *const inputs[] = { "", "line", "other line" };
         struct model_lease *m = any_lease();
 

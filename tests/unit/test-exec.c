@@ -161,7 +161,7 @@ static void one(uint64_t seed) {
         blob_init(&command, -1, 16);
         CHECK_INT(blob_append(&command, "cat", 3), 0);
         CHECK_INT(sandbox_exec(test.sandbox, &(struct exec_spec){ .id = "live", .command = &command, .workdir = "/w",
-                                                                  .cwd = "", .live_input = true },
+                                                                  .cwd = "/w", .shell = "", .live_input = true },
                                &exec_events, NULL, &e), 0);
         test.exec = e;
         run_until(is_over);
@@ -198,7 +198,9 @@ static struct exec *start_cat(struct exec_spec *spec, const struct blob *command
         sim_backend_init(&test.backend, &none, NULL);
         CHECK_INT(sandbox_create(&test.backend.backend, "nonce", &sandbox_events, NULL, &test.sandbox), 0);
         run_until(is_created);
-        *spec = (struct exec_spec){ .id = "live", .command = command, .workdir = "/w", .cwd = "", .live_input = true };
+        *spec = (struct exec_spec){
+                .id = "live", .command = command, .workdir = "/w", .cwd = "/w", .shell = "", .live_input = true
+        };
         CHECK_INT(sandbox_exec(test.sandbox, spec, &exec_events, NULL, &e), 0);
         return e;
 }

@@ -61,7 +61,7 @@ static struct script_job job_of(const char *command) {
 
         snprintf(workdir, sizeof(workdir), "%s/it's a \"dir\" $HOME", directory);
         return (struct script_job){
-                .exec_id = "id-1", .workdir = workdir, .cwd = "", .prelude = "", .fresh = true,
+                .exec_id = "id-1", .shell = "", .workdir = workdir, .cwd = workdir, .prelude = "", .fresh = true,
                 .command = command, .command_len = strlen(command),
         };
 }
@@ -134,9 +134,9 @@ static void no_cwd(void) {
         struct script_job job = job_of("echo no");
         char out[4096];
 
-        job.cwd = "nowhere";
-        CHECK_INT(run(&job, "", 0, out, sizeof(out)), 126);
-        CHECK(!strncmp(out, "id-1 cwd /", 10));
+        job.cwd = "/no where";
+        CHECK_INT(run(&job, "", 0, out, sizeof(out)), EXEC_NO_CWD);
+        CHECK_STR(out, "id-1 cwd /no where\n");
 }
 
 /* What the wrapper calls its variables is not the command's affair. */

@@ -115,29 +115,30 @@ static const char *take_string(struct strings *s) {
         return string;
 }
 
-/* The agent's own environment and @n strings over it; a later one of the same key wins. */
-static const char **merge_environment(struct strings *s, uint32_t n) {
+static bool has_name(const char *const *env, const char *entry) {
+        size_t name = strcspn(entry, "=") + 1;
+
+        while (*env && strncmp(*env, entry, name))
+                env++;
+        return *env;
+}
+
+/* @n strings, and those of the agent's own environment that they do not replace. */
+static const char **make_environment(struct strings *s, uint32_t n) {
         size_t own = 0, used = 0;
-        const char **merged;
+        const char **env;
 
         while (environ[own])
                 own++;
-        merged = calloc(own + n + 1, sizeof(*merged));
-        if (!merged)
+        env = calloc(n + own + 1, sizeof(*env));
+        if (!env)
                 return NULL;
-        for (size_t i = 0; i < own + n; i++) {
-                const char *entry = i < own ? environ[i] : take_string(s);
-                size_t key, at;
-
-                if (!entry)
-                        break;
-                key = strcspn(entry, "=") + 1;
-                for (at = 0; at < used && strncmp(merged[at], entry, key); at++)
-                        ;
-                merged[at] = entry;
-                used += at == used;
-        }
-        return merged;
+        while (used < n && (env[used] = take_string(s)))
+                used++;
+        for (size_t i = 0; i < own; i++)
+                if (!has_name(env, environ[i]))
+                        env[used++] = environ[i];
+        return env;
 }
 
 static int prepare_workdir(const char *workdir) {
@@ -146,22 +147,9 @@ static int prepare_workdir(const char *workdir) {
         return r < 0 ? r : make_path(AT_FDCWD, workdir, 0755);
 }
 
-static int open_cwd(const char *workdir, const char *cwd) {
-        _cleanup_(cleanup_close) int base = -1;
-        int fd;
+#define NO_CWD 1
 
-        if (*cwd == '/') {
-                fd = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        } else {
-                base = open(workdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-                if (base < 0)
-                        return -errno;
-                fd = openat(base, *cwd ? cwd : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        }
-        return fd < 0 ? -errno : fd;
-}
-
-/* 0, or -errno with what failed in @what. -ENOTDIR: the cwd, which is the job's own affair. */
+/* 0, or -errno with what failed in @what, or NO_CWD with the cwd in @what. */
 static int start_job(const struct agent_request *q, struct strings s, const int fds[3], char what[AGENT_TEXT_MAX]) {
         const char *shell, *workdir, *cwd, *command, *step = NULL;
         _cleanup_(cleanup_free) const char **env = NULL;
@@ -172,7 +160,7 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
         shell = take_string(&s);
         workdir = shell ? take_string(&s) : NULL;
         cwd = workdir ? take_string(&s) : NULL;
-        env = cwd ? merge_environment(&s, q->n_env) : NULL;
+        env = cwd ? make_environment(&s, q->n_env) : NULL;
         command = env ? take_string(&s) : NULL;
         if (!command)
                 return -EPROTO;
@@ -185,11 +173,10 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
         } else {
                 (void)make_path(AT_FDCWD, workdir, 0755); /* when that is no help, the cwd is not there */
         }
-        cwd_fd = open_cwd(workdir, cwd);
+        cwd_fd = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (cwd_fd < 0) {
-                snprintf(what, AGENT_TEXT_MAX, "cwd: %s%s%s is not a directory there", *cwd == '/' ? "" : workdir,
-                         *cwd == '/' || !*cwd ? "" : "/", cwd);
-                return -ENOTDIR;
+                snprintf(what, AGENT_TEXT_MAX, "%s", cwd);
+                return NO_CWD;
         }
 
         shell = *shell ? shell : default_shell;
@@ -223,9 +210,9 @@ static void do_exec(const struct agent_request *q, const int fds[4]) {
         }
         if (r == 0) {
                 reply(AGENT_STARTED, q->job, 0, "");
-        } else if (r == -ENOTDIR) {
+        } else if (r == NO_CWD) {
                 reply(AGENT_STARTED, q->job, 0, "");
-                reply(AGENT_ENDED, q->job, 126, what);
+                reply(AGENT_NO_CWD, q->job, 0, what);
         } else {
                 snprintf(text, sizeof(text), "%s: %s", what, strerror(-r));
                 reply(AGENT_FAILED, q->job, 0, text);

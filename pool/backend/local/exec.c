@@ -168,10 +168,9 @@ static void on_given(uv_timer_t *timer) {
         exec_take_rest(timer->data);
 }
 
-/* The agent has said how it ended. */
-static void exec_on_end(struct local_exec *e, enum result_code code, const char *text, int exit_code) {
-        result_set(&e->result, code, "%s", text);
-        e->code = exit_code;
+/* The agent has said how it ended, and the result is set. */
+static void exec_on_end(struct local_exec *e, int code) {
+        e->code = code;
         e->finished = true;
         exec_take_rest(e);
 }
@@ -214,6 +213,16 @@ static int append_string(struct buf *b, const char *prefix, const char *string) 
         return r < 0 ? r : buf_append(b, string, strlen(string) + 1);
 }
 
+/*
+ * What is before a path of the agent: the directory of an environment without isolation holds the workdir and all below
+ * it; every other path is the machine's.
+ */
+static const char *root_of(const struct local_sandbox *s, const char *path, const char *workdir) {
+        size_t len = strlen(workdir);
+
+        return !strncmp(path, workdir, len) && (!path[len] || path[len] == '/') ? s->dir : "";
+}
+
 /* The strings of an exec request, as a file: there is no other way for 16 MiB in one message. */
 static int make_strings(struct local_sandbox *s, const struct exec_spec *spec, uint32_t *n_env, int *out) {
         struct buf head = BUF_INIT(4 << 20);
@@ -223,11 +232,11 @@ static int make_strings(struct local_sandbox *s, const struct exec_spec *spec, u
         ssize_t n = 0;
         int r;
 
-        r = append_string(&head, "", spec->shell ? spec->shell : "");
+        r = append_string(&head, "", spec->shell);
         if (r == 0)
                 r = append_string(&head, s->dir, spec->workdir);
         if (r == 0)
-                r = append_string(&head, "", spec->cwd);
+                r = append_string(&head, root_of(s, spec->cwd, spec->workdir), spec->cwd);
         for (*n_env = 0; r == 0 && spec->env[*n_env]; (*n_env)++)
                 r = append_string(&head, "", spec->env[*n_env]);
         if (r == 0) {
@@ -390,14 +399,29 @@ void local_exec_reply(struct local_sandbox *s, const struct agent_reply *reply) 
 
         if (!e)
                 return; /* cancelled meanwhile */
-        if (reply->type == AGENT_STARTED)
+        switch ((enum agent_reply_type)reply->type) {
+        case AGENT_STARTED:
                 exec_started(&e->exec);
-        else if (reply->type == AGENT_POLLED)
+                break;
+        case AGENT_POLLED:
                 exec_polled(&e->exec, reply->code);
-        else if (reply->type == AGENT_ENDED)
-                exec_on_end(e, RESULT_OK, reply->text, reply->code);
-        else
-                exec_on_end(e, RESULT_FAILED, reply->text, 0);
+                break;
+        case AGENT_ENDED:
+                result_set(&e->result, RESULT_OK, "%s", reply->text);
+                exec_on_end(e, reply->code);
+                break;
+        case AGENT_NO_CWD:
+                exec_no_cwd(&e->result, reply->text);
+                exec_on_end(e, EXEC_NO_CWD);
+                break;
+        case AGENT_FAILED:
+                result_set(&e->result, RESULT_FAILED, "%s", reply->text);
+                exec_on_end(e, 0);
+                break;
+        case AGENT_HELLO:
+        case AGENT_CLEANED:
+                break; /* of no exec */
+        }
 }
 
 void local_close_left_open(struct local_sandbox *s) {

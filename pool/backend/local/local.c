@@ -153,6 +153,7 @@ static void on_reply(struct local_sandbox *s, const struct agent_reply *reply) {
         case AGENT_STARTED:
         case AGENT_POLLED:
         case AGENT_ENDED:
+        case AGENT_NO_CWD:
         case AGENT_FAILED:
                 local_exec_reply(s, reply);
                 break;

@@ -19,8 +19,8 @@
 enum agent_request_type {
         /*
          * Run a job. Four descriptors come along: the strings, stdin, stdout, stderr. The strings are a
-         * sealed file: shell, workdir, cwd, n_env times KEY=VALUE, the command, each with a final NUL;
-         * an empty shell means bash where there is one, else sh.
+         * sealed file: shell, workdir, cwd, n_env times KEY=VALUE, the command, each with a final NUL,
+         * as in struct exec_spec; workdir and cwd are paths of the agent.
          */
         AGENT_EXEC,
         /* Send a signal to all processes of a job. */
@@ -48,6 +48,7 @@ enum agent_reply_type {
         AGENT_STARTED, /* the job's shell runs */
         AGENT_ENDED,   /* it ended with code; after AGENT_KILL all its processes did, or text says which did not */
         AGENT_POLLED,  /* code is 1 while the job runs, else 0: an AGENT_ENDED went before */
+        AGENT_NO_CWD,  /* its cwd, in text, is not a directory: it ended like this; AGENT_STARTED went before */
         AGENT_FAILED,  /* the job did not start, text says why */
         AGENT_CLEANED, /* text is empty, or says what went wrong */
 };

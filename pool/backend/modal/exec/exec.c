@@ -245,7 +245,7 @@ static void read_complaint(struct modal_exec *e, struct result *r) {
                 len--;
         e->head[len] = '\0';
         if (!strncmp(text, "cwd ", 4))
-                result_set(r, RESULT_OK, "cwd: %s is not a directory there", text + 4);
+                exec_no_cwd(r, text + 4);
         else
                 result_set(r, RESULT_FAILED, "environment %s: %s", id, strncmp(text, "fail ", 5) ? text : text + 5);
 }
@@ -259,7 +259,7 @@ static void deliver_end(struct modal_exec *e) {
         if (result_ok(&e->result) && e->code == NOT_RUN && !e->over_head && e->head_len > strlen(e->exec_id) + 1 &&
             may_be_complaint(e)) {
                 read_complaint(e, &complaint);
-                exec_ended(&e->exec, &complaint, result_ok(&complaint) ? e->code : 0);
+                exec_ended(&e->exec, &complaint, result_ok(&complaint) ? EXEC_NO_CWD : 0);
         } else {
                 if (!e->over_head)
                         pass_head(e);

@@ -45,7 +45,6 @@ static const char job_script[] =
         "  [ \"$(($(wc -c <\"$_t\")))\" = \"$_n\" ] || no fail 'storing the command: it did not arrive whole'\n"
         "  _c=\". $_t\"\n"
         "fi\n"
-        "case $_d in /*) ;; *) _d=$_w/$_d;; esac\n"
         "_e=$(cd -P -- \"$_d\" 2>&1) || no cwd \"$_d\"\n"
         "cd -P -- \"$_d\" || exit 126\n"
         "unset OLDPWD\n"
@@ -301,7 +300,7 @@ int script_make_job(struct script *s, const struct script_job *job) {
         if (r == 0)
                 r = add_text(s, job->cwd);
         if (r == 0)
-                r = add_text(s, job->shell ? job->shell : "");
+                r = add_text(s, job->shell);
         if (r == 0)
                 r = script_add(s, job->fresh ? "1" : "0");
         if (r == 0)

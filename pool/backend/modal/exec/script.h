@@ -45,7 +45,7 @@ const char *script_argument(const struct script *s, size_t i);
  */
 struct script_job {
         const char *exec_id;
-        const char *workdir, *cwd, *shell;
+        const char *workdir, *cwd, *shell; /* as in struct exec_spec */
         bool fresh, input;
         size_t on_stdin, prelude_on_stdin;
         const char *prelude; /* shell text that makes the job's environment, "" for none */
