@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The maxima of the protocol between the daemon and the helper. Both ends are built with the same. */
+
+#define HELPER_JOBS_MAX 32            /* jobs of one helper that are not forgotten */
+#define HELPER_DATA_MAX (16 << 10)    /* bytes of data in one frame */
+#define HELPER_SPEC_MAX (21 << 20)    /* bytes of a job's strings: command 16 MiB, variables 4 MiB, names and paths */
+#define HELPER_ENV_MAX 65536          /* variables of a job */
+#define HELPER_TEXT_MAX 256           /* bytes of a reason, without a final NUL */
+#define HELPER_POOL_MAX 64            /* bytes of the name of a pool */
+#define HELPER_INPUT_FIRST (8 << 10)  /* bytes of input that may be sent before the helper has said how many it takes */
+#define HELPER_WINDOW_MAX (512 << 10) /* bytes of a job's output that may be under way without an acknowledgement */
+#define HELPER_REQUESTS_MAX 64        /* requests without a reply */
+#define HELPER_US_MAX (INT64_C(1) << 50) /* of a time limit, in microseconds */

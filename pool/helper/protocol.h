@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The protocol between the daemon and the helper, the program inside a sandbox: frames, and how to encode and decode
+ * them. Both ends use this file, and it needs nothing but libc.
+ *
+ * A frame is a head of four bytes, then fields of fixed size, then data:
+ *
+ *   u24  bytes that follow the head
+ *   u8   type
+ *   …    the fields of the type, in the order of the table in protocol.c, little-endian, without padding
+ *   …    data, up to the end of the frame
+ *
+ * Frames travel over a carrier, a stream of bytes in both directions, which may break at any byte. What matters is
+ * therefore numbered, by the offset of its first byte or by an order's number, and the receiver passes over what it
+ * has already. A new carrier begins with HELLO, which the helper answers with WELCOME and one JOB for each job that it
+ * has. From then on both ends know what the other lacks.
+ *
+ * The helper accepts one carrier, the newest. Carriers are compared by epoch, then by number. A HELLO that is higher
+ * than the present carrier's closes that one, and bytes of it that were not read are lost. Any other HELLO is answered
+ * with STALE. So is the carrier that is closed, so that its daemon learns of the newer one.
+ *
+ * A job, as the daemon's end sees it (client.c); "→ X" is a frame that it sends, "X" one that it receives:
+ *
+ *   state      on                          to         does
+ *   --------   -------------------------   --------   ---------------------------------------------------------
+ *   (none)     client_job_start()          STARTING   → START, → SPEC until all strings are sent
+ *   STARTING   JOB: receiving              STARTING   goes on with SPEC at the offset that the helper wants
+ *   STARTING   JOB: running                RUNNING    event started
+ *   STARTING   WELCOME, then no JOB        STARTING   → START again, from the first byte
+ *   RUNNING    WELCOME, then no JOB        (none)     event ended: lost
+ *   RUNNING    OUTPUT                      RUNNING    event output, unless it has the bytes
+ *   any        ENDED                       ENDED      event ended, once all output is there
+ *   ENDED      client_job_forget()         (none)     → FORGET
+ *   (none)     JOB, OUTPUT                 (none)     → KILL: nobody wants the job any more
+ *   (none)     ENDED                       (none)     → FORGET
+ *   any        a new carrier               same       → ACK, and the orders that no JOB has confirmed
+ *
+ * The same, as the helper sees it (agent/jobs.c):
+ *
+ *   state      on                          to         does
+ *   --------   -------------------------   --------   ---------------------------------------------------------
+ *   (none)     START                       RECEIVING  keeps the strings; → JOB where they are not complete
+ *   RECEIVING  SPEC                        RECEIVING  until the strings are complete: STARTING
+ *   any other  START, SPEC                 same       nothing: the daemon could not know; → JOB
+ *   STARTING   the shell runs              RUNNING    → JOB
+ *   STARTING   it cannot be started        ENDED      → ENDED
+ *   RUNNING    the shell ends              DRAINING   reads what output there is
+ *   DRAINING   all output is read          ENDED      → ENDED, behind the last OUTPUT
+ *   RUNNING…   SIGNAL, KILL, RESIZE        same       does it, unless it has that number already; → JOB
+ *   RUNNING…   INPUT                       same       keeps the bytes; → JOB, and again when more may be sent
+ *   any        ACK                         same       drops what is acknowledged
+ *   ENDED      FORGET                      (none)     drops the job; its id is then unknown
+ *   any        HELLO                       same       → JOB; OUTPUT from the first byte that is not acknowledged; ENDED
+ *
+ * Whatever is sent that this does not allow ends the carrier: the helper says why with ERROR, the daemon with an event.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/helper/limits.h"
+
+#define PROTOCOL_VERSION 1
+#define HELPER_KEY_SIZE 16
+#define HELPER_JOB_SIZE 16 /* of a job's id, which the daemon chooses and never uses twice */
+
+enum frame_type {
+        /* From the daemon. */
+        FRAME_HELLO = 1, /* version, oldest version, key, epoch, carrier; data: name of the pool */
+        FRAME_START,     /* a job: how to run it, length of its strings; data: the first of them */
+        FRAME_SPEC,      /* more of the strings, from an offset */
+        FRAME_INPUT,     /* bytes of standard input, from an offset; "end" says that these are the last */
+        FRAME_ACK,       /* bytes of each stream that the daemon has for good, and how many more may be under way */
+        FRAME_SIGNAL,    /* an order: to every process of the job */
+        FRAME_KILL,      /* an order: TERM to every process, and KILL after a grace; KILL at once with 0 */
+        FRAME_RESIZE,    /* an order: size of the terminal */
+        FRAME_FORGET,    /* the job, which has ended */
+        FRAME_REQUEST,   /* something else, by a number; answered by REPLY */
+
+        /* From the helper. */
+        FRAME_WELCOME, /* version in use, epoch, carrier, how many JOB frames follow */
+        FRAME_STALE,   /* there is a newer carrier: this one */
+        FRAME_JOB,     /* what the helper has of a job: state, strings, input and how far it may be sent, last order */
+        FRAME_OUTPUT,  /* bytes of a stream, from an offset, in the order in which the helper read them */
+        FRAME_ENDED,   /* how the job ended, and how many bytes each stream has; data: text, for people */
+        FRAME_REPLY,   /* to a request: errno, data */
+        FRAME_REFUSED, /* how many carriers have come with a wrong key */
+        FRAME_ERROR,   /* the helper closes the carrier; data: why */
+};
+#define FRAME_N_TYPES (FRAME_ERROR + 1)
+
+enum {
+        START_FRESH = 1,    /* first empty the workdir of whatever is there */
+        START_INPUT = 2,    /* INPUT follows; else standard input is /dev/null */
+        START_TERMINAL = 4, /* on a pseudo-terminal of that size; all output is stdout, input is its keyboard */
+        START_FLAGS = START_FRESH | START_INPUT | START_TERMINAL,
+};
+
+enum helper_job_state {
+        HELPER_JOB_RECEIVING,
+        HELPER_JOB_STARTING,
+        HELPER_JOB_RUNNING,
+        HELPER_JOB_DRAINING,
+        HELPER_JOB_ENDED,
+};
+#define HELPER_JOB_N_STATES (HELPER_JOB_ENDED + 1)
+
+enum helper_end {
+        HELPER_END_EXIT,    /* value is the exit code */
+        HELPER_END_SIGNAL,  /* value is the signal */
+        HELPER_END_TIMEOUT, /* its time was over, and its processes were ended */
+        HELPER_END_CWD,     /* it never ran: the text says which directory is not there */
+        HELPER_END_USER,    /* it never ran: there is no such user */
+        HELPER_END_FAILED,  /* it never ran: value is an errno, and the text says what failed */
+        HELPER_END_UNKNOWN, /* it ran, and its end cannot be known: what looked after it is gone */
+};
+#define HELPER_END_N (HELPER_END_UNKNOWN + 1)
+
+enum helper_request {
+        HELPER_PING, /* answered at once, after everything that the helper had to say before */
+};
+
+/*
+ * One frame of any type. Those members count that the table gives its type; the others are 0 after decoding. @data is
+ * borrowed: of the decoder until it is asked for the next frame.
+ */
+struct frame {
+        enum frame_type type;
+        uint8_t job[HELPER_JOB_SIZE], key[HELPER_KEY_SIZE];
+        uint64_t epoch, carrier;
+        uint64_t offset;     /* of the first byte of data */
+        uint64_t streams[2]; /* bytes of stdout and of stderr */
+        uint64_t limit;      /* INPUT may be sent up to this offset */
+        uint64_t timeout_us; /* 0: none */
+        uint64_t grace_us;
+        uint64_t ran_us; /* from the start of the shell to its end */
+        uint64_t request;
+        uint32_t version, oldest;
+        uint32_t spec_len; /* JOB: how many bytes of it are there */
+        uint32_t n_env;
+        uint32_t order;  /* orders of a job are numbered from 1; JOB: the last that was done */
+        uint32_t window; /* bytes of output that may be under way without an acknowledgement */
+        uint32_t count;
+        uint32_t value;
+        uint16_t rows, columns;
+        uint8_t flags, stream, end, state, how, signo;
+        uint8_t kind; /* of a request */
+        const uint8_t *data;
+        size_t len;
+};
+
+/*
+ * The strings of a job, each with a final NUL: shell ("": bash where there is one, else sh), workdir (absolute), cwd
+ * (absolute, or relative to the workdir; "": the workdir), user (a name or a number; "": as the helper), n_env times
+ * KEY=VALUE, command.
+ */
+#define HELPER_SPEC_STRINGS 5 /* besides the variables */
+
+#define FRAME_HEAD 4
+#define FRAME_MAX (FRAME_HEAD + 104 + HELPER_DATA_MAX) /* bytes of any frame; the fields of none need more than 104 */
+
+/* The name of a type, for logs: "START". */
+const char *frame_name(enum frame_type type);
+
+/* Bytes of a frame of that type with @len bytes of data. */
+size_t frame_size(enum frame_type type, size_t len);
+
+/* The most bytes of data that a frame of that type may have. */
+size_t frame_data_max(enum frame_type type);
+
+/* Writes the frame to @out, which has room for frame_size(). Returns that size. A field out of range is our mistake. */
+size_t frame_encode(const struct frame *f, uint8_t *out);
+
+/* Who sends what a decoder reads. */
+enum frame_sender {
+        FRAME_OF_DAEMON,
+        FRAME_OF_HELPER,
+};
+
+/*
+ * Takes frames out of a stream that comes in pieces. Embedded, and as large as the largest frame and one read more;
+ * it allocates nothing. Put bytes where decoder_room() says, tell how many with decoder_add(), then take frames with
+ * decoder_next() until it gives 0.
+ */
+struct decoder {
+        enum frame_sender from;
+        size_t start, len; /* of the bytes in buffer that are not yet taken */
+        uint8_t buffer[2 * FRAME_MAX];
+};
+
+void decoder_init(struct decoder *d, enum frame_sender from);
+
+/* Where the next bytes go; there is always room for one at least, once decoder_next() has given 0. */
+uint8_t *decoder_room(struct decoder *d, size_t *len);
+void decoder_add(struct decoder *d, size_t len);
+
+/* 1: there is a frame in @f. 0: there is no whole one. -EPROTO: the bytes are no frame that this end may be sent. */
+int decoder_next(struct decoder *d, struct frame *f);
+
+/*
+ * The next string of a block of them that begins at *@next and ends at @end, and *@next behind it. NULL where there is
+ * none whole.
+ */
+const char *spec_string(const char **next, const char *end);
