@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The maxima of the helper itself. Its memory is fixed: it allocates none. */
+
+#include "pool/helper/limits.h"
+#include "pool/util/clock.h"
+
+#define PACKET_SIZE 4096           /* bytes of the largest packet of a pipe: PIPE_BUF */
+#define OUTPUT_CHUNK (2 * PACKET_SIZE + 64)
+#define OUTPUT_CHUNKS_SHARED 64    /* besides one for each job */
+#define OUTPUT_CHUNKS_EACH 63
+#define INPUT_CHUNK HELPER_INPUT_FIRST
+#define INPUT_CHUNKS_SHARED 64     /* besides one for each job */
+#define INPUT_CHUNKS_EACH 32
+
+#define CARRIERS_MAX 6             /* the one in use, and those that have not said HELLO */
+#define HELLO_TIME_US (10 * USEC_PER_SEC)
+#define CARRIER_SEND_BUFFER (64 << 10) /* bytes in the kernel, ahead of the next frame */
+#define BACKGROUND_MAX 256         /* reapers of forgotten jobs whose processes go on */
+#define OUTPUT_GRACE_US (100 * USEC_PER_MSEC) /* for output on its way when the shell has ended */
+#define KILL_ROUND_MS 10           /* between looks for what a KILL has left … */
+#define KILL_TIME_US (5 * USEC_PER_SEC) /* … until that is told instead */
+#define FORK_ROUNDS 100            /* looks without a pause, for what was forked during the last */
+#define ARGUMENT_MAX 120000        /* bytes; Linux takes 128 KiB in one argument (MAX_ARG_STRLEN) */
+#define ACCOUNT_FILE_MAX (1 << 20) /* bytes of /etc/passwd and of /etc/group that are read */
+#define ACCOUNT_GROUPS_MAX 64      /* groups of a user */
+#define ACCOUNT_TEXT_MAX 256       /* bytes of a name or a home directory, with a final NUL */

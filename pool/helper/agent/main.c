@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * modalpool-helper serve [-f] SOCKET
+ * modalpool-helper attach SOCKET
+ *
+ * The program inside a sandbox (protocol.h says what for). It needs nothing of the sandbox but a shell to run jobs, and
+ * /proc, without which a kill finds no process that has left its group.
+ *
+ * `serve` reads the key of 16 bytes from stdin, listens on SOCKET, and goes on in the background; it returns when one
+ * can attach. With -f it stays in the foreground, as the first process of a sandbox has to, and then its stdin, stdout
+ * and stderr are closed when one can attach. SOCKET's directory is made if need be, and holds commands that are too
+ * long for an argument.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pool/helper/agent/attach.h"
+#include "pool/helper/agent/carrier.h"
+#include "pool/helper/agent/jobs.h"
+#include "pool/helper/agent/loop.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/io.h"
+
+static int say(const char *what, int r) {
+        fprintf(stderr, "modalpool-helper: %s: %s\n", what, strerror(-r));
+        return 1;
+}
+
+/* what it serves */
+
+static int read_key(uint8_t key[HELPER_KEY_SIZE]) {
+        size_t done = 0;
+
+        while (done < HELPER_KEY_SIZE) {
+                ssize_t n = read(STDIN_FILENO, key + done, HELPER_KEY_SIZE - done);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -ENODATA;
+                done += n;
+        }
+        return 0;
+}
+
+/* A socket of an earlier helper is replaced, but not while that one serves. */
+static int listen_at(const char *path, int *out) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_(cleanup_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        mode_t mask;
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        if (strlen(path) >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        strcpy(address.sun_path, path);
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN)
+                return -EADDRINUSE;
+        unlink(path);
+        mask = umask(0177);
+        r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+        umask(mask);
+        if (r == 0 && listen(fd, 16) < 0)
+                r = -errno;
+        if (r == 0)
+                *out = TAKE_FD(fd);
+        return r;
+}
+
+/* how it lives */
+
+static int read_oom_score(void) {
+        _cleanup_(cleanup_close) int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+        char text[16] = "";
+
+        return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 ? atoi(text) : 0;
+}
+
+/* When memory is short, others are to go first; where that is not allowed, it stays as it is. */
+static void lower_oom_score(void) {
+        _cleanup_(cleanup_close) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+                (void)!write(fd, "-1000", 5);
+}
+
+/* Nothing of who started it: no signals ignored, and SIGCHLD and SIGPIPE never delivered. */
+static void take_signals(sigset_t *child) {
+        sigset_t blocked;
+
+        for (int signo = 1; signo < NSIG; signo++)
+                signal(signo, SIG_DFL);
+        sigemptyset(child);
+        sigaddset(child, SIGCHLD);
+        blocked = *child;
+        sigaddset(&blocked, SIGPIPE);
+        sigprocmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* 0, 1 and 2 must be open, lest a pipe of a job gets such a number; where there is no /dev/null, on anything. */
+static void close_stdio(void) {
+        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        if (fd < 0)
+                fd = open("/", O_PATH | O_CLOEXEC);
+        for (int i = 0; i < 3; i++)
+                dup2(fd, i);
+        if (fd > 2)
+                close(fd);
+}
+
+static void become_daemon(void) {
+        setsid();
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        prctl(PR_SET_DUMPABLE, 0);
+        lower_oom_score();
+        (void)!chdir("/");
+        umask(022);
+}
+
+/* the loop */
+
+static int child_fd;
+
+static void on_child(struct loop_source *source, uint32_t events) {
+        struct signalfd_siginfo info[8];
+        int status;
+        pid_t pid;
+
+        (void)!read(child_fd, info, sizeof(info));
+        while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+                if (WIFSTOPPED(status))
+                        helper_jobs_stopped(pid);
+                else
+                        helper_jobs_reaped(pid, status);
+        }
+}
+
+static struct loop_source child_source = { .ready = on_child };
+
+static _Noreturn void run(void) {
+        for (;;) {
+                int64_t next = clock_earlier(helper_jobs_tick(), carriers_tick());
+
+                loop_turn(carriers_send() ? 0 : next);
+        }
+}
+
+static int init(int socket, const uint8_t *key, const char *dir, int oom_score) {
+        int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+        sigset_t child;
+
+        take_signals(&child);
+        r = loop_init();
+        if (r == 0) {
+                child_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+                r = child_fd < 0 ? -errno : loop_add(child_fd, &child_source, EPOLLIN);
+        }
+        if (r == 0)
+                r = helper_jobs_init(dir, proc, oom_score, carriers_forget_key);
+        return r == 0 ? carriers_init(socket, key) : r;
+}
+
+static int serve(const char *path, bool foreground) {
+        static char dir[4096];
+        uint8_t key[HELPER_KEY_SIZE];
+        int socket = -1, oom_score = read_oom_score(), r;
+        char *slash;
+
+        if (*path != '/' || strlen(path) >= sizeof(dir))
+                return say(path, -EINVAL);
+        strcpy(dir, path);
+        slash = strrchr(dir, '/');
+        slash[slash == dir] = '\0';
+        r = read_key(key);
+        if (r < 0)
+                return say("no key on stdin", r);
+        r = make_path(AT_FDCWD, dir, 0711); /* others pass through it to a file of theirs, and see nothing */
+        if (r < 0)
+                return say(dir, r);
+        r = listen_at(path, &socket);
+        if (r < 0)
+                return say(path, r);
+        if (!foreground) {
+                pid_t pid = fork();
+
+                if (pid != 0)
+                        return pid < 0 ? say("fork", -errno) : 0;
+        }
+        become_daemon();
+        r = init(socket, key, dir, oom_score);
+        if (r < 0)
+                return say("starting", r);
+        explicit_bzero(key, sizeof(key));
+        close_stdio();
+        run();
+}
+
+int main(int argc, char **argv) {
+        bool foreground = argc == 4 && strcmp(argv[1], "serve") == 0 && strcmp(argv[2], "-f") == 0;
+
+        if (foreground || (argc == 3 && strcmp(argv[1], "serve") == 0))
+                return serve(argv[argc - 1], foreground);
+        if (argc == 3 && strcmp(argv[1], "attach") == 0)
+                return attach(argv[2]);
+        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | attach SOCKET\n");
+        return 2;
+}

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""A daemon's end of the helper's protocol, for tests: jobs over carriers that may be cut at any byte."""
+
+import collections
+import os
+import select
+import subprocess
+import time
+import uuid
+
+import wire
+
+DEADLINE = 60  # seconds; nothing takes as long but what hangs
+
+
+class Gone(Exception):
+    """The helper has closed the carrier."""
+
+
+class Job:
+    def __init__(self, spec, start, source=b"", keep_open=False):
+        self.id = uuid.uuid4().bytes
+        self.spec, self.start = spec, start
+        self.source, self.keep_open = source, keep_open  # input; more may come
+        self.streams = [bytearray(), bytearray()]
+        self.order = []  # (stream, bytes) as they came
+        self.state = None
+        self.orders = []  # (number, frame) that the helper has not confirmed
+        self.n_orders = 0
+        self.sent_spec = self.sent_input = self.wanted = 0
+        self.limit = wire.INPUT_FIRST
+        self.end_sent = False
+        self.end = None
+        self.text = b""
+        self.hold = False  # acknowledge nothing
+
+    @property
+    def code(self):
+        return self.end and (self.end["how"], self.end["value"])
+
+    @property
+    def out(self):
+        return self.streams[0]
+
+    @property
+    def err(self):
+        return self.streams[1]
+
+
+class Carrier:
+    """One `attach`, or a socket; cut() ends it, after so many bytes more if it is told so."""
+
+    def __init__(self, box, daemon, number):
+        self.number = number
+        self.process = subprocess.Popen([box.program, "attach", box.socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        bufsize=0)
+        self.decoder = wire.Decoder()
+        self.unsent = b""
+        self.gone = False
+        self.welcome = None
+        self.stale = None
+        self.error = None
+        self.to_send = self.to_receive = None  # bytes until it is cut
+        os.set_blocking(self.process.stdin.fileno(), False)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.send("HELLO", version=1, oldest=1, key=daemon.key, epoch=daemon.epoch, carrier=number, data=daemon.pool)
+
+    def send(self, name, data=b"", **fields):
+        self.raw(wire.encode(name, data, **fields))
+
+    def raw(self, data):
+        self.unsent += data
+
+    def step(self, timeout):
+        """Some bytes in both directions. Frames that came."""
+        readers = [self.process.stdout]
+        writers = [self.process.stdin] if self.unsent and not self.process.stdin.closed else []
+        readable, writable, _ = select.select(readers, writers, [], timeout)
+        if writable:
+            piece = self.unsent if self.to_send is None else self.unsent[:self.to_send]
+            try:
+                n = os.write(self.process.stdin.fileno(), piece[:65536])
+            except BlockingIOError:
+                n = 0
+            except BrokenPipeError:
+                n = len(piece)
+            self.unsent = self.unsent[n:]
+            if self.to_send is not None:
+                self.to_send -= n
+                if self.to_send <= 0:
+                    self.cut()
+                    return []
+        if not readable:
+            return []
+        most = 65536 if self.to_receive is None else min(65536, self.to_receive)
+        data = os.read(self.process.stdout.fileno(), most)
+        if not data:
+            self.gone = True
+        frames = list(self.decoder.push(data))
+        if self.to_receive is not None:
+            self.to_receive -= len(data)
+            if self.to_receive <= 0:
+                self.cut()
+        return frames
+
+    def cut(self):
+        self.gone = True
+        self.process.kill()
+        self.close()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class Daemon:
+    def __init__(self, box, epoch=1, pool=b"pool"):
+        self.box, self.key, self.epoch, self.pool = box, box.key, epoch, pool
+        self.jobs = {}
+        self.carrier = None
+        self.n_carriers = 0
+        self.refused = 0
+        self.replies = []
+        self.forgotten = collections.deque(maxlen=wire.JOBS_MAX)
+        self.strays, self.ended_strays = set(), set()  # jobs that are not ours
+
+    # carriers
+
+    def attach(self, to_send=None, to_receive=None, wait=True):
+        """A new carrier, in place of what there was."""
+        old = self.carrier
+        self.n_carriers += 1
+        self.carrier = Carrier(self.box, self, self.n_carriers)
+        self.carrier.to_send, self.carrier.to_receive = to_send, to_receive
+        for job in self.forgotten:  # the carrier before may have taken that with it
+            self.send("FORGET", job=job)
+        for job in self.jobs.values():
+            self._acknowledge(job)
+            if job.state is None:
+                self._send_start(job)
+        if wait:
+            self.run(lambda: self.carrier.welcome or self.carrier.gone)
+        if old and not old.gone:
+            old.cut()
+        return self.carrier
+
+    def close(self):
+        if self.carrier:
+            if not self.carrier.gone:
+                self.carrier.cut()
+            elif not self.carrier.process.stdin.closed:
+                self.carrier.close()
+
+    def send(self, name, data=b"", **fields):
+        if self.carrier and not self.carrier.gone:
+            self.carrier.send(name, data, **fields)
+
+    # jobs
+
+    def start(self, command, shell="", workdir="/tmp", cwd="", user="", env=(), timeout=0, grace=1.0, fresh=False, input=None,
+              live=False, terminal=None, window=wire.WINDOW):
+        spec, n_env = wire.strings(command, shell, workdir, cwd, user, env)
+        flags = (wire.FRESH if fresh else 0) | (wire.INPUT if input is not None or live else 0)
+        rows, columns = terminal or (0, 0)
+        if terminal:
+            flags |= wire.TERMINAL
+        job = Job(spec, {"flags": flags, "rows": rows, "columns": columns, "timeout_us": int(timeout * 1e6),
+                         "grace_us": int(grace * 1e6), "window": window, "n_env": n_env, "spec_len": len(spec)},
+                  input or b"", live)
+        job.window = window
+        self.jobs[job.id] = job
+        self._send_start(job)
+        return job
+
+    def _send_start(self, job):
+        job.sent_spec = min(len(job.spec), wire.DATA_MAX)
+        self.send("START", job.spec[:job.sent_spec], job=job.id, **job.start)
+        self._send_spec(job)
+        job.sent_input, job.limit, job.end_sent = 0, wire.INPUT_FIRST, False
+        self._send_input(job)
+
+    def _send_spec(self, job):
+        while job.sent_spec < len(job.spec):
+            piece = job.spec[job.sent_spec:job.sent_spec + wire.DATA_MAX]
+            self.send("SPEC", piece, job=job.id, offset=job.sent_spec)
+            job.sent_spec += len(piece)
+
+    def _send_input(self, job):
+        if not job.start["flags"] & wire.INPUT or job.end:
+            return
+        while not job.end_sent:
+            piece = job.source[job.sent_input:min(job.limit, job.sent_input + wire.DATA_MAX)]
+            last = not job.keep_open and job.sent_input + len(piece) == len(job.source)
+            if not piece and not last:
+                return
+            self.send("INPUT", piece, job=job.id, offset=job.sent_input, end=last)
+            job.sent_input += len(piece)
+            job.end_sent = last
+
+    def feed(self, job, data, end=False):
+        job.source += data
+        job.keep_open = not end
+        self._send_input(job)
+
+    def order(self, job, name, **fields):
+        job.n_orders += 1
+        job.orders.append((job.n_orders, name, fields))
+        self.send(name, job=job.id, order=job.n_orders, **fields)
+
+    def kill(self, job, grace=0.0):
+        self.order(job, "KILL", grace_us=int(grace * 1e6))
+
+    def forget(self, job):
+        self.send("FORGET", job=job.id)
+        self.forgotten.append(job.id)
+        del self.jobs[job.id]
+
+    def _acknowledge(self, job):
+        if not job.hold:
+            self.send("ACK", job=job.id, stdout=len(job.out), stderr=len(job.err), window=job.window)
+
+    # frames
+
+    def run(self, until, seconds=DEADLINE):
+        """Until the condition holds."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, "it takes too long"
+            if self.carrier.gone:
+                raise Gone(self.carrier.error)
+            for frame in self.carrier.step(0.05):
+                self.take(frame)
+
+    def wait(self, *jobs):
+        self.run(lambda: all(job.end for job in jobs))
+        return jobs[0] if len(jobs) == 1 else jobs
+
+    def do(self, command, **more):
+        """Run it, forget it."""
+        job = self.wait(self.start(command, **more))
+        self.forget(job)
+        return job
+
+    def take(self, frame):
+        getattr(self, "on_" + frame.name.lower())(frame.data, **frame.fields)
+
+    def on_welcome(self, data, version, epoch, carrier, count):
+        assert (version, epoch, carrier) == (1, self.epoch, self.carrier.number)
+        self.carrier.welcome = True
+        self.carrier.expected, self.carrier.listed = count, set()
+
+    def on_stale(self, data, epoch, carrier):
+        self.carrier.stale = (epoch, carrier)
+
+    def on_error(self, data):
+        self.carrier.error = data.decode()
+
+    def on_refused(self, data, count):
+        self.refused = count
+
+    def on_reply(self, data, request, value):
+        self.replies.append((request, value))
+
+    def on_job(self, data, job, state, spec_len, offset, limit, order):
+        first = job not in self.carrier.listed and len(self.carrier.listed) < self.carrier.expected
+        self.carrier.listed.add(job)
+        if job not in self.jobs:
+            self.strays.add(job)
+            return
+        job = self.jobs[job]
+        assert job.state is None or state >= job.state
+        job.state = state
+        job.limit = max(job.limit, limit)
+        job.orders = [item for item in job.orders if item[0] > order]
+        if first:  # a new carrier: go on where the helper is
+            job.sent_spec, job.sent_input, job.end_sent = spec_len, offset, False
+            self._send_spec(job)
+            for number, name, fields in job.orders:
+                self.send(name, job=job.id, order=number, **fields)
+        assert offset <= len(job.source)
+        job.wanted = offset
+        self._send_input(job)
+
+    def on_output(self, data, job, stream, offset):
+        if job not in self.jobs:
+            self.strays.add(job)
+            return
+        job = self.jobs[job]
+        have = len(job.streams[stream])
+        assert offset <= have, "bytes are missing"
+        new = data[have - offset:]
+        if new:
+            job.streams[stream] += new
+            job.order.append((stream, new))
+        self._acknowledge(job)
+
+    def on_ended(self, data, job, **end):
+        if job not in self.jobs:
+            self.strays.add(job)
+            self.ended_strays.add(job)
+            return
+        job = self.jobs[job]
+        assert job.end in (None, end)
+        assert (end["stdout"], end["stderr"]) == (len(job.out), len(job.err))
+        job.end, job.text = end, data
