@@ -54,6 +54,8 @@
  *   ENDED      FORGET                      (none)     drops the job; its id is then unknown
  *   any        HELLO                       same       → JOB; OUTPUT from the first byte that is not acknowledged; ENDED
  *
+ * Texts of the helper are for people. Whoever is inside may have written them.
+ *
  * Whatever is sent that this does not allow ends the carrier: the helper says why with ERROR, the daemon with an event.
  */
 
@@ -120,7 +122,7 @@ enum helper_end {
 #define HELPER_END_N (HELPER_END_UNKNOWN + 1)
 
 enum helper_request {
-        HELPER_PING, /* answered at once, after everything that the helper had to say before */
+        HELPER_PING, /* answered at once, after the JOB of each job whose state has changed */
 };
 
 /*

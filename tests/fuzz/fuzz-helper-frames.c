@@ -37,7 +37,7 @@ static int decode(const uint8_t *data, size_t len, enum frame_sender from, size_
         return r < 0 ? r : n;
 }
 
-/* The first byte says who sent it, and in what pieces. Whatever they are, the same comes out, and it is what went in. */
+/* The first byte says who sent it, and in what pieces. Whatever they are, what comes out is what went in. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         static uint8_t again[2][8192];
         size_t n_again[2];

@@ -47,7 +47,7 @@ def _busybox(applets):
 class Box:
     """The helper is the first process of the sandbox, or a daemon in it."""
 
-    def __init__(self, program, directory, kind="debian", daemonise=False, environment=()):
+    def __init__(self, program, directory, kind="debian", daemonise=False, environment=(), sanitized=False):
         self.program = program
         self.key = os.urandom(16)
         self.run = pathlib.Path(directory) / "run"
@@ -55,17 +55,20 @@ class Box:
         self.socket = str(self.run / "socket")
         root = {"debian": _debian, "busybox": lambda: _busybox(APPLETS), "shell": lambda: _busybox(["sh"])}[kind]()
         arguments = ["bwrap", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-add", "ALL", *root,
-                     "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", "--perms", "0711", "--dir", "/run",
+                     "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", "--perms", "0711", "--dir",
+                     "/run",
                      "--bind", str(self.run), "/run/modalpool", "--ro-bind", program, "/run/helper", "--clearenv",
                      "--setenv", "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
         for library in _libraries(program):
             if kind != "debian":
                 arguments += ["--ro-bind", library, library]
+        for options in ["ASAN_OPTIONS", "UBSAN_OPTIONS"] if sanitized else []:
+            arguments += ["--setenv", options, "halt_on_error=1:print_stacktrace=1:log_path=/run/modalpool/sanitizer"]
         for name, value in environment:
             arguments += ["--setenv", name, value]
         serve = ["/run/helper", "serve"] + ([] if daemonise else ["-f"]) + ["/run/modalpool/socket"]
         if daemonise:
-            serve = ["/bin/sh", "-c", " ".join(serve) + "; echo served; exec sleep 1000"]
+            serve = ["/bin/sh", "-c", "exec 7< /run; " + " ".join(serve) + "; echo served; trap '' 1 2 3 10 13 14 15; exec sleep 1000"]
         else:
             arguments.append("--as-pid-1")
         self.process = subprocess.Popen(arguments + serve, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -131,3 +134,5 @@ class Box:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+        found = [path.read_text() for path in self.run.glob("sanitizer*")]
+        assert not found, found[0]

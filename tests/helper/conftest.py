@@ -32,7 +32,8 @@ def make_box(tmp_path):
     boxes = []
 
     def make(kind="debian", **more):
-        made = box_module.Box(PROGRAM, tmp_path / str(len(boxes)), kind, **more)
+        made = box_module.Box(PROGRAM, tmp_path / str(len(boxes)), kind, sanitized=os.environ.get("HELPER_STATIC") == "0",
+                              **more)
         boxes.append(made)
         return made
 

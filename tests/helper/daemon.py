@@ -52,8 +52,8 @@ class Carrier:
 
     def __init__(self, box, daemon, number):
         self.number = number
-        self.process = subprocess.Popen([box.program, "attach", box.socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        bufsize=0)
+        self.process = subprocess.Popen([box.program, "attach", box.socket], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, bufsize=0)
         self.decoder = wire.Decoder()
         self.unsent = b""
         self.gone = False
@@ -162,8 +162,8 @@ class Daemon:
 
     # jobs
 
-    def start(self, command, shell="", workdir="/tmp", cwd="", user="", env=(), timeout=0, grace=1.0, fresh=False, input=None,
-              live=False, terminal=None, window=wire.WINDOW):
+    def start(self, command, shell="", workdir="/tmp", cwd="", user="", env=(), timeout=0, grace=1.0, fresh=False,
+              input=None, live=False, terminal=None, window=wire.WINDOW):
         spec, n_env = wire.strings(command, shell, workdir, cwd, user, env)
         flags = (wire.FRESH if fresh else 0) | (wire.INPUT if input is not None or live else 0)
         rows, columns = terminal or (0, 0)

@@ -20,8 +20,8 @@ def test_command(anywhere):
 
 def test_the_one_shell(anywhere):
     """Where nothing else is there, as where there is."""
-    job = anywhere.do("read a; echo \"$a,$X,$HOME,$(pwd)\"; cd /; set -- *; echo $#", input=b"line\n", env=["X=1", "X=2"],
-                      workdir="/tmp/a b/c", fresh=True)
+    job = anywhere.do("read a; echo \"$a,$X,$HOME,$(pwd)\"; cd /; set -- *; echo $#", input=b"line\n",
+                      env=["X=1", "X=2"], workdir="/tmp/a b/c", fresh=True)
     first, second = job.out.split(b"\n")[:2]
     assert first == b"line,2,/root,/tmp/a b/c" and int(second) > 3
 
@@ -40,7 +40,8 @@ def test_order(anywhere):
 
 def test_order_after_much(daemon):
     """A stream that had much to say is in order again when the other has spoken."""
-    job = daemon.do("seq 100000; for i in 1 2 3 4 5; do echo x >&2; echo y; done; for i in 1 2 3; do echo a; echo b >&2; done")
+    job = daemon.do("seq 100000; for i in 1 2 3 4 5; do echo x >&2; echo y; done; "
+                    "for i in 1 2 3; do echo a; echo b >&2; done")
     assert job.out.startswith(b"1\n2\n") and len(job.out) == 588895 + 10 + 6
     assert b"".join(data for _, data in job.order).endswith(b"a\nb\na\nb\na\nb\n")
 
@@ -56,7 +57,8 @@ for i in range(200):
 
 def test_side_by_side(daemon):
     """Each job its own output, exactly."""
-    jobs = [daemon.start(f"for i in $(seq 2000); do echo {n} $i; echo {n} >&2; done; exit {n}") for n in range(wire.JOBS_MAX)]
+    jobs = [daemon.start(f"for i in $(seq 2000); do echo {n} $i; echo {n} >&2; done; exit {n}")
+            for n in range(wire.JOBS_MAX)]
     daemon.wait(*jobs)
     for n, job in enumerate(jobs):
         assert job.out == b"".join(b"%d %d\n" % (n, i) for i in range(1, 2001))
@@ -127,7 +129,8 @@ def test_workdir_and_cwd(daemon):
     assert daemon.do("ls -A; mkdir sub", workdir="/tmp/w", fresh=True).out == b""
     assert daemon.do("pwd", workdir="/tmp/w", cwd="sub").out == b"/tmp/w/sub\n"
     assert daemon.do("pwd", workdir="/tmp/w", cwd="/usr").out == b"/usr\n"
-    for cwd, text in [("none", b"cwd: /tmp/w/none is not a directory there"), ("/etc/passwd", b"cwd: /etc/passwd is not")]:
+    for cwd, text in [("none", b"cwd: /tmp/w/none is not a directory there"),
+                      ("/etc/passwd", b"cwd: /etc/passwd is not")]:
         job = daemon.do("echo ran", workdir="/tmp/w", cwd=cwd)
         assert job.code[0] == wire.CWD and job.text.startswith(text) and not job.out
     job = daemon.do("echo ran", workdir="/proc/none", fresh=True)

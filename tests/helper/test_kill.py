@@ -2,8 +2,8 @@
 """
 A kill finds every process of its job, and none of another.
 
-A job's processes carry a mark in their command lines, the time that they sleep. Once a killed job has ended, there must be none left: nobody
-waits for it.
+A job's processes carry a mark in their command lines, the time that they sleep. Once a killed job has ended, there
+must be none left: nobody waits for it.
 """
 
 import os
@@ -31,8 +31,8 @@ WAYS = {
     "first thread ended": PYTHON.format(
         'import ctypes, threading, time; threading.Thread(target=time.sleep, args=(1000,)).start(); '
         'ctypes.CDLL(None).syscall(60, 0)'),
-    "other user": "setpriv --reuid 65534 --clear-groups setsid sleep MARK & setpriv --reuid 4242 --clear-groups sleep 1000 "
-                  "MARK & wait",
+    "other user": "setpriv --reuid 65534 --clear-groups setsid sleep MARK & "
+                  "setpriv --reuid 4242 --clear-groups sleep MARK & wait",
     "own subreaper": PYTHON.format(
         'import ctypes, os, time; ctypes.CDLL(None).prctl(36, 1); '
         '[os.fork() or (os.setsid(), os.fork() and os._exit(0), time.sleep(1000)) for i in range(3)]; time.sleep(1000)'),
@@ -76,7 +76,9 @@ def test_kill(box, daemon, way):
     while sleepers(box, OTHER) < 2:
         time.sleep(0.01)
     daemon.kill(job)
-    daemon.wait(job)
+    daemon.run(lambda: job.end and not job.orders)
+    if way == "double fork, shell gone":  # the job may have ended before
+        box.until_gone(THIS)
     assert left(box, THIS) == []
     assert job.text == b""
     if way not in ("double fork, shell gone", "forks all the time"):  # of those the shell has ended by itself
@@ -87,8 +89,8 @@ def test_kill(box, daemon, way):
     assert left(box, OTHER) == []
 
 
-@pytest.mark.parametrize("way", ["plain", "double fork", "ignores", "stopped", "other user", "own terminal", "kills its reaper",
-                                 "stops its reaper"])
+@pytest.mark.parametrize("way", ["plain", "double fork", "ignores", "stopped", "other user", "own terminal",
+                                 "kills its reaper", "stops its reaper"])
 def test_timeout(box, daemon, way):
     job = daemon.start("echo up; " + prepare(way, THIS), timeout=0.5, grace=0.2)
     daemon.wait(job)
@@ -203,3 +205,26 @@ def test_a_job_that_stops_its_reaper_goes_on(daemon):
     for n in range(20):
         job = daemon.do(f"kill -STOP $PPID; exit {n}")
         assert job.code == (wire.EXIT, n)
+
+
+def test_signals_to_everything(make_box, make_daemon):
+    """A job that is root may send to all; only KILL would end the helper."""
+    daemon = make_daemon(make_box(daemonise=True))
+    other = daemon.start("trap '' 1 2 3 10 13 14 15; echo up; while :; do sleep 0.01; done 2>/dev/null")
+    daemon.run(lambda: other.out)
+    for signo in [1, 2, 3, 10, 13, 14, 15]:
+        job = daemon.do(f"trap '' {signo}; kill -{signo} -1; exit 3")
+        assert job.code == (wire.EXIT, 3)
+    assert not other.end
+    daemon.kill(other)
+    daemon.wait(other)
+
+
+def test_replies_come_beside_output(daemon):
+    printer = daemon.start("yes")
+    daemon.run(lambda: len(printer.out) > 1_000_000)
+    for n in range(20):
+        daemon.send("REQUEST", request=n)
+        daemon.run(lambda: (n, 0) in daemon.replies)
+    daemon.kill(printer)
+    daemon.wait(printer)

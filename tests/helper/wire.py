@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The helper's protocol, written a second time from the comments of protocol.h: what both ends say is held against it."""
+"""The helper's protocol, written a second time: what the program says is held against it."""
 
 import collections
 import struct

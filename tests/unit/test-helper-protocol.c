@@ -99,7 +99,8 @@ static void there_and_back(void) {
                 data[i] = (uint8_t)prng_next(&random);
         for (size_t i = 0; i < N_TYPES; i++) {
                 struct frame f = {
-                        .type = types[i].type, .epoch = 7, .carrier = UINT64_MAX, .offset = 3, .streams = { 1, INT64_MAX },
+                        .type = types[i].type, .epoch = 7, .carrier = UINT64_MAX, .offset = 3,
+                        .streams = { 1, INT64_MAX },
                         .limit = 9, .timeout_us = HELPER_US_MAX, .grace_us = 5, .ran_us = 6, .request = 8, .version = 1,
                         .oldest = 1, .spec_len = 11, .n_env = 12, .order = UINT32_MAX, .window = 14, .count = 15,
                         .value = 16, .rows = 65535, .columns = 18, .flags = START_FLAGS, .stream = 1, .end = 1,

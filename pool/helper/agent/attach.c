@@ -2,6 +2,7 @@
 #include "pool/helper/agent/attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -92,6 +93,9 @@ int attach(const char *path) {
                 return 1;
         }
         signal(SIGPIPE, SIG_IGN);
+        /* A write that waited in one direction would hold up the other. */
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
         in.open = out.open = true;
         in.from = STDIN_FILENO;
         in.to = out.from = fd;

@@ -15,6 +15,7 @@
 #include "pool/util/list.h"
 
 #define SEND_SIZE (2 * FRAME_MAX)
+#define LAST_MAX (FRAME_HEAD + 104 + HELPER_TEXT_MAX) /* of a frame before the end of a carrier */
 #define SENDS_AT_ONCE 8
 
 struct carrier {
@@ -35,7 +36,7 @@ static uint32_t refused; /* carriers with a wrong key */
 static bool tell_refused;
 static uint64_t pings[HELPER_REQUESTS_MAX]; /* to be answered */
 static unsigned n_pings;
-static uint8_t out[SEND_SIZE];
+static uint8_t out[SEND_SIZE + LAST_MAX];
 static size_t out_start, out_len;
 static bool out_waits; /* for the carrier to take more */
 static int listening;
@@ -50,11 +51,19 @@ static void carrier_close(struct carrier *c) {
         close(TAKE_FD(c->fd));
 }
 
-/* A last frame to a carrier. Where it does not fit, the daemon sees the end all the same. */
+/*
+ * A last frame to a carrier, behind what it has a part of already. Where it does not fit, the daemon sees the end all
+ * the same.
+ */
 static void carrier_refuse(struct carrier *c, const struct frame *f) {
-        uint8_t bytes[FRAME_HEAD + 104 + HELPER_TEXT_MAX];
+        uint8_t bytes[LAST_MAX];
 
-        (void)send(c->fd, bytes, frame_encode(f, bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (c == current) {
+                out_len += frame_encode(f, out + out_start + out_len);
+                (void)send(c->fd, out + out_start, out_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        } else {
+                (void)send(c->fd, bytes, frame_encode(f, bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
         carrier_close(c);
 }
 
@@ -250,10 +259,10 @@ static bool next_frame(struct frame *f) {
                 tell_refused = false;
                 return true;
         }
-        if (helper_jobs_next(f))
+        if (helper_jobs_next_state(f))
                 return true;
         if (n_pings == 0)
-                return false;
+                return helper_jobs_next_output(f);
         *f = (struct frame){ .type = FRAME_REPLY, .request = pings[0] };
         memmove(pings, pings + 1, --n_pings * sizeof(*pings));
         return true;
@@ -264,7 +273,7 @@ static void fill(void) {
 
         if (out_len == 0)
                 out_start = 0;
-        while (sizeof(out) - out_start - out_len >= FRAME_MAX && next_frame(&f))
+        while (SEND_SIZE - out_start - out_len >= FRAME_MAX && next_frame(&f))
                 out_len += frame_encode(&f, out + out_start + out_len);
 }
 

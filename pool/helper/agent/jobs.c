@@ -44,8 +44,8 @@ static const char *take_start(const struct frame *f) {
                 j->tell = true; /* asked again: how far it is */
                 return NULL;
         }
-        if (f->len > f->spec_len)
-                return "START with more bytes than the strings have";
+        if (f->spec_len == 0 || f->len > f->spec_len)
+                return "START without strings, or with too much";
         for (unsigned i = 0; !j && i < HELPER_JOBS_MAX; i++)
                 if (!jobs[i].used)
                         j = &jobs[i];
@@ -180,14 +180,18 @@ static bool next_output(struct job *j, struct frame *f) {
         return true;
 }
 
-bool helper_jobs_next(struct frame *f) {
+bool helper_jobs_next_state(struct frame *f) {
         for (unsigned i = 0; i < HELPER_JOBS_MAX; i++) {
                 if (!jobs[i].used || !jobs[i].tell)
                         continue;
                 make_job_frame(&jobs[i], f);
                 return true;
         }
-        /* Each in its turn: one that prints without end holds up another by one frame. */
+        return false;
+}
+
+/* Each in its turn: one that prints without end holds up another by one frame. */
+bool helper_jobs_next_output(struct frame *f) {
         for (unsigned i = 1; i <= HELPER_JOBS_MAX; i++) {
                 unsigned at = (last_sent + i) % HELPER_JOBS_MAX;
                 struct job *j = &jobs[at];

@@ -28,8 +28,12 @@ const char *helper_jobs_take(const struct frame *f);
 /* There is a new carrier: writes a JOB frame of each job to @out, and begins anew with what is not acknowledged. */
 size_t helper_jobs_tell_all(uint8_t *out);
 
-/* The next frame to send; false when there is none. Its data is good until the next call of anything here. */
-bool helper_jobs_next(struct frame *f);
+/*
+ * The next frame to send: of what has changed with a job, which is little; and of output and ends. False when there is
+ * none. Its data is good until the next call of anything here.
+ */
+bool helper_jobs_next_state(struct frame *f);
+bool helper_jobs_next_output(struct frame *f);
 
 /* Does what is due. Returns when to call it again. */
 int64_t helper_jobs_tick(void);

@@ -38,6 +38,10 @@
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
 
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
 static int say(const char *what, int r) {
         fprintf(stderr, "modalpool-helper: %s: %s\n", what, strerror(-r));
         return 1;
@@ -102,17 +106,23 @@ static void lower_oom_score(void) {
                 (void)!write(fd, "-1000", 5);
 }
 
-/* Nothing of who started it: no signals ignored, and SIGCHLD and SIGPIPE never delivered. */
+/* None is ignored, as its starter may have left them, and none is delivered: `kill -TERM -1` in a job is not for us. */
 static void take_signals(sigset_t *child) {
-        sigset_t blocked;
+        sigset_t all;
 
         for (int signo = 1; signo < NSIG; signo++)
                 signal(signo, SIG_DFL);
         sigemptyset(child);
         sigaddset(child, SIGCHLD);
-        blocked = *child;
-        sigaddset(&blocked, SIGPIPE);
-        sigprocmask(SIG_SETMASK, &blocked, NULL);
+        sigfillset(&all);
+        sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
+static void close_inherited(void) {
+        if (syscall(SYS_close_range, 3, ~0U, 0) == 0)
+                return;
+        for (int fd = 3; fd < 1024; fd++)
+                close(fd);
 }
 
 /* 0, 1 and 2 must be open, lest a pipe of a job gets such a number; where there is no /dev/null, on anything. */
@@ -187,6 +197,7 @@ static int serve(const char *path, bool foreground) {
 
         if (*path != '/' || strlen(path) >= sizeof(dir))
                 return say(path, -EINVAL);
+        close_inherited();
         strcpy(dir, path);
         slash = strrchr(dir, '/');
         slash[slash == dir] = '\0';

@@ -188,7 +188,7 @@ static void wait_for_events(struct watch *w) {
         struct pollfd fds[3] = { { .fd = w->io.channel, .events = POLLIN } };
         int64_t now = clock_now(), until = w->killing ? w->kill_us : USEC_NEVER, left;
         struct timespec ts;
-        sigset_t none;
+        sigset_t others;
 
         if (w->shell)
                 until = clock_earlier(until, w->deadline_us);
@@ -196,8 +196,9 @@ static void wait_for_events(struct watch *w) {
         ts = (struct timespec){ .tv_sec = left / USEC_PER_SEC, .tv_nsec = left % USEC_PER_SEC * 1000 };
         for (int i = 0; i < 2; i++)
                 fds[1 + i] = (struct pollfd){ .fd = w->draining ? w->io.reads[i] : -1, .events = POLLIN };
-        sigemptyset(&none);
-        if (ppoll(fds, 3, until == USEC_NEVER ? NULL : &ts, &none) <= 0)
+        sigfillset(&others);
+        sigdelset(&others, SIGCHLD);
+        if (ppoll(fds, 3, until == USEC_NEVER ? NULL : &ts, &others) <= 0)
                 return;
         if (fds[0].revents)
                 take_orders(w);
