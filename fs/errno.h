@@ -3,5 +3,5 @@
 
 #include "pool/util/result.h"
 
-/* The errno (positive) that users get for a cause, the same everywhere; 0 for RESULT_OK. */
+/* The errno (positive) for a result, the same for every file; 0 for RESULT_OK. */
 int errno_of_result(enum result_code code);

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * The tree: every file there is, as one static table.
+ * The tree: all files of the mount, as one static table.
  *
- * A row says where a file stands, its mode, and how it behaves; behaviours are
- * one file each in fs/tree/ (cmd.c, output.c …). Leases and jobs are the two rows
- * without a name: their names come from the books.
+ * A row has a file's place in the tree, its mode, and its behaviour. Each
+ * behaviour is a file in fs/tree/ (cmd.c, output.c …). The rows of leases and
+ * jobs have no names: these come from the table of leases.
  */
 
 #include <stdbool.h>
@@ -59,7 +59,7 @@ enum file_id {
         FILE_N,
 };
 
-/* A file, found: the row, and what it belongs to. Pointers are borrowed for the turn. */
+/* A file of the mount: its row, and the lease and job it belongs to. Pointers are borrowed for the turn. */
 struct target {
         struct fs *fs;
         enum file_id id;
@@ -68,25 +68,25 @@ struct target {
 };
 
 /*
- * How a file behaves when open. All return at once; a read that has nothing
- * yet returns -EAGAIN, and is asked again after the list that it watches fired.
- * -errno is what the user gets.
+ * The behaviour of an open file. All functions return at once. A read that has
+ * nothing yet returns -EAGAIN, and is called again when a watch in its list
+ * fires. The user gets any other -errno.
  */
 struct file_ops {
-        /* Refuse, or set the handle up. */
+        /* Refuse the open, or prepare the handle. */
         int (*open)(struct handle *h);
-        int (*read_arrives)(struct handle *h); /* before a READ is tried for the first time; NULL: nothing to do */
+        int (*read_arrives)(struct handle *h); /* once for each READ, before its first try; NULL: nothing to do */
         /* @job is the handle's when the READ arrived. Called again when a READ that waits wakes up. */
         ssize_t (*read)(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);
-        /* Whether a READ would be answered at once; NULL: always. Asking has no effect. */
+        /* Whether a READ would be answered at once; NULL: always. It changes nothing. */
         bool (*ready)(const struct handle *h);
         ssize_t (*write)(struct handle *h, const char *data, size_t len);
-        int (*flush)(struct handle *h);    /* a descriptor is closed; NULL: nothing to say */
+        int (*flush)(struct handle *h);    /* a descriptor is closed; NULL: no errors */
         int (*sync)(struct handle *h);     /* fsync */
         void (*release)(struct handle *h); /* the last descriptor was closed */
-        struct list *(*watches)(struct handle *h); /* what tells that a READ may go on, or NULL; NULL: no READ waits */
-        void (*truncate)(struct handle *h); /* to nothing, before a write: O_TRUNC or ftruncate; NULL: nothing to do */
-        bool stream; /* no open of it has offsets, see handle.h */
+        struct list *(*watches)(struct handle *h); /* whose firing wakes a READ, or NULL; NULL: no READ waits */
+        void (*truncate)(struct handle *h); /* to 0 before a write, by O_TRUNC or ftruncate; NULL: nothing to do */
+        bool stream; /* open files of it have no offsets, see handle.h */
 };
 
 struct file {
@@ -94,41 +94,46 @@ struct file {
         enum file_id parent;
         mode_t mode;
         const struct file_ops *ops; /* NULL for directories and links */
-        /* The contents, for files that are text; and their size for all others. */
+        /* The contents of text files; the size of all others. */
         int (*render)(const struct target *t, struct buf *out);
         uint64_t (*size)(const struct target *t);
-        /* Wall time of the last change, in microseconds; NULL: that of the making of the lease, or of the mount. */
+        /* Wall time of the last change, in microseconds; NULL: when the lease, or the mount, was made. */
         int64_t (*time)(const struct target *t);
-        int argument; /* for ops that serve several rows */
+        int argument; /* distinguishes rows with the same ops */
 };
 
 extern const struct file files[FILE_N];
 
-/* Find a node. -ESTALE when its lease or job is gone. */
+/* Find a node. -ESTALE if its lease or job is gone. */
 int target_find(struct fs *fs, uint64_t node, struct target *out);
 
 /* Find @name in the directory @dir. -ENOENT. */
 int target_lookup(const struct target *dir, const char *name, struct target *out);
 
-/* Find the file that a create of @name makes again or, where its name is there, opens. -EPERM: no file of ours. */
+/*
+ * Find the file that a create of @name would restore, or open if its name is there. -EPERM: the tree has no such file.
+ */
 int target_lookup_hidden(const struct target *dir, const char *name, struct target *out);
 
-/* Take the name of a lease's file away, or bring all names of that lease back. */
+/* Hide the name of a lease's file; whether it is hidden. */
 void target_hide(const struct target *t);
 bool target_hidden(const struct target *t);
 
-/* A directory in a lease stays, though rmdir succeeded: it is another one for the kernel, by its generation. */
+/*
+ * rmdir of a directory in a lease succeeds, but the directory stays. A new generation makes it a new one for the
+ * kernel.
+ */
 void target_renew(const struct target *t);
 uint64_t target_generation(const struct target *t);
 
 uint64_t target_node(const struct target *t);
 
-/* Everything stat shows. */
+/* The attributes that stat(2) shows. */
 void target_stat(const struct target *t, struct stat *st);
 
 /*
- * The entry of the directory @dir that follows @position, 0 at first: its name
- * (good until the next call), target and position. False at the end.
+ * The entry of the directory @dir after @position, which is 0 at first: its name
+ * (valid until the next call), target and position. False at the end.
  */
 bool target_next(const struct target *dir, uint64_t *position, const char **name, struct target *out);
 
@@ -136,7 +141,7 @@ bool target_next(const struct target *dir, uint64_t *position, const char **name
 extern const struct file_ops cmd_ops, command_ops, stream_ops, text_ops, wait_ops, setting_ops, stdin_ops, ctl_ops,
         pool_ctl_ops, events_ops;
 
-/* Contents of waited-for files: 0, -EAGAIN not yet, -errno never. */
+/* Contents of files whose reads wait: 0, -EAGAIN while there are none yet, another -errno if there never will be. */
 int render_exit_code(const struct target *t, struct buf *out);
 int render_environment(const struct target *t, struct buf *out);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* What the file system stands on: made by main, borrowed by everything in fs/. */
+/* What the file system works on. main makes it; everything in fs/ borrows it. */
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,14 +19,14 @@ struct fs {
         struct pool *pool;
         struct leases *leases;
         struct event_ring *events;
-        int spool_dir; /* descriptor: where written bytes may go */
-        uid_t uid; /* who mounted it */
+        int spool_dir; /* descriptor of the directory for written bytes */
+        uid_t uid; /* of the daemon */
         gid_t gid;
         const struct lag *lag;
         int64_t (*clock)(void);
         int64_t started_wall_us;
         int64_t config_wall_us; /* when an option last changed */
-        struct requests requests; /* those that wait */
-        bool greeted; /* the kernel sent INIT, so the mount answers */
+        struct requests requests; /* waiting ones */
+        bool greeted; /* the kernel has sent INIT, so the mount answers */
         struct list handles; /* open files */
 };

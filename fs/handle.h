@@ -4,9 +4,9 @@
 /*
  * An open file, and the reads that wait in it.
  *
- * Made at OPEN, freed at RELEASE. It holds references, so that what it shows
- * outlives the lease. A read is answered at once, or waits (request.h): then
- * the first change that gives it something answers it.
+ * Made at OPEN, freed at RELEASE. It holds references, so that it can still be
+ * read after its lease was released. A read is answered at once, or it waits
+ * (request.h) until a change gives it something.
  */
 
 #include <stdbool.h>
@@ -25,27 +25,27 @@ struct handle {
         int flags;           /* of open */
         struct list link;    /* in fs->handles */
 
-        /* For the behaviours' own use. */
+        /* For the behaviours. */
         struct blob blob;  /* what was written */
         struct buf text;   /* what is read */
-        uint64_t position; /* in the job: where the newest READ began, or behind the last byte that was given */
-        size_t text_at;    /* of a stream: how much of text was given */
+        uint64_t position; /* in the job: where the newest READ began, or the end of the bytes it returned */
+        size_t text_at;    /* of a stream: how much of text was returned */
         uint64_t next_event;
         struct job *draft; /* of cmd: for the command that is being written, or NULL */
         bool wrote;
-        bool refused;      /* a write was refused: nothing of it counts */
-        uint64_t written;  /* what the writer takes for the size: bytes written, of stdin behind those that were there */
-        bool stream;       /* has no offsets: reads take what comes next */
+        bool refused;      /* a write was refused: all that was written is discarded */
+        uint64_t written;  /* the size that the writer expects: bytes written, plus those that stdin had at open */
+        bool stream;       /* it has no offsets: each read takes the next bytes */
 
-        struct list reads; /* requests that wait here, oldest first */
-        struct fuse_pollhandle *poll; /* somebody is to be told when more can be read; or NULL */
+        struct list reads; /* waiting READs, oldest first */
+        struct fuse_pollhandle *poll; /* to be notified when more can be read, or NULL */
         struct watch watch;           /* in use while poll is */
 };
 
-/* -errno when the file refuses to be opened like that. */
+/* -errno if the file cannot be opened with these flags. */
 int handle_new(struct handle **out, const struct target *t, int flags);
 
-/* RELEASE. Answers what still waits. */
+/* RELEASE. Answers waiting READs. */
 void handle_free(struct handle *h);
 
 static inline bool handle_can_read(const struct handle *h) {
@@ -59,35 +59,35 @@ static inline bool handle_can_write(const struct handle *h) {
 /* The handle's file, as a target: for stat, and for rendering. */
 struct target handle_target(const struct handle *h);
 
-/* READ: answers @req now or later. @nonblocking: with EAGAIN rather than later. */
+/* READ: answers @req now or later. @nonblocking: answers with EAGAIN instead of later. */
 void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking);
 
-/* WRITE: the number of bytes taken, which is all, or -errno. */
+/* WRITE: returns @len, because it takes all bytes or none, or -errno. */
 ssize_t handle_write(struct handle *h, const char *data, size_t len);
 
 /*
- * ftruncate: what was written cannot be taken back in part. So @size is that of what was written, or 0 before anything
- * was; -EINVAL for another one, and then nothing that was written counts.
+ * ftruncate. Written bytes cannot be taken back in part, so @size must be their number, or 0 before the first write.
+ * For any other size all that was written is discarded: -EINVAL.
  */
 int handle_truncate(struct handle *h, uint64_t size);
 
-/* Nothing that was written counts, and nothing more is taken. */
+/* Discard all that was written, and refuse further writes. */
 void handle_refuse(struct handle *h);
 
 /*
- * POLL: the events that hold now. @wanted are those that were asked for. @ph, when given, becomes the handle's own,
- * and is told when more can be read, once. It is kept although there may be something to read already: a program
- * that asks for edges is told of nothing else.
+ * POLL: returns the events that hold now; @wanted has those that were asked for. @ph, unless NULL, then belongs to the
+ * handle, and is notified once when more can be read. It is kept even if there is something to read now, because an
+ * edge-triggered epoll gets no other notification.
  */
 unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph);
 
 /*
- * From now on, reads that arrive are about @job, or NULL, from its first byte; the handle takes a reference. A read that
- * waits already stays with the job that it came for.
+ * Bind the handle to @job, or to none: later READs return its output from the first byte. The handle takes a reference.
+ * A READ that already waits stays with its job.
  */
 void handle_bind(struct handle *h, struct job *job);
 
-/* Free every handle, as if none had ever been written to: the mount is gone. */
+/* The mount is gone: free every handle, and discard what was written. */
 void handles_free_all(struct fs *fs);
 
 /* Whether a read of the handle's job, at the handle's position, would be answered at once. */
@@ -96,8 +96,8 @@ bool stream_ready(const struct handle *h);
 /* The list to watch for the handle's job; NULL without one. */
 struct list *stream_watches(struct handle *h);
 
-/* Serve @text by offsets, as if it were the file. */
+/* Answer a READ from @text as the contents of the file. */
 ssize_t read_text(const struct buf *text, uint64_t offset, char *data, size_t len);
 
-/* The read of a file that is written as well: its contents as they are now, whatever the handle has gathered. */
+/* READ of a file that can also be written: its present contents, without what this handle has written so far. */
 ssize_t read_rendered(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);

@@ -2,13 +2,12 @@
 #pragma once
 
 /*
- * Node numbers: what the kernel calls a file by.
+ * Node numbers, by which the kernel names files.
  *
- * A number says what it names: which lease, which of its jobs, which row of
- * the tree's table. Lease serials and job numbers are never used twice in one
- * mount, so a number never comes to mean something else. So there is no table
- * of nodes to keep, no generation to count up, and nothing to forget: a number
- * whose lease is gone is simply not found (ESTALE).
+ * A number consists of the lease, the job and the row of the tree's table.
+ * Lease serials and job numbers are never used twice in one mount, so a number
+ * always means the same file. Therefore there is no table of nodes. A number
+ * whose lease is gone is not found (ESTALE).
  *
  *   bits 63-30  lease serial, 0: none     (LEASE_SERIAL_MAX)
  *   bits 29-6   job number, 0: none       (JOB_NUMBER_MAX)

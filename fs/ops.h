@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The kernel's requests: each is decoded here and finds its file. All but reads
+ * The kernel's requests: ops.c decodes each and finds its file. All but reads
  * are answered in the same turn; a read may wait (request.h, handle.h).
  */
 

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * The kinds of requests, by what success answers: each sends its own answer to
- * the kernel, and any of them can end with an error instead (request.h).
+ * The kinds of requests. A kind sends the answer of success to the kernel; any
+ * request can also be answered with an error (request.h).
  *
- * All of these are answered in the turn in which they come. So they stay on the
- * stack of their operation, and what they point to is borrowed for the turn.
+ * All of these are answered in the turn in which they arrive. So they stay on
+ * the stack of their operation, and their pointers are borrowed for the turn.
  */
 
 #include "fs/files.h"
@@ -29,11 +29,11 @@ struct data_request {
 
 extern const struct request_kind data_kind, link_kind;
 
-/* OPEN, CREATE. If the kernel does not want the answer any more, the handle is freed. */
+/* OPEN, CREATE. If the kernel no longer wants the answer, the handle is freed. */
 struct open_request {
         struct request request;
         struct handle *handle;
-        const struct target *created; /* of a create, which also names the node; else NULL */
+        const struct target *created; /* of CREATE, whose answer has the node too; else NULL */
 };
 
 extern const struct request_kind open_kind;

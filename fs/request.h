@@ -5,23 +5,23 @@
  * A request of the kernel, of any kind. It is answered exactly once.
  *
  * Each operation makes its request on the stack and answers it in the same
- * turn of the loop: that takes no allocation. A request that cannot be answered
- * yet is moved to the heap by request_wait(). It then stands in two lists: its
- * owner's (an open file, say), and that of the session.
+ * turn of the loop, without an allocation. If a request cannot be answered yet,
+ * request_wait() moves it to the heap. It is then in two lists: its owner's
+ * (such as an open file's) and the session's.
  *
- * A waiting request leaves by the first of these, and is gone afterwards:
+ * The first of these events ends the wait and frees the request:
  *
- *   its operation answers it         request_answer()
- *   the kernel interrupts it         -EINTR
- *   its deadline passes              -ETIMEDOUT
- *   the kernel's own limit is near   -EINTR
- *   its owner goes                   requests_answer_owned()
- *   the session goes                 requests_answer_all()
+ *   its operation answers it              request_answer()
+ *   the kernel interrupts it              -EINTR
+ *   its deadline passes                   -ETIMEDOUT
+ *   half of the kernel's limit has passed -EINTR
+ *   its owner ends                        requests_answer_owned()
+ *   the session ends                      requests_answer_all()
  *
- * The kernel bounds how many wait: each one holds up a thread of some process.
+ * The kernel bounds their number, because each blocks a thread of a process.
  *
- * The shape is that of Plan 9's lib9p: one function answers requests of every
- * kind, takes them out of all lists first, and leaves to the kind what differs.
+ * The design is that of Plan 9's lib9p: one function answers requests of every
+ * kind. It first removes them from all lists, and then calls the kind.
  */
 
 #define FUSE_USE_VERSION 310
@@ -35,12 +35,11 @@
 struct request;
 
 struct request_kind {
-        /* Send the answer of success to @req. @result is that of request_answer(), not negative. */
+        /* Send the answer of success to @req. @result is that of request_answer() and not negative. */
         void (*succeed)(struct request *r, fuse_req_t req, int64_t result);
         /*
-         * Of a request that waited: it was answered, let go of what it holds. The memory of it is not the kind's to
-         * free. libfuse may hold a lock on the request: neither this function nor succeed() may ask libfuse about it.
-         * NULL: it holds nothing.
+         * A request that waited was answered: release what it holds, but not its own memory. libfuse may hold a lock on
+         * the request, so neither this function nor succeed() may call libfuse about it. NULL: it holds nothing.
          */
         void (*answered)(struct request *r);
         size_t size; /* bytes of the kind's struct, which begins with struct request; 0: it never waits */
@@ -48,7 +47,7 @@ struct request_kind {
 
 struct request {
         const struct request_kind *kind;
-        fuse_req_t req; /* NULL once it was answered, or has moved to the heap */
+        fuse_req_t req; /* NULL once it was answered or moved to the heap */
 
         /* While it waits. */
         struct requests *session; /* NULL on the stack */
@@ -67,39 +66,38 @@ struct requests {
         struct list waiting; /* all, oldest first */
         struct list due;     /* those with a deadline, the nearest first */
         unsigned n;          /* in waiting */
-        int64_t limit_us;    /* after so long the kernel aborts the mount; USEC_NEVER: it never does */
+        int64_t limit_us;    /* a request waits no longer than this; USEC_NEVER: no limit */
 };
 
 void requests_init(struct requests *all, int64_t limit_us);
 
-/* The kernel's limit by its sysctls, halved, in µs; USEC_NEVER: there is none. Reads /proc. */
+/* Half of the kernel's limit by its sysctls, in µs; USEC_NEVER: there is none. Reads /proc. */
 int64_t requests_kernel_limit(void);
 
 /*
- * Answer @r: with the error when @result is a -errno, else with success, as its kind has it. @r is freed if it waited.
- * To answer a request twice, or one that has moved to the heap, is a mistake of ours and aborts.
+ * Answer @r: if @result is a -errno, with the error, else with success in the form of its kind. @r is freed if it
+ * waited. Answering a request twice, or one that has moved to the heap, is a bug and aborts.
  */
 void request_answer(struct request *r, int64_t result);
 
 /*
- * Let @now wait: it moves to the heap, and from then on *@out stands for it. @owner is the list that it is in; @due_us
- * its deadline, or USEC_NEVER. -EINTR when the kernel has interrupted it already, -ENOMEM: then @now is still to be
- * answered.
+ * Let @now wait: move it to the heap as *@out, and add it to the list @owner. @due_us is its deadline, or USEC_NEVER.
+ * -EINTR if the kernel has already interrupted it, or -ENOMEM: then the caller still has to answer @now.
  */
 int request_wait(struct request *now, struct request **out, struct requests *all, struct list *owner, int64_t now_us,
                  int64_t due_us);
 
-/* The owner is about to go: answer all in its list with @error, a -errno. */
+/* The owner is about to end: answer all requests in its list with @error, a -errno. */
 void requests_answer_owned(struct list *owner, int error);
 
-/* The session is about to go: answer all that wait with @error, a -errno. */
+/* The session is about to end: answer all waiting requests with @error, a -errno. */
 void requests_answer_all(struct requests *all, int error);
 
-/* Answer those whose deadline has passed at @now_us. The time of the next deadline, or USEC_NEVER. */
+/* Answer requests whose deadline has passed at @now_us. Returns the next deadline, or USEC_NEVER. */
 int64_t requests_tick(struct requests *all, int64_t now_us);
 
-/* Since when the oldest waits, or USEC_NEVER. */
+/* Since when the oldest request waits, or USEC_NEVER. */
 int64_t requests_oldest(const struct requests *all);
 
-/* A kind for answers that are an errno and nothing else. It never waits. */
+/* A kind whose answer is only an errno. It never waits. */
 extern const struct request_kind request_status;

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The FUSE session on the loop: mounts, reads requests when there are some,
+ * The FUSE session on the loop: it mounts, reads requests when they arrive, and
  * unmounts. Owned by main.
  */
 
@@ -15,21 +15,21 @@
 struct session;
 
 /*
- * Mount at @mountpoint. A dead mount of ours that lies there is cleared first.
- * @fs is borrowed. @ended is called once, from the loop, when the mount is gone
- * by somebody else's doing. -errno with @why filled in.
+ * Mount at @mountpoint, after clearing a dead mount of ours there. @fs is
+ * borrowed. @ended is called once, from the loop, when somebody else has
+ * unmounted it. -errno with @why filled in.
  */
 int session_new(struct session **out, uv_loop_t *loop, struct fs *fs, const char *mountpoint, bool debug,
                 void (*ended)(void *data), void *data, struct result *why);
 
 /*
- * Clear a dead mount of ours at @mountpoint. 0 when there is none, or now none any more; -errno with @why filled in
- * when something else is in the way of a new one.
+ * Clear a dead mount of ours at @mountpoint. 0 if there is none, or none any more. -errno with @why filled in if
+ * something else prevents a new mount.
  */
 int session_clear_dead_mount(const char *mountpoint, struct result *why);
 
-/* Unmount, close; waiting reads are answered. NULL is fine. */
+/* Unmount and close; waiting reads are answered. NULL is allowed. */
 void session_free(struct session *s);
 
-/* Whether the kernel has greeted us, so that the mount answers. */
+/* Whether the kernel has sent INIT, so that the mount answers. */
 bool session_is_up(const struct session *s);

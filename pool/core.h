@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * The core: the pool of environments, the table of leases and the ring of events, in the one order in which they
- * start, tick and stop.
+ * The core: the pool of environments, the table of leases and the ring of events. It starts, ticks and stops them in
+ * the right order.
  *
  *   new → starting → ready → serving → stopping
  *
  *   starting   core_start() was called; the backend has not answered
  *   ready      the backend can be used; the journal was not read
- *   serving    core_restore() took up what an earlier run left; leases can be made
- *   stopping   core_stop() was called; environments end or are let go of, until core_is_empty()
+ *   serving    core_restore() has taken back what an earlier run left; leases can be made
+ *   stopping   core_stop() was called; environments end or are left alive, until core_is_empty()
  *
  * It can be stopped in every state, and freed when it is empty.
  *
@@ -33,7 +33,9 @@ struct core;
 
 /* What a core is made of. All of it is borrowed, and outlives the core. */
 struct core_parts {
-        /* With BACKEND_TO_END there are no leases: core_restore() takes up environments only, for core_stop() to end. */
+        /*
+         * With BACKEND_TO_END there are no leases: core_restore() takes back environments only, for core_stop() to end.
+         */
         enum backend_use use;
         const struct config *config;
         struct backend *backend;
@@ -43,13 +45,13 @@ struct core_parts {
         uint64_t seed;           /* of all jitter: the same seed and the same events give the same pool */
 };
 
-/* What the owner is told. */
+/* Events for the owner. */
 struct core_events {
-        /* The backend can be used, or why it cannot. Once, but not after core_stop(). */
+        /* Ok: the backend can be used. Comes once, but not after core_stop(). */
         void (*ready)(void *owner, const struct result *r);
-        /* A line for people from the backend. The events have it already. */
+        /* A line for people from the backend. It is already in the ring of events. */
         void (*notice)(void *owner, const char *line);
-        /* Each sandbox that the provider lists, before the pool hears of it; then the listing's end. Both may be NULL. */
+        /* Each sandbox that the provider lists, before the pool is told; then the end of the list. Both may be NULL. */
         void (*found)(void *owner, const struct sandbox_found *found);
         void (*listed)(void *owner, const struct result *r);
 };
@@ -57,37 +59,38 @@ struct core_events {
 /* 0 or -errno. */
 int core_new(struct core **out, const struct core_parts *parts);
 
-/* Only when it is empty. NULL is fine. */
+/* Only when it is empty. NULL is allowed. */
 void core_free(struct core *c);
 
-/* Start the backend. 0: ready() is the answer. -errno: it never comes. */
+/* Start the backend. 0: ready() will come. -errno: it will not. */
 int core_start(struct core *c, const struct core_events *events, void *owner);
 
 /*
- * Take up the environments and leases in the journal, once, in state ready. 0 or -errno: then the core does not serve,
- * and core_stop() leaves the journal, the files and the environments for the next run.
+ * Take back the environments and leases in the journal, once, in state ready. On -errno the core does not serve, and
+ * core_stop() leaves the journal, the files and the environments for the next run.
  */
 int core_restore(struct core *c);
 
 /*
- * Do what is due, and return when the next thing is: a time of the clock, or USEC_NEVER. A time that has passed asks
- * for another tick. Call it after every input: events of the backend, and calls of the file system.
+ * Do what is due. Returns when the next action is due, a time of the clock, or USEC_NEVER. A time in the past asks for
+ * another tick. Call it after every input: events of the backend, and calls of the file system.
  *
- * Something that is overdue is judged by what the core has heard. So an owner that was held up delivers the events
- * that have come meanwhile, before it calls this.
+ * Deadlines are judged by the events that have arrived. So an owner that was delayed delivers pending events before it
+ * calls this.
  */
 int64_t core_tick(struct core *c);
 
 /*
- * Release every lease, and end every environment. With @keep, or before the core serves, only in memory: the journal,
- * the files and the environments stay as they are, with what runs in them, for the next run. A second call does nothing.
+ * Release every lease, and end every environment. With @keep, or before the core serves, this happens in memory only:
+ * the journal, the files, the environments and their jobs stay as they are for the next run. A second call does
+ * nothing.
  */
 void core_stop(struct core *c, bool keep);
 
-/* No environment is left, not even one that is ending. */
+/* Whether no environment is left, not even one that is ending. */
 bool core_is_empty(const struct core *c);
 
-/* Good until core_free(). */
+/* Valid until core_free(). */
 struct event_ring *core_event_ring(struct core *c);
 struct pool *core_pool(struct core *c);
 struct leases *core_leases(struct core *c); /* NULL with BACKEND_TO_END */

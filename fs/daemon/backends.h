@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The provider of sandboxes that the configuration asks for, with the faults that it asks for. */
+/* The backend that the configuration asks for, with the faults that it asks for. */
 
 #include <uv.h>
 
@@ -10,8 +10,8 @@
 #include "pool/base/config.h"
 
 /*
- * @loop, @config and @state are borrowed and outlive it; @pool_id marks its sandboxes as this pool's at a provider
- * where they outlive us. -errno with @why filled in.
+ * @loop, @config and @state are borrowed and outlive it. @pool_id marks sandboxes as this pool's at the provider, if
+ * they can outlive the daemon. -errno with @why filled in.
  */
 int provider_open(struct backend **out, uv_loop_t *loop, const struct config *config, const struct state *state,
                   const char *pool_id, const char *mountpoint, struct result *why);

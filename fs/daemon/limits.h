@@ -5,5 +5,5 @@
 
 #include "pool/util/clock.h"
 
-#define START_QUIET_US USEC_PER_SEC                  /* what takes longer at the start is spoken of */
-#define STOP_MARGIN_US (5 * USEC_PER_SEC)            /* that a service manager is asked for beyond stop_timeout */
+#define START_QUIET_US USEC_PER_SEC                  /* a step of the start that takes longer is reported */
+#define STOP_MARGIN_US (5 * USEC_PER_SEC)            /* of time that systemd is asked for beyond stop_timeout */

@@ -80,7 +80,9 @@ static bool is_known(struct reap *r, const char *nonce) {
         return journal_each_environment(r->journal, compare_nonce, &search) == 0 && search.known;
 }
 
-/* the run: the core ends what the journal has; the provider lists the rest, once more where a create may be under way */
+/*
+ * the run: the core ends what the journal has; the provider lists the rest, once more where a create may be under way
+ */
 
 static void list_environments(struct reap *r) {
         int n = backend_list(r->backend);

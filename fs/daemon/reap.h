@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * modalpool reap: end what an earlier run left at a mountpoint, without
- * mounting, on a machine that will not mount there again. Its leases and what
- * they printed are forgotten.
+ * modalpool reap: end the environments that an earlier run left at a
+ * mountpoint, without mounting, and delete its leases and their output.
  */
 
 #include "fs/daemon/options.h"
 
-/* Says on standard output what it ends, or with --dry-run what it would; the exit status. Blocks until that is over. */
+/*
+ * Print on standard output what is ended, or with --dry-run what would be. Returns the exit status. Blocks until done.
+ */
 int reap(const struct config *config, const struct options *options);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What a service manager is told (sd_notify(3)): that we are ready, how we are,
- * that the loop turns, that we stop. Without one everything here does nothing.
+ * Messages to the service manager (sd_notify(3)): ready, status, watchdog,
+ * stopping. Without a service manager these functions do nothing.
  */
 
 #include <stdint.h>
@@ -11,19 +11,21 @@
 #include <sys/un.h>
 
 struct notify {
-        int fd; /* -1: nobody listens */
+        int fd; /* -1: no service manager */
         struct sockaddr_un address;
         socklen_t address_len;
-        int64_t watchdog_us; /* between signs of life; 0: none are wanted */
-        int64_t due_us;
+        int64_t watchdog_us; /* between watchdog messages; 0: none are wanted */
+        int64_t due_us; /* of the next one */
 };
 
-/* From $NOTIFY_SOCKET and $WATCHDOG_*, which are then unset: no child is to speak for us. */
+/* Reads $NOTIFY_SOCKET and $WATCHDOG_*, and unsets them, so that no child sends messages for us. */
 void notify_open(struct notify *n);
 void notify_close(struct notify *n);
 
-/* Lines KEY=VALUE, in one message. */
+/* Send lines KEY=VALUE as one message. */
 void notify_send(struct notify *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Call in each turn of the loop: a sign of life when one is due. The time of the next, or USEC_NEVER. */
+/*
+ * Call in each turn of the loop: sends a watchdog message when one is due. Returns when the next is due, or USEC_NEVER.
+ */
 int64_t notify_tick(struct notify *n, int64_t now);

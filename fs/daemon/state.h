@@ -2,14 +2,13 @@
 #pragma once
 
 /*
- * The state directory of one mount: a lock, the spool, files of local
- * environments. Nobody but its owner can look into it, and nobody but root
- * can have put it there (pool/util/trust.h).
+ * The state directory of one mount. Only its owner can read it, and only its
+ * owner or root can have put it there (pool/util/trust.h).
  *
  *   STATE/MOUNTPOINT/lock
  *                    pool            the pool's id (fs/daemon/pool-id.h)
- *                    journal         the books (pool/base/journal.h)
- *                    spool/          jobs' output, long commands and inputs
+ *                    journal         see pool/base/journal.h
+ *                    spool/          output of jobs, long commands and inputs
  *                    environments/   of isolate=none
  */
 
@@ -28,13 +27,13 @@ struct state {
 };
 
 /*
- * Make and lock it. -errno with @why filled in; -EWOULDBLOCK when somebody holds it. A copy of another pool's begins
- * anew where @renew is set, else -EXDEV.
+ * Make and lock it. -errno with @why filled in; -EWOULDBLOCK if another process holds the lock. If it is a copy of
+ * another pool's directory, it becomes a new pool with @renew; else -EXDEV.
  */
 int state_open(struct state *s, const struct config *config, const char *mountpoint, bool renew, struct result *why);
 
 /* Open the journal in it. -errno with @why filled in. */
 int state_open_journal(const struct state *s, const struct config *config, struct journal **out, struct result *why);
 
-/* Remove it again, unless it is to be kept for a later run. */
+/* Close it, and remove it unless @keep. */
 void state_close(struct state *s, bool keep);

@@ -226,9 +226,9 @@ int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_ev
                    struct sandbox **out);
 
 /*
- * Take back a sandbox of an earlier run. With its resume token, it is asked whether it is alive. If its create was never
- * answered, @resume_token is "", and the sandbox can only be destroyed. Answered by created(), unless it is destroyed
- * before. -ENOTSUP if the backend's sandboxes end with the daemon.
+ * Take back a sandbox of an earlier run. With its resume token, it is asked whether it is alive. If its create was
+ * never answered, @resume_token is "", and the sandbox can only be destroyed. Answered by created(), unless it is
+ * destroyed before. -ENOTSUP if the backend's sandboxes end with the daemon.
  */
 int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, const struct sandbox_events *events,
                   void *owner, struct sandbox **out);

@@ -116,7 +116,10 @@ static int to_errno(int code) {
         }
 }
 
-/* The arguments of a statement: i an int64_t, t text or NULL, b a string as bytes or NULL, x bytes or NULL and their length. */
+/*
+ * The arguments of a statement: i an int64_t, t text or NULL, b a string as bytes or NULL, x bytes or NULL and their
+ * length.
+ */
 static int bind(sqlite3_stmt *s, const char *types, va_list ap) {
         int r = SQLITE_OK;
 

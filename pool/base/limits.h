@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The maximum of everything that can grow, and every fixed time: options, events, the journal's numbers, turns of the loop. */
+/*
+ * The maximum of everything that can grow, and every fixed time: options, events, the journal's numbers, turns of the
+ * loop.
+ */
 
 #include <stdint.h>
 

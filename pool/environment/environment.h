@@ -125,8 +125,8 @@ int environment_from_row(struct environment **out, struct environments *all, con
 
 /*
  * Take an environment from environment_from_row() into the set: ask whether it is alive, or terminate it if it was
- * ending or its create was never answered. On -errno it still belongs to the caller; -ENOTSUP if the backend's sandboxes
- * end with the run.
+ * ending or its create was never answered. On -errno it still belongs to the caller; -ENOTSUP if the backend's
+ * sandboxes end with the run.
  */
 int environment_adopt(struct environment *e);
 

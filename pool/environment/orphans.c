@@ -138,7 +138,8 @@ void orphans_listed(struct orphans *o, const struct result *r) {
                 log_warning("%u more environments carry this pool's tag, but were not made by it; left alone",
                             o->n_strange - LISTED_NAMED_MAX);
         if (o->n_orphans > LISTED_NAMED_MAX)
-                log_warning("%u more environments are not in the journal, ending them", o->n_orphans - LISTED_NAMED_MAX);
+                log_warning("%u more environments are not in the journal, ending them",
+                            o->n_orphans - LISTED_NAMED_MAX);
         o->n_strange = o->n_orphans = 0;
         if (!result_ok(r))
                 log_warning("listing environments that are not in the journal: %s", r->text);

@@ -91,8 +91,8 @@ int pool_write(struct pool *p);
 int pool_restore(struct pool *p);
 
 /*
- * The claim held the environment of this nonce. True if the environment is there and belongs to no other user: the claim
- * is granted when the environment has answered, or lost if that fails.
+ * The claim held the environment of this nonce. True if the environment is there and belongs to no other user: the
+ * claim is granted when the environment has answered, or lost if that fails.
  */
 bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce);
 

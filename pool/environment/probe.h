@@ -60,7 +60,10 @@ void probe_passed(struct probe *p);
 /* When it is due, or USEC_NEVER if it runs or probes are off. */
 int64_t probe_due(const struct probe *p);
 
-/* Not while it runs. If this machine fails to start it, it counts as passed, because that says nothing about the sandbox. */
+/*
+ * Not while it runs. If this machine fails to start it, it counts as passed, because that says nothing about the
+ * sandbox.
+ */
 void probe_start(struct probe *p, struct sandbox *s);
 
 /* Allowed when it does not run. */

@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * Shared by the status files, and by nobody else:
+ * Shared by the status files only:
  *
- *   status.c          for people
- *   status-figures.c  the figures that programs read, under one name in both of …
- *   status-stats.c    … JSON
- *   status-metrics.c  … and Prometheus' format
+ *   text.c        tables for people
+ *   figures.c     the figures that programs read, with the same names in …
+ *   json.c        … JSON
+ *   prometheus.c  … and the format of Prometheus
  */
 
 #include "pool/status/status.h"
@@ -28,12 +28,12 @@ struct figure {
         uint64_t count; /* of a summary */
 };
 
-/* Figures that differ by one word. */
+/* Figures that differ by one word, such as a state. */
 struct figure_group {
         enum figure_kind kind;
         const char *name;  /* in metrics */
         const char *key;   /* in stats */
-        const char *label; /* what the words are */
+        const char *label; /* what the words are, such as "state" */
         const char *help;
         unsigned n;
         struct {
@@ -53,7 +53,7 @@ struct figures {
 
 void figures_collect(struct figures *f, const struct status_sources *s);
 
-/* What is counted by going through the leases. */
+/* Counts that need a pass over the leases. */
 struct lease_counts {
         unsigned in_state[LEASE_RELEASED]; /* those in the tree, by state */
         unsigned jobs[JOB_ENDED];          /* of jobs that have not ended, by state */

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* What the books say, as text: the contents of the status files. All return 0 or -errno of the buffer. */
+/* The contents of the status files, made from the pool and its leases. All return 0 or -errno of the buffer. */
 
 #include "pool/base/lag.h"
 #include "pool/lease/lease.h"
 
-/* What the files of the pool are made from. Everything is borrowed for the time of the call. */
+/* What the pool's status files are made from. Everything is borrowed for the time of the call. */
 struct status_sources {
         const struct pool *pool;
         const struct leases *leases;
         const struct config *config;
         const struct lag *lag;
-        unsigned n_reads;       /* that wait */
-        int64_t oldest_read_us; /* since when the first of them does */
+        unsigned n_reads;       /* waiting reads */
+        int64_t oldest_read_us; /* since when the oldest of them waits */
         int64_t now_us;
 };
 

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Bytes in memory that grow up to a maximum given at birth.
+ * Bytes in memory that grow up to a fixed maximum.
  *
- * Embedded in its owner. data is NULL or holds len bytes and a NUL behind
- * them, so text can be read as a string.
+ * Embedded in its owner. data is NULL, or it has len bytes and a final NUL, so
+ * that text can be read as a string.
  */
 
 #include <stdarg.h>
@@ -15,14 +15,14 @@ struct buf {
         char *data;
         size_t len;
         size_t size; /* bytes allocated */
-        size_t max;  /* len never passes this */
+        size_t max;  /* of len */
 };
 
 #define BUF_INIT(maximum) { .max = (maximum) }
 
 void buf_deinit(struct buf *b);
 
-/* Forget the bytes, keep the memory. */
+/* Drop the bytes and keep the memory. */
 void buf_clear(struct buf *b);
 
 /* 0, -EFBIG past the maximum, -ENOMEM; unchanged on failure. */

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Time. Inside the program a moment is microseconds of CLOCK_BOOTTIME, which
- * never jumps and goes on while a laptop sleeps, as a sandbox's lifetime
- * does. Wall time is for people only.
+ * Time. The program uses microseconds of CLOCK_BOOTTIME, which never jumps and
+ * continues while a laptop sleeps, like the lifetime of a sandbox. Wall time
+ * is for people only.
  */
 
 #include <stdint.h>

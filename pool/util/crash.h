@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Places where a crash would hurt most. A build with -Dcrash_points=true ends
- * itself by SIGKILL at the one whose number the environment variable
- * MODALPOOL_CRASH_AT gives, counted from 1 in the order in which they are
- * passed; tests take them one after the other. Elsewhere this is nothing.
+ * Places where a crash would do the most damage. A program built with
+ * -Dcrash_points=true counts from 1 the places that it passes, and kills itself
+ * by SIGKILL at number MODALPOOL_CRASH_AT of the environment. Tests try all
+ * numbers. In other builds this does nothing.
  */
 
 #ifdef MODALPOOL_CRASH_POINTS

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * A circular doubly linked list; the links live inside the members.
+ * A circular doubly linked list; the links are inside the members.
  *
- * A member is in at most one list per link, and taking it out needs no
- * pointer to the list. A link that is in no list points at itself.
+ * A member is in at most one list per link. Removing it needs no pointer to
+ * the list. A link that is in no list points to itself.
  */
 
 #include <stdbool.h>
@@ -34,7 +34,7 @@ static inline void list_remove(struct list *l) {
         list_init(l);
 }
 
-/* Put @l before @at: at the tail, when @at is the list itself. */
+/* Insert @l before @at. If @at is the list itself, that is its tail. */
 static inline void list_insert_before(struct list *at, struct list *l) {
         l->prev = at->prev;
         l->next = at;
@@ -73,14 +73,14 @@ static inline void list_move_all(struct list *to, struct list *from) {
         for (i = container_of((list)->next, __typeof__(*i), member); &i->member != (list);  \
              i = container_of(i->member.next, __typeof__(*i), member))
 
-/* The other way round; the body may take @i out of the list, and free it. */
+/* From the last to the first. The body may remove @i from the list and free it. */
 #define list_for_each_reverse_safe(i, tmp, list, member)                                    \
         for (i = container_of((list)->prev, __typeof__(*i), member),                        \
             tmp = container_of(i->member.prev, __typeof__(*i), member);                     \
              &i->member != (list);                                                          \
              i = tmp, tmp = container_of(i->member.prev, __typeof__(*i), member))
 
-/* From the first on; the body may take @i out of the list, and free it. */
+/* From the first to the last. The body may remove @i from the list and free it. */
 #define list_for_each_safe(i, tmp, list, member)                                            \
         for (i = container_of((list)->next, __typeof__(*i), member),                        \
             tmp = container_of(i->member.next, __typeof__(*i), member);                     \

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * One line a message, to stderr until the daemon is in the background and to
- * syslog afterwards. Lines carry lease=, environment= and job= where they
- * speak of one, and never a secret. Whatever is in a message, text_show() makes it one printable line.
+ * The log. It goes to stderr, and to syslog once the daemon is in the
+ * background. Each message is one line, which text_show() makes printable.
+ * Lines about a lease, environment or job begin with lease=, environment= or
+ * job=. No line has a secret.
  */
 
 #include <stdbool.h>

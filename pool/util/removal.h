@@ -2,22 +2,24 @@
 #pragma once
 
 /*
- * The removal of large files, a piece at a time.
+ * Removing large files a piece at a time.
  *
- * To free a file of a gigabyte takes the kernel a tenth of a second or more, and who removes it waits for that. So a
- * large file keeps its name until its turn comes, loses it, and is then cut shorter by a piece in each turn of the
- * loop. What is left of it at the end of the process is freed by the kernel, or is a file of nobody in the directory.
+ * Freeing a file of a gigabyte takes the kernel a tenth of a second or more, and unlink() waits for that. So large
+ * files are queued. The first in the queue is unlinked while it is open, and then truncated by one piece in each turn
+ * of the loop. When the process ends, the kernel frees the rest of that file; queued files stay in the directory, and
+ * belong to no job.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define REMOVAL_PIECE (UINT64_C(16) << 20) /* bytes that are freed at a time */
-#define REMOVALS_MAX 65536                 /* files that wait; more are removed at once */
+#define REMOVALS_MAX 65536                 /* queued files; further ones are removed at once */
 
 /*
  * Remove the file @name, of about @size bytes, from the directory @dir, which must stay open until
- * removal_is_under_way() is false or removal_forget() is called. Nobody opens it any more; who has it open keeps all its bytes.
+ * removal_is_under_way() is false or removal_forget() is called. The file must not be opened again. It is not truncated
+ * while somebody has it open.
  */
 void removal_add(int dir, const char *name, uint64_t size);
 
@@ -25,5 +27,5 @@ void removal_add(int dir, const char *name, uint64_t size);
 void removal_tick(void);
 bool removal_is_under_way(void);
 
-/* Forget the files that wait: their directories go. */
+/* Forget the queued files, because their directories are about to be closed. */
 void removal_forget(void);

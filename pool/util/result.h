@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * What became of something that a user or a remote asked for.
+ * The result of something that a user asked for, or that a remote answered.
  *
  * Functions return 0 or -errno for failures of this machine (memory, files).
- * Where the reason matters to a person, they fill in a result: a code, which
- * fs/errno.c turns into the one errno for that cause, and a sentence that
- * says what was being done, to what, what the other side said, what to do.
+ * If the reason matters to a person, they fill in a result: a code, which
+ * fs/errno.c maps to one errno, and a sentence. The sentence says what was
+ * being done, to what, what the other side said, and what to do.
  */
 
 #include <stdbool.h>
@@ -30,7 +30,7 @@ struct result {
         char text[RESULT_TEXT_MAX]; /* one line, printable, no newline */
 };
 
-/* Set code and text, which text_show() makes one printable line; spaces at its end are cut off. */
+/* Set code and text. text_show() makes the text one printable line; final spaces are removed. */
 void result_set(struct result *r, enum result_code code, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
@@ -38,5 +38,5 @@ static inline bool result_ok(const struct result *r) {
         return r->code == RESULT_OK;
 }
 
-/* The code's name as the event log and status files print it, "timeout". */
+/* The code's name as events and status files print it, such as "timeout". */
 const char *result_code_name(enum result_code code);

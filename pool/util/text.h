@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Reading and checking text that people write. */
+/* Checking, parsing and printing text. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,20 +13,20 @@
 bool text_is_utf8(const char *s, size_t len);
 
 /*
- * Text from outside (a server, a sandbox, another user) on its way to a log, a table, a terminal or `error`. The copy
- * in @out is UTF-8 on one line, and shows what it is: control characters and line separators become spaces; invisible
- * characters and those that turn the direction of writing become "?", as does each byte that belongs to no character.
- * It is cut at a character to less than @size bytes. @out may be @in: it never gets longer.
+ * Make text from outside (a server, a sandbox, another user) safe for a log, a table, a terminal or `error`. The copy
+ * in @out is UTF-8 on one line. Control characters and line separators become spaces. Invisible characters, characters
+ * that change the direction of writing, and bytes that are not UTF-8 become "?". The copy is cut between characters to
+ * less than @size bytes. @out may be @in: the text never gets longer.
  */
 void text_show(char *out, size_t size, const char *in, size_t len);
 
 /* True when text_show() would change nothing. */
 bool text_is_plain(const char *s, size_t len);
 
-/* True for 1 to @max characters of A-Z a-z 0-9 _ and -, which is what ids of a provider consist of. */
+/* True for 1 to @max of the characters A-Z a-z 0-9 _ and -, as in ids of a provider. */
 bool text_is_id(const char *s, size_t max);
 
-/* Whole-string parsers: 0, or -EINVAL for anything but what they say, -ERANGE when too large. */
+/* Parsers of whole strings: 0, -EINVAL for any other form, -ERANGE for too large a value. */
 int text_to_u64(const char *s, uint64_t *out);
 int text_to_usec(const char *s, int64_t *out);  /* seconds, "180" or "0.5", up to 1e9; in microseconds */
 int text_to_bytes(const char *s, uint64_t *out); /* "1048576", "64K", "20M", "1G" */
@@ -39,8 +39,8 @@ const char *text_from_usec(int64_t us, char out[static TEXT_DURATION_SIZE]);
 /* A signal's number for "INT", "SIGINT" or "2"; -EINVAL for none. */
 int text_to_signal(const char *s);
 
-/* Whether the bytes can be the name of a shell's variable. */
+/* Whether the bytes are a valid name of a shell variable. */
 bool text_is_variable(const char *s, size_t len);
 
-/* Add @s to @out as one word for a shell, whatever bytes are in it. 0 or as buf_append. */
+/* Append @s to @out as one quoted word for a shell, whatever its bytes. Returns as buf_append() does. */
 int text_quote(const char *s, struct buf *out);

@@ -5,12 +5,12 @@
  * Tables of the legal transitions between the states of a kind of object.
  *
  * Each kind has one setter of its state. The setter asks transition_check()
- * first, and changes nothing when that says no.
+ * first, and changes nothing if that returns false.
  *
- * An illegal transition is a mistake of this program. In production it is
- * logged, and it is not made. In tests it aborts: there the environment
- * variable MODALPOOL_STRICT is set, to whatever. check.h sets it for unit
- * tests, simulate.c for the simulation, conftest.py for the mounts of cases.
+ * An illegal transition is a bug of this program. In production it is logged
+ * and not made. It aborts if the environment variable MODALPOOL_STRICT is set,
+ * to any value: check.h sets it for unit tests, simulate.c for the simulation,
+ * conftest.py for the mounts of cases.
  */
 
 #include <stdbool.h>
@@ -20,10 +20,10 @@
 
 struct transitions {
         const char *what;         /* the kind, for the log: "sandbox" */
-        const char *key;          /* what a line of the log calls one by: "environment" */
+        const char *key;          /* before its name in the log: "environment" */
         unsigned n;               /* states, at most 32 */
         const char *const *names; /* by state */
-        const uint32_t *to;       /* by state: those that may follow it, as TRANSITION_TO() of each */
+        const uint32_t *to;       /* by state: the states that may follow it, TRANSITION_TO() of each */
 };
 
 static inline bool transition_is_legal(const struct transitions *t, unsigned from, unsigned to) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Names that nobody else ever makes: random UUIDs (RFC 4122, version 4). */
+/* Unique names: random UUIDs (RFC 4122, version 4). */
 
 #include <stdbool.h>
 
@@ -10,5 +10,5 @@
 /* 0, or -EIO when the kernel has no random bytes. */
 int uuid_make(char out[UUID_SIZE]);
 
-/* True for what looks like one. */
+/* Whether the string has the form of a UUID. */
 bool uuid_is(const char *s);

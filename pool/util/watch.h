@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * A watch is told that something changed: it is how a waiting read learns
- * of new bytes without the layers below knowing that reads exist.
+ * A watch is called when something has changed. So a waiting read learns of
+ * new bytes, although the layers below know nothing of reads.
  *
- * The watcher owns its watch and adds it to the list of the thing watched.
- * changed() may remove any watch of the list, its own among them, but must
- * not free the thing watched.
+ * The watcher owns the watch and adds it to the list of what it watches.
+ * changed() may remove any watch from that list, including its own, but must
+ * not free what is watched.
  */
 
 #include "pool/util/list.h"
@@ -31,7 +31,7 @@ static inline void watch_remove(struct watch *w) {
         list_remove(&w->link);
 }
 
-/* Tell each watch once, also when watches come and go meanwhile. */
+/* Call each watch once, even if watches are added and removed meanwhile. */
 static inline void watch_fire(struct list *watches) {
         struct list pending = LIST_INIT(pending);
         struct watch *w;

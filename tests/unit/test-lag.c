@@ -74,8 +74,8 @@ static void stalls_are_told(void) {
         lag_turn(&l, 2 * LAG_STALL_US, START + LAG_WARN_EVERY_US - 1);
         CHECK_STR(logged(), "");
         lag_turn(&l, 3 * LAG_STALL_US, START + LAG_WARN_EVERY_US);
-        CHECK_STR(logged(), "modalpool: the event loop was busy for 3.000 s and answered no request meanwhile; 2 earlier times "
-                            "were not logged\n");
+        CHECK_STR(logged(), "modalpool: the event loop was busy for 3.000 s and answered no request meanwhile; "
+                            "2 earlier times were not logged\n");
         release_log();
 }
 

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * Shared by the parts of the local backend, and by nobody else:
+ * Shared by the parts of the local backend only:
  *
- *   local.c          the backend, and a sandbox's life
- *   local-exec.c     jobs: requests to the agent, streams of output
- *   local-command.c  the command line and environment of a sandbox
- *   local-agent.c    the program inside, which knows local-protocol.h only, …
- *   local-job.c      … its jobs, …
- *   local-processes.c  … and how it finds their processes
+ *   local.c      the backend, and the life of a sandbox
+ *   exec.c       jobs: requests to the agent, streams of output
+ *   command.c    the command line and environment of a sandbox
+ *   agent.c      the program inside, which shares protocol.h with the daemon
+ *   job.c        the agent's jobs
+ *   processes.c  how the agent finds their processes
  */
 
 #include "pool/backend/local/protocol.h"
@@ -25,7 +25,7 @@ struct local {
         unsigned last_number;
         struct sandbox *trial; /* of start */
         struct result trial_result;
-        struct local_answer *answer; /* that start gives without a trial */
+        struct local_answer *answer; /* of a start without a trial */
 };
 
 enum { N_STREAMS = 2 };
@@ -34,8 +34,8 @@ enum { N_STREAMS = 2 };
 struct stream_end {
         uv_poll_t poll;
         int fd;
-        struct local_exec *exec;     /* NULL once the job ended: then bytes are read and dropped */
-        struct local_sandbox *owner; /* while left open */
+        struct local_exec *exec;     /* NULL once the job has ended: then bytes are read and dropped */
+        struct local_sandbox *owner; /* while in left_open */
         struct list link;            /* in the sandbox's left_open */
         enum stream stream;
 };
@@ -79,7 +79,7 @@ static inline struct local *sandbox_local(struct local_sandbox *s) {
         return container_of(s->sandbox.backend, struct local, backend);
 }
 
-/* local-exec.c: the exec part of the vtable, */
+/* exec.c: the exec part of the vtable, */
 int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
 void local_exec_signal(struct exec *exec, int signo);
 int local_exec_poll(struct exec *exec);
@@ -90,13 +90,13 @@ void local_exec_kill(struct exec *exec, int64_t grace_us);
 void local_exec_cancel(struct exec *exec);
 int local_clean(struct sandbox *sandbox, const char *workdir);
 
-/* what the agent says of an exec, */
+/* replies of the agent about an exec, */
 void local_exec_reply(struct local_sandbox *s, const struct agent_reply *reply);
 
-/* and the end of the streams that are still held by nobody's job. */
+/* and closing the streams that background processes of ended jobs hold open. */
 void local_close_left_open(struct local_sandbox *s);
 
-/* local-command.c: what to run for a sandbox. Strings are good as long as @c is. */
+/* command.c: the command line of a sandbox. The strings are valid as long as @c is. */
 struct local_command {
         const char *argv[256];
         size_t n;

@@ -6,9 +6,9 @@
  * security boundary.
  *
  * Each is one bwrap process with a PID namespace of its own, whose process 1
- * is modalpool-agent (local-agent.c). It lives until it is destroyed; its
- * files are in memory and go with it. With isolate=none it is the agent alone,
- * as an ordinary process, and a directory below the state directory.
+ * is modalpool-agent (agent.c). It lives until it is destroyed; its files are
+ * in memory and go with it. With isolate=none a sandbox is only the agent, as
+ * an ordinary process, and a directory below the state directory.
  */
 
 #include <stdbool.h>
@@ -21,9 +21,9 @@ struct local_options {
         bool isolate;
         bool network;
         uint64_t size;   /* bytes of writable space of one sandbox */
-        const char *base; /* where workdirs are: made in each sandbox, and its HOME */
-        const char *shell; /* has to be in each sandbox; "": any */
-        const char *dir;  /* for isolate=none: an absolute path, a directory */
+        const char *base; /* the directory of the workdirs; made in each sandbox, and its HOME */
+        const char *shell; /* must exist in each sandbox; "": bash or sh */
+        const char *dir;  /* for isolate=none: absolute path of a directory */
 };
 
 /* The strings of @options are copied. 0 or -ENOMEM. */

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The processes below one, as /proc shows them. There is no maximum but that of the kernel: on a machine of many
- * thousands of processes all of them are looked at.
+ * The descendants of a process, as /proc shows them. Their number is bounded by the kernel only, and finding them reads
+ * every process of the PID namespace.
  */
 
 #include <stdbool.h>
@@ -23,17 +23,17 @@ struct pids {
 void pids_deinit(struct pids *s);
 bool pids_have(const struct pids *s, pid_t pid);
 
-/* Whether there is such a process, and no zombie. */
+/* Whether the process exists and is no zombie. */
 bool pid_runs(pid_t pid);
 
-/* Sends @signo to each; one that is gone meanwhile does not matter. */
+/* Send @signo to each process that still exists. */
 void pids_signal(const struct pids *s, int signo);
 
-/* Appends "PID (NAME), PID (NAME)" to @out, as far as there is room. The names are the processes' own. */
+/* Append "PID (NAME), PID (NAME)" to @out, as far as there is room. The names come from the processes themselves. */
 void pids_describe(const struct pids *s, struct buf *out);
 
 /*
- * Puts into @out every process for which @is_top says yes, and all that descend from one; zombies are left out, and
- * so is the caller. 0, or -errno when not every process could be looked at: then @out is not to be relied on.
+ * Put into @out every process for which @is_top is true, and all their descendants, but neither zombies nor the caller.
+ * On -errno some process could not be read, and @out may be incomplete.
  */
 int pids_find(struct pids *out, bool (*is_top)(const void *data, pid_t pid, pid_t parent), const void *data);

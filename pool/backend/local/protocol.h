@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * Between local.c and the agent, the first process of each local environment:
- * one SOCK_SEQPACKET message a request or reply, on the agent's descriptor
- * AGENT_FD. Both ends are built from one tree, so structs go over as they are.
+ * The protocol between the daemon and the agent, which is the first process of
+ * each local environment. Each request and each reply is one SOCK_SEQPACKET
+ * message on the agent's descriptor AGENT_FD. Both ends are built from the same
+ * source, so structs are sent as they are.
  *
  * When the daemon's end closes, the agent kills everything in the environment
- * and exits: that is how an environment is destroyed, also when the daemon is
+ * and exits. That is how an environment is destroyed, even if the daemon was
  * killed.
  */
 
@@ -25,11 +26,11 @@ enum agent_request_type {
         AGENT_EXEC,
         /* Send a signal to all processes of a job. */
         AGENT_SIGNAL,
-        /* Does a job still run? */
+        /* Ask whether a job still runs. */
         AGENT_POLL,
-        /* End all processes of a job: TERM, and KILL after grace_ms to what is left; KILL at once with 0. */
+        /* End all processes of a job: TERM, and after grace_ms KILL to those that are left; with 0 KILL at once. */
         AGENT_KILL,
-        /* Kill everything, remove the workdir in text, empty TMPDIR, and look whether both can be written. */
+        /* Kill everything, remove the workdir in text, empty TMPDIR, and check that both can be written. */
         AGENT_CLEAN,
 };
 
@@ -46,8 +47,8 @@ struct agent_request {
 enum agent_reply_type {
         AGENT_HELLO,   /* ready for requests */
         AGENT_STARTED, /* the job's shell runs */
-        AGENT_ENDED,   /* it ended with code; after AGENT_KILL all its processes did, or text says which did not */
-        AGENT_POLLED,  /* code is 1 while the job runs, else 0: an AGENT_ENDED went before */
+        AGENT_ENDED,   /* it ended with code; after AGENT_KILL text may name processes that did not end */
+        AGENT_POLLED,  /* code is 1 while the job runs; 0 comes after AGENT_ENDED */
         AGENT_NO_CWD,  /* its cwd, in text, is not a directory: it ended like this; AGENT_STARTED went before */
         AGENT_FAILED,  /* the job did not start, text says why */
         AGENT_CLEANED, /* text is empty, or says what went wrong */
