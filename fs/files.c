@@ -265,7 +265,7 @@ void target_stat(const struct target *t, struct stat *st) {
                 .st_gid = t->lease ? lease_gid(t->lease) : t->fs->gid,
                 .st_blksize = 128 << 10,
         };
-        /* Others may make leases here, and remove their own only. */
+        /* Other users may make leases here, and remove only their own. */
         if (t->id == FILE_ROOT && t->fs->config->allow_other)
                 st->st_mode = S_IFDIR | S_ISVTX | 0777;
         if (!S_ISDIR(f->mode))

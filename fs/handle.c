@@ -15,7 +15,7 @@
 
 #define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */
 
-/* A READ. What it holds, it holds only while it waits. */
+/* A READ. It holds references only while it waits. */
 struct read {
         struct request request;
         struct handle *handle;
@@ -34,7 +34,7 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         struct handle *h;
         int r;
 
-        /* Root passes the kernel's check of modes; what cannot be done is refused all the same. */
+        /* The kernel does not check modes for root, so what the file cannot do is refused here. */
         if ((flags & O_ACCMODE) != O_RDONLY && !f->ops->write)
                 return -EACCES;
 
@@ -128,7 +128,7 @@ static const struct request_kind read_kind = {
         .size = sizeof(struct read),
 };
 
-/* Give a waiting read another chance. */
+/* Try a waiting read again. */
 static void on_read_changed(struct watch *w) {
         struct read *read = container_of(w, struct read, watch);
         ssize_t n = read_try(read);
@@ -212,7 +212,7 @@ static bool is_ready(const struct handle *h) {
         return !h->file->ops->ready || h->file->ops->ready(h);
 }
 
-/* Whoever polls waits for what the handle is about now. */
+/* A poll waits for the job that the handle is bound to now. */
 static void watch_for_poll(struct handle *h) {
         struct list *watches = h->poll && h->file->ops->watches ? h->file->ops->watches(h) : NULL;
 
@@ -229,7 +229,7 @@ static void poll_answer(struct handle *h) {
         fuse_pollhandle_destroy(ph);
 }
 
-/* The kernel asks again when it was told, and brings a new handle. */
+/* After a notification the kernel polls again with a new handle. */
 static void on_poll_changed(struct watch *w) {
         struct handle *h = container_of(w, struct handle, watch);
 
@@ -241,7 +241,10 @@ unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *
         unsigned events = h->file->ops->write ? POLLOUT : 0;
 
         if (ph && wanted && !(wanted & (POLLIN | POLLRDNORM))) {
-                /* Writes never wait: this one needs no word, and another one may wait for it. */
+                /*
+                 * Writes never wait, so this poll needs no notification. The present handle may be another poller's,
+                 * who needs it.
+                 */
                 fuse_pollhandle_destroy(ph);
         } else if (ph) {
                 if (h->poll)

@@ -10,8 +10,8 @@
 #include "pool/lease/limits.h"
 
 /*
- * The kernel sends RELEASE in the background, by default twelve at a time: the rest wait in it, and an OPEN
- * that comes later overtakes them. Then `echo … > cmd; cat output` would not find its job.
+ * The kernel sends RELEASE in the background, by default twelve at a time. The others wait in the kernel, and a later
+ * OPEN overtakes them. Then `echo … > cmd; cat output` would not find its job.
  */
 #define RELEASES_AT_ONCE UINT16_MAX
 
@@ -29,9 +29,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn) {
         fs->greeted = true;
         conn->max_background = RELEASES_AT_ONCE;
         conn->congestion_threshold = RELEASES_AT_ONCE;
-        /* Our answers are made in memory: to splice them would cost a pipe each. */
+        /* Answers are made in memory; splicing them would need a pipe for each. */
         conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-        /* What is in a directory is said once, by READDIR; LOOKUP tells the rest. */
+        /* READDIR gives only names; LOOKUP gives the attributes. */
         conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
 }
 
@@ -53,7 +53,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
         request_answer(&a.request, r);
 }
 
-/* An open file is what it was bound to, also when its lease is gone. */
+/* An open file still shows what it was bound to when its lease is gone. */
 static int target_of(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi, struct target *out) {
         if (!fi)
                 return target_find(fs_of(req), ino, out);
@@ -77,12 +77,14 @@ static int truncate_by_path(const struct target *t, uint64_t size) {
                 return r;
         r = handle_truncate(h, size);
         if (r == 0 && ops->sync)
-                r = ops->sync(h); /* it can fail, RELEASE cannot */
+                r = ops->sync(h); /* this can fail, RELEASE cannot */
         handle_free(h);
         return r;
 }
 
-/* Modes and times are ours to say. Tools set them behind a copy: to refuse it would call a copy failed that was made. */
+/*
+ * Modes and times do not change. But tools set them after a copy, and would report an error for a copy that was made.
+ */
 static int set_attributes(const struct target *t, struct handle *h, const struct stat *want, int which) {
         struct stat st;
 
@@ -133,9 +135,9 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 }
 
 /*
- * Tools that remove a tree remove what is in it first, and in a lease they get to the end: directories stay, and say
- * that they went. Tools that put a file in place of another unlink that one first, again and again as long as the name
- * is there: a file's name goes.
+ * Tools that remove a tree remove its contents first. In a lease that succeeds: rmdir of a directory reports success,
+ * and the directory stays. Tools that replace a file unlink it first, and repeat that as long as the name is there. So
+ * unlink takes the name away.
  */
 static int find_removable(const struct target *dir, const char *name, bool directory, struct target *out) {
         int r = target_lookup(dir, name, out);
@@ -189,7 +191,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         request_answer(&o.request, r);
 }
 
-/* The kernel asks for it where a name is not there: because unlink took it away, or because it never was. */
+/* The kernel sends this for a name that is not there: unlink took it away, or there never was one. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi) {
         struct target dir, t;
         struct open_request o = { .request = REQUEST_INIT(&open_kind, req), .created = &t };
@@ -250,9 +252,9 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         request_answer(&o.request, target_find(fs_of(req), ino, &t));
 }
 
-/* Fill @buffer with entries of @dir from @offset on. The number of bytes. */
+/* Fill @buffer with entries of @dir from @offset on. Returns the number of bytes. */
 static size_t fill_directory(fuse_req_t req, const struct target *dir, off_t offset, char *buffer, size_t size) {
-        /* Positions 1 and 2 are the dots; behind them come target_next()'s, by 2 more. */
+        /* Positions 1 and 2 are the dots. Those of target_next() follow, increased by 2. */
         static const char *const dots[] = { ".", ".." };
         uint64_t position;
         const char *name;
@@ -301,13 +303,13 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
         };
         unsigned leases = leases_count(fs->leases);
 
-        /* An inode is a lease here: full is when mkdir says EAGAIN. Restored leases may be more than max_leases. */
+        /* Inodes are leases: none is free when mkdir fails with EAGAIN. Restored leases may exceed max_leases. */
         s.st.f_files = leases > fs->config->max_leases ? leases : fs->config->max_leases;
         s.st.f_ffree = s.st.f_favail = s.st.f_files - leases;
         request_answer(&s.request, 0);
 }
 
-/* What would make a file that is not in the tree. ENOSYS would read "Function not implemented". */
+/* These would make files that are not in the tree. ENOSYS would show as "Function not implemented". */
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device) {
         answer_status(req, -EPERM);

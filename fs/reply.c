@@ -5,10 +5,10 @@
 #include <linux/fuse.h>
 
 /*
- * How long the kernel may keep what it was told. Names of leases and files only
- * go by ways that the kernel itself takes part in; jobs come and go without it,
- * and so do sizes. That a name is not there it may never keep: names that
- * unlink took away come back without it, so ENOENT is told as an error.
+ * How long the kernel may cache answers. The kernel itself takes part whenever
+ * a name of a lease or file goes away; jobs and sizes change without it. It may
+ * never cache that a name is missing, because names that unlink took away come
+ * back without it. So a missing name is answered by the error ENOENT.
  */
 #define LASTING_S 60.0
 #define FLEETING_S 0.0
@@ -17,7 +17,7 @@
 #define FOPEN_NOFLUSH (1 << 5)
 #endif
 
-/* The kernel itself makes and removes leases, and forgets what it knew of the root then. */
+/* mkdir and rmdir of leases pass through the kernel, which then drops its attributes of the root. */
 static bool lasts(const struct target *t) {
         return S_ISDIR(files[t->id].mode) && t->id <= FILE_LEASE;
 }
@@ -111,9 +111,9 @@ static struct fuse_entry_out pack_entry(const struct fuse_entry_param *e) {
 }
 
 /*
- * The answer to an open, or to a create. It is in the kernel's own words, since libfuse 3.14 has none for FOPEN_STREAM.
- * Where reads do not go by offset, the kernel keeps none, nor the lock on it: so one process writes while another one
- * waits in a read of the same open file. A kernel that does not know a flag passes over it.
+ * The answer to an open, or to a create. It is built by hand, because libfuse 3.14 has no field for FOPEN_STREAM. With
+ * this flag the kernel keeps no offset and takes no lock for it, so one process can write while another waits in a read
+ * of the same open file. A kernel ignores flags that it does not know.
  */
 static void succeed_open(struct request *request, fuse_req_t req, int64_t result) {
         const struct open_request *o = container_of(request, struct open_request, request);

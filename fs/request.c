@@ -57,12 +57,12 @@ void request_answer(struct request *r, int64_t result) {
         free(r);
 }
 
-/* libfuse holds the request's lock here: it may be answered, and nothing else may be asked about it. */
+/* libfuse holds a lock on the request here: the request may be answered, but no other call about it is allowed. */
 static void on_interrupt(fuse_req_t req, void *data) {
         request_answer(data, -EINTR);
 }
 
-/* The kernel's limit is a deadline like any other, but not one of which the user should hear. */
+/* The kernel's limit is a deadline, too, but its error is EINTR, so that callers try again. */
 static void set_deadline(struct request *r, int64_t due_us) {
         int64_t limit_us = clock_after(r->since_us, r->session->limit_us);
         struct request *before;
@@ -72,7 +72,7 @@ static void set_deadline(struct request *r, int64_t due_us) {
         list_init(&r->link_due);
         if (r->due_us == USEC_NEVER)
                 return;
-        /* Nearly always the last: most deadlines are as far from the arrival. */
+        /* From the end, because most deadlines are equally far from the arrival. */
         for (struct list *at = &r->session->due;; at = at->prev) {
                 before = container_of(at->prev, struct request, link_due);
                 if (at->prev == &r->session->due || before->due_us <= r->due_us) {

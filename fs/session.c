@@ -18,7 +18,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 
-#define REQUESTS_AT_ONCE 64 /* then backends have their turn */
+#define REQUESTS_AT_ONCE 64 /* then other handles of the loop have their turn */
 
 struct session {
         struct fuse_session *fuse;
@@ -26,7 +26,7 @@ struct session {
         uv_poll_t poll;
         struct fuse_buf buf;
         char *mountpoint;
-        bool mounted; /* and the kernel talks to us */
+        bool mounted; /* and the kernel has sent INIT */
         void (*ended)(void *data);
         void *data;
 };
@@ -54,7 +54,7 @@ static void on_requests(uv_poll_t *poll, int status, int events) {
         }
 }
 
-/* Whether a modalpool, dead or alive, is what is mounted at @path: of several mounts the last counts. */
+/* Whether a modalpool, dead or alive, is mounted at @path. If there are several mounts, the last counts. */
 static bool is_modalpool(const char *path) {
         FILE *f = setmntent("/proc/self/mounts", "re");
         struct mntent entry;
@@ -87,12 +87,12 @@ static int unmount(const char *mountpoint) {
         return umount2(mountpoint, MNT_DETACH) == 0 ? 0 : run_fusermount(mountpoint);
 }
 
-/* A mount that was left by a daemon that was killed answers ENOTCONN: only then, and only if ours, it is cleared. */
+/* The mount of a killed daemon gives ENOTCONN. It is cleared only then, and only if it is ours. */
 int session_clear_dead_mount(const char *mountpoint, struct result *why) {
         struct statvfs alive;
         struct stat st;
 
-        /* The kernel may remember what stat says of a dead mount; statvfs asks. */
+        /* The kernel may answer stat of a dead mount from its cache; statvfs always asks the daemon. */
         if (stat(mountpoint, &st) == 0 && (statvfs(mountpoint, &alive) == 0 || errno != ENOTCONN)) {
                 if (!S_ISDIR(st.st_mode)) {
                         result_set(why, RESULT_INVALID, "mountpoint %s: not a directory", mountpoint);
@@ -194,7 +194,7 @@ void session_free(struct session *s) {
         handles_free_all(s->fs);
         requests_answer_all(&s->fs->requests, -ECONNABORTED);
         fuse_session_unmount(s->fuse);
-        /* A connection that was aborted leaves its mount, and so does libfuse. */
+        /* After the connection was aborted the mount is still there, and libfuse does not remove it. */
         if (!s->mounted && is_modalpool(s->mountpoint))
                 unmount(s->mountpoint);
         uv_close((uv_handle_t *)&s->poll, on_closed);

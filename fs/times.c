@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * When the contents of a file last changed: what rsync -t, cp -u, make and
- * find -newer go by. Each moment was noted in wall time as it came, so that
- * times which were told stay what they were when the clock is set.
+ * When the contents of a file last changed, as rsync -t, cp -u, make and
+ * find -newer need it. Each time is recorded as wall time when the change
+ * happens, so setting the clock does not change it.
  */
 
 #include "fs/files.h"
@@ -13,7 +13,7 @@ static int64_t later(int64_t a, int64_t b) {
         return a > b ? a : b;
 }
 
-/* It changes as one looks at it. */
+/* The contents change all the time. */
 int64_t time_now(const struct target *t) {
         return clock_read_us(CLOCK_REALTIME);
 }
@@ -32,7 +32,7 @@ int64_t time_of_events(const struct target *t) {
 
 int64_t time_of_lease(const struct target *t) {
         if (lease_state(t->lease) == LEASE_WAITING)
-                return time_now(t); /* the error is the pool's trouble of the moment */
+                return time_now(t); /* the error is the pool's present trouble */
         return later(lease_changed_wall_us(t->lease), t->job ? t->job->changed_wall_us : 0);
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * modalpool: puts the layers together, runs the loop, and takes them apart.
+ * modalpool: makes the layers, runs the loop, and frees the layers.
  *
  *   starting   the backend is asked whether it can be used
- *   mounting   it can; the kernel has not greeted us yet
- *   running    the mount answers; from here on in the background
+ *   mounting   the backend can be used; the kernel has not sent INIT yet
+ *   running    the mount answers; the daemon is in the background
  *   stopping   leases are released, environments end
  *   stopped
  *
@@ -112,8 +112,8 @@ static void stop(struct daemon *d, const char *reason) {
 }
 
 /*
- * Asked twice: no more patience. But a hangup asks nobody twice: the shell and the kernel each send one when a terminal
- * goes, and systemd sends one behind SIGTERM when a session ends.
+ * A second signal ends the wait for environments. But SIGHUP is never the second one: the shell and the kernel each
+ * send one when a terminal closes, and systemd sends one after SIGTERM when a session ends.
  */
 static void on_signal(uv_signal_t *handle, int signo) {
         struct daemon *d = handle->data;
@@ -130,7 +130,7 @@ static void on_unmounted(void *data) {
         stop(data, "unmounted");
 }
 
-/* Take up what an earlier run left. */
+/* Take back what an earlier run left. */
 static int restore(struct daemon *d, struct result *why) {
         int r = core_restore(d->core);
         unsigned n_leases, n_environments;
@@ -167,12 +167,12 @@ static void on_ready(void *owner, const struct result *r) {
         d->phase = PHASE_MOUNTING;
 }
 
-/* Whether somebody looks on, who would like to see more of a start than how it ended. */
+/* Whether a person watches the start and wants to see its progress. */
 static bool is_watched(const struct daemon *d) {
         return d->options.foreground || isatty(STDERR_FILENO);
 }
 
-/* What takes longer is spoken of: an image may take minutes to build. */
+/* A step that takes longer is reported: an image may take minutes to build. */
 static int64_t tell_slow_start(struct daemon *d, int64_t now) {
         if (d->phase != PHASE_STARTING || d->start_is_slow || !d->notice)
                 return USEC_NEVER;
@@ -217,7 +217,7 @@ static void announce(struct daemon *d) {
                     d->backend->ops->name);
         if (d->parent < 0)
                 return;
-        /* Not earlier: ^C and a hangup end a start that is under way. */
+        /* Not earlier, because ^C and a hangup end a start. */
         setsid();
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         for (int fd = 0; fd < 3; fd++)
@@ -255,7 +255,7 @@ static void name_leftover(void *data, const struct environment_info *info) {
         log_error("environment=%s: did not end in time; the next start here ends it, or modalpool reap", info->id);
 }
 
-/* Everything has ended, or had its time: what is left of the environments ends with the process. */
+/* Everything has ended, or stop_timeout has passed. */
 static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
         pool_each_environment(core_pool(d->core), name_leftover, NULL);
@@ -267,10 +267,10 @@ static void finish(struct daemon *d) {
 }
 
 static void on_timer(uv_timer_t *timer) {
-        /* It only had to end the wait: the turn does the rest. */
+        /* It only has to wake the loop; the tick does the rest. */
 }
 
-/* The clock of the loop still shows when it woke: nothing but a turn's end brings it up to date. */
+/* The loop updates its clock only at the end of a turn, so it still shows when the loop woke. */
 static void on_woken(uv_check_t *check) {
         struct daemon *d = check->data;
 
@@ -278,8 +278,8 @@ static void on_woken(uv_check_t *check) {
 }
 
 /*
- * The turn that ends here, with the ticks of the one before: all but the sleep in between. libuv counts that to the
- * microsecond, but forgets what was before a signal.
+ * Measures the turn that ends here, together with the ticks of the one before, but without the sleep in between. libuv
+ * counts the sleep to the microsecond, except what was before a signal.
  */
 static void measure_turn(struct daemon *d) {
         int64_t now = uv_hrtime() / 1000, slept_us = uv_metrics_idle_time(&d->loop) / 1000;
@@ -293,7 +293,7 @@ static void measure_turn(struct daemon *d) {
         d->slept_us = slept_us;
 }
 
-/* Do what is due, and say when something is due next. */
+/* Do what is due, and set the timer for the next action. */
 static void tick(struct daemon *d) {
         int64_t next, now;
 
@@ -312,7 +312,7 @@ static void tick(struct daemon *d) {
                 next = clock_earlier(next, d->stop_by_us);
         }
         d->due_us = next;
-        if (removal_is_under_way()) /* in the next turn, but it is late for nobody */
+        if (removal_is_under_way()) /* in the next turn; being late does no harm */
                 next = now;
         if (next == USEC_NEVER) {
                 uv_timer_stop(&d->timer);
@@ -323,8 +323,8 @@ static void tick(struct daemon *d) {
 }
 
 /*
- * Whether something became due after the loop last delivered what had come: the daemon was stopped, or a turn took long.
- * The loop then turns once more before the tick, for the event that the core waits for may be there already.
+ * Whether a deadline passed after the loop last delivered events, because the daemon was stopped or a turn took long.
+ * Then the loop turns once more before the tick, because the event that the core waits for may be pending.
  */
 static bool has_to_listen(struct daemon *d) {
         int64_t now = clock_now();
@@ -424,7 +424,7 @@ static void take_down(struct daemon *d) {
         bool keep;
 
         mask_stop_signals(SIG_BLOCK);
-        /* Environments that did not end in time are still in the core: then it stays until the process ends. */
+        /* If environments did not end in time, the core cannot be freed, and stays until the process ends. */
         if (d->phase != PHASE_STOPPED || core_is_empty(d->core)) {
                 core_free(d->core);
                 backend_free(d->backend);
@@ -455,7 +455,7 @@ static int run(struct daemon *d) {
         return d->exit_status;
 }
 
-/* The child goes on; the parent waits until the mount answers, and ends with the right status. */
+/* The child continues. The parent waits until the mount answers, and exits with the status of the start. */
 static int go_to_background(struct daemon *d) {
         int fds[2];
         char byte;
@@ -475,7 +475,7 @@ static int go_to_background(struct daemon *d) {
         return chdir("/") < 0 ? -errno : 0;
 }
 
-/* Of those that are closed: a file that is opened later would take their place, and be replaced or written to. */
+/* If 0, 1 or 2 is closed, a file that is opened later would get that number, and messages would be written to it. */
 static int open_standard_descriptors(void) {
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
                 if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
@@ -490,13 +490,16 @@ static void raise_limits(void) {
                 limit.rlim_cur = limit.rlim_max;
                 setrlimit(RLIMIT_NOFILE, &limit);
         }
-        /* Memory that is freed goes back: a daemon's size should follow its load. But not that of each piece of output. */
+        /*
+         * Return freed memory to the system, so that the daemon's size follows its load, but not for each piece of
+         * output.
+         */
         mallopt(M_TRIM_THRESHOLD, 1 << 20);
         mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
 int main(int argc, char **argv) {
-        /* Not on the stack: what did not end in time stays its own until the process ends. */
+        /* Static, because environments that did not end in time may use it until the process ends. */
         static struct daemon d = { .parent = -1, .state = { .lock = -1, .spool = -1 } };
         struct result why = {};
         int r;
@@ -510,7 +513,10 @@ int main(int argc, char **argv) {
         r = config_init(&d.config);
         if (r == 0)
                 r = options_read(&d.options, &d.config, argc, argv, &why);
-        /* A token may be in memory: no core dump, and no look into it by others of this user. The fork inherits that. */
+        /*
+         * A token may be in memory: no core dumps, and no tracing by other processes of this user. A fork inherits
+         * this.
+         */
         if (r == 0 && !strcmp(d.config.backend, "modal") && prctl(PR_SET_DUMPABLE, 0) < 0)
                 r = -errno;
         if (r == 0 && !d.options.fake) {

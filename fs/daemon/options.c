@@ -10,7 +10,7 @@
 
 #include "pool/util/cleanup.h"
 
-/* What mount(8) and fstab lines say to everyone; it means nothing here. */
+/* Options that mount(8) and fstab pass to every file system; they have no effect here. */
 static bool is_generic(const char *name) {
         static const char *const words[] = {
                 "rw", "auto", "noauto", "user", "nouser", "users", "group", "owner", "defaults", "nofail", "_netdev",
@@ -39,7 +39,7 @@ static int set_option(struct config *config, const char *name, const char *value
         return config_set(config, name, value, CONFIG_COMMAND_LINE, why);
 }
 
-/* "a,b=c,d=e\,f": commas part options, a backslash keeps the next character. */
+/* "a,b=c,d=e\,f": commas separate options, a backslash protects the next character. */
 static int set_options(struct config *config, const char *list, char **file, struct result *why) {
         _cleanup_(cleanup_free) char *one = malloc(strlen(list) + 1);
         int r = 0;
@@ -88,7 +88,9 @@ static void print_help(const char *program) {
         buf_deinit(&options);
 }
 
-/* @path without links, so that a mount has one name; its last part may be a dead mount, which realpath() does not pass. */
+/*
+ * @path without links, so that a mount has one name; its last part may be a dead mount, which realpath() does not pass.
+ */
 static char *canonical(const char *path) {
         _cleanup_(cleanup_free) char *copy = NULL, *parent = NULL;
         char *whole = realpath(path, NULL), *slash;

@@ -34,7 +34,7 @@ void machine_id_read(char machine[MACHINE_ID_SIZE]) {
                 machine[0] = '\0'; /* such as "uninitialized" */
 }
 
-/* That of the file @fd as it is now. */
+/* The binding of the file @fd as it is now. */
 static int binding_of(int fd, const char *path, const char *machine, struct binding *b) {
         struct statx st;
 
@@ -79,7 +79,7 @@ static int write_file(int dir, const char *path, const char *machine, const char
         struct binding now;
         int n, r;
 
-        /* Never the file that is there: what is begun and not finished must not have its name. */
+        /* Never write to the file itself: an unfinished file must not have its name. */
         if (unlinkat(dir, "pool.new", 0) < 0 && errno != ENOENT)
                 return -errno;
         fd = openat(dir, "pool.new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -124,7 +124,7 @@ int pool_id_read(int dir, const char *path, const char *machine, char id[UUID_SI
                 return r;
         if (!is_same(&then, &now))
                 return -EXDEV;
-        /* Now the machine has an id: from here on it counts. */
+        /* The machine has an id now: record it. */
         return *now.machine && !*then.machine ? write_file(dir, path, machine, id) : 0;
 }
 

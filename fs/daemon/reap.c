@@ -81,7 +81,8 @@ static bool is_known(struct reap *r, const char *nonce) {
 }
 
 /*
- * the run: the core ends what the journal has; the provider lists the rest, once more where a create may be under way
+ * the run: the core ends the environments in the journal; the provider lists the others, and lists them again if a
+ * create may be under way
  */
 
 static void list_environments(struct reap *r) {
@@ -204,7 +205,7 @@ static int note_serial(void *data, const struct journal_lease *row) {
         return 0;
 }
 
-/* Their environments have ended, and nobody mounts here again. */
+/* Their environments have ended, and the machine will not mount here again. */
 static void forget_leases(struct reap *r) {
         uint64_t serial;
 

@@ -15,9 +15,9 @@
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 
-#define SEND_TIMEOUT_MS 100 /* a manager that is behind may hold up the loop for so long */
+#define SEND_TIMEOUT_MS 100 /* a busy service manager may block the loop for so long */
 
-/* A path, or with an @ in front a name of the abstract kind, whose first byte is a NUL. */
+/* A path, or @ and an abstract name, whose first byte then is a NUL. */
 static int set_address(struct notify *n, const char *name) {
         size_t len = strlen(name);
 
@@ -31,7 +31,7 @@ static int set_address(struct notify *n, const char *name) {
         return 0;
 }
 
-/* Half the time after which the manager takes us for dead; 0 when it does not look, or looks at another process. */
+/* Half the time after which the manager considers us dead; 0 if it does not watch us. */
 static int64_t read_watchdog(void) {
         const char *interval = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
         uint64_t us, who;

@@ -17,7 +17,7 @@
 #include "pool/util/log.h"
 #include "pool/util/trust.h"
 
-/* Where state goes unless state= says: as the file hierarchy standard and XDG have it. */
+/* The default of state=, as in the file hierarchy standard and in XDG. */
 static char *default_state(void) {
         const char *home = getenv("HOME"), *xdg = getenv("XDG_STATE_HOME");
         char *path = NULL;
@@ -34,7 +34,7 @@ static char *default_state(void) {
         return n < 0 ? NULL : path;
 }
 
-/* A mountpoint as one file name: "/mnt/a-b" is "mnt-a%2Db". NULL when it is too long for one. */
+/* The mountpoint as one file name: "/mnt/a-b" is "mnt-a%2Db". NULL if it is too long. */
 static char *escape(const char *path) {
         char name[256];
         size_t n = 0;
@@ -71,7 +71,7 @@ static int make_directory(int dir, const char *name) {
         return fd < 0 ? -errno : fd;
 }
 
-/* What is there belongs to another pool: nothing of it is taken up, and nothing of it is ended. */
+/* The journal belongs to another pool, which still uses its environments: put it aside, and begin a new pool. */
 static int leave_to_original(struct state *s, int dir, const char *machine) {
         char original[UUID_SIZE];
         int r;
@@ -117,7 +117,7 @@ static int open_in(struct state *s, bool renew, struct result *why) {
         }
         free(s->path);
         s->path = real;
-        /* Nobody but us and root can put another file there: SQLite, which takes no descriptor, may go by its name. */
+        /* SQLite takes a path, not a descriptor. That is safe, because only we and root can put another file there. */
         if (asprintf(&s->environments, "%s/environments", s->path) < 0 ||
             asprintf(&s->journal, "%s/journal", s->path) < 0)
                 return -ENOMEM;
@@ -129,7 +129,9 @@ static int open_in(struct state *s, bool renew, struct result *why) {
         environments = make_directory(dir, "environments");
         if (environments < 0)
                 return environments;
-        /* They ended with their daemon, or are about to: no path is used twice, so what is left of them is in nobody's way. */
+        /*
+         * They ended with their daemon, or are about to. No path is used twice, so what is left of them does no harm.
+         */
         r = remove_contents(environments);
         if (r < 0)
                 log_warning("%s: what an earlier run left is not removed: %s", s->environments, strerror(-r));

@@ -3,10 +3,10 @@
 /*
  * cmd: what is written to it, from open to the last close, is one command.
  *
- * FLUSH says nothing about that (a child's exit sends one in the middle), so
- * the command is submitted at RELEASE, or at fsync. RELEASE cannot fail: what
- * can be refused is refused at open or at write, and a handle with a refused
- * write submits nothing, since part of a command is another command.
+ * FLUSH does not mean the end (the exit of a child sends one, too), so the
+ * command is submitted at RELEASE, or at fsync. RELEASE cannot fail, so open
+ * and write refuse what can be refused. A handle with a refused write submits
+ * nothing, because part of a command is another command.
  *
  * Open for reading and writing, a read submits what was written, and gives that
  * job's own output; a further write begins the next command. Open for reading
@@ -31,7 +31,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 
-/* What is taken here can be submitted, whatever happens meanwhile. */
+/* Bytes that are accepted here can be submitted, whatever happens in between. */
 static int cmd_accept(struct handle *h) {
         enum result_code code = lease_accepts(h->lease);
 
@@ -101,7 +101,7 @@ static bool cmd_ready(const struct handle *h) {
         return !handle_can_write(h) || stream_ready(h);
 }
 
-/* Tells what RELEASE cannot: that it was refused as it was submitted. */
+/* Unlike RELEASE, fsync can report that the command was refused when it was submitted. */
 static int cmd_sync(struct handle *h) {
         bool submits = h->blob.size > 0;
         int r = cmd_submit(h);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * ctl, of a lease and of the pool: a line a command, done at write, so that
- * the writer hears of a bad one. Reading it lists the commands.
+ * ctl, of a lease and of the pool: one command per line, executed at write, so
+ * that write can report errors. A read lists the commands.
  */
 
 #include <errno.h>
@@ -21,7 +21,7 @@ static int ctl_open(struct handle *h) {
         return 0;
 }
 
-/* Run the whole lines of what was written, and with @rest what stands behind the last newline too. */
+/* Run the complete lines of what was written; with @rest, also the bytes after the last newline. */
 static int run_lines(struct handle *h, bool rest, int (*run)(struct handle *h, const char *line)) {
         char *line = h->text.data, *newline;
         int r = 0;
@@ -142,7 +142,7 @@ static const struct {
         { "recycle", run_recycle, "recycle" },
 };
 
-/* Options that may change while mounted. None of them is text: a copy of all values is a copy of the configuration. */
+/* Options that may change while mounted. None is text, so a plain copy of the struct keeps all old values. */
 static const struct {
         const char *name;
         const char *value;

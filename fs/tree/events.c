@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * .pool/events: a line a change, from the oldest that is kept; a read at the
- * end waits for the next. Each open reads for itself. A reader that is too slow
- * is told how many lines it missed.
+ * .pool/events: one line per change, beginning with the oldest that is kept. A
+ * read at the end waits for the next line. Each open file has its own position.
+ * A reader that is too slow is told how many lines it missed.
  */
 
 #include <errno.h>

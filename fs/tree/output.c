@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * output, stdout, stderr: the bytes of the job that was newest at open, by
- * offset. A read waits for bytes and gives what there is; 0 at the job's end,
- * or at once where no job was ever submitted. Where no true end can come, the
- * bytes that there are come first and then an error.
+ * output, stdout, stderr: the output of the job that was newest at open, by
+ * offset. A read waits for bytes and returns those that there are. It returns 0
+ * at the end of the job, or at once if no job was ever submitted. If the end of
+ * the job is not known, an error follows the last byte.
  */
 
 #include <errno.h>

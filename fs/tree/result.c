@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * exit_code and environment: one line, once it is known. A read waits for it;
- * where it can never be known, it fails, and `error` says why.
+ * exit_code and environment: one line, for which a read waits. If it can never
+ * be known, the read fails, and `error` says why.
  */
 
 #include <errno.h>

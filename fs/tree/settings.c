@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * cwd, timeout, env: what is written, from open to the last close, replaces
- * the setting as a whole; emptied, it is the default again. A value is checked
- * at write, where the writer hears of it; what is not yet a whole line may
- * still become one, and is checked at close.
+ * cwd, timeout, env: what is written from open to the last close replaces the
+ * whole setting; an empty value restores the default. Complete lines are checked
+ * at write, so that write can report errors. A last line without a newline is
+ * checked at close.
  *
  * stdin: bytes for the next job, added up until one is submitted.
  */
@@ -22,7 +22,7 @@ static int setting_open(struct handle *h) {
         return 0;
 }
 
-/* As it counts: without the final newline. */
+/* The value: without the final newline. */
 static void chomp(struct buf *text) {
         while (text->len > 0 && text->data[text->len - 1] == '\n')
                 text->data[--text->len] = '\0';
@@ -61,7 +61,7 @@ static ssize_t setting_write(struct handle *h, const char *data, size_t len) {
         return r < 0 ? setting_refuse(h, r) : (ssize_t)len;
 }
 
-/* Give what was written, as it counts, to @take. */
+/* Pass the value that was written to @take. */
 static int setting_give(struct handle *h, int (*take)(struct lease *l, enum lease_setting setting, const char *text)) {
         struct buf text = BUF_INIT(SETTING_SIZE_MAX);
         int r;
@@ -83,7 +83,7 @@ static int setting_flush(struct handle *h) {
 static int setting_sync(struct handle *h) {
         int r = setting_give(h, lease_set);
 
-        /* What is set is not set once more at close: others may have set something else meanwhile. */
+        /* A value that was set is not set again at close, because another process may have set a new one. */
         if (r == 0)
                 h->wrote = false;
         return r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Files that are text made from the books: rendered anew by each read from the start. */
+/* Text files: each read at offset 0 renders the contents again. */
 
 #include <errno.h>
 
