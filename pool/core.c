@@ -21,8 +21,8 @@ struct core {
         const struct core_events *events;
         void *owner;
         enum core_state state;
-        bool restored; /* so that memory has all that the journal has; it stays true while stopping */
-        bool keeps;    /* it stops, and the journal is the next run's */
+        bool restored; /* so memory has everything that the journal has; stays true while stopping */
+        bool keeps;    /* it stops, and leaves the journal to the next run */
         struct event_ring *ring;
         struct pool *pool;
         struct leases *leases; /* NULL with BACKEND_TO_END */
@@ -86,7 +86,9 @@ static void on_found(void *owner, const struct sandbox_found *found) {
                 c->events->found(c->owner, found);
         if (!c->restored)
                 return;
-        /* A young one may be of a create that is under way. Here there is none, so the pool may end it at any age. */
+        /*
+         * A young sandbox could belong to a create that is under way. Here no create is, so it may be ended at any age.
+         */
         if (c->parts.use == BACKEND_TO_END)
                 of_any_age.created_wall_us = 0;
         pool_found(c->pool, &of_any_age);
@@ -122,7 +124,7 @@ int core_restore(struct core *c) {
         int r;
 
         assert(c->state == CORE_READY);
-        /* The leases find the environments that they hold. */
+        /* Environments first: leases look up the ones that they hold. */
         r = pool_restore(c->pool);
         if (r == 0 && c->leases)
                 r = leases_restore(c->leases);
@@ -140,10 +142,13 @@ int64_t core_tick(struct core *c) {
                 return USEC_NEVER;
         if (!c->leases)
                 return pool_tick(c->pool);
-        /* Leases give up environments, and the pool then has room. What it grants sets deadlines of leases. */
+        /* Leases first: they free environments that the pool can grant. Grants in turn set deadlines of leases. */
         leases_tick(c->leases);
         next = pool_tick(c->pool);
-        /* A write failed, and a later one did not. If this fails too, the next write that does not fail brings us here. */
+        /*
+         * A write failed, and a later one succeeded. If this fails too, the next write that succeeds brings us here
+         * again.
+         */
         if (!c->keeps && journal_is_stale(c->parts.journal))
                 (void)leases_rewrite(c->leases);
         return clock_earlier(next, leases_due(c->leases));
@@ -154,7 +159,7 @@ void core_stop(struct core *c, bool keep) {
                 return;
         c->state = CORE_STOPPING;
         c->keeps = keep = keep || !c->restored;
-        /* The pool first: an environment that a lease then gives back is not cleaned for the next one. */
+        /* The pool first, so that it does not clean the environments that leases give back now. */
         if (keep)
                 pool_leave(c->pool);
         else

@@ -145,7 +145,7 @@ void exec_signal(struct exec *e, int signo) {
 int exec_poll(struct exec *e) {
         assert(e->started);
         if (e->sandbox->state != SANDBOX_LIVE)
-                return 0; /* its owner is about to hear of that */
+                return 0; /* its owner is about to be told */
         return e->sandbox->backend->ops->exec_poll(e);
 }
 

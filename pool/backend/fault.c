@@ -31,7 +31,7 @@ struct fault {
         double rate[N_KINDS];
 };
 
-/* An answer that is given later: at once or after a delay, but never from inside the call. */
+/* An answer that is given from the loop, with or without a delay, never from inside the call. */
 struct fault_sandbox {
         struct sandbox sandbox;
         struct sandbox *inner; /* NULL: its creation was made to fail, or it has ended */
@@ -54,7 +54,7 @@ static struct fault *fault_of(struct backend *b) {
 }
 
 static bool strikes(struct fault *f, enum kind kind) {
-        /* Drawn in any case, so that one rate does not move the others' faults. */
+        /* Always draw a number, so that one rate does not change the faults of the others. */
         return (double)(random_next(&f->random) >> 11) * 0x1.0p-53 < f->rate[kind];
 }
 

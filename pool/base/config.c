@@ -30,7 +30,7 @@ struct option {
         enum type type;
         size_t offset;
         const char *initial;
-        const char *const *variables; /* of the process environment; the first that is set counts */
+        const char *const *variables; /* variables of the process environment; the first that is set counts */
         uint64_t least, most;         /* of a number, or of bytes; of seconds the least, in microseconds */
         const char *const *words;     /* of a choice, or of a text that is one of these */
         const char *const *foreign;   /* values of the variables that only Hermes-Agent, whose names they are, knows */
@@ -163,7 +163,7 @@ static int invalid(struct result *why, const struct option *o, const char *value
         return -EINVAL;
 }
 
-/* The number of @value among @words, which may be NULL; -1: it is none of them. */
+/* The index of @value in @words, which may be NULL, or -1. */
 static int find_word(const char *const *words, const char *value) {
         for (int i = 0; words && words[i]; i++)
                 if (!strcmp(words[i], value))
@@ -364,7 +364,7 @@ int config_read_environment(struct config *c, struct result *why) {
                         }
                         r = config_set(c, options[i].name, value, CONFIG_ENVIRONMENT, &inner);
                         if (options[i].secret) {
-                                /* No child and no reader of /proc shall find it. */
+                                /* Wipe it, so that no child and no reader of /proc finds it. */
                                 explicit_bzero(value, strlen(value));
                                 unsetenv(*v);
                         }

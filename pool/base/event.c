@@ -24,7 +24,7 @@ struct event_ring {
         struct list watches;
         uint64_t next; /* number of the next event; they are numbered from 0 */
         struct event *events[EVENTS_MAX];
-        char *line; /* the one that was asked for last: most are never read */
+        char *line; /* the line that was asked for last; most lines are never read */
 };
 
 int event_ring_new(struct event_ring **out) {

@@ -87,8 +87,8 @@ static const char *const formats[] = {
 struct journal {
         sqlite3 *db;
         sqlite3_stmt *statements[N_STATEMENTS];
-        bool failing; /* the newest write failed, which was logged */
-        bool behind;  /* one failed since the rows were last all put */
+        bool failing; /* the newest write failed, and that was logged */
+        bool behind;  /* a write has failed since the last complete rewrite */
 };
 
 static int to_errno(int code) {

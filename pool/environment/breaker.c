@@ -20,7 +20,7 @@ void breaker_put_off(struct breaker *b, int64_t sent_us, const struct result *wh
 
         b->trouble = *why;
         if (sent_us <= b->failed_us)
-                return; /* under way when another one failed: it tells of the same trouble */
+                return; /* it was under way when another one failed, so the cause is the same */
         b->failed_us = b->clock();
         b->backoff_us = b->backoff_us ? b->backoff_us * 2 : BACKOFF_MIN_US;
         if (b->backoff_us > BACKOFF_MAX_US)

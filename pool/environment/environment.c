@@ -66,7 +66,7 @@ const struct transitions environment_transitions = {
         .to = next_states,
 };
 
-/* It enters this state, from another one or as a new environment. The newest idle one is lent first. */
+/* Put the environment into the list of its state. The newest idle one is lent first. */
 static void enter_state(struct environment *e, enum environment_state state) {
         struct environments *all = e->all;
 
@@ -148,8 +148,8 @@ int64_t environment_idle_end(const struct environment *e) {
 }
 
 /*
- * It is lent until so long before its end, by our own rule or the provider's, that a lease which gets it then has
- * min_life left. It is lent for half its life in any case: else one with a short life would end unused, and the next.
+ * An environment is lent until min_life before its end, which we or the provider set. It is lent for half of its life
+ * in any case: else environments with short lives would all end unused.
  */
 void environment_update_retirement(struct environment *e) {
         const struct config *c = e->all->config;
@@ -204,7 +204,7 @@ static void on_adopted(struct environment *e, const struct result *r) {
         struct result why;
 
         if (!result_ok(r)) {
-                result_set(&why, RESULT_LOST, "%s", r->text); /* whatever was in the way, it is given up */
+                result_set(&why, RESULT_LOST, "%s", r->text); /* whatever the cause, it is given up */
                 all->events->died(all->owner, e, &why);
                 return;
         }
@@ -227,7 +227,7 @@ static void on_created(void *owner, const struct result *r) {
                 e->created_us = all->clock();
                 environment_update_retirement(e);
                 probe_passed(&e->probe);
-                (void)environment_write(e); /* else the next run finds it by its nonce, and terminates it */
+                (void)environment_write(e); /* if this fails, the next run finds it by its nonce and terminates it */
         } else {
                 log_warning("environment: create failed: %s", r->text);
                 report(e, "create-failed", r->text);
@@ -327,7 +327,7 @@ static void cleanup_environment(struct environment **e) {
         environment_free(*e);
 }
 
-/* Its sandbox is there: it counts. */
+/* Its sandbox exists: add it to the set. */
 static void environment_add(struct environment *e) {
         HASH_ADD_STR(e->all->by_nonce, nonce, e);
         enter_state(e, ENVIRONMENT_CREATING);

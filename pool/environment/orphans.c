@@ -72,7 +72,7 @@ void orphans_note_terminated(struct orphans *o, const char *nonce) {
         }
         t = calloc(1, sizeof(*t));
         if (!t)
-                return; /* it may be counted as an orphan, and terminated once more */
+                return; /* it may be taken for an orphan, and terminated again */
         snprintf(t->nonce, sizeof(t->nonce), "%s", nonce);
         t->since_us = now(o);
         HASH_ADD_STR(o->terminated, nonce, t);
@@ -87,7 +87,7 @@ static bool was_terminated(const struct orphans *o, const char *nonce) {
 
 /* what is listed */
 
-/* A sandbox made before this run began is an earlier run's, however young it is. */
+/* A sandbox that was made before this run began is an earlier run's, however young. */
 static bool may_be_under_way(const struct orphans *o, const struct sandbox_found *found, int64_t age_us) {
         return found->created_wall_us >= o->started_wall_us && age_us < ORPHAN_GRACE_US;
 }

@@ -12,14 +12,14 @@
 
 /* what an environment becomes */
 
-/* Something about an idle environment changed: tick in time for it. Those that were held back may have room now. */
+/* An idle environment changed: tick in time for it. Environments that were held back may have room now. */
 static void note_due(struct pool *p, const struct environment *e) {
         int64_t next = clock_earlier(environment_idle_end(e), probe_due(&e->probe));
 
         p->idle_due_us = p->held_back ? p->clock() : clock_earlier(p->idle_due_us, next);
 }
 
-/* Whether its time is over: it is destroyed instead of lent again. */
+/* Whether it is destroyed instead of being lent again. */
 static bool is_used_up(const struct pool *p, const struct environment *e) {
         const struct config *c = p->config;
 
@@ -29,7 +29,7 @@ static bool is_used_up(const struct pool *p, const struct environment *e) {
                                (c->max_uses > 0 && e->uses >= c->max_uses));
 }
 
-/* More than max exist only until the next one comes free. */
+/* An environment over max ends when it comes free. */
 static bool is_one_too_many(const struct pool *p, const struct environment *e) {
         return e->uses > 0 && pool_count_all(p) - pool_count(p, ENVIRONMENT_ENDING) > p->config->max;
 }
@@ -44,7 +44,7 @@ static void give_back(struct claim *c) {
         c->user->n_granted--;
 }
 
-/* It is free, and nothing is left in it: lend it again, or not. */
+/* It is free and clean: lend it again, or end it. */
 static void settle(struct pool *p, struct environment *e) {
         if (is_used_up(p, e) || is_one_too_many(p, e)) {
                 environment_terminate(e);
@@ -55,7 +55,7 @@ static void settle(struct pool *p, struct environment *e) {
         note_due(p, e);
 }
 
-/* It is free, and what the last lease left in it has to go first. */
+/* It is free, and must be cleaned first. */
 static void clean(struct pool *p, struct environment *e) {
         if (is_used_up(p, e) || is_one_too_many(p, e) || environment_clean(e) < 0)
                 environment_terminate(e);
@@ -69,7 +69,7 @@ static void lose(struct pool *p, struct environment *e, const struct result *why
         event_emit(p->environments.ring, "environment", e->sandbox->id, "died", c ? c->name : NULL, why->text);
         if (c) {
                 give_back(c);
-                c->events->lost(c, why); /* before the end: the lease cancels its job, so that nothing runs then */
+                c->events->lost(c, why); /* first, so that the lease cancels its job */
         }
         environment_terminate(e);
 }
@@ -217,11 +217,11 @@ void pool_grant(struct pool *p, struct claim *c, struct environment *e) {
         pool_remove_claim(p, c);
         claim_line_served(&p->line, c);
         p->totals.granted++;
-        p->totals.granted_warm += c->number > p->line.n_seen; /* the first tick that saw it had one for it */
+        p->totals.granted_warm += c->number > p->line.n_seen; /* no tick saw it without one */
         p->totals.wait_us += c->waited_us;
         e->uses++;
         hold(c, e);
-        (void)environment_write(e); /* else the next run takes it for less used than it is; pool_use() writes again */
+        (void)environment_write(e); /* if this fails, the next run counts too few uses; pool_use() writes again */
         c->events->granted(c);
 }
 

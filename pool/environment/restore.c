@@ -21,7 +21,7 @@ static int read_row(void *data, const struct journal_environment *row) {
         return r;
 }
 
-/* In two steps: taking one back writes to the journal, which is not to be read meanwhile. */
+/* In two steps, because taking one back writes to the journal, which is not allowed while it is read. */
 int environments_restore(struct environments *all) {
         struct rows rows = { .all = all };
         struct environment *e, *tmp;

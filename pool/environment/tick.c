@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * One turn of the pool: everything that is due, in the order in which one
- * thing makes room for the next.
+ * One turn of the pool: everything that is due, in such an order that each
+ * step makes room for the next.
  */
 
 #include "pool/environment/internal.h"
@@ -21,7 +21,7 @@ static unsigned create_limit(const struct pool *p) {
         return breaker_create_limit(&p->breaker, (unsigned)p->config->creates);
 }
 
-/* Give up on clean-ups that do not end. They were begun in order, so the first is the oldest. */
+/* Give up clean-ups that do not end. The list is in order of their beginning. */
 static int64_t tick_cleaning(struct pool *p, int64_t now) {
         struct environment *e;
 
@@ -53,7 +53,7 @@ static int64_t tick_old(struct pool *p, int64_t now) {
         return p->retire_due_us;
 }
 
-/* End those that were idle for too long, down to min, and probe the others. Who is idle longest stands last. */
+/* End environments that were idle for too long, down to min, and probe the others. The one idle longest is last. */
 static int64_t tick_idle(struct pool *p, int64_t now) {
         struct environment *e, *tmp;
 
@@ -116,7 +116,10 @@ static bool may_be_next(const struct pool *p, const struct claim *c) {
         return p->config->max_per_user == 0 || c->user->n_ahead < count_allowed(p, c->user);
 }
 
-/* An idle one for this user, or NULL: one that they had before, so that others find one that nobody had; the newest. */
+/*
+ * An idle environment for this user, or NULL. The newest that the user had before, so that unused ones are left for
+ * others; else the newest unused one.
+ */
 static struct environment *find_idle(const struct pool *p, uid_t uid) {
         struct environment *e, *unused = NULL;
 
@@ -129,7 +132,7 @@ static struct environment *find_idle(const struct pool *p, uid_t uid) {
         return unused;
 }
 
-/* Places within max for new environments: where one is being made or ended, or nothing is. */
+/* Places within max for new environments: free ones, and those of environments that are being created or ended. */
 static int64_t count_places(const struct pool *p) {
         const unsigned *count = p->environments.count;
 
@@ -139,7 +142,7 @@ static int64_t count_places(const struct pool *p) {
                count[ENVIRONMENT_CLEANING];
 }
 
-/* End the environment that is idle longest, which is another user's. Not while no create could follow. */
+/* End the environment that has been idle longest, which another user had, unless no create could follow. */
 static bool make_place(struct pool *p, const struct claim *c, int64_t now) {
         struct environment *oldest = list_last(&p->environments.in[ENVIRONMENT_IDLE], struct environment, link);
 
@@ -180,7 +183,7 @@ static int64_t tick_grant(struct pool *p, int64_t now) {
         return places > 0 && places > count_places(p) && create_from(p) > now ? create_from(p) : USEC_NEVER;
 }
 
-/* How many claims, as far as it matters, have waited past their time, and when the next one has. */
+/* How many claims have waited longer than wait, as far as it matters, and when the next one will have. */
 static unsigned count_overdue(struct pool *p, int64_t now, int64_t *next) {
         unsigned n = 0;
         struct claim *c;
@@ -219,7 +222,7 @@ static void say_why_overdue(const struct pool *p, const struct claim *c, struct 
                            trouble ? trouble->text : "");
 }
 
-/* A claim that waited past its time fails. */
+/* Claims fail that have waited longer than wait. */
 static void fail_overdue(struct pool *p, int64_t now) {
         struct result why;
         struct claim *c;
@@ -251,14 +254,14 @@ static bool one_may_come_free(const struct pool *p, uid_t uid) {
                (lent_again && (any_is_for(&in[ENVIRONMENT_LEASED], uid) || any_is_for(&in[ENVIRONMENT_CLEANING], uid)));
 }
 
-/* While creates are stopped, those who wait are told, unless there is something else for them to wait for. */
+/* While creates are stopped, waiting claims fail, unless an existing environment can come free for them. */
 static void fail_hopeless(struct pool *p, int64_t now) {
         struct result why;
         struct claim *c, *tmp;
 
         if (!breaker_refuses(&p->breaker, now))
                 return;
-        why = p->breaker.trouble; /* which may change while they are told */
+        why = p->breaker.trouble; /* which may change while the claims fail */
         list_for_each_safe (c, tmp, &p->line.claims, link)
                 if (!one_may_come_free(p, c->uid)) {
                         pool_remove_claim(p, c);
@@ -289,7 +292,7 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         if (p->config->mode == MODE_DIRECT)
                 room = UINT32_MAX;
 
-        /* For those who wait, as far as there is room, and for those overdue in any case; */
+        /* For waiting claims as far as there is room, and for overdue ones in any case; */
         wanted = waiting > count[ENVIRONMENT_CREATING] ? waiting - count[ENVIRONMENT_CREATING] : 0;
         if (wanted > room)
                 wanted = room;
@@ -297,7 +300,7 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         if (wanted < overdue)
                 wanted = overdue;
 
-        /* and to keep some warm, within max. */
+        /* and to keep min ready, within max. */
         warm = count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CLEANING] +
                (count[ENVIRONMENT_CREATING] > waiting ? count[ENVIRONMENT_CREATING] - waiting : 0);
         want_warm = p->config->min > p->prewarm ? p->config->min : p->prewarm;
@@ -311,13 +314,13 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
                         return create_from(p);
         if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm ||
             pool_count_all(p) - count[ENVIRONMENT_ENDING] >= max)
-                p->prewarm = 0; /* asked for once, done once, as far as there is room */
+                p->prewarm = 0; /* prewarm is done once, as far as there is room */
         return USEC_NEVER;
 }
 
 /*
- * Idle environments beyond max, after max was lowered or a waiter left: the oldest go first.
- * In mode direct those in use have no maximum, and only the idle ones count.
+ * End idle environments beyond max, after max was lowered or a waiting claim left, the oldest first. In mode direct
+ * only idle environments count, because those in use have no maximum.
  */
 static void tick_shrink(struct pool *p) {
         struct list *idle = &p->environments.in[ENVIRONMENT_IDLE];

@@ -82,7 +82,7 @@ int leases_new(struct leases **out, struct pool *pool, const struct config *conf
                struct journal *journal, int spool_dir, int64_t (*clock)(void));
 
 /*
- * After a restart, behind pool_restore(): the leases and jobs in the journal. Files of jobs that are in no books are
+ * After a restart, behind pool_restore(): the leases and jobs in the journal. Files of jobs that are not in it are
  * removed. 0 or -errno.
  */
 int leases_restore(struct leases *t);
@@ -119,7 +119,7 @@ int64_t leases_due(const struct leases *t);
 /* No new leases, until undone. */
 void leases_drain(struct leases *t, bool drain);
 
-/* Put all books into the journal again, after some of them could not be written. 0 or -errno. */
+/* Write all leases and jobs to the journal again, after some writes failed. 0 or -errno. */
 int leases_rewrite(struct leases *t);
 
 /*
@@ -197,7 +197,9 @@ struct quota_account *lease_quota(const struct lease *l);
 enum lease_state lease_state(const struct lease *l);
 const char *lease_state_name(enum lease_state state);
 
-/* Wall time: of its making, of its state, of the last change of what status and error show, of the input, of a setting. */
+/*
+ * Wall time: of its making, of its state, of the last change of what status and error show, of the input, of a setting.
+ */
 int64_t lease_created_wall_us(const struct lease *l);
 int64_t lease_state_wall_us(const struct lease *l);
 int64_t lease_changed_wall_us(const struct lease *l);

@@ -126,7 +126,7 @@ static void restore_claim(struct lease *l, const char *environment) {
         lease_set_state(l, LEASE_LOST, &why);
 }
 
-/* A lease that was read, and what it held. Books are changed only when all are read: reading must not write. */
+/* A lease that was read, and its environment. Nothing is written to the journal until all leases are read. */
 struct restored {
         struct list link;
         struct lease *lease;
@@ -150,7 +150,8 @@ static void restore_state(struct lease *l, const struct journal_lease *row) {
                 log_error("lease=%s: unknown state %d in the journal; the lease is lost", l->name, row->state);
                 l->state = LEASE_LOST;
                 l->code = RESULT_LOST;
-                lease_replace(&l->error, "its state in the journal is unknown; echo renew > ctl asks for a new environment");
+                lease_replace(&l->error, "its state in the journal is unknown; echo renew > ctl asks for a new "
+                                         "environment");
                 return;
         }
         /* A lease waits until its environment has answered. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The figures as JSON. Environments and leases, of which there may be many, are written out one by one. */
+/* The figures as JSON. Environments and leases are printed one by one, because there may be many. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -65,7 +65,10 @@ static json_t *make_root(const struct status_sources *s) {
         return root;
 }
 
-/* An array under way: a line an element, put together by hand, for a tree of it all would take its time. */
+/*
+ * An array that is being printed, one line for each element. It is printed directly, because building a tree takes
+ * long.
+ */
 struct rows {
         struct buf *out;
         int64_t now_us;
@@ -73,7 +76,7 @@ struct rows {
         int r;
 };
 
-/* @text in quotes, to be freed; "null" for none, and for what JSON cannot hold. */
+/* @text as a JSON string, which the caller frees; "null" for NULL, and for what JSON cannot hold. */
 static char *quote(const char *text) {
         json_t *string = text ? json_string(text) : NULL;
         char *quoted = json_dumps(string ?: json_null(), JSON_ENCODE_ANY);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The figures in Prometheus' text format 0.0.4: a family's lines stand together, behind its HELP and TYPE. */
+/* The figures in Prometheus' text format 0.0.4. The lines of a family follow its HELP and TYPE. */
 
 #include <inttypes.h>
 #include <string.h>
@@ -52,7 +52,7 @@ static int render_figure(const struct figure *f, struct buf *out) {
         return 0;
 }
 
-/* The words of a provider may be anything: what would end a label's value early is escaped. */
+/* A provider's words may have any characters: escape those that would end the value of a label. */
 static int render_label(const char *name, const char *value, struct buf *out) {
         int r = buf_printf(out, "%s=\"", name);
 
@@ -63,7 +63,7 @@ static int render_label(const char *name, const char *value, struct buf *out) {
         return r < 0 ? r : buf_append(out, "\"", 1);
 }
 
-/* Calls to the provider: one family for each of what is known of them. */
+/* Calls to the provider: a family for each figure. */
 struct calls {
         struct buf *out;
         const char *name;

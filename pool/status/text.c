@@ -64,7 +64,7 @@ struct table {
         int r;
 };
 
-/* @said in a column of so many characters; what is longer is cut, and shows it. */
+/* @said in a column of so many characters. Longer text is cut and marked. */
 static void column(struct table *t, const char *said, int width) {
         char text[NAME_LEN_MAX + 1];
         size_t len = 0, fits = 0;
@@ -72,7 +72,7 @@ static void column(struct table *t, const char *said, int width) {
 
         text_show(text, sizeof(text), said, strlen(said));
 
-        /* Bytes that go on with a character of UTF-8 take no column. */
+        /* Continuation bytes of UTF-8 take no column. */
         for (; text[len]; len++)
                 if ((text[len] & 0xc0) != 0x80 && n++ == width - 1)
                         fits = len;
@@ -81,7 +81,7 @@ static void column(struct table *t, const char *said, int width) {
                                  : buf_printf(t->out, "%s%*s", text, width - n + 1, "");
 }
 
-/* How long, to the right in a column; "-" when there is no such time. */
+/* A duration, right-aligned in a column; "-" if there is no such time. */
 static void duration(struct table *t, int64_t us, bool known, const char *end) {
         char text[TEXT_DURATION_SIZE];
 

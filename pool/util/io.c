@@ -11,7 +11,7 @@
 
 #include "pool/util/cleanup.h"
 
-#define REMOVE_DEPTH_MAX 500 /* a descriptor and a frame each; a deeper tree is not removed: ELOOP */
+#define REMOVE_DEPTH_MAX 500 /* each level needs a descriptor and a stack frame; a deeper tree is not removed: ELOOP */
 
 bool is_shortage(int r) {
         return r == -EMFILE || r == -ENFILE || r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS;
@@ -60,7 +60,7 @@ ssize_t read_at(int fd, void *data, size_t len, uint64_t offset) {
         return done;
 }
 
-/* Somebody else may remove the same at the same time: what is gone is removed. */
+/* Another process may remove the same files at the same time, so a missing file counts as removed. */
 
 static int open_directory(int dir, const char *name) {
         int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -35,7 +35,7 @@ void log_message(int priority, const char *format, ...) {
                 return;
         }
 
-        /* One write a line, so that lines of several processes do not mix. */
+        /* One write for each line, so that lines of several processes do not mix. */
         n = strlen(line);
         line[n++] = '\n';
         (void)!write(STDERR_FILENO, line, n);

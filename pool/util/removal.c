@@ -17,10 +17,10 @@ struct removal {
         char name[];
 };
 
-/* Those of the process, which has one loop. */
+/* Global, because the process has one loop. */
 static struct list waiting = LIST_INIT(waiting);
 static unsigned n_waiting;
-static int cut_fd = -1;   /* the file that is cut, which has no name any more */
+static int cut_fd = -1;   /* the unlinked file that is being truncated */
 static uint64_t cut_size; /* its bytes */
 
 void removal_add(int dir, const char *name, uint64_t size) {
@@ -49,14 +49,14 @@ static struct removal *take_first(void) {
 }
 
 /*
- * A process in a sandbox may still read its input from the file. A lease for writing is given only when nobody else
- * has it open.
+ * A process in a sandbox may still read its input from the file. The kernel gives a write lease (fcntl(2)) only if
+ * nobody else has the file open.
  */
 static bool is_open_elsewhere(int file) {
         return fcntl(file, F_SETLEASE, F_WRLCK) < 0;
 }
 
-/* Begin with the next one that is there. */
+/* Begin with the next queued file. */
 static void begin(void) {
         _cleanup_(cleanup_free) struct removal *r = take_first();
         struct stat st;

@@ -11,7 +11,7 @@ void result_set(struct result *r, enum result_code code, const char *format, ...
         char text[RESULT_TEXT_MAX];
         va_list ap;
 
-        /* By way of a local, so that the old text may be an argument. */
+        /* Into a local first, because the old text may be an argument. */
         va_start(ap, format);
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);

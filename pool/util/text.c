@@ -13,7 +13,7 @@
 
 #define SECONDS_MAX 1000000000 /* about 31 years: a timeout past it is a mistake */
 
-/* The character at *p, behind which *p is then; -EINVAL where there is none: then *p is one byte on. */
+/* The character at *p, and move *p behind it. -EINVAL if there is none: then *p moves by one byte. */
 static int next_character(const char **p, const char *end, uint32_t *code) {
         const unsigned char *at = (const unsigned char *)*p;
         unsigned char c = *at++;
@@ -55,8 +55,8 @@ bool text_is_utf8(const char *s, size_t len) {
 }
 
 /*
- * What is shown in place of a character, or NUL: the character itself. The two joiners U+200C and U+200D are not among
- * the invisible ones, for Persian, Hindi and emoji are written with them.
+ * What is shown in place of a character; NUL: the character itself. The joiners U+200C and U+200D do not count as
+ * invisible, because Persian, Hindi and emoji need them.
  */
 static char stand_in(uint32_t code) {
         static const struct {
@@ -77,7 +77,10 @@ static char stand_in(uint32_t code) {
 
 #define EACH_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
 
-/* Whether all of 8 bytes are printable ASCII. Each test sets the high bit of a byte that is not, and maybe of those above. */
+/*
+ * Whether all of 8 bytes are printable ASCII. Each test sets the high bit of a byte that is not, and maybe of those
+ * above.
+ */
 static bool is_ascii8(const char *p) {
         uint64_t bytes, del;
 
@@ -86,7 +89,7 @@ static bool is_ascii8(const char *p) {
         return !((bytes | (bytes - EACH_BYTE(' ')) | ((del - EACH_BYTE(1)) & ~del)) & EACH_BYTE(0x80));
 }
 
-/* Behind the printable ASCII at @p, which most text consists of. */
+/* Skip the printable ASCII at @p, of which most text consists. */
 static const char *skip_ascii(const char *p, const char *end) {
         while (end - p >= 8 && is_ascii8(p))
                 p += 8;
@@ -95,7 +98,7 @@ static const char *skip_ascii(const char *p, const char *end) {
         return p;
 }
 
-/* The character at *p, behind which *p is then: what is to be shown in its place, or NUL. */
+/* Move *p behind the next character. Returns what is shown in its place, or NUL. */
 static char take_shown(const char **p, const char *end) {
         uint32_t code;
 
@@ -149,7 +152,7 @@ bool text_is_id(const char *s, size_t max) {
         return len > 0 && len <= max && !s[len];
 }
 
-/* The digits at @s; -EINVAL when there are none. *end is set behind them. */
+/* The number at @s, and *end behind its digits. -EINVAL without digits. */
 static int digits_to_u64(const char *s, const char **end, uint64_t *out) {
         uint64_t value = 0;
         const char *p;

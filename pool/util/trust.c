@@ -18,9 +18,9 @@
 #define LINKS_MAX 40 /* as the kernel's own */
 
 struct walk {
-        int fd;              /* the directory that was reached, good for nothing but to go on from it … */
+        int fd;              /* the directory reached so far, opened with O_PATH … */
         char real[PATH_MAX]; /* … and its path, without links; "" is the root */
-        char rest[PATH_MAX]; /* what is to come */
+        char rest[PATH_MAX]; /* the rest of the path */
         unsigned links;
         struct result *why;
 };
@@ -43,8 +43,8 @@ static int refuse_owner(struct walk *w, uid_t uid) {
 }
 
 /*
- * Root's group, or the group that has a user's name and nobody else in it: with it as the primary one, the usual
- * umask lets the group write (pam_umask(8), usergroups).
+ * Root's group, or a user's private group: it has the user's name and no other member. With such a primary group, the
+ * usual umask lets the group write (pam_umask(8), usergroups).
  */
 static bool is_private_group(gid_t gid) {
         const struct passwd *user = getpwuid(geteuid());
@@ -139,7 +139,7 @@ static int go_down(struct walk *w, const char *name) {
         return check_directory(w, w->fd);
 }
 
-/* Take the next part off the rest. False: there is none. */
+/* Take the next part from the rest of the path. False: there is none. */
 static bool take_name(struct walk *w, char name[PATH_MAX]) {
         const char *begin = w->rest + strspn(w->rest, "/");
         size_t len = strcspn(begin, "/");
@@ -162,7 +162,7 @@ static int check_last(struct walk *w) {
         return 0;
 }
 
-/* The walk is over: its last directory, to be read. */
+/* The last directory of the path, opened for reading. */
 static int arrive(struct walk *w, char **real) {
         int fd, r = check_last(w);
 

@@ -3,13 +3,12 @@
 /*
  * modalpool-agent RUNDIR TMPDIR SHELL [ENVDIR]: the first process of a local environment.
  *
- * Starts jobs, each below a supervisor of its own (job.h), reaps, cleans
- * up after a lease. Inside bubblewrap it is process 1 of its own PID namespace, so its
- * end is the end of everything; without (isolate=none) it is a subreaper, to
- * which every process that its jobs leave behind comes back, and it removes
- * ENVDIR when it ends. RUNDIR holds scripts that are too long for an argument,
- * TMPDIR is what the environment has for its own /tmp.
- * It does not start where SHELL, unless empty, is not there to run jobs.
+ * It starts jobs, each below a supervisor of its own (job.h), reaps processes,
+ * and cleans up after a lease. Inside bubblewrap it is process 1 of its own PID
+ * namespace, so all processes end with it. With isolate=none it is a subreaper,
+ * which inherits the orphans of its jobs, and it removes ENVDIR when it ends.
+ * RUNDIR holds scripts that are too long for an argument. TMPDIR is the /tmp of
+ * the environment. Unless SHELL is empty, the agent refuses to start without it.
  */
 
 #include <dirent.h>
@@ -52,7 +51,7 @@ static void reply(enum agent_reply_type type, uint32_t job, int code, const char
         struct agent_reply r = { .type = type, .job = job, .code = code };
 
         snprintf(r.text, sizeof(r.text), "%.*s", (int)sizeof(r.text) - 1, text);
-        /* The daemon always reads; when it is gone, the main loop sees that. */
+        /* The daemon always reads. If it is gone, the main loop notices. */
         (void)send(AGENT_FD, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
@@ -74,8 +73,8 @@ static int kill_all(struct pids *found) {
 }
 
 /*
- * Kill and reap every other process of the environment. 0, or -errno: -ETIMEDOUT when some do not end, which are in
- * @left. Without a PID namespace there may be such: those of a program that became another user's.
+ * Kill and reap every other process of the environment. 0 or -errno; on -ETIMEDOUT @left has those that did not end.
+ * Without a PID namespace these can be processes of another user, started by a setuid program.
  */
 static int kill_everything(struct pids *left, int64_t wait_us) {
         const struct timespec moment = { .tv_nsec = 10000000 };
@@ -104,7 +103,7 @@ struct strings {
         const char *next, *end;
 };
 
-/* The next string, or NULL where there is none whole. */
+/* The next string, or NULL if there is no complete one. */
 static const char *take_string(struct strings *s) {
         const char *string = s->next;
         const char *end = memchr(string, '\0', s->end - string);
@@ -171,7 +170,7 @@ static int start_job(const struct agent_request *q, struct strings s, const int 
                 if (r < 0)
                         return r;
         } else {
-                (void)make_path(AT_FDCWD, workdir, 0755); /* when that is no help, the cwd is not there */
+                (void)make_path(AT_FDCWD, workdir, 0755); /* if that does not help, the cwd does not exist */
         }
         cwd_fd = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (cwd_fd < 0) {
@@ -227,13 +226,13 @@ static void reap(void) {
                 jobs_reaped(pid, status);
 }
 
-/* Those that ended are told first. */
+/* Ends are reported first. */
 static void do_poll(const struct agent_request *q) {
         reap();
         reply(AGENT_POLLED, q->job, job_runs(q->job), "");
 }
 
-/* Made anew, as a job may have put something else in its place. */
+/* Make it again, because a job may have replaced it. */
 static int empty_tmp(void) {
         int r = remove_tree(AT_FDCWD, tmp_dir);
 
@@ -353,7 +352,7 @@ static bool serve_request(void) {
         return true;
 }
 
-/* As posix_spawnp() looks for it. */
+/* As posix_spawnp() finds it. */
 static bool is_there(const char *program) {
         char path[AGENT_TEXT_MAX];
 
@@ -379,7 +378,7 @@ static int listen_to(int epoll, int fd, void *what) {
         return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* One event at a time: what it leads to may end the job that the next would be about. */
+/* One event at a time, because it may end the job of the next one. */
 static void serve(int epoll, int signals) {
         struct signalfd_siginfo info;
         struct epoll_event event;
@@ -425,7 +424,7 @@ int main(int argc, char **argv) {
                 return 1;
         }
         tmp_mode = st.st_mode & 07777;
-        umask(022); /* the daemon's own is tighter, and none of the jobs' business */
+        umask(022); /* the daemon's own umask is stricter, and not meant for jobs */
         default_shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
 
         sigemptyset(&mask);

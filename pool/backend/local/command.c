@@ -68,7 +68,7 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
             "--ro-bind", l->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN, "/tmp", l->shell);
 }
 
-/* What jobs see; nothing of the daemon's own environment goes in. */
+/* The variables that jobs see; none are the daemon's own. */
 static void set_environment(struct local_command *c, const struct local *l, const struct local_sandbox *s) {
         size_t n = 0;
 
@@ -78,7 +78,7 @@ static void set_environment(struct local_command *c, const struct local *l, cons
         c->env[n++] = "LANG=C.UTF-8";
         c->env[n++] = c->text[1];
         c->env[n++] = c->text[2];
-        if (l->options.isolate) { /* else nobody is root who was not before */
+        if (l->options.isolate) { /* otherwise jobs run as the daemon's user */
                 c->env[n++] = "USER=root";
                 c->env[n++] = "LOGNAME=root";
         }

@@ -23,7 +23,7 @@
 
 #define OUTPUT_GRACE_MS 100 /* for output still on its way when the shell has ended */
 #define READ_SIZE (64 << 10)
-#define READS_AT_ONCE 16 /* then others have their turn; together not less than the largest pipe holds */
+#define READS_AT_ONCE 16 /* then other handles have their turn; together at least what the largest pipe holds */
 #define LEFT_OPEN_MAX 64 /* streams of ended jobs that background processes still hold */
 
 static void on_end_closed(uv_handle_t *h) {
@@ -99,7 +99,7 @@ static int end_new(struct stream_end **out, struct local *l, struct local_exec *
         return 0;
 }
 
-/* A background process may hold the stream: it must neither block nor get SIGPIPE, so someone goes on reading. */
+/* A background process may hold the stream. Go on reading, so that it neither blocks nor gets SIGPIPE. */
 static void end_leave_open(struct local_sandbox *s, struct stream_end *end) {
         end->exec = NULL;
         end->owner = s;
@@ -117,7 +117,7 @@ static void on_exec_closed(uv_handle_t *h) {
         free(e);
 }
 
-/* Let go of the exec; its streams are drained as long as something writes to them. */
+/* Free the exec. Its streams are drained as long as a process holds them. */
 static void exec_drop(struct local_exec *e) {
         struct local_sandbox *s = local_sandbox(e->exec.sandbox);
 
@@ -139,7 +139,7 @@ static void exec_maybe_finish(struct local_exec *e) {
                 exec_finish(e);
 }
 
-/* It may be long over, when the loop stood still: what came meanwhile is there. */
+/* If the loop was busy, this may come late: read what has arrived in the meantime. */
 static void on_grace_over(uv_timer_t *timer) {
         struct local_exec *e = timer->data;
 
@@ -150,7 +150,7 @@ static void on_grace_over(uv_timer_t *timer) {
                 exec_finish(e);
 }
 
-/* It has ended: take what output is there, and wait a moment for the rest. */
+/* It has ended: take the output that is there, and wait a moment for the rest. */
 static void exec_take_rest(struct local_exec *e) {
         for (int i = 0; i < N_STREAMS; i++)
                 if (e->ends[i] && !end_read(e->ends[i], READS_AT_ONCE))

@@ -23,9 +23,9 @@
 
 #define ARGUMENT_MAX 120000                   /* bytes; Linux takes 128 KiB in one argument (MAX_ARG_STRLEN) */
 #define START_WAIT_MS 10000                   /* for a supervisor to start the shell */
-#define ROUND_US (10 * USEC_PER_MSEC)         /* between looks for what a KILL has left … */
-#define GIVE_UP_US (5 * USEC_PER_SEC)         /* … until that is told instead */
-#define FORK_ROUNDS 100                       /* looks without a pause, for what was forked during the last */
+#define ROUND_US (10 * USEC_PER_MSEC)         /* between checks for processes that a KILL has left … */
+#define GIVE_UP_US (5 * USEC_PER_SEC)         /* … until they are reported instead */
+#define FORK_ROUNDS 100                       /* checks without a pause, for processes forked during the last */
 
 struct job {
         struct list link;
@@ -34,12 +34,12 @@ struct job {
         pid_t supervisor; /* 0: it has ended */
         pid_t shell;      /* 0: it has ended … */
         int status;       /* … like this */
-        int report;       /* the reading end of what the supervisor says; -1: closed */
+        int report;       /* the reading end of the supervisor's pipe; -1: closed */
         bool script;      /* its command is in a file */
         bool killed, told;
         bool empty;       /* nothing is left below it */
-        int64_t next_us;    /* of a killed one: when to look again for what there is to KILL */
-        int64_t give_up_us; /* … and when to say what is left */
+        int64_t next_us;    /* of a killed one: when to check again for processes to KILL */
+        int64_t give_up_us; /* … and when to report those that are left */
 };
 
 static struct list jobs = LIST_INIT(jobs);
@@ -107,7 +107,7 @@ static bool is_top(const void *data, pid_t pid, pid_t parent) {
         return parent == getpid() && !is_supervisor(pid);
 }
 
-/* Stopped first, lest a shell goes on with its next command when what it waits for is killed. */
+/* Stop all first: else a shell runs its next command when the process that it waits for is killed. */
 static void kill_found(const struct pids *found) {
         pids_signal(found, SIGSTOP);
         pids_signal(found, SIGKILL);
@@ -120,7 +120,7 @@ static bool brought_new(const struct pids *now, const struct pids *before) {
         return false;
 }
 
-/* KILL to all there are, again as long as there are new ones. True when there was none, and that is sure. */
+/* Send KILL to all processes, again as long as new ones appear. True if it is certain that none is left. */
 static bool kill_round(const struct job *j, struct pids *left) {
         struct pids before = PIDS_INIT, swap;
         int r = 0;
@@ -148,7 +148,7 @@ static void tell_end(struct job *j, const char *text) {
         say(AGENT_ENDED, j->number, code, text);
 }
 
-/* Something about it has changed: tell its end, forget it, when it is time. */
+/* The job has changed: report its end or forget it, if it is time. */
 static void settle(struct job *j) {
         if (!j->told && !j->shell && (!j->killed || j->empty))
                 tell_end(j, "");
@@ -171,7 +171,7 @@ static void kill_again(struct job *j, int64_t now) {
         struct pids left = PIDS_INIT;
 
         j->next_us = now + ROUND_US;
-        /* Where nothing is below a supervisor it ends by itself. */
+        /* A supervisor without descendants ends by itself. */
         j->empty = kill_round(j, &left) && !j->supervisor;
         if (j->empty && !j->shell)
                 settle(j);
@@ -219,7 +219,7 @@ int jobs_tick(void) {
         return next == USEC_NEVER ? -1 : (int)((next - now) / USEC_PER_MSEC) + 1;
 }
 
-/* The supervisor writes the shell's status, or is gone without having done so. */
+/* The supervisor has written the shell's status, or has ended without doing so. */
 void job_heard(void *data) {
         struct job *j = data;
         int status;
@@ -245,7 +245,7 @@ bool job_runs(uint32_t number) {
         if (j->report >= 0 && poll(&p, 1, 0) == 1)
                 job_heard(j);
         j = find(number);
-        return j && j->shell && pid_runs(j->shell); /* else its supervisor is about to say so */
+        return j && j->shell && pid_runs(j->shell); /* if not, its supervisor is about to report it */
 }
 
 void jobs_reaped(pid_t pid, int status) {
@@ -260,7 +260,7 @@ void jobs_reaped(pid_t pid, int status) {
                                 continue;
                         }
                 } else if (j->shell == pid) {
-                        j->shell = 0; /* which came to the agent, for the supervisor is gone */
+                        j->shell = 0; /* which the agent inherited, because the supervisor is gone */
                         j->status = status;
                 } else {
                         continue;
@@ -278,7 +278,7 @@ void jobs_forget(void) {
 
 /* the supervisor */
 
-/* What it is to run in, and what it hands on. All descriptors close by exec. */
+/* What the supervisor gets. All descriptors are close-on-exec. */
 struct channels {
         int report; /* to the agent: the shell's number, or -errno; then, when it has ended, its status */
         int failed; /* to the agent: -errno where the shell could not be executed */
@@ -301,7 +301,7 @@ static _Noreturn void be_shell(const struct job_spec *spec, const char *command,
         for (int i = 0; r == 0 && i < 3; i++)
                 r = dup2(spec->fds[i], i) < 0 ? -1 : 0;
         if (r == 0) {
-                /* The first that it does may be to kill its supervisor. */
+                /* The command may kill its supervisor at once. */
                 (void)!read(c->gate, &byte, 1);
                 execvpe(spec->shell, (char *const *)argv, (char *const *)spec->env);
         }
@@ -310,7 +310,7 @@ static _Noreturn void be_shell(const struct job_spec *spec, const char *command,
         _exit(127);
 }
 
-/* Ends when nothing is below it any more. */
+/* Ends when it has no more descendants. */
 static _Noreturn void supervise(const struct job_spec *spec, const char *command, struct channels *c) {
         int said, status, gate[2];
         pid_t shell = -1, pid;
@@ -328,7 +328,7 @@ static _Noreturn void supervise(const struct job_spec *spec, const char *command
         }
         if (write(c->report, &said, sizeof(said)) != sizeof(said) || said < 0)
                 _exit(1);
-        /* Whoever reads the job's output waits for all who have it open. This opens the gate, too. */
+        /* Readers of the output wait until all writers have closed it. Closing also opens the gate. */
         dup2(c->report, 0);
         close_range(1, ~0U, 0);
         while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)
@@ -339,7 +339,7 @@ static _Noreturn void supervise(const struct job_spec *spec, const char *command
 
 /* the start */
 
-/* Long commands go by way of a script, which the shell reads in as its own text. */
+/* A long command becomes a script that the shell sources. */
 static int write_script(struct job *j, const char *command, struct buf *line) {
         _cleanup_(cleanup_close) int fd = -1;
         char path[AGENT_TEXT_MAX];

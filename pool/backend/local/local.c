@@ -45,7 +45,7 @@ static void close_errors(struct local_sandbox *s) {
                 uv_close((uv_handle_t *)&s->errors, on_poll_closed);
 }
 
-/* The end: the process is gone, so everything in its namespace is. */
+/* The process has ended, and with it everything in its namespace. */
 static void sandbox_finish(struct local_sandbox *s) {
         struct result ok = {};
 
@@ -66,7 +66,7 @@ static void read_errors(struct local_sandbox *s) {
         s->error_text[s->error_len] = '\0';
 }
 
-/* It cannot be used any more, by its own doing: say so, once. */
+/* It died by itself: report that once. */
 static void sandbox_broke(struct local_sandbox *s, const char *what) {
         struct result why;
 
@@ -124,7 +124,7 @@ static void on_destroy_timeout(uv_timer_t *timer) {
         uv_process_kill(&s->process, SIGKILL);
 }
 
-/* Nothing but its absence can fail here, so destroying is never answered from inside the call. */
+/* There is no process to wait for. The answer comes from the loop, never from inside the call. */
 static void on_destroy_absent(uv_timer_t *timer) {
         sandbox_finish(timer->data);
 }
@@ -170,14 +170,14 @@ static void on_socket(uv_poll_t *poll, int status, int events) {
         struct local_sandbox *s = poll->data;
         struct agent_reply reply;
 
-        /* Until nothing is left, or an answer led to its destruction. */
+        /* Until no reply is left, or a reply led to its destruction. */
         while (s->sandbox.state != SANDBOX_ENDING) {
                 ssize_t n = recv(s->socket_fd, &reply, sizeof(reply), MSG_DONTWAIT);
 
                 if (n < 0 && (errno == EAGAIN || errno == EINTR))
                         return;
                 if (n != sizeof(reply)) {
-                        /* Its exit says more than a closed socket; it follows at once. */
+                        /* Its exit status, which follows at once, says more than a closed socket. */
                         uv_poll_stop(&s->socket);
                         return;
                 }
@@ -210,7 +210,7 @@ static int make_dir(struct local_sandbox *s) {
         return r;
 }
 
-/* Where no agent will do so. */
+/* When no agent will do this. */
 static void remove_dir(struct local_sandbox *s) {
         if (*s->dir)
                 remove_tree(AT_FDCWD, s->dir);
@@ -233,7 +233,7 @@ static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int
                                 .args = (char **)command.argv,
                                 .env = (char **)command.env,
                                 .cwd = "/",
-                                .flags = UV_PROCESS_DETACHED, /* a terminal's ^C is the daemon's, not theirs */
+                                .flags = UV_PROCESS_DETACHED, /* a terminal's ^C is for the daemon only */
                                 .stdio_count = 4,
                                 .stdio = stdio,
                         });
@@ -253,7 +253,10 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         list_init(&s->execs);
         list_init(&s->left_open);
         if (!l->options.isolate) {
-                /* Its nonce too: the agent of an earlier run may still be removing one of this number. A socket's path is short. */
+                /*
+                 * With its nonce: the agent of an earlier run may still be removing a directory of this number. A
+                 * socket's path is short.
+                 */
                 sprintf(s->dir, "%s/%u-%.8s", l->dir, l->last_number, nonce);
                 r = make_dir(s);
                 if (r < 0)
@@ -286,7 +289,7 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         if (s->running) {
                 uv_timer_start(&s->timer, on_create_timeout, CREATE_TIMEOUT_MS, 0);
         } else {
-                /* As libuv has the handle now, it goes the way of one that broke. */
+                /* libuv has the handle now, so it must be closed like that of a broken one. */
                 uv_timer_start(&s->timer, on_not_spawned, 0, 0);
                 remove_dir(s);
         }
@@ -300,7 +303,7 @@ fail:
 
 /* the backend */
 
-/* To start is to make one sandbox and end it again, in trial: nothing less tells whether it can be done here. */
+/* A start makes one sandbox and ends it again: only that shows whether sandboxes can be made here. */
 static void trial_created(void *owner, const struct result *r) {
         struct local *l = owner;
 
@@ -327,7 +330,7 @@ static const struct sandbox_events trial_events = {
         .destroyed = trial_destroyed,
 };
 
-/* Where no trial is made, ready() still comes from the loop. */
+/* Without a trial, ready() still comes from the loop. */
 struct local_answer {
         uv_timer_t timer;
         struct local *local;
@@ -359,7 +362,7 @@ static int answer(struct local *l) {
         return uv_timer_start(&a->timer, on_answer, 0, 0);
 }
 
-/* All sandboxes have ended with those who made them: to end them takes nothing. */
+/* Sandboxes end with the daemon that made them, so ending those of earlier runs needs nothing. */
 static int local_start(struct backend *b, enum backend_use use) {
         struct local *l = container_of(b, struct local, backend);
         char nonce[UUID_SIZE];
@@ -407,7 +410,7 @@ static const struct backend_ops local_ops = {
         .exec_cancel = local_exec_cancel,
 };
 
-/* In the build tree it lies beside us, else where it was installed. */
+/* In the build tree it is beside us, otherwise where it was installed. */
 static char *find_agent(void) {
         char self[4096], *path = NULL;
         ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -424,7 +427,7 @@ static char *find_agent(void) {
         return strdup(MODALPOOL_LIBEXECDIR "/modalpool-agent");
 }
 
-/* As a shell would find it. NULL when it is not there. */
+/* Finds a program as a shell does. NULL if there is none. */
 static char *find_bwrap(void) {
         const char *path = getenv("PATH");
         char *program = NULL;

@@ -42,7 +42,7 @@ void pids_signal(const struct pids *s, int signo) {
                 kill(s->pid[i], signo);
 }
 
-/* What /proc/PID/stat says. 0, -ESRCH when the process is gone, or -errno. */
+/* Read /proc/PID/stat. 0, -ESRCH if the process is gone, or -errno. */
 static int read_stat(pid_t pid, char *stat, size_t size) {
         _cleanup_(cleanup_close) int fd = -1;
         char path[32];
@@ -68,7 +68,7 @@ void pids_describe(const struct pids *s, struct buf *out) {
                 if (read_stat(s->pid[i], stat, sizeof(stat)) < 0)
                         continue;
                 name = strchr(stat, '(');
-                end = strrchr(stat, ')'); /* the name may hold anything */
+                end = strrchr(stat, ')'); /* the name may have any bytes */
                 if (name && end && buf_printf(out, "%s%d (%.*s)", out->len ? ", " : "", s->pid[i],
                                               (int)(end - name - 1), name + 1) < 0)
                         return;
@@ -90,8 +90,8 @@ static int grow(void **array, size_t *size, size_t n, size_t item) {
 }
 
 /*
- * 0, -ESRCH when it is gone, or -errno. A process whose first thread has ended says that it is a zombie, while others
- * go on.
+ * 0, -ESRCH if it is gone, or -errno. A process whose first thread has ended appears as a zombie, although other
+ * threads go on.
  */
 static int read_process(pid_t pid, struct process *p) {
         const char *rest;
