@@ -14,8 +14,8 @@ import subprocess
 
 import pytest
 
+import drive
 import harness
-from test_adopt import Run
 from test_lease import fails
 from test_recovery import names
 
@@ -56,10 +56,10 @@ class Recording:
         """The nonce of a lease's environment."""
         return self.ask("SELECT environment FROM lease WHERE name=?", lease)[0][0]
 
-    def make_sandboxes(self, settings, sim):
+    def make_sandboxes(self, begin):
         """A sandbox for each recorded one, in which its lease's jobs have run as far as they had."""
         for nonce, token in self.ask("SELECT nonce, ticket FROM environment WHERE id!=''"):
-            with Run(settings, sim, self.pool) as run:
+            with begin(self.pool) as run:
                 run.tell("create", nonce)
                 _, box, now = run.expect("created ok").split(" ", 2)
                 for job in self.ask("SELECT instance, serial, number, name, command, job.state FROM job JOIN lease"
@@ -81,12 +81,12 @@ class Recording:
         else:
             run.until_output((self.directory / f"spool/{serial}.{number}.stdout").stat().st_size)
 
-    def make_unanswered(self, settings, sim):
+    def make_unanswered(self, begin, sim):
         """The sandbox whose create the recorded daemon sent, and did not hear of."""
         (nonce,), = self.ask("SELECT nonce FROM environment WHERE id=''")
         before = sim.stats()["sandboxes"]["created"]
         sim.faults({"kind": "hang", "method": "SandboxCreate", "when": "after"})
-        with Run(settings, sim, self.pool) as run:
+        with begin(self.pool) as run:
             run.tell("create", nonce)
             sim.until(lambda stats: stats["sandboxes"]["created"] == before + 1)
         sim.faults()
@@ -107,6 +107,13 @@ class Recording:
             database.execute("UPDATE lease SET uid=?, gid=?", (me.st_uid, me.st_gid))
             for nonce, (box, token) in self.made.items():
                 database.execute("UPDATE environment SET id=?, ticket=? WHERE nonce=?", (box, token, nonce))
+
+
+@pytest.fixture
+def begin(settings, calm, tmp_path):
+    """begin(POOL): a run of the backend alone."""
+    program = drive.program(settings, tmp_path / "drive")
+    return lambda pool: drive.Run(settings, program, "modal", pool, env=calm.env())
 
 
 def check_finished(done):
@@ -135,9 +142,9 @@ def check_goes_on(mp, runs, number):
 @pytest.mark.exact
 @pytest.mark.limit(60)
 @pytest.mark.parametrize("version", FORMATS)
-def test_leases_jobs_and_environments_over_modal(mount, calm, settings, version):
+def test_leases_jobs_and_environments_over_modal(mount, calm, begin, version):
     recorded = Recording(f"{version}-modal-held")
-    recorded.make_sandboxes(settings, calm)
+    recorded.make_sandboxes(begin)
     leases = {name: recorded.made[recorded.holder(name)][0] for name in ("done", "idle", "runs")}
     (fresh,), (used,) = recorded.ask("SELECT nonce FROM environment WHERE nonce NOT IN (SELECT environment FROM lease)"
                                      " ORDER BY uses")
@@ -169,10 +176,10 @@ def test_leases_jobs_and_environments_over_modal(mount, calm, settings, version)
 @pytest.mark.exact
 @pytest.mark.limit(60)
 @pytest.mark.parametrize("version", FORMATS)
-def test_a_create_that_was_not_answered(mount, calm, settings, version):
+def test_a_create_that_was_not_answered(mount, calm, begin, version):
     recorded = Recording(f"{version}-modal-waiting")
-    recorded.make_sandboxes(settings, calm)
-    recorded.make_unanswered(settings, calm)
+    recorded.make_sandboxes(begin)
+    recorded.make_unanswered(begin, calm)
     held = recorded.made[recorded.holder("runs")][0]
     mp = mount(start=False, max=2)
     recorded.install(mp)
