@@ -187,8 +187,8 @@ def pytest_runtest_call(item):
     item.failed = outcome.excinfo is not None and not outcome.excinfo[0].__name__ == "Skipped"
 
 
-def books_closed(settings, item):
-    """What Modal is left with after a test, and proof that it was Modal. The books are new for the next test."""
+def check_provider(settings, item):
+    """What is left at Modal after a test, and proof that it was Modal. The simulator's records are cleared for the next test."""
     stats = settings.simulator.stats()
     started = sum(one["starts"] for one in stats["execs"].values())
     settings.served += started
@@ -197,7 +197,7 @@ def books_closed(settings, item):
     if left and not item.failed and not item.dog.bitten:
         problems.append(f"sandboxes that were left: {', '.join(left)}")
     if stats["sandboxes"]["created"] != sum(stats["sandboxes"]["ended"].values()) + len(left):
-        problems.append(f"the simulator's books do not agree: {stats['sandboxes']}")
+        problems.append(f"the simulator's records do not agree: {stats['sandboxes']}")
     for exec_id, facts in stats["execs"].items():
         if facts["starts"] != 1:
             problems.append(f"exec {exec_id} started {facts['starts']} times")
@@ -232,7 +232,7 @@ def tidy(request, settings):
         for mount in item.mounts:
             mount.demolish()
         if settings.simulator:
-            problems = books_closed(settings, item)
+            problems = check_provider(settings, item)
         # What descends from us now and did not before was left behind.
         left = {pid: start for pid, start in processes.descendants().items() if before.get(pid) != start}
         running = processes.gone(left, 2)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.modal, pytest.mark.exact]
 
 @pytest.fixture
 def sim(tmp_path):
-    """A simulator of its own, whose books must be in order at the end."""
+    """A simulator of its own, whose records must be in order at the end."""
     directory = tmp_path / "sim"
     directory.mkdir()
     with Simulator(directory=directory) as simulator:
@@ -209,7 +209,7 @@ def test_a_ticket_that_cannot_be_read(run, ticket):
 # A create that was answered to nobody
 
 
-def test_birth_that_was_answered_to_nobody(run, sim):
+def test_a_create_that_was_answered_to_nobody(run, sim):
     """It is found by its nonce and ended, with whatever else that create made."""
     nonce = str(uuid.uuid4())
     first = run()

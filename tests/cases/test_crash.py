@@ -224,7 +224,7 @@ class User:
     def names(self):
         return {name for name in self.call(os.listdir, self.mount.path) if not name.startswith(".")}
 
-    def look(self):
+    def check_leases(self):
         """The leases that there are, compared with those that there should be."""
         names = self.names()
         assert names <= set(self.leases), names
@@ -235,11 +235,11 @@ class User:
             lease.made = there
             if there:
                 lease.releasing = False
-                self.look_into(lease)
+                self.check_lease(lease)
             else:
                 del self.leases[lease.name]
 
-    def look_into(self, lease):
+    def check_lease(self, lease):
         numbers = sorted(int(n) for n in self.call(os.listdir, self.mount / lease.name / "jobs") if n != "latest")
         assert numbers == list(range(1, len(numbers) + 1)), numbers
         for job in lease.jobs[len(numbers):]:
@@ -418,12 +418,12 @@ class Points:
 
 
 def take_back(user):
-    user.look()
+    user.check_leases()
     user.until_taken_back()
 
 
 def finish(user):
-    user.look()
+    user.check_leases()
     user.go_on()
     user.leave()
 

@@ -355,7 +355,7 @@ def test_everything_is_taken_back(mount, modal):
             assert output.read(6) == b"begun\n"
     mp.crash()
     while not any(facts.get("code") == 6 for facts in modal.stats()["execs"].values()):
-        pass  # it ends while nobody looks
+        pass  # it ends while there is no daemon
     mp.lines.clear()
     mp.start()
     assert {name: lease.read("environment") for name, lease in leases.items()} == held
@@ -394,7 +394,7 @@ def test_options_that_change_meanwhile(mount, modal):
 
 @pytest.mark.modal
 def test_a_job_that_ended_in_time_did_not_time_out(mount, modal):
-    """Though its time was over when the next daemon came to look."""
+    """Although its timeout had passed when the next daemon started."""
     mp = mount(max=2)
     ends, late = mp.lease("ends"), mp.lease("late")
     for lease in (ends, late):
@@ -515,7 +515,7 @@ def test_reap_over_modal(mount, modal):
 @pytest.mark.modal
 @pytest.mark.parametrize("signals", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP),
                                      (signal.SIGHUP, signal.SIGTERM)], ids=lambda signals: "-".join(s.name for s in signals))
-def test_a_hangup_takes_no_patience_away(mount, calm, signals):
+def test_a_hangup_is_never_the_second_signal(mount, calm, signals):
     """A terminal or a session that ends sends more than one signal, and wants no sandbox left running."""
     mp = mount(max=1, stop_timeout=1000)
     mp.lease().run("true")

@@ -16,7 +16,7 @@ from modal_proto import api_pb2, task_command_router_pb2
 
 from . import settings, tls
 from .admin import Admin
-from .books import Books
+from .records import Records
 from .control import Control
 from .dispatch import Dispatcher
 from .faults import Plan
@@ -44,16 +44,16 @@ def options(max_message):
 
 class Simulator:
     async def start(self, directory, lost):
-        self.books = Books()
-        self.plan = Plan(self.books)
+        self.records = Records()
+        self.plan = Plan(self.records)
         self.tokens = Tokens()
         self.launcher = Launcher(directory, lost)
         await self.launcher.start()
         self.context, tunnel_context, self.ca = tls.make(directory) if settings.current.tls else (None, None, None)
-        self.world = World(directory, self.launcher, self.books, tunnel_context)
+        self.world = World(directory, self.launcher, self.records, tunnel_context)
         self.objects = Objects(directory)
-        self.router = Router(self.world, self.objects, self.books, self.tokens)
-        self.control = Control(self.world, self.objects, self.books, self.plan, self.tokens, self.router, self.router_url)
+        self.router = Router(self.world, self.objects, self.records, self.tokens)
+        self.control = Control(self.world, self.objects, self.records, self.plan, self.tokens, self.router, self.router_url)
 
         control_socket, self.router_socket = (os.path.join(directory, n) for n in ("control.sock", "router.sock"))
         self.servers = [
@@ -62,7 +62,7 @@ class Simulator:
             await self._serve(task_command_router_pb2.DESCRIPTOR.services_by_name["TaskCommandRouter"], self.router,
                               self.router_socket, MESSAGE_MAX),
         ]
-        self.front = Listener("control", control_socket, self.books, self.plan, self.context, self.context is None)
+        self.front = Listener("control", control_socket, self.records, self.plan, self.context, self.context is None)
         await self.front.start()
         self.router_front = await self._router_front()
         self.admin = Admin(self)
@@ -71,13 +71,13 @@ class Simulator:
     async def _serve(self, descriptor, servicer, path, max_message):
         server = grpc.aio.server(options=options(max_message))
         server.add_generic_rpc_handlers(
-            (Dispatcher(descriptor, servicer, self.books, self.plan, self.world, log),))
+            (Dispatcher(descriptor, servicer, self.records, self.plan, self.world, log),))
         server.add_insecure_port("unix:" + path)
         await server.start()
         return server
 
     async def _router_front(self):
-        front = Listener("router", self.router_socket, self.books, self.plan, self.context, True)
+        front = Listener("router", self.router_socket, self.records, self.plan, self.context, True)
         await front.start()
         return front
 

@@ -56,12 +56,12 @@ class Admin:
         return await request.json() if request.can_read_body else {}
 
     async def stats(self, request):
-        return web.json_response(self.sim.books.stats())
+        return web.json_response(self.sim.records.stats())
 
     async def trace(self, request):
         """The newest calls one by one; ?method=, ?sandbox= and ?exec= narrow them."""
         wanted = {k: v for k, v in request.query.items() if k in ("method", "sandbox", "exec", "status")}
-        return web.json_response([c for c in self.sim.books.trace if all(c[k] == v for k, v in wanted.items())])
+        return web.json_response([c for c in self.sim.records.trace if all(c[k] == v for k, v in wanted.items())])
 
     async def sandboxes(self, request):
         """Every sandbox since the last reset, with what was asked for at its creation; ?TAG=VALUE narrows them."""
@@ -91,7 +91,7 @@ class Admin:
         return web.json_response({})
 
     async def reset(self, request):
-        """Ends all sandboxes and clears faults and books; {"keep": ["books", …]} spares some."""
+        """Ends all sandboxes and clears faults and records; {"keep": ["records", …]} spares some."""
         keep = (await self.body(request)).get("keep", [])
         if "faults" not in keep:
             self.sim.plan.set({})
@@ -100,10 +100,10 @@ class Admin:
             self.sim.control.created.clear()
             self.sim.router.snapshots.clear()
             self.sim.objects.clear()
-        if "books" not in keep:
-            self.sim.books.clear()
+        if "records" not in keep:
+            self.sim.records.clear()
             for sandbox in self.sim.world.live():
-                self.sim.books.adopt(sandbox)
+                self.sim.records.adopt(sandbox)
         return web.json_response({})
 
     async def secret(self, request):

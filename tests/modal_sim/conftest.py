@@ -51,7 +51,7 @@ def eventually(condition, seconds=15):
 
 @pytest.fixture(scope="module")
 def sim(tmp_path_factory):
-    """One simulator for a module; each test begins with empty books and no faults.
+    """One simulator for a module; each test begins with empty records and no faults.
 
     At the end nothing of it may be left: no process, no file.
     """
@@ -105,7 +105,7 @@ def witness(argv, sim, **options):
 
 
 def check_witness(said, stats, flavour, terminal="24 80"):
-    """What each SDK must have seen, and that the simulator's books agree."""
+    """What each SDK must have seen, and that the simulator's records agree."""
     box = said["sandbox"]
     assert (said["stdout"], said["stderr"], said["code"]) == (f"out\n{flavour}\n", "err\n", 7)
     assert (said["echoed"], said["echoed_code"]) == ("line 0\nline 1\nline 2\n", 0)

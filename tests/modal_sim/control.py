@@ -19,10 +19,10 @@ UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
 class Control(SandboxCalls, NetworkCalls, MoneyCalls):
-    def __init__(self, world, objects, books, plan, tokens, router, router_url):
+    def __init__(self, world, objects, records, plan, tokens, router, router_url):
         self.world = world
         self.objects = objects
-        self.books = books
+        self.records = records
         self.plan = plan
         self.tokens = tokens
         self.router = router
@@ -50,7 +50,7 @@ class Control(SandboxCalls, NetworkCalls, MoneyCalls):
     def _authorize_sandbox(self, sandbox, call):
         """One that knows a sandbox by its id or name alone has no token of it, and may go without."""
         present = "x-modal-sandbox-token" in call.metadata
-        self.books.sandbox_tokens[f"{'sent' if present else 'missing'} {call.method}"] += 1
+        self.records.sandbox_tokens[f"{'sent' if present else 'missing'} {call.method}"] += 1
         if present or settings.current.sandbox_token == "demand":
             self._check_token(call, "sandbox", sandbox.id)
 

@@ -39,9 +39,9 @@ def retry_policy(seconds, sentence):
 
 
 class Dispatcher(grpc.GenericRpcHandler):
-    def __init__(self, descriptor, servicer, books, plan, world, log):
+    def __init__(self, descriptor, servicer, records, plan, world, log):
         self.servicer = servicer
-        self.books = books
+        self.records = records
         self.plan = plan
         self.world = world
         self.log = log
@@ -55,7 +55,7 @@ class Dispatcher(grpc.GenericRpcHandler):
         prefix, name = details.method[:len(self._prefix)], details.method[len(self._prefix):]
         if prefix == self._prefix and name in self._handlers:
             return self._handlers[name]
-        self.books.unknown[details.method] += 1
+        self.records.unknown[details.method] += 1
         self.log.warning("no such method here: %s", details.method)
 
         async def refuse(request, context):
@@ -79,7 +79,7 @@ class Dispatcher(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(unary, take, give)
 
     async def _unary(self, name, run, request, context):
-        call = self.books.begin(name, request, dict(context.invocation_metadata() or ()))
+        call = self.records.begin(name, request, dict(context.invocation_metadata() or ()))
         call.context = context
         status = "CANCELLED"
         warnings = self._warnings(call)
@@ -102,7 +102,7 @@ class Dispatcher(grpc.GenericRpcHandler):
             status = e.code.name
             await context.abort(e.code, e.sentence, (*getattr(e, "trailers", ()), *warnings))
         finally:
-            self.books.end(call, status)
+            self.records.end(call, status)
 
     def _warnings(self, call):
         return tuple(("x-modal-warning", rule.message if rule.encoded else urllib.parse.quote(rule.message))
@@ -115,7 +115,7 @@ class Dispatcher(grpc.GenericRpcHandler):
         return await run(request, call)
 
     async def _stream(self, name, run, request, context):
-        call = self.books.begin(name, request, dict(context.invocation_metadata() or ()))
+        call = self.records.begin(name, request, dict(context.invocation_metadata() or ()))
         call.context = context
         status = "CANCELLED"
         warnings = self._warnings(call)
@@ -135,7 +135,7 @@ class Dispatcher(grpc.GenericRpcHandler):
             status = e.code.name
             await context.abort(e.code, e.sentence, (*getattr(e, "trailers", ()), *warnings))
         finally:
-            self.books.end(call, status)
+            self.records.end(call, status)
 
     async def _before(self, call, request):
         """Credentials, then the faults that come first; returns those that come later."""

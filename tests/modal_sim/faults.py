@@ -76,8 +76,8 @@ class Rule:
 
 
 class Plan:
-    def __init__(self, books):
-        self.books = books
+    def __init__(self, records):
+        self.records = records
         self.seed = 0
         self.rules = []
 
@@ -108,7 +108,7 @@ class Plan:
             dice = random.Random(f"{self.seed}/{i}/{method}/{n}")
             if dice.random() < rule.rate:
                 rule.count -= rule.count > 0
-                self.books.fault(rule, method)
+                self.records.fault(rule, method)
                 struck.append(rule)
         return struck
 

@@ -51,7 +51,7 @@ class Frames:
         self.take = take    # (kind, flags, stream, payload) -> bytes to pass on instead
         self.rest = b""
 
-    def feed(self, data):
+    def receive(self, data):
         data = self.rest + data if self.rest else data
         position = passed = 0
         out = []
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=BUFFER)
         self.listener.connections.add(self)
-        self.listener.books.wire[self.listener.name + " connections"] += 1
+        self.listener.records.wire[self.listener.name + " connections"] += 1
         self._connecting = asyncio.ensure_future(self._connect())
 
     async def _connect(self):
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             head, data = data[:self.preface], data[self.preface:]
             self.preface -= len(head)
             self.backend.transport.write(head)
-        out = self.up.feed(data)
+        out = self.up.receive(data)
         if out and not self.transport.is_closing() and not self.stalled:
             self.backend.transport.write(out)
 
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
     def from_server(self, data):
         if self.stalled:
             return
-        out = self.down.feed(data)
+        out = self.down.receive(data)
         if out and not self.transport.is_closing():
             self.transport.write(out)
         if self.leaving:
@@ -295,7 +295,7 @@ class Connection(asyncio.Protocol):
             return frame(DATA, 0, stream, payload) + whole
         if rule.kind == "flood" and kind == DATA:
             del self.faulty[stream]
-            self.listener.books.wire["floods"] += 1
+            self.listener.records.wire["floods"] += 1
             return flood(stream, rule.messages) + whole
         if last and rule.kind == "reset":
             self.reset()
@@ -338,10 +338,10 @@ class Connection(asyncio.Protocol):
 class Listener:
     """One port on 127.0.0.1 in front of one servicer's unix socket."""
 
-    def __init__(self, name, backend, books, plan, tls, plain):
+    def __init__(self, name, backend, records, plan, tls, plain):
         self.name = name
         self.backend = backend
-        self.books = books
+        self.records = records
         self.plan = plan
         self.tls = tls        # an ssl.SSLContext, or None to refuse TLS
         self.plain = plain    # whether HTTP/2 without TLS is let in

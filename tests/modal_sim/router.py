@@ -32,10 +32,10 @@ class Exec:
 
 
 class Router(SnapshotCalls):
-    def __init__(self, world, objects, books, tokens):
+    def __init__(self, world, objects, records, tokens):
         self.world = world
         self.objects = objects
-        self.books = books
+        self.records = records
         self.tokens = tokens
         self.snapshots = {}     # (task, snapshot_id) -> future of the image: what is asked for twice is done once
         self.awaited = {}       # exec_id -> event, for those who came before its start
@@ -159,14 +159,14 @@ class Router(SnapshotCalls):
             what = request.workdir if e.step == "chdir" else request.command_args[0]
             process.fail(126 if e.step == "chdir" else 127, f"{what}: {e}")
             return
-        self.books.exec_started(sandbox, request.exec_id)
+        self.records.exec_started(sandbox, request.exec_id)
         asyncio.ensure_future(self._follow(request.exec_id, entry))
         if request.timeout_secs and not process.ended.is_set():
             process.limit_time(self.world.launcher, request.timeout_secs)
 
     async def _follow(self, exec_id, entry):
         await entry.process.ended.wait()
-        self.books.exec_ended(exec_id, entry.process)
+        self.records.exec_ended(exec_id, entry.process)
         entry.sandbox.touch()
 
     # Output

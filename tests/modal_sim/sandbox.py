@@ -247,7 +247,7 @@ class Sandbox:
         self.world.make_room()
         for entry in self.execs.values():
             entry.process.close()
-        self.world.books.sandbox_ended(self)
+        self.world.records.sandbox_ended(self)
         # Named volumes outlive the sandbox; its spools do not, except those of
         # the entrypoint, which Modal shows after the end.
         for name in os.listdir(self.directory) if os.path.isdir(self.directory) else ():
@@ -284,10 +284,10 @@ async def read_to_end(fd):
 class World:
     """Every sandbox there is and was, by each of its names."""
 
-    def __init__(self, directory, launcher, books, tunnel_context):
+    def __init__(self, directory, launcher, records, tunnel_context):
         self.directory = directory
         self.launcher = launcher
-        self.books = books
+        self.records = records
         self.tunnel_context = tunnel_context  # None: encrypted tunnels are not
         self.sandboxes = {}
         self.tasks = {}
@@ -306,7 +306,7 @@ class World:
             self._waiting[sandbox] = asyncio.Event()
         self.sandboxes[sandbox.id] = sandbox
         self.tasks[sandbox.task_id] = sandbox
-        self.books.sandbox_created(sandbox)
+        self.records.sandbox_created(sandbox)
         task = asyncio.ensure_future(sandbox.start())
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)

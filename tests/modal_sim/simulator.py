@@ -109,7 +109,7 @@ class Simulator:
         return self.ask("/stats")
 
     def until(self, condition, seconds=20):
-        """Waits for what the books say; they have no event to wait for."""
+        """Waits for what the records say; they have no event to wait for."""
         deadline = time.monotonic() + seconds
         while not condition(stats := self.stats()):
             assert time.monotonic() < deadline, stats

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * A provider of sandboxes that exists only as timers and books.
+ * A provider of sandboxes that exists only as timers and records.
  *
  * It behaves as backend.h allows, at random, as badly as its rates say. And it
  * checks on its own what may never be done to a sandbox: run two jobs, run one
@@ -49,7 +49,7 @@ struct sim_sandbox {
         bool dead, clean_failed;
         bool gone;         /* a stray that the provider has not, or has no more */
         bool has_resume_token;     /* the core knows its resume token */
-        bool doomed;       /* it may not be lent any more: its end was asked for, or its birth never answered */
+        bool doomed;       /* it must not be lent again: its end was asked for, or its create never answered */
         bool given_up;     /* who asked for its end does not hear of it any more */
         bool adopted_by_nonce;
         int64_t expires_us;
@@ -58,7 +58,7 @@ struct sim_sandbox {
         uint64_t tenant;   /* serial of the lease whose job ran here since it was last clean; 0: clean */
         char workdir[300]; /* the tenant's */
         bool workdir_made;
-        bool in_use_before; /* for hooks: the core that begins has it in its books as one that is to be cleaned */
+        bool in_use_before; /* for hooks: the new core has it as one that must be cleaned */
         int64_t clean_since_us;
         struct sim_exec *exec;
         struct sim_exec *past; /* the one before: how it ended can be asked for again */

@@ -213,7 +213,7 @@ static void check_progress(int64_t next_us) {
                         first_due = due;
         }
         SIM_CHECK(clock_after(model.backend.list_us, ORPHAN_INTERVAL_US) > sim.now_us,
-                  "nobody looks for orphans");
+                  "no tick is due that lists orphans");
         places = (int64_t)c->max - idle - pool_count(p, ENVIRONMENT_LEASED) - pool_count(p, ENVIRONMENT_CLEANING);
         SIM_CHECK(waiting == 0 || idle == 0 || c->mode == MODE_DIRECT || places >= waiting ||
                           creating + pool_count(p, ENVIRONMENT_ENDING) >= (model.broken ? 1 : c->creates) ||
@@ -223,7 +223,7 @@ static void check_progress(int64_t next_us) {
                   "%u environments live, %u of them idle, max is %" PRIu64, alive, idle, c->max);
         SIM_CHECK(failing == 0 || c->oversubscribe, "%u leases wait longer than they may", failing);
         SIM_CHECK(overdue >= c->creates || next_us <= first_due,
-                  "nobody looks when the first waiting lease's time is up");
+                  "no tick is due when the first waiting lease has waited too long");
 
         room = c->mode == MODE_DIRECT ? UINT32_MAX / 2 : all < c->max ? (unsigned)c->max - all : 0;
         wanted = min_of(waiting, creating + room);

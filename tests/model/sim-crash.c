@@ -143,7 +143,7 @@ static void end_core(bool planned) {
 static struct environment *environment_of(const struct sim_sandbox *s) {
         struct environment *e = environments_find(&model.pool->environments, s->nonce);
 
-        SIM_CHECK(e, "%s is in no books", s->sandbox.id);
+        SIM_CHECK(e, "%s is not in the pool", s->sandbox.id);
         return e;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The simulator's own books: what the core was asked, what the provider did,
+ * The simulation's own records: what the core was asked, what the provider did,
  * and so what has to be true. They are kept from outside, by watches, hooks
  * and calls, and share nothing with the core's.
  */
@@ -189,7 +189,7 @@ void model_forget_failures(void);
 void model_on_failed_write(bool create, bool submit);
 void sim_system_reset(void);
 
-/* The journal's rows are the books', all of them, and no others. */
+/* The journal has exactly the rows that the records have. */
 void check_rows(void);
 
 /* Whether the journal has this lease; whether, by the journal, another lease than @m has @s. */

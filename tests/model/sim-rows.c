@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The journal's rows against the books. */
+/* The journal's rows, compared with the records. */
 
 #include <inttypes.h>
 #include <string.h>

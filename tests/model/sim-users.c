@@ -193,7 +193,7 @@ static void reconfigure(void) {
                   (unsigned)c->max_uses, (unsigned)c->creates);
 }
 
-static void look(void) {
+static void read_status(void) {
         const struct lag lag = {};
         const struct status_sources sources = {
                 .pool = model.pool,
@@ -245,7 +245,7 @@ static const struct {
 } acts[] = {
         { 300, make },       { 5, make_many }, { 230, release },       { 4, release_many },    { 250, submit },
         { 80, command },     { 30, renew },    { 60, change_setting }, { 40, read_something }, { 4, strike },
-        { 40, reconfigure }, { 4, look },      { 3, sleep_long },      { 12, toggle_outage },
+        { 40, reconfigure }, { 4, read_status }, { 3, sleep_long },     { 12, toggle_outage },
         { 12, fill_disk },  { 12, restart },
 };
 

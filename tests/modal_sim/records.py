@@ -1,4 +1,4 @@
-"""The books: what was asked, what was done, what is open. Tests compare theirs with these."""
+"""The records: what was asked, what was done, what is open. Tests compare theirs with these."""
 
 import collections
 import time
@@ -9,16 +9,16 @@ from modal_proto import api_pb2
 class Call:
     """One RPC that has reached a servicer, from its start to its status."""
 
-    def __init__(self, books, method, request, metadata):
+    def __init__(self, records, method, request, metadata):
         self.method = method
         self.metadata = metadata
         self.task_id = getattr(request, "task_id", "")
-        self.sandbox_id = getattr(request, "sandbox_id", "") or books.sandbox_of_task.get(self.task_id, "")
+        self.sandbox_id = getattr(request, "sandbox_id", "") or records.sandbox_of_task.get(self.task_id, "")
         self.exec_id = getattr(request, "exec_id", "")
         self.began = time.time()
 
 
-class Books:
+class Records:
     TRACE = 20000  # calls remembered one by one
 
     def __init__(self):
