@@ -30,7 +30,7 @@ struct blob {
         struct buf buf; /* the bytes, while they are in memory */
         uint64_t size;  /* bytes */
         uint64_t max;   /* size never passes this */
-        struct quota_account *quota; /* to which the bytes of the file are charged; borrowed, and NULL until its owner sets it */
+        struct quota_account *quota; /* charged with the bytes of the file; borrowed, NULL until set */
 };
 
 /* @dir is a directory's descriptor and outlives the blob. */
@@ -43,7 +43,10 @@ void blob_clear(struct blob *b);
 /* Move the bytes of @from, which is empty afterwards, to @to, whose own bytes are dropped. */
 void blob_move(struct blob *to, struct blob *from);
 
-/* 0, -EFBIG past the maximum, -EDQUOT past the quota, -ENOMEM, -ENOSPC or another error of the disk; unchanged on failure. */
+/*
+ * 0, -EFBIG past the maximum, -EDQUOT past the quota, -ENOMEM, -ENOSPC or another error of the disk; unchanged on
+ * failure.
+ */
 int blob_append(struct blob *b, const void *data, size_t len);
 
 /* Whether its bytes are in a file. */
