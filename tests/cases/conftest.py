@@ -2,9 +2,10 @@
 """
 The cases: modalpool on real mounts.
 
-MODALPOOL is the program (default: build/fs/modalpool). --backend says over what the cases run: sandboxes of this
-machine, or Modal, which tests/modal_sim simulates; each also with faults. --valgrind runs the daemon under valgrind. Each test has a time limit; on a hang it prints what everything waits for in the
-kernel, and takes the mount down. After each test nothing may be left: no mount, process, file or environment.
+MODALPOOL is the program (default: build/fs/modalpool). --backend selects the backend: sandboxes of this machine, or
+Modal, which tests/modal_sim simulates; each also with faults. --valgrind runs the daemon under valgrind. Each test has a
+time limit; after a hang it prints what every process waits for in the kernel, and takes the mount down. After each test
+no mount, process, file or environment may be left.
 """
 
 import dataclasses
@@ -136,7 +137,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 class Watchdog:
-    """Ends a test that hangs: shows what waits for what, frees it, and fails the test."""
+    """Ends a test that hangs: prints what waits for what, unblocks it, and fails the test."""
 
     def __init__(self, limit, mounts):
         self.mounts = mounts
@@ -282,7 +283,7 @@ def sim(settings):
 
 @pytest.fixture
 def calm(sim):
-    """No faults while this test runs, but for those that it sets itself."""
+    """No faults while this test runs, except those that it sets itself."""
     before = sim.ask("/faults")
     sim.faults()
     yield sim
@@ -335,7 +336,7 @@ def with_clock(mount, compiled_library, tmp_path):
 
 @pytest.fixture
 def need():
-    """need("node"): skip, saying so, where a program is not there."""
+    """need("node"): skip the test if a program is not installed."""
 
     def check(*programs):
         for program in programs:

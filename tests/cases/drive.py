@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A backend without a pool: the program tests/backend/drive.c, told line by line what to do."""
+"""A backend without a pool: the program tests/backend/drive.c, which reads commands line by line."""
 
 import os
 import pathlib

@@ -93,7 +93,7 @@ class Lease:
             file.write(text if isinstance(text, bytes) else text.encode())
 
     def run(self, command):
-        """A command and what came of it: (output, exit code)."""
+        """Run a command: (output, exit code)."""
         self.submit(command)
         result = self.read("output"), int(self.read("exit_code"))
         self.mount.jobs += 1
@@ -141,8 +141,8 @@ class Mount:
 
     def start(self):
         """
-        Start in the foreground, and wait until it says that it is mounted, or ends. It gives up after four tries of a
-        call, as Modal's own clients do; who injects so many faults that this happens starts it again.
+        Start in the foreground, and wait until it is mounted, or ends. The daemon gives up after four tries of a call, as
+        Modal's own clients do. If the faults that are injected cause that, start it again.
         """
         self.crashed = False
         while not self.try_to_start():
@@ -208,7 +208,7 @@ class Mount:
         return self.stats()["environments"]
 
     def until(self, true):
-        """Wait for a state of the pool: asked again after each event, so that nothing is slept for."""
+        """Wait for a state of the pool: check it after each event, without sleeping."""
         fd = os.open(self.path / ".pool/events", os.O_RDONLY)
         try:
             while not true():
@@ -217,7 +217,7 @@ class Mount:
             os.close(fd)
 
     def until_settled(self):
-        """Wait until nothing is on its way in the pool."""
+        """Wait until no environment is being created, cleaned or ended."""
         self.until(lambda: all(self.environments()[s] == 0 for s in ("creating", "cleaning", "ending")))
 
     def sandboxes(self):
@@ -228,7 +228,7 @@ class Mount:
         return sorted(live, key=lambda one: live[one]["created_at"])
 
     def murder(self, sandboxes, signo=signal.SIGKILL):
-        """An accident in the world outside: these environments are dead."""
+        """Kill these environments from outside."""
         if self.settings.simulator:
             for one in sandboxes:
                 self.settings.simulator.kill_sandbox(one)
@@ -240,7 +240,7 @@ class Mount:
         return processes.alive(self.settings.simulator.pid if self.settings.simulator else self.pid, word)
 
     def sh(self, script, shell="bash", check=True, **more):
-        """Run a script as a user would, standing in the mount. Its result has stdout and stderr as text."""
+        """Run a script as a user would, in the directory of the mount. The result has stdout and stderr as text."""
         argv = script if isinstance(script, list) else [shell, "-c", script]
         done = subprocess.run(argv, cwd=self.path, stdin=subprocess.DEVNULL, capture_output=True,
                               encoding="utf-8", errors="surrogateescape", **more)
@@ -277,7 +277,7 @@ class Mount:
         assert not problems, "\n".join(problems) + "\n" + self.log()
 
     def ask_who_served(self):
-        """The environments of this mount were of the backend that is tested, which `fault` wraps."""
+        """Check that the mount used the backend that is tested, or `fault`, which wraps it."""
         try:
             backend = self.stats()["backend"]
         except OSError:
@@ -301,14 +301,14 @@ class Mount:
         return subprocess.run(command, capture_output=True, text=True, env=self.environment, stdin=subprocess.DEVNULL)
 
     def end_what_crashed(self):
-        """Nobody has started it again: reap ends all of it."""
+        """It crashed and was not started again: end everything with reap."""
         done = self.reap()
         left = list(self.state.rglob("*"))
         assert done.returncode == 0 and not left and not mounted(self.path), (done, left, self.log())
         self.crashed = False
 
     def abort(self):
-        """Free everything that waits in the kernel for this daemon."""
+        """Unblock everything that waits in the kernel for this daemon."""
         if self.device is not None:
             try:
                 with open(f"/sys/fs/fuse/connections/{os.minor(self.device)}/abort", "w") as file:
@@ -333,7 +333,7 @@ class Mount:
 
 
 def seconds(call):
-    """How long a call takes, and what it gives."""
+    """How long a call takes, and what it returns."""
     began = time.monotonic()
     result = call()
     return time.monotonic() - began, result

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes as /proc shows them: who descends from us, what they wait for."""
+"""Processes as /proc shows them: our descendants, and what they wait for."""
 
 import ctypes
 import os
@@ -13,12 +13,12 @@ LIBC = ctypes.CDLL(None)
 
 
 def adopt_orphans():
-    """Whatever a test leaves running comes back to us, and is found."""
+    """Become a subreaper, so that processes which a test leaves behind are found."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def die_with_parent():
-    """In a new process: when we are killed, it stops as ever, and leaves nothing behind."""
+    """In a new process: make it stop as usual when we are killed, so that it leaves nothing behind."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 

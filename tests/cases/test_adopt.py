@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Modal sandboxes that outlive the program that made them: taken back, gone on with, found, ended."""
+"""Modal sandboxes that outlive the program that made them: taken back, used again, found, ended."""
 
 import errno
 import hashlib
@@ -63,7 +63,7 @@ def die(one, how):
 @pytest.mark.parametrize("seed", [None, 1, 2, 3], ids=["calm", "seed 1", "seed 2", "seed 3"])
 @pytest.mark.parametrize("how", ["killed", "left"])
 def test_a_job_goes_on(run, sim, how, seed):
-    """Another run takes the sandbox back, reads on where the first was, and hears the end. Its clean-up kills all."""
+    """Another run takes the sandbox back, reads on where the first stopped, and gets the end. Its clean-up kills everything."""
     if seed:
         sim.faults(*harness.MODAL_FAULTS, seed=seed)
     first, job = run(), str(uuid.uuid4())
@@ -116,7 +116,7 @@ def test_input_goes_on(run, sim, tmp_path):
 
 
 def test_started_but_not_known(run, sim):
-    """A crash between the start and its answer: it is started under the same id once more, and runs once."""
+    """A crash between the start and its answer: the job is started again under the same id, and runs once."""
     first, job = run(), str(uuid.uuid4())
     nonce, _, ticket = first.create()
     sim.faults({"kind": "hang", "when": "after", "method": "TaskExecStart"})
@@ -184,7 +184,7 @@ def test_a_sandbox_that_died(run, sim, when):
 
 
 def test_no_network_is_no_death(run, sim):
-    """While nobody can be reached, the adoption waits; and then it is in time."""
+    """Without a network the adoption waits, and succeeds when the network is back."""
     first = run()
     nonce, _, ticket = first.create()
     die(first, "killed")
@@ -210,7 +210,7 @@ def test_a_ticket_that_cannot_be_read(run, ticket):
 
 
 def test_a_create_that_was_answered_to_nobody(run, sim):
-    """It is found by its nonce and ended, with whatever else that create made."""
+    """The sandbox is found by its nonce and ended, with all others that this create made."""
     nonce = str(uuid.uuid4())
     first = run()
     sim.faults({"kind": "hang", "when": "after", "method": "SandboxCreate"})
@@ -233,7 +233,7 @@ def test_a_create_that_was_answered_to_nobody(run, sim):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_destroyed_before_it_is_born(run, sim, when):
-    """Its create hangs, and may have made one or not: nothing is left, within the time that a stop has."""
+    """The create hangs, and may have made a sandbox or not. Nothing is left within the time of a stop."""
     one = run()
     sim.faults({"kind": "hang", "when": when, "method": "SandboxCreate"})
     one.tell("create", str(uuid.uuid4()))
@@ -245,7 +245,7 @@ def test_destroyed_before_it_is_born(run, sim, when):
 
 
 def test_list(run, sim):
-    """All of this pool, page by page, and of no other; what was ended is not in it."""
+    """All sandboxes of this pool, page by page, and none of another pool. Ended ones are not listed."""
     sim.config(list_page=2)
     made = {}
     for _ in range(5):

@@ -33,7 +33,7 @@ def leave(mp, script):
 @pytest.mark.small
 @pytest.mark.parametrize("where", ["/tmp/fill", "fill"])
 def test_what_filled_the_disk_is_gone(small, where):
-    """The sandbox is lent again, and can be written."""
+    """The sandbox is lent again and can be written to."""
     first = leave(small, FILL.format(where))
     lease = small.lease()
     assert lease.run(WRITE) == ("written\n", 0), lease.read("stderr")
@@ -41,7 +41,7 @@ def test_what_filled_the_disk_is_gone(small, where):
 
 
 def test_a_full_disk_is_not_lent_again(small):
-    """What fills it is none of the clean-up's business: the sandbox ends, and the next lease gets another."""
+    """The clean-up does not remove what fills the disk. The sandbox ends, and the next lease gets another."""
     first = leave(small, FILL.format("/var/tmp/fill"))
     assert small.hears("clean-up failed, destroying it") and "No space left on device" in small.log()
     lease = small.lease()
@@ -52,7 +52,7 @@ def test_a_full_disk_is_not_lent_again(small):
 
 @pytest.mark.small
 def test_tmp_is_emptied(mount):
-    """Whatever the names, whatever the modes, however many."""
+    """With any names and modes, and any number of files."""
     mp = mount(max=1)
     first = leave(mp, "cd /tmp && mkdir -p a/.b ..c .d/e && touch a/f .g ..h ...i 'j k' -- -l '*' \"$(printf 'm\\nn')\" && ln -s / o"
                       " && for i in $(seq 300); do : > many$i; done && chmod 0 a && chmod 0700 /tmp && mkfifo p")
@@ -62,7 +62,7 @@ def test_tmp_is_emptied(mount):
 
 
 def test_tmp_that_is_something_else(mount):
-    """A job that puts a link in its place empties no other directory, and gives the next lease nothing."""
+    """If a job replaces /tmp by a link, no other directory is emptied, and the next lease finds nothing of it."""
     mp = mount(max=1)
     leave(mp, "mkdir /var/tmp/mine && touch /var/tmp/mine/file && rm -rf /tmp && ln -s /var/tmp/mine /tmp")
     lease = mp.lease()
@@ -85,7 +85,7 @@ def test_tmp_of_the_host_is_not_emptied(mount, tmp_path):
 
 @pytest.mark.modal
 def test_volumes_are_left_alone(mount, settings):
-    """Also where they are below /tmp, or are it."""
+    """Also volumes at or below /tmp."""
     settings.simulator.volume("cache")
     for options, keep in ((dict(volumes="cache:/tmp/a/cache"), "/tmp/a/cache"), (dict(volumes="cache:/tmp"), "/tmp")):
         mp = mount(max=1, **options)

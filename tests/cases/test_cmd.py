@@ -38,7 +38,7 @@ def test_one_open_one_command(mp, script):
 
 
 def test_closed_is_submitted(mount, compiled):
-    """The kernel sends the end of a file behind our back, a few at a time: what its user opens next must not overtake it."""
+    """The kernel sends RELEASE in the background, a few at a time. The next open must not overtake it."""
     mp = mount(max=1)
     for i in range(200):
         mp.lease(f"t{i}")
@@ -47,7 +47,7 @@ def test_closed_is_submitted(mount, compiled):
 
 @pytest.mark.small
 def test_children_that_hold_the_file(mp):
-    """The command is whole when the last of them closes it, and not before."""
+    """The command is complete when the last of them closes it, and not before."""
     lease = mp.lease()
     done = mp.sh("mkfifo ../go; { { read x < ../go; echo 'echo b'; } & echo 'echo a'; } > t1/cmd;"
                  " ls t1/jobs | wc -l; echo > ../go; wait; cat t1/output")
@@ -203,7 +203,7 @@ def test_queue_limit_while_waiting(mount):
 @pytest.mark.small
 @pytest.mark.parametrize("form", ["close", "fsync", "read"])
 def test_accepted_and_then_not_stored(lease, form):
-    """Close cannot fail, so the job does: whoever reads next gets the reason, not the result of the job before."""
+    """close cannot fail, so the job fails: the next reader gets the reason, not the result of the job before."""
     lease.run("echo before")
     cmd = os.open(lease / "cmd", os.O_RDWR)
     os.write(cmd, b"echo after\n" + b":\n" * 4096)  # too much for memory
@@ -248,7 +248,7 @@ def test_read_write_in_bash(mp):
 
 
 def test_read_write_without_a_read(lease):
-    """Closed without a read, it is submitted as ever."""
+    """Closed without a read, it is submitted as usual."""
     fd = os.open(lease / "cmd", os.O_RDWR)
     os.write(fd, b"echo unread")
     os.close(fd)
@@ -267,7 +267,7 @@ def test_read_write_waits_for_its_own_job(lease):
 
 
 def test_programs_that_share_a_lease(lease):
-    """Each reads its own output, whoever else writes commands."""
+    """Each program reads its own output, whatever others submit."""
     def client(i):
         for j in range(10):
             fd = os.open(lease / "cmd", os.O_RDWR)
@@ -282,7 +282,7 @@ def test_programs_that_share_a_lease(lease):
 
 
 def test_first_read_submits_once(lease):
-    """Two readers of one description share its bytes."""
+    """Two readers of one open file share its bytes."""
     fd = os.open(lease / "cmd", os.O_RDWR)
     os.write(fd, b"echo one")
     other = os.dup(fd)

@@ -40,7 +40,7 @@ def modal(settings):
 
 
 class Died(Exception):
-    """The daemon ended itself, as it was told to."""
+    """The daemon killed itself at a crash point."""
 
 
 @dataclasses.dataclass

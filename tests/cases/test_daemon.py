@@ -75,7 +75,7 @@ def test_bad_command_lines(modalpool, tmp_path):
 
 @pytest.mark.root
 def test_state_directory_of_somebody_else(modalpool, tmp_path):
-    """Nobody else can prepare it, with a journal whose jobs would run as the daemon's user."""
+    """Another user cannot prepare it with a journal whose jobs would run as the daemon's user."""
     (tmp_path / "mnt").mkdir()
     prepared = tmp_path / "prepared"
     prepared.mkdir(mode=0o755)
@@ -91,7 +91,7 @@ def test_state_directory_of_somebody_else(modalpool, tmp_path):
 
 
 def test_state_directory_for_everybody(modalpool, mount, tmp_path):
-    """Where anybody can rename it, it is refused; a sticky parent is fine."""
+    """It is refused if anybody can rename it; a sticky parent is accepted."""
     (tmp_path / "mnt").mkdir()
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -119,7 +119,7 @@ def test_bad_config_files(modalpool, tmp_path):
     ("TERMINAL_CWD", "auto", "base"), ("TERMINAL_CWD", "cwd", "base"),
 ])
 def test_values_of_hermes(mount, variable, value, option):
-    """What Hermes-Agent says to itself in a variable that both know is no reason not to start, and is told once."""
+    """Values that only Hermes-Agent understands do not prevent the start, and are logged once."""
     mp = mount(environment={variable: value})
     assert [line for line in mp.lines if variable in line] == [
         f"modalpool: environment variable {variable}={value}: means something to Hermes-Agent only, passed over"]
@@ -136,7 +136,7 @@ def test_wrong_variables(modalpool, tmp_path, variable, value):
 
 @pytest.mark.local
 def test_missing_bubblewrap(modalpool, tmp_path, settings):
-    """It says what to install, and that there is a way without."""
+    """The message says what to install, and how to do without."""
     (tmp_path / "mnt").mkdir()
     (tmp_path / "bin").mkdir()
     for flags in (["-f"], []):
@@ -193,7 +193,7 @@ def background(settings, tmp_path):
 
 @pytest.mark.small
 def test_background(background, tmp_path):
-    """When the command ends, the mount answers; nothing is said and no descriptor is held."""
+    """When the command ends, the mount answers. It prints nothing and holds no descriptor."""
     path, done = background("-o", f"state={tmp_path}/state,max=2")
     assert (done.stdout, done.stderr) == ("", "")
     assert os.listdir(path) == [".pool"]
@@ -204,7 +204,7 @@ def test_background(background, tmp_path):
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
 def test_closed_descriptors(background, modalpool, tmp_path, closed):
-    """Cron jobs and daemons start programs like that: it serves and says 0, or does not and says 1."""
+    """Cron jobs and daemons start programs like that: it serves and exits with 0, or does not and exits with 1."""
     path, _ = background("-o", f"state={tmp_path}/state", closed=closed)
     assert processes.read(path / ".pool/config")
     assert modalpool("-o", f"state={tmp_path}/state", path, closed=closed).returncode == 1
@@ -221,7 +221,7 @@ def test_relative_mountpoint(background, tmp_path):
 
 
 def test_unmount(mount):
-    """Unmounting is a way to stop: the daemon ends well and clears all up."""
+    """Unmounting stops the daemon, which exits with 0 and leaves nothing."""
     mp = mount()
     lease = mp.lease()
     lease.submit("sleep 1000 & sleep 1000")
@@ -251,7 +251,7 @@ def test_signals_while_idle(mount, signo):
 
 
 def test_signals_to_the_very_end(mount):
-    """They come again and again, and while the loop is taken down: it ends all the same, with nothing left."""
+    """Signals arrive again and again, even while the loop is freed: the daemon ends anyway and leaves nothing."""
     for _ in range(10):
         mp = mount()
         mp.process.send_signal(signal.SIGTERM)
@@ -272,7 +272,7 @@ def test_idle_is_not_busy(mount):
 
 
 def test_nohup(mount):
-    """Who starts it with nohup wants it to outlive the terminal."""
+    """Started with nohup, it outlives the terminal."""
     mp = mount(start=False)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -287,7 +287,7 @@ def test_nohup(mount):
 @pytest.mark.modal
 @pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGHUP])
 def test_a_terminal_ends_a_start(settings, calm, tmp_path, signo):
-    """^C and a hangup reach all that was started, which ends at once: no mount comes up behind the user's back."""
+    """^C and a hangup reach all started processes, which end at once: no mount appears afterwards."""
     calm.faults({"kind": "hang", "method": "AppGetOrCreate"})
     (tmp_path / "mnt").mkdir()
     started = subprocess.Popen([settings.program, "-o", f"state={tmp_path}/state,stop_timeout=1000", "modal", tmp_path / "mnt"],
@@ -307,7 +307,7 @@ def test_stop_while_creating(mount):
 
 
 def test_stop_under_load(mount):
-    """Users who go on while it stops get errors, and no process of theirs hangs."""
+    """Users who continue while it stops get errors, and none of their processes hangs."""
     mp = mount(max=3)
     script = "while mkdir $0 && echo 'echo hi' > $0/cmd && cat $0/output && rmdir $0; do :; done > /dev/null 2>&1"
     users = [subprocess.Popen(["bash", "-c", script, name], cwd=mp.path) for name in "abcdef"]
@@ -318,7 +318,7 @@ def test_stop_under_load(mount):
 
 
 def test_dead_mount_is_cleared(mount):
-    """After kill -9 the next start of the same mount goes through."""
+    """After kill -9 the next start of the same mount succeeds."""
     mp = mount()
     mp.lease().run("true")
     mp.crash()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What happens around the daemon: a disk that is full, a clock that jumps, a link that is cut."""
+"""Trouble around the daemon: a full disk, a clock that jumps, a link that is cut."""
 
 import contextlib
 import dataclasses
@@ -43,7 +43,7 @@ def small_disk(mount, request):
 
 @pytest.mark.root
 def test_disk_full(small_disk):
-    """Nothing is lost that was there, nothing is taken that could be lost, and it goes on when there is room again."""
+    """Nothing is lost, nothing is accepted that could be lost, and everything works when there is room again."""
     mp = small_disk
     mp.expected.append("journal: not written")
     lease, idle = mp.lease("t1"), mp.lease("t2")
@@ -108,7 +108,7 @@ def test_output_on_a_full_disk(small_disk):
 
 @pytest.mark.root
 def test_output_cut_of_a_job_that_ends_by_itself(small_disk):
-    """Its exit code would say that all is there."""
+    """It gets no exit code of its own, which would mean that all output is there."""
     mp = small_disk
     mp.expected.append("journal: not written")
     lease = mp.lease("t1")
@@ -127,7 +127,7 @@ def test_output_cut_of_a_job_that_ends_by_itself(small_disk):
 
 
 def test_out_of_descriptors(mount):
-    """Jobs wait for a descriptor, and none of them ends for the want of it."""
+    """Jobs wait for a descriptor, and none fails for lack of one."""
     mp = mount(max=4, min=4)
     leases = [mp.lease(f"t{i}") for i in range(4)]
     for lease in leases:
@@ -152,7 +152,7 @@ def test_out_of_descriptors(mount):
 
 @pytest.mark.parametrize("stands_s", [4, 0], ids=["past its time", "briefly"])
 def test_daemon_stands_still(mount, stands_s):
-    """A job that ended in time has never timed out, however late the daemon looks; one that still runs has."""
+    """A job that ended in time has not timed out, however late the daemon is; one that still runs has."""
     mp = mount(max=2)
     ends, late = mp.lease("ends"), mp.lease("late")
     ends.read("environment"), late.read("environment")
@@ -177,7 +177,7 @@ def test_daemon_stands_still(mount, stands_s):
 
 
 def test_an_environment_that_came_while_the_daemon_stood_still(mount, settings):
-    """It is heard of before the lease that waits for it is told that its time is up."""
+    """The daemon takes note of it before it fails the waiting lease for its time limit."""
     if settings.provider != "local":
         pytest.skip("a sandbox of Modal needs more from us than to be heard of")
     mp = mount(max=1, wait=3, oversubscribe=False)
@@ -190,7 +190,7 @@ def test_an_environment_that_came_while_the_daemon_stood_still(mount, settings):
 
 
 def test_clock_jumps(with_clock):
-    """Wall time is for people: neither timeouts nor waits nor lifetimes follow when it is set."""
+    """Setting the wall clock changes neither timeouts nor waits nor lifetimes."""
     mp, jump = with_clock(max=2, min=1, idle_timeout=600)
     lease = mp.lease()
     lease.run("true")
@@ -233,7 +233,7 @@ def behind_a_link(mount, settings):
 
 
 def make_and_release_leases(mp, seconds):
-    """For so long, and at least 200 times: were one call to wait for the backend, this would not end."""
+    """For so long, and at least 200 times. If a call waited for the backend, this would not end."""
     until, n = time.monotonic() + seconds, 0
     while n < 200 or time.monotonic() < until:
         name = mp / f"other{n}"
@@ -248,7 +248,7 @@ def make_and_release_leases(mp, seconds):
 @pytest.mark.root
 @pytest.mark.limit(120)
 def test_link_is_cut(behind_a_link):
-    """Files answer as ever, and a job's output comes whole when the link is there again."""
+    """Files answer as usual, and the output of a job is complete when the link is back."""
     mp, cable = behind_a_link(max=1)
     lease = mp.lease("t1")
     lease.run("true")
@@ -274,7 +274,7 @@ def test_link_is_cut(behind_a_link):
 @pytest.mark.parametrize("rule", [{"kind": "status", "code": "UNAVAILABLE", "message": "down for a while"},
                                   {"kind": "hang", "method": "Task*"}, {"kind": "reset"}], ids=lambda rule: rule["kind"])
 def test_backend_is_down(mount, calm, rule):
-    """Files answer as ever, who waits is told why as soon as that is known, and it goes on by itself."""
+    """Files answer as usual, waiting leases say why as soon as that is known, and everything continues by itself."""
     mp = mount(max=2)
     kept = mp.lease("kept")
     kept.run("echo kept")

@@ -118,7 +118,7 @@ def test_turns_of_the_loop(mp):
 
 
 def test_lease_held_without_a_job(mount):
-    """The log names it, after each such time; one that works is left in peace."""
+    """The log names it after each such time, but not a lease that works."""
     mp = mount(held_warning="0.3")
     works, forgotten = mp.lease("works"), mp.lease("forgotten")
     works.submit("sleep 1000")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sandboxes at Modal that are not in the journal: who ends them, when, and what is left alone."""
+"""Sandboxes at Modal that are not in the journal: which are ended, when, and which are left alone."""
 
 import json
 import os
@@ -91,8 +91,8 @@ def test_orphans_are_ended_and_nobody_elses(mount, modal, plant):
 @pytest.mark.limit(150)
 def test_creates_that_come_late(mount, modal):
     """
-    Modal makes a sandbox when those who come after the crash have looked for it and found nothing: the next start,
-    and reap. Both look again when a minute has passed.
+    Modal executes a create only after the next start, or reap, has listed the sandboxes and found nothing. Both list
+    them again when a minute has passed.
     """
     a, b = mount(max=1), mount(max=1)
     modal.faults({"kind": "late", "method": "SandboxCreate", "ms": 10_000, "count": 2})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""output, stdout, stderr: waiting, offsets, order, sizes, and a great deal of it."""
+"""output, stdout, stderr: waiting, offsets, order, sizes, and large amounts."""
 
 import errno
 import hashlib
@@ -160,7 +160,7 @@ def test_copies_are_true(lease, tmp_path):
 
 
 def test_sendfile_does_not_wait(lease, tmp_path):
-    """The kernel ends sendfile and splice at st_size and asks nobody: of a running job they give what is there by then."""
+    """The kernel itself ends sendfile and splice at st_size: from a running job they copy what is there by then."""
     lease.submit("echo one; sleep 1000")
     with open(lease / "output", "rb", buffering=0) as output, open(tmp_path / "copy", "w+b") as copy:
         assert os.sendfile(copy.fileno(), output.fileno(), 0, 100) == 0 or (lease / "output").stat().st_size == 4
@@ -174,7 +174,7 @@ def test_sendfile_does_not_wait(lease, tmp_path):
 
 
 def test_sendfile_of_what_grows(lease, tmp_path):
-    """What it gave before is not kept: no old sizes, no bytes that never were."""
+    """Nothing is cached: neither old sizes nor bytes that never existed."""
     lease.submit("for i in $(seq 150); do echo line $i of what grows; sleep 0.002; done")
     shown = 0
     while lease.status()["running"] != "-":
@@ -235,7 +235,7 @@ def test_output_max(mount):
 
 
 def test_output_max_of_a_job_that_ends_by_itself(mount):
-    """It may be over before it is killed: what was dropped is missing all the same."""
+    """It may end before it is killed, but its output was cut anyway."""
     lease = mount(output_max="1M").lease()
     for command in ("head -c 1048577 /dev/zero | tr '\\0' x", "head -c 1048576 /dev/zero; echo >&2"):
         lease.submit(command)
@@ -298,7 +298,7 @@ def test_many_bytes_from_many_jobs(mp):
 
 
 def test_output_of_background_processes(lease):
-    """What a background process writes after the job's end belongs to no job, and blocks nothing."""
+    """What a background process writes after the end of the job belongs to no job and blocks nothing."""
     output, code = lease.run("(sleep 0.4; echo late; echo late > mark) & echo now")
     assert (output, code) == ("now\n", 0)
     assert lease.run("until test -e mark; do sleep 0.05; done; cat mark") == ("late\n", 0)
@@ -311,7 +311,7 @@ def test_directories_are_no_streams(lease):
 
 
 def test_large_output_is_removed_in_pieces(mount, tmp_path):
-    """To free a gigabyte at once would keep all others waiting. A second name shows the file as it gets shorter."""
+    """Freeing a gigabyte at once would delay all others. A second name of the file shows that it gets shorter."""
     mp = mount(max=1)
     lease = mp.lease()
     lease.submit("head -c 50000000 /dev/zero")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The pool: how many environments there are, who gets them when, and what .pool/ctl does."""
+"""The pool: how many environments there are, which lease gets one when, and what .pool/ctl does."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ def held(mp):
 
 @pytest.mark.small
 def test_on_demand(mp):
-    """Nothing is created before somebody wants it, and nobody waits for what is idle."""
+    """Environments are created on demand, and no lease waits while one is idle."""
     assert len(mp.sandboxes()) == 0
     lease = mp.lease()
     lease.read("environment")
@@ -237,7 +237,7 @@ def test_max_and_min_by_ctl(mount):
 
 @pytest.mark.exact
 def test_lower_max(mount):
-    """What is over a lowered max ends, idle ones too."""
+    """Environments over a lowered max end, idle ones too."""
     mp = mount(max=3)
     leases = [mp.lease(f"t{i}") for i in range(3)]
     for lease in leases:
@@ -263,7 +263,7 @@ def test_drain_and_resume(mp):
 
 
 def test_recycle(mp):
-    """Every environment that is there now is lent no more."""
+    """No environment that exists now is lent again."""
     lease = mp.lease()
     old = lease.read("environment")
     other = mp.lease("other")
@@ -295,7 +295,7 @@ def test_options_by_ctl(mp):
 
 
 def test_wait_by_ctl(mount):
-    """It counts for who waits already."""
+    """It also applies to leases that already wait."""
     mp = mount(max=1, oversubscribe=False)
     mp.lease("first").read("environment")
     lease = mp.lease()
@@ -309,7 +309,7 @@ def test_wait_by_ctl(mount):
 
 @pytest.mark.exact
 def test_idle_timeout(mount):
-    """What is idle for too long ends, down to min; a new idle_timeout counts for what is idle now."""
+    """Environments that are idle for too long end, down to min; a new idle_timeout applies to those that are idle now."""
     mp = mount(max=3)
     mp.ctl("prewarm 3")
     mp.until(lambda: mp.environments()["idle"] == 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is left after the end of a daemon, and what the next one makes of it."""
+"""What a daemon leaves at its end, and what the next one does with it."""
 
 import errno
 import hashlib
@@ -132,7 +132,7 @@ def test_crash_of_an_empty_pool(mount):
 
 
 def test_damaged_journal_is_put_aside(mount):
-    """The mount works, and says what is lost."""
+    """The mount works, and the log says what is lost."""
     mp = mount(max=1)
     mp.lease().run("echo gone")
     mp.crash()
@@ -151,7 +151,7 @@ def test_damaged_journal_is_put_aside(mount):
 
 
 def test_a_copied_state_directory(mount, settings):
-    """A cloned machine, or an image with state in it: the copy is a pool of its own, and leaves all to the original."""
+    """A cloned machine, or an image with state in it: the copy is a new pool, and leaves the environments to the original."""
     mp = mount(max=1)
     lease = mp.lease("mine")
     lease.run("echo kept")
@@ -217,7 +217,7 @@ def test_reap_without_bubblewrap(mount, tmp_path):
 
 @pytest.mark.modal
 def test_reap_needs_no_image(mount, settings):
-    """What only new sandboxes need may be gone or wrong by then: those that are there end all the same."""
+    """What only new sandboxes need may be missing or wrong: existing ones end anyway."""
     mp = mount(max=2)
     mp.lease().run("echo hi")
     mp.crash()
@@ -236,7 +236,7 @@ def test_reap_of_nothing(mount):
 
 
 def test_another_backend_is_refused(mount, tmp_path):
-    """What one provider has cannot be taken back from another: nothing is touched."""
+    """Sandboxes of one provider cannot be taken back from another: nothing changes."""
     mp = mount(max=1)
     mp.lease().run("echo hi")
     mp.crash()
@@ -334,7 +334,7 @@ def test_a_job_that_prints_100_mb(mount, modal, settings):
 
 @pytest.mark.modal
 def test_everything_is_taken_back(mount, modal):
-    """Idle, leased, running, queued, with input, killed, timed out: all goes on, in the sandboxes that there were."""
+    """Idle, leased, running, queued, with input, killed, timed out: everything continues in the same sandboxes."""
     mp = mount(max=6, min=6)
     mp.until(lambda: mp.environments()["idle"] == 6)
     leases = {name: mp.lease(name) for name in ("runs", "ends", "kills", "late", "waits")}
@@ -376,7 +376,7 @@ def test_everything_is_taken_back(mount, modal):
 
 @pytest.mark.modal
 def test_options_that_change_meanwhile(mount, modal):
-    """A lease stays where its files are; what is over the new maximum ends when it comes free."""
+    """A lease keeps its workdir; environments over the new maximum end when they come free."""
     mp = mount(max=2)
     one, two = mp.lease("one"), mp.lease("two")
     one.run("echo kept > file")
@@ -417,7 +417,7 @@ def test_a_job_that_ended_in_time_did_not_time_out(mount, modal):
 
 @pytest.mark.modal
 def test_dirty_environments_are_cleaned_before_they_are_lent(mount, modal):
-    """Released, and killed before the clean-up was over: what the lease left is gone all the same."""
+    """The daemon is killed during the clean-up: what the lease left is removed anyway."""
     mp = mount(max=1)
     lease = mp.lease()
     lease.run("sleep 1234 & touch .dot; echo kept > file")
@@ -456,7 +456,7 @@ def test_a_dead_sandbox_is_not_taken_back(mount, modal):
 @pytest.mark.modal
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_create_that_was_never_answered(mount, modal, when):
-    """Nobody knows the sandbox but Modal: the next start finds it by its tag, and ends it."""
+    """Only Modal knows the sandbox: the next start finds it by its tag and ends it."""
     mp = mount(max=1)
     modal.faults({"kind": "hang", "method": "SandboxCreate", "when": when})
     mp.lease()
@@ -495,7 +495,7 @@ def test_keep_over_modal(mount, modal):
 
 @pytest.mark.modal
 def test_reap_over_modal(mount, modal):
-    """All of them, those that nobody knows too, and none of another mount of the same app."""
+    """All sandboxes, including unknown ones, but none of another mount of the same app."""
     mp, other = mount(max=3), mount(max=1)
     mp.lease().run("true")
     other.lease().run("true")
@@ -516,7 +516,7 @@ def test_reap_over_modal(mount, modal):
 @pytest.mark.parametrize("signals", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP),
                                      (signal.SIGHUP, signal.SIGTERM)], ids=lambda signals: "-".join(s.name for s in signals))
 def test_a_hangup_is_never_the_second_signal(mount, calm, signals):
-    """A terminal or a session that ends sends more than one signal, and wants no sandbox left running."""
+    """A terminal or session that ends sends more than one signal, but no sandbox may be left running."""
     mp = mount(max=1, stop_timeout=1000)
     mp.lease().run("true")
     calm.faults({"kind": "status", "code": "UNAVAILABLE", "method": "SandboxTerminate"})

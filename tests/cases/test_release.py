@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""rmdir while things go on: nothing is left, the name is free, and what was open tells the truth."""
+"""rmdir at work: nothing is left, the name is free, and open files give true results."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ MESS = ("mkdir -p .dot/deep 'a b' ro; echo x > .hidden; echo y > 'a b/c'; echo >
 
 @pytest.mark.small
 def test_release_during_a_job(mount):
-    """No process and no file is left, and the next lease finds an empty workdir."""
+    """Neither a process nor a file is left, and the next lease finds an empty workdir."""
     mp = mount(max=1)
     lease = mp.lease()
     lease.submit(MESS + "; echo ready; sleep 1001 & setsid sleep 1002 & (sleep 1003 &) ; exec sleep 1004")
@@ -137,7 +137,7 @@ def test_release_while_waiting_for_an_environment(mount):
 
 
 def test_commands_half_written(mp):
-    """A command that was being written when its lease went never runs, in no lease."""
+    """A command that was being written when its lease was released never runs, in any lease."""
     lease = mp.lease()
     lease.read("environment")
     cmd = open(lease / "cmd", "wb", buffering=0)
@@ -163,7 +163,7 @@ def test_poll_wakes_at_release(mp):
 
 
 def test_working_directory_inside(mp):
-    """A shell that stands in a lease does not keep it."""
+    """A shell whose working directory is in a lease does not keep it."""
     done = mp.sh("mkdir t1 && cd t1 && echo 'echo hi' > cmd && cat output && rmdir ../t1 && mkdir ../t1 && ls ../t1 | wc -l;"
                  "cat output; true")
     assert done.stdout.startswith("hi\n14\n") and "cat:" in done.stderr
@@ -185,7 +185,7 @@ def test_background_processes(mp):
 
 
 def test_open_spools_and_the_state_directory(mp):
-    """Output that nobody can read any more is gone from the disk, what is open is not."""
+    """Output that nobody can read any more is removed from the disk; open output is not."""
     lease = mp.lease()
     lease.run("head -c 3000000 /dev/zero")
     used = lambda: sum(p.stat().st_size for p in mp.state.rglob("spool/*"))
@@ -222,7 +222,7 @@ def test_release_storm(mp):
 
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
 def test_stop_during_everything(mount, signo):
-    """The daemon ends at once and well, and what waited in it gets an answer."""
+    """The daemon ends at once with status 0, and everything that waited gets an answer."""
     mp = mount(max=2)
     readers = []
     for i in range(4):

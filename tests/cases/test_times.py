@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Times of files: those of the last change, which is what rsync -t, cp -u, make and find -newer go by."""
+"""Times of files: that of the last change, as rsync -t, cp -u, make and find -newer need it."""
 
 import errno
 import os
@@ -101,7 +101,7 @@ def test_times_of_settings(lease):
 
 
 def test_times_of_error(lease):
-    """It moves with what it says, and so does status."""
+    """It changes with the contents, and so does that of status."""
     with Span() as refusal:
         fails(errno.EINVAL, lease.write, "timeout", "soon")
     assert refusal.holds(mtime(lease / "error"), mtime(lease / "status"))
@@ -132,7 +132,7 @@ def test_times_of_directories(mp):
 
 @pytest.mark.small
 def test_times_of_the_pool(mp):
-    """What has ages in it is always new; the options and events are as new as their last change."""
+    """Files with ages in them always have the current time; options and events have that of their last change."""
     with Span() as span:
         assert all(mtime(mp / ".pool" / name) >= span.begin for name in ("status", "stats", "metrics"))
     before = mtime(mp / ".pool/config"), mtime(mp / ".pool/ctl")
@@ -174,7 +174,7 @@ def test_tools_see_what_is_new(lease, need, tool):
 
 
 def test_times_survive(mount):
-    """After a crash a job has the times it had, as far as clocks and file systems are exact; what began anew is new."""
+    """After a crash a job has its old times, as exactly as clocks and file systems allow; everything else is new."""
     mp = mount(max=1)
     lease = mp.lease()
     lease.run("echo out; echo err >&2")
@@ -193,7 +193,7 @@ def test_times_survive(mount):
 
 
 def test_clock_is_set(with_clock):
-    """What was told stays, and what comes has the new time."""
+    """Recorded times stay; later changes have the new time."""
     mp, jump = with_clock()
     lease = mp.lease()
     known = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The mount driven by the programs that people have: shells, languages, and file tools."""
+"""The mount used by common programs: shells, languages, and file tools."""
 
 import os
 import subprocess

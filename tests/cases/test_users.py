@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Users: a lease belongs to who made it, and the kernel sees to that."""
+"""Users: a lease belongs to its maker, and the kernel enforces that."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ LOOK = "cat ~/.netrc /var/tmp/key 2>/dev/null"
 @pytest.mark.small
 @pytest.mark.exact
 def test_environments_do_not_pass_between_users(share):
-    """What one user leaves in a sandbox no other ever sees, though that costs a sandbox; the same user gets it again."""
+    """No user sees what another left in a sandbox, even if that costs a sandbox; the same user gets the sandbox again."""
     mp = share(max=1)
     alices = leave_secrets(mp, ALICE, "alice")
     again = as_user(mp, ALICE, f"mkdir alice && echo '{LOOK}' > alice/cmd && cat alice/output alice/environment && rmdir alice")
@@ -89,7 +89,7 @@ def test_environments_do_not_pass_between_users(share):
 
 @pytest.mark.exact
 def test_nor_after_a_crash(share):
-    """The next daemon knows whose they were."""
+    """The next daemon knows which user had them."""
     mp = share(max=1)
     alices = leave_secrets(mp, ALICE, "alice")
     mp.crash()
@@ -109,7 +109,7 @@ def test_root_may(shared):
 
 
 def test_what_all_may_see(shared):
-    """The pool's state is for all, its control and its events for the owner of the mount."""
+    """Everybody may read the pool's state; its control and its events are for the owner of the mount."""
     for name in ("status", "stats", "metrics", "config"):
         assert as_user(shared, BOB, f"cat .pool/{name}").returncode == 0
     for script in ("cat .pool/events", "echo drain > .pool/ctl", "cat .pool/ctl", "rm .pool/stats", "mkdir .pool/x"):
@@ -118,7 +118,7 @@ def test_what_all_may_see(shared):
 
 
 def test_open_files_pass_between_users(shared):
-    """Whoever got an open descriptor from the owner may use it, as everywhere in Unix."""
+    """A process that got an open descriptor from the owner may use it, as everywhere in Unix."""
     as_user(shared, ALICE, "mkdir alice")
     with open(shared / "alice/cmd", "wb", buffering=0) as cmd:
         done = subprocess.run(["echo", "echo passed"], stdout=cmd, user=BOB, group=BOB, extra_groups=[])

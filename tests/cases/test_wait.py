@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Waiting reads: interrupts, O_NONBLOCK, poll and its kin; nothing else ever waits."""
+"""Waiting reads: interrupts, O_NONBLOCK, poll, select and epoll; nothing else ever waits."""
 
 import concurrent.futures
 import errno
@@ -114,7 +114,7 @@ def test_nonblocking_environment(mount):
 @pytest.mark.small
 @pytest.mark.parametrize("kind", ["poll", "select", "epoll"])
 def test_poll(lease, kind):
-    """Ready exactly when a read would not wait."""
+    """A file is ready exactly if a read would not wait."""
     lease.submit("sleep 0.3; echo one; sleep 0.3; echo two")
     fd = os.open(lease / "output", os.O_RDONLY)
     code = os.open(lease / "exit_code", os.O_RDONLY)
@@ -148,7 +148,7 @@ def test_poll(lease, kind):
 
 
 def test_poll_in_another_thread(busy):
-    """poll that waits is woken by the job's end, on every file that waits."""
+    """The end of the job wakes a waiting poll, on every file whose reads wait."""
     fds = {name: os.open(busy / name, os.O_RDONLY) for name in ("stderr", "exit_code", "jobs/1/exit_code", "jobs/1/stderr")}
     epoll = select.epoll()
     for fd in fds.values():
@@ -187,7 +187,7 @@ def until_edge(epoll, fd, size):
 @pytest.mark.small
 @pytest.mark.parametrize("name", ["output", "stdout", "stderr", "jobs/1/stdout", "cmd"])
 def test_edges(lease, name):
-    """Whoever asks for edges is told of all that comes later, also where there was something to read when he asked."""
+    """Edge-triggered epoll reports all later changes, even if there was something to read at first."""
     if name == "cmd":
         fd = os.open(lease / name, os.O_RDWR | os.O_NONBLOCK)
         os.write(fd, TALKER.encode())
@@ -245,7 +245,7 @@ def test_poll_at_the_end(busy):
 @pytest.mark.parametrize("flags", [os.O_RDWR, os.O_WRONLY])
 @pytest.mark.parametrize("kind", ["poll", "select", "epoll", "edge"])
 def test_asking_submits_nothing(lease, kind, flags):
-    """What was written so far stays half a command, whoever asks whether he may go on."""
+    """An unfinished command stays unfinished, whoever polls for writability."""
     def ask(fd):
         if kind == "select":
             select.select([fd], [fd], [fd], 0)
@@ -272,7 +272,7 @@ def test_asking_submits_nothing(lease, kind, flags):
 
 
 def test_asking_reads_nothing(mp):
-    """What a read finds is what there is when it comes, not when somebody asked."""
+    """A read returns what there is when it arrives, not what there was at an earlier poll."""
     lease = mp.lease()
     lease.read("environment")
     fd = os.open(lease / "environment", os.O_RDONLY)
@@ -305,7 +305,7 @@ def until_one_waits(mp):
 
 @pytest.mark.small
 def test_writer_beside_a_waiting_reader(shared):
-    """It goes through at once, and nothing is submitted by that; the reader's next read submits it."""
+    """The write succeeds at once and submits nothing; the reader's next read submits it."""
     lease, fd, reader = shared
     for word in ("'echo ne'", "xt"):
         subprocess.run(["sh", "-c", f"printf %s {word}"], stdout=fd, check=True)
@@ -319,7 +319,7 @@ def test_writer_beside_a_waiting_reader(shared):
 
 
 def test_waiting_read_stays_with_its_job(shared):
-    """Another process submits the next command: a read that waits gets what its own job says, those after it the next."""
+    """Another process submits the next command: a waiting read gets output of its own job, later reads that of the next."""
     lease, fd, reader = shared
     os.write(fd, b"echo next")
     os.fsync(fd)
@@ -331,7 +331,7 @@ def test_waiting_read_stays_with_its_job(shared):
 
 
 def test_readers_of_one_description(busy):
-    """Where there is no offset, one that waits keeps no other from waiting, nor from being killed."""
+    """Without an offset, a waiting reader keeps no other from waiting or from being killed."""
     fd = os.open(busy.mount / ".pool/events", os.O_RDONLY)
     os.set_blocking(fd, False)
     with pytest.raises(BlockingIOError):
@@ -348,7 +348,7 @@ def test_readers_of_one_description(busy):
 
 
 def test_waking_up_submits_nothing(lease):
-    """Half a command that was written while a read waited is still half when that read ends."""
+    """If half a command was written while a read waited, it is still unfinished when that read ends."""
     fd = os.open(lease / "cmd", os.O_RDWR)
     os.write(fd, TALKER.encode())
     assert os.read(fd, 100) == b"up\n"
@@ -366,7 +366,7 @@ def test_waking_up_submits_nothing(lease):
 
 
 def test_poller_follows_to_the_next_job(lease):
-    """Who waits in poll while the next command is submitted is told of that one."""
+    """If the next command is submitted during a poll, the poll reports on the new job."""
     fd = os.open(lease / "cmd", os.O_RDWR | os.O_NONBLOCK)
     os.write(fd, b"sleep 1000")
     fails(errno.EAGAIN, os.read, fd, 1)
@@ -419,7 +419,7 @@ def test_poll_for_writing(lease):
 
 
 def test_nothing_else_waits(busy):
-    """With readers waiting everywhere, all else answers at once."""
+    """With readers waiting everywhere, everything else answers at once."""
     mp = busy.mount
     readers = [subprocess.Popen(["cat", name], cwd=busy.path, stdout=subprocess.DEVNULL)
                for name in ("output", "stdout", "stderr", "exit_code", "jobs/latest/output") * 4]
@@ -433,7 +433,7 @@ def test_nothing_else_waits(busy):
 
 
 def test_a_thousand_waiting_readers(busy):
-    """kill -9 takes them all, though their job goes on, and so does the mount."""
+    """kill -9 ends them all, and their job and the mount go on."""
     mp = busy.mount
     shell = subprocess.Popen(["bash", "-c", "for i in $(seq 1000); do cat t1/exit_code & done; echo; wait"], cwd=mp.path,
                              stdout=subprocess.PIPE)
@@ -476,7 +476,7 @@ def test_readers_come_and_go(busy):
 
 @pytest.mark.local
 def test_nothing_waits_for_an_environment(mount):
-    """All are taken and frozen, fifty leases wait: what is no read of a result answers a thousand times all the same."""
+    """All environments are lent and frozen, and fifty leases wait: all calls but reads of results answer a thousand times."""
     mp = mount(max=2)
     for i in range(2):
         lease = mp.lease(f"busy{i}")

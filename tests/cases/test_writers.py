@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What programs do to a file besides writing it: they cut it to its size, set its mode and times, put it in place of another."""
+"""What programs do to a file besides writing it: truncate it to its size, set mode and times, replace another file by it."""
 
 import errno
 import os
@@ -58,7 +58,7 @@ def test_scp(lease, need):
 @pytest.mark.small
 @pytest.mark.parametrize("size", [0, 3, 8, 1 << 20])
 def test_cut_to_something_else(lease, size):
-    """It fails, that command is gone, and who tries again has it run once."""
+    """It fails and discards the command; a second try runs it once."""
     with open(lease / "cmd", "wb", buffering=0) as cmd:
         cmd.write(b"echo wrong")
         fails(errno.EINVAL, os.ftruncate, cmd.fileno(), size)
@@ -82,7 +82,7 @@ def test_dd_with_a_hole(lease):
 
 
 def test_cut_behind_the_submission(lease):
-    """What fsync or a read submitted has been written as well."""
+    """Bytes that fsync or a read submitted count as written, too."""
     with open(lease / "cmd", "wb", buffering=0) as cmd:
         cmd.write(b"echo one")
         os.fsync(cmd.fileno())
@@ -126,7 +126,7 @@ def test_cut_settings(lease):
 
 
 def test_settings_by_fsync(lease):
-    """What fsync has set stays what was written by then, and is not set again at close."""
+    """fsync sets what was written by then, and close does not set it again."""
     with open(lease / "env", "wb", buffering=0) as file:
         file.write(b"A=1\n")
         os.fsync(file.fileno())
@@ -140,7 +140,7 @@ def test_settings_by_fsync(lease):
 
 @pytest.mark.small
 def test_cut_stdin(lease):
-    """It grows over several opens: each takes the whole of it for its size. One refused leaves nothing of it."""
+    """stdin grows over several opens, and its size is that of all bytes. After a refused ftruncate it is empty."""
     def add(data, size, *flags):
         fd = os.open(lease / "stdin", os.O_WRONLY | sum(flags))
         try:
@@ -163,7 +163,7 @@ def test_cut_stdin(lease):
 
 
 def test_cut_ctl(mp):
-    """Lines are done as they are written; of one that is not whole nothing is left."""
+    """Lines are obeyed as they are written; nothing is left of an incomplete one."""
     lease = mp.lease()
     lease.submit("sleep 1000")
     lease.until_running()
@@ -179,7 +179,7 @@ def test_cut_ctl(mp):
 
 
 def test_cut_of_the_dead(mp):
-    """An open file outlives its lease, and ftruncate means that file."""
+    """An open file outlives its lease, and ftruncate applies to that file."""
     lease = mp.lease()
     with open(lease / "cmd", "wb", buffering=0) as cmd:
         cmd.write(b"echo hi")
@@ -205,7 +205,7 @@ COPIERS = {
 
 @pytest.mark.parametrize("tool", sorted(COPIERS))
 def test_copies_with_modes_and_times(lease, need, tool):
-    """They say that they did it, and it ran once."""
+    """The tools report success, and the command ran once."""
     need(COPIERS[tool][0])
     script = lease.mount.directory / "script"
     script.write_text("echo hi\n")
