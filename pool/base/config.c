@@ -136,7 +136,7 @@ static const struct option options[] = {
         { "fault", TYPE_TEXT, AT(fault), "",
           .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, idle, death, delay" },
         { "fault_seed", TYPE_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
-        { "state", TYPE_PATH, AT(state), "", .help = "directory for output and books" },
+        { "state", TYPE_PATH, AT(state), "", .help = "directory for the journal and for output" },
         { "log", TYPE_CHOICE, AT(log_level), "info", .words = WORDS("error", "warning", "info", "debug"),
           .help = "least important message that is logged" },
         { "keep", TYPE_BOOL, AT(keep), "no",
