@@ -239,3 +239,30 @@ def test_a_journal_of_a_later_program(mount):
     mp.lines.clear()
     mp.start()
     assert lease.read("jobs/1/output") == "kept\n"
+
+
+def test_unknown_states(mount):
+    """A row with a state that no version knows: the log names it, and nothing else is lost."""
+    mp = mount(max=2)
+    one, two = mp.lease("one"), mp.lease("two")
+    for lease in one, two:
+        assert lease.run("echo kept") == ("kept\n", 0)
+    one.run("echo unknown")
+    mp.crash()
+    journal, = mp.state.rglob("journal")
+    with opened(journal) as database:
+        database.execute("UPDATE job SET state=9 WHERE number=2")
+        database.execute("UPDATE lease SET state=-1 WHERE name='two'")
+    mp.lines.clear()
+    mp.start()
+    assert any("lease=one job=2: unknown state 9 in the journal" in line for line in mp.lines)
+    assert any("lease=two: unknown state -1 in the journal" in line for line in mp.lines)
+    assert names(mp) == ["one", "two"]
+    for lease in one, two:
+        assert lease.read("jobs/1/output") == "kept\n" and lease.read("jobs/1/exit_code") == "0\n"
+    assert one.status("jobs/2/status")["state"] == "ended"
+    fails(errno.EIO, one.read, "jobs/2/exit_code")
+    assert "state in the journal is unknown" in one.read("jobs/2/error")
+    assert two.status()["state"] == "lost" and "state in the journal is unknown" in two.read("error")
+    two.write("ctl", "renew")
+    assert two.run("ls -A") == ("", 0)
