@@ -8,17 +8,24 @@
 #include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
 
-static int open_modal(struct backend **out, uv_loop_t *loop, const struct config *c, const char *pool_id,
+static int connect_modal(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {
+        return modal_client_new(out, loop,
+                                &(struct modal_client_options){
+                                        .config_file = c->modal_config,
+                                        .profile = c->profile,
+                                        .server_url = c->server_url,
+                                        .token_id = c->token_id,
+                                        .token_secret = c->token_secret,
+                                        .environment = c->modal_environment,
+                                        .cafile = c->cafile,
+                                },
+                                why);
+}
+
+static int open_modal(struct backend **out, struct backend_client *client, const struct config *c, const char *pool_id,
                       const char *mountpoint, struct result *why) {
-        return modal_new(out, loop,
+        return modal_new(out, client,
                          &(struct modal_options){
-                                 .config_file = c->modal_config,
-                                 .profile = c->profile,
-                                 .server_url = c->server_url,
-                                 .token_id = c->token_id,
-                                 .token_secret = c->token_secret,
-                                 .environment = c->modal_environment,
-                                 .cafile = c->cafile,
                                  .app = c->app,
                                  .image = c->image,
                                  .dockerfile = c->dockerfile,
@@ -40,8 +47,9 @@ static int open_modal(struct backend **out, uv_loop_t *loop, const struct config
                          why);
 }
 
-static int open_local(struct backend **out, uv_loop_t *loop, const struct config *c, const struct state *state) {
-        return local_new(out, loop,
+static int open_local(struct backend **out, struct backend_client *client, const struct config *c,
+                      const struct state *state) {
+        return local_new(out, client,
                          &(struct local_options){
                                  .isolate = c->isolate == ISOLATE_BWRAP,
                                  .network = c->network,
@@ -52,14 +60,22 @@ static int open_local(struct backend **out, uv_loop_t *loop, const struct config
                          });
 }
 
-int provider_open(struct backend **out, uv_loop_t *loop, const struct config *config, const struct state *state,
-                  const char *pool_id, const char *mountpoint, struct result *why) {
+static bool is_modal(const struct config *c) {
+        return !strcmp(c->backend, "modal");
+}
+
+int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct config *config, struct result *why) {
+        return is_modal(config) ? connect_modal(out, loop, config, why) : local_client_new(out, loop);
+}
+
+int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
+                  const struct state *state, const char *pool_id, const char *mountpoint, struct result *why) {
         int r;
 
-        if (!strcmp(config->backend, "modal"))
-                r = open_modal(out, loop, config, pool_id, mountpoint, why);
+        if (is_modal(config))
+                r = open_modal(out, client, config, pool_id, mountpoint, why);
         else
-                r = open_local(out, loop, config, state);
+                r = open_local(out, client, config, state);
         if (r == 0 && *config->fault)
                 r = fault_new(out, loop, config->fault, config->fault_seed, why);
         return r;

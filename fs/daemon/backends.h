@@ -9,9 +9,12 @@
 #include "pool/backend/backend.h"
 #include "pool/base/config.h"
 
+/* The client of it. @loop is borrowed and outlives it. -errno with @why filled in. */
+int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct config *config, struct result *why);
+
 /*
- * @loop, @config and @state are borrowed and outlive it. @pool_id marks sandboxes as this pool's at the provider, if
- * they can outlive the daemon. -errno with @why filled in.
+ * The backend of a pool. @client, @loop, @config and @state are borrowed and outlive it. @pool_id marks sandboxes as this
+ * pool's at the provider, if they can outlive the daemon. -errno with @why filled in.
  */
-int provider_open(struct backend **out, uv_loop_t *loop, const struct config *config, const struct state *state,
-                  const char *pool_id, const char *mountpoint, struct result *why);
+int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
+                  const struct state *state, const char *pool_id, const char *mountpoint, struct result *why);

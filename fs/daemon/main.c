@@ -58,6 +58,7 @@ struct daemon {
         struct options options;
         struct state state;
         struct journal *journal;
+        struct backend_client *client;
         struct backend *backend;
         struct core *core;
         struct fs fs;
@@ -383,7 +384,10 @@ static int set_up(struct daemon *d, struct result *why) {
         uv_prepare_start(&d->turn, on_turn);
         uv_check_start(&d->wake, on_woken);
 
-        r = provider_open(&d->backend, &d->loop, &d->config, &d->state, d->state.pool_id, d->options.mountpoint, why);
+        r = provider_connect(&d->client, &d->loop, &d->config, why);
+        if (r == 0)
+                r = provider_open(&d->backend, d->client, &d->loop, &d->config, &d->state, d->state.pool_id,
+                                  d->options.mountpoint, why);
         if (r == 0)
                 r = core_new(&d->core, &(struct core_parts){
                                                .use = BACKEND_TO_CREATE,
@@ -428,6 +432,7 @@ static void take_down(struct daemon *d) {
         if (d->phase != PHASE_STOPPED || core_is_empty(d->core)) {
                 core_free(d->core);
                 backend_free(d->backend);
+                backend_client_free(d->client);
         }
         if (d->loop_is_open) {
                 uv_walk(&d->loop, close_handle, d);

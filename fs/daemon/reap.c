@@ -21,6 +21,7 @@ struct reap {
         const struct options *options;
         struct state state;
         struct journal *journal;
+        struct backend_client *client;
         struct backend *backend;
         struct core *core;
         uv_loop_t loop;
@@ -181,7 +182,10 @@ static int set_up(struct reap *r, struct result *why) {
         uv_timer_init(&r->loop, &r->timer);
         r->turn.data = r->timer.data = r;
         uv_prepare_start(&r->turn, on_turn);
-        n = provider_open(&r->backend, &r->loop, r->config, &r->state, r->state.pool_id, r->options->mountpoint, why);
+        n = provider_connect(&r->client, &r->loop, r->config, why);
+        if (n == 0)
+                n = provider_open(&r->backend, r->client, &r->loop, r->config, &r->state, r->state.pool_id,
+                                  r->options->mountpoint, why);
         if (n == 0)
                 n = core_new(&r->core, &(struct core_parts){
                                                .use = BACKEND_TO_END,
@@ -254,6 +258,7 @@ int reap(const struct config *config, const struct options *options) {
         }
         core_free(r.core);
         backend_free(r.backend);
+        backend_client_free(r.client);
         if (r.loop_is_open) {
                 uv_walk(&r.loop, close_handle, &r);
                 uv_run(&r.loop, UV_RUN_DEFAULT);

@@ -37,6 +37,24 @@ static bool sandbox_set_state(struct sandbox *s, enum sandbox_state state) {
         return true;
 }
 
+void backend_client_free(struct backend_client *c) {
+        if (!c)
+                return;
+        assert(c->n_backends == 0);
+        c->ops->free(c);
+}
+
+void backend_client_each_call(const struct backend_client *c,
+                              void (*each)(void *data, const struct backend_calls *calls), void *data) {
+        if (c->ops->each_call)
+                c->ops->each_call(c, each, data);
+}
+
+void backend_attach(struct backend *b, struct backend_client *c) {
+        b->client = c;
+        c->n_backends++;
+}
+
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner) {
         b->events = events;
         b->owner = owner;
@@ -51,17 +69,12 @@ void backend_free(struct backend *b) {
         if (!b)
                 return;
         assert(backend_count(b) == 0);
+        b->client->n_backends--;
         b->ops->free(b);
 }
 
 int backend_list(struct backend *b) {
         return b->ops->list ? b->ops->list(b) : -ENOTSUP;
-}
-
-void backend_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
-                       void *data) {
-        if (b->ops->each_call)
-                b->ops->each_call(b, each, data);
 }
 
 static void take(struct backend *b, struct sandbox *s, const struct sandbox_events *events, void *owner) {

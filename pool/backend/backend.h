@@ -5,7 +5,11 @@
  * What the pool asks of a provider of sandboxes.
  *
  * No code above this header knows a particular provider. Only backend.c calls
- * the vtable; it checks that both sides keep to the contract below.
+ * the vtables; it checks that both sides keep to the contract below.
+ *
+ * A provider is two objects. The client holds credentials and connections; a mount has one. The backend is the template
+ * of a pool's sandboxes: image and resources; a pool has one. All backends of a client share its connections. Each
+ * provider has a constructor for both. That of the backend takes the client, which outlives it.
  *
  *   backend   start → ready(result), once
  *   sandbox   creating → live → dead        created(result) once, died(why) at most once
@@ -48,6 +52,7 @@
 #define SANDBOX_RESUME_TOKEN_MAX (48 << 10) /* bytes, with the final NUL */
 #define EXEC_INPUT_MAX (64 << 10)   /* bytes of live input that a backend keeps until the process takes them */
 
+struct backend_client;
 struct backend;
 struct sandbox;
 struct exec;
@@ -135,6 +140,12 @@ struct exec_spec {
 /* The exit code of a command whose cwd is not a directory in the sandbox. */
 #define EXEC_NO_CWD 126
 
+struct backend_client_ops {
+        void (*free)(struct backend_client *c);
+        void (*each_call)(const struct backend_client *c, void (*each)(void *data, const struct backend_calls *calls),
+                          void *data); /* or NULL */
+};
+
 struct backend_ops {
         const char *name;
         int (*start)(struct backend *b, enum backend_use use);
@@ -144,8 +155,6 @@ struct backend_ops {
                      struct sandbox **out); /* or NULL */
         int (*list)(struct backend *b);                                                               /* or NULL */
         void (*leave)(struct sandbox *s);                                                             /* or NULL */
-        void (*each_call)(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
-                          void *data); /* or NULL */
         void (*destroy)(struct sandbox *s);
         int (*clean)(struct sandbox *s, const char *workdir);
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
@@ -158,9 +167,15 @@ struct backend_ops {
         void (*exec_cancel)(struct exec *e);
 };
 
-/* For implementations: the first member of each backend's own struct. */
+/* For implementations: the first member of each client's and each backend's own struct. */
+struct backend_client {
+        const struct backend_client_ops *ops;
+        unsigned n_backends; /* that are not freed */
+};
+
 struct backend {
         const struct backend_ops *ops;
+        struct backend_client *client;
         const struct backend_events *events;
         void *owner;
         unsigned n_sandboxes;  /* not yet destroyed */
@@ -202,6 +217,13 @@ struct exec {
         bool held;       /* its output is */
 };
 
+/* No backend of it may be left. NULL is fine. */
+void backend_client_free(struct backend_client *c);
+
+/* Call @each for every pair of method and status, for the calls of all its backends together. */
+void backend_client_each_call(const struct backend_client *c,
+                              void (*each)(void *data, const struct backend_calls *calls), void *data);
+
 /* Answered by ready(). */
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);
 
@@ -216,10 +238,6 @@ void backend_free(struct backend *b);
  * -ENOTSUP if the backend's sandboxes end with the daemon.
  */
 int backend_list(struct backend *b);
-
-/* Call @each for every pair of method and status. */
-void backend_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
-                       void *data);
 
 /* @nonce: a new UUID. Answered by created(). */
 int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_events *events, void *owner,
@@ -296,6 +314,9 @@ void exec_kill(struct exec *e, int64_t grace_us);
 
 /* No event comes after this. Processes that still run are ended by the next clean-up. */
 void exec_cancel(struct exec *e);
+
+/* For implementations: a new backend is complete, and is one of the client's until it is freed. */
+void backend_attach(struct backend *b, struct backend_client *c);
 
 /* For implementations: these deliver the events and keep the states above. */
 void backend_ready(struct backend *b, const struct result *r);

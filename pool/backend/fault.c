@@ -406,11 +406,6 @@ static int fault_list(struct backend *b) {
         return backend_list(b->inner);
 }
 
-static void fault_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
-                            void *data) {
-        backend_each_call(b->inner, each, data);
-}
-
 static void fault_free(struct backend *b) {
         backend_free(b->inner);
         free(fault_of(b));
@@ -424,7 +419,6 @@ static const struct backend_ops fault_ops = {
         .adopt = fault_adopt,
         .list = fault_list,
         .leave = fault_leave,
-        .each_call = fault_each_call,
         .destroy = fault_destroy,
         .clean = fault_clean,
         .exec = fault_exec,
@@ -480,6 +474,7 @@ int fault_new(struct backend **backend, uv_loop_t *loop, const char *rates, uint
                 return r;
         log_warning("faults are injected: %s, seed %llu", rates, (unsigned long long)seed);
         f->backend.inner = *backend;
+        backend_attach(&f->backend, (*backend)->client);
         *backend = &TAKE_PTR(f)->backend;
         return 0;
 }

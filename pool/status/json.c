@@ -60,7 +60,7 @@ static json_t *make_root(const struct status_sources *s) {
         }
         for (unsigned i = 0; i < f.n; i++)
                 add_figure(root, &f.all[i]);
-        backend_each_call(pool_backend(s->pool), add_call, calls);
+        backend_client_each_call(pool_backend(s->pool)->client, add_call, calls);
         json_object_set_new(root, "calls", calls);
         return root;
 }

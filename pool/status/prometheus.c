@@ -92,7 +92,7 @@ static void render_call(void *data, const struct backend_calls *n) {
                 c->r = buf_printf(c->out, " %" PRIu64 "\n", c->what == CALLS_N ? n->n : n->retries);
 }
 
-static int render_calls(const struct backend *b, struct buf *out) {
+static int render_calls(const struct backend_client *client, struct buf *out) {
         static const struct {
                 const char *name, *help;
         } families[] = {
@@ -106,7 +106,7 @@ static int render_calls(const struct backend *b, struct buf *out) {
                 struct calls c = { .out = out, .name = families[i].name, .what = i };
 
                 c.r = render_head(families[i].name, families[i].help, "counter", out);
-                backend_each_call(b, render_call, &c);
+                backend_client_each_call(client, render_call, &c);
                 r = c.r;
         }
         return r;
@@ -121,5 +121,5 @@ int status_metrics(const struct status_sources *s, struct buf *out) {
                 r = render_group(&f.groups[i], out);
         for (unsigned i = 0; r == 0 && i < f.n; i++)
                 r = render_figure(&f.all[i], out);
-        return r < 0 ? r : render_calls(pool_backend(s->pool), out);
+        return r < 0 ? r : render_calls(pool_backend(s->pool)->client, out);
 }

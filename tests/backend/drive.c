@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * drive modal POOL_ID, or drive local: a backend without a pool, told by lines on standard input what to do and telling by
- * lines on standard output what came of it. So one run can be killed and another go on with what it left. It holds
+ * drive modal POOL_ID…, or drive local: a backend without a pool, told by lines on standard input what to do and telling
+ * by lines on standard output what came of it. So one run can be killed and another go on with what it left. Each of
+ * several POOL_IDs is a template over the same client; commands concern the first, until another is chosen. It holds
  * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
  * with its input.
  *
@@ -15,6 +16,7 @@
  *   destroy · leave                          destroyed CODE TEXT
  *   list                                     found ID NONCE CREATED · listed CODE TEXT
  *   calls                                    call METHOD STATUS N RETRIES TOOK · counted
+ *   pool N                                   which POOL_ID, from 0
  *
  * A command that is refused is answered by "refused ERRNO".
  */
@@ -36,9 +38,11 @@
 #include "pool/util/clock.h"
 
 #define LINE_SIZE_MAX (1 << 20)
+#define POOLS_MAX 4
 
 static uv_loop_t loop;
-static struct backend *backend;
+static struct backend_client *client;
+static struct backend *backends[POOLS_MAX], *backend;
 static struct sandbox *sandbox;
 static struct exec *exec_;
 static struct buf lines = BUF_INIT(LINE_SIZE_MAX);
@@ -261,8 +265,10 @@ static void obey(char *line) {
         } else if (!strcmp(words[0], "list")) {
                 refused(backend_list(backend));
         } else if (!strcmp(words[0], "calls")) {
-                backend_each_call(backend, on_calls, NULL);
+                backend_client_each_call(client, on_calls, NULL);
                 say("counted");
+        } else if (!strcmp(words[0], "pool")) {
+                backend = backends[atoi(words[1]) % POOLS_MAX];
         } else {
                 say("unknown %s", words[0]);
         }
@@ -295,40 +301,55 @@ static void close_handle(uv_handle_t *handle, void *data) {
                 uv_close(handle, NULL);
 }
 
-static int open_local(void) {
-        return local_new(&backend, &loop,
-                         &(struct local_options){ .isolate = true, .size = 64 << 20, .base = "/root", .shell = "", .dir = "" });
+static int open_local(struct result *why) {
+        int r = local_client_new(&client, &loop);
+
+        return r < 0 ? r : local_new(&backends[0], client,
+                                     &(struct local_options){
+                                             .isolate = true, .size = 64 << 20, .base = "/root", .shell = "", .dir = "",
+                                     });
 }
 
-static int open_modal(const char *pool_id, struct result *why) {
-        return modal_new(&backend, &loop,
-                         &(struct modal_options){
-                                 .server_url = getenv("MODAL_SERVER_URL"),
-                                 .token_id = getenv("MODAL_TOKEN_ID"),
-                                 .token_secret = getenv("MODAL_TOKEN_SECRET"),
-                                 .cafile = getenv("SSL_CERT_FILE"),
-                                 .config_file = "/dev/null",
-                                 .image = "debian:12-slim",
-                                 .lifetime_us = 600 * USEC_PER_SEC,
-                                 .pool_id = pool_id,
-                                 .mountpoint = "/drive",
-                         },
-                         why);
+static int open_modal(char **pool_ids, int n, struct result *why) {
+        int r = modal_client_new(&client, &loop,
+                                 &(struct modal_client_options){
+                                         .server_url = getenv("MODAL_SERVER_URL"),
+                                         .token_id = getenv("MODAL_TOKEN_ID"),
+                                         .token_secret = getenv("MODAL_TOKEN_SECRET"),
+                                         .cafile = getenv("SSL_CERT_FILE"),
+                                         .config_file = "/dev/null",
+                                 },
+                                 why);
+
+        for (int i = 0; i < n && r == 0; i++)
+                r = modal_new(&backends[i], client,
+                              &(struct modal_options){
+                                      .image = "debian:12-slim",
+                                      .lifetime_us = 600 * USEC_PER_SEC,
+                                      .pool_id = pool_ids[i],
+                                      .mountpoint = "/drive",
+                              },
+                              why);
+        return r;
 }
 
 int main(int argc, char **argv) {
+        bool local = argc == 2 && !strcmp(argv[1], "local");
+        int n = local ? 1 : argc - 2;
         struct result why = {};
         uv_poll_t poll;
 
-        if (argc != 3 && !(argc == 2 && !strcmp(argv[1], "local")))
+        if (n < 1 || n > POOLS_MAX)
                 return 2;
         signal(SIGPIPE, SIG_IGN);
         uv_loop_init(&loop);
-        if ((argc == 2 ? open_local() : open_modal(argv[2], &why)) < 0) {
+        if ((local ? open_local(&why) : open_modal(argv + 2, n, &why)) < 0) {
                 say("ready %s %s", result_code_name(why.code), why.text);
                 return 1;
         }
-        refused(backend_start(backend, BACKEND_TO_CREATE, &backend_events, NULL));
+        backend = backends[0];
+        for (int i = 0; i < n; i++)
+                refused(backend_start(backends[i], BACKEND_TO_CREATE, &backend_events, NULL));
         uv_poll_init(&loop, &poll, 0);
         uv_poll_start(&poll, UV_READABLE, on_input);
         uv_run(&loop, UV_RUN_DEFAULT);
@@ -336,7 +357,9 @@ int main(int argc, char **argv) {
         /* Whoever ends the input with a sandbox in hand wants what a crash leaves. */
         if (sandbox)
                 _exit(0);
-        backend_free(backend);
+        for (int i = 0; i < n; i++)
+                backend_free(backends[i]);
+        backend_client_free(client);
         uv_walk(&loop, close_handle, NULL);
         uv_run(&loop, UV_RUN_DEFAULT);
         buf_deinit(&lines);

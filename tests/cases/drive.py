@@ -22,7 +22,8 @@ class Run:
             preexec_fn=processes.die_with_parent)
         self.buffer = b""
         self.got = {1: b"", 2: b""}  # bytes of each output
-        self.expect("ready ok")
+        for _ in arguments[1:] or arguments:  # the ids of pools
+            self.expect("ready ok")
 
     def __enter__(self):
         return self

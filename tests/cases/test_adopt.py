@@ -36,8 +36,8 @@ def run(settings, sim, tmp_path):
     program = drive.program(settings, tmp_path / "drive")
     runs = []
 
-    def begin(pool=pool):
-        runs.append(drive.Run(settings, program, "modal", pool, env=sim.env()))
+    def begin(*pools):
+        runs.append(drive.Run(settings, program, "modal", *(pools or [pool]), env=sim.env()))
         return runs[-1]
     yield begin
     for one in runs:
@@ -253,7 +253,7 @@ def test_list(run, sim):
         nonce, box, ticket = one.create()
         made[box] = (nonce, ticket)
         die(one, "killed")
-    other = run(pool=str(uuid.uuid4()))
+    other = run(str(uuid.uuid4()))
     other.create()
     last = run()
     found, code = last.list()
@@ -309,3 +309,25 @@ def test_calls_are_counted(run, sim):
     sim.faults({"kind": "status", "method": "SandboxList", "code": "PERMISSION_DENIED"})
     one.list()
     assert calls()["SandboxList", "PERMISSION_DENIED"][:2] == (1, 0)
+
+
+def test_pools_of_one_client_share_its_connections(run, sim):
+    """Each template has its own sandboxes; all calls go over the connections that one template alone would have."""
+    def connections_of(*pools):
+        before = sim.stats()["wire"]["control connections"]
+        one = run(*pools)
+        for number, pool in enumerate(pools):
+            one.tell("pool", str(number))
+            nonce, box, _ = one.create()
+            found, code = one.list()
+            assert code == "ok" and list(found) == [box] and found[box][0] == nonce
+            assert sim.stats()["sandboxes"]["live"][box]["tags"]["modalpool-pool"] == pool
+            one.destroy()
+        one.process.stdin.close()
+        assert one.process.wait() == 0
+        return sim.stats()["wire"]["control connections"] - before
+
+    run().process.kill()  # now the image is there
+    alone = connections_of(str(uuid.uuid4()))
+    assert alone > 0
+    assert connections_of(*(str(uuid.uuid4()) for _ in range(4))) == alone

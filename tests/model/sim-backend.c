@@ -297,8 +297,11 @@ static const struct backend_ops ops = {
         .exec_cancel = sim_exec_cancel,
 };
 
+static const struct backend_client_ops client_ops = {};
+
 void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, const struct sim_hooks *hooks) {
-        *b = (struct sim_backend){ .backend.ops = &ops, .rates = *rates, .hooks = hooks };
+        *b = (struct sim_backend){ .client.ops = &client_ops, .backend.ops = &ops, .rates = *rates, .hooks = hooks };
+        backend_attach(&b->backend, &b->client);
         list_init(&b->sandboxes);
         list_init(&b->strays);
 }

@@ -150,6 +150,7 @@ enum sim_core {
 
 struct sim_backend {
         struct backend backend; /* first */
+        struct backend_client client; /* of this backend alone; never freed */
         struct sim_rates rates;
         const struct sim_hooks *hooks;
         struct list sandboxes; /* all that the core has, oldest first */

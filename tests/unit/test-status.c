@@ -207,19 +207,17 @@ static void pool_for_programs(void) {
         rig_stop();
 }
 
-static void calls(const struct backend *b, void (*each)(void *data, const struct backend_calls *n), void *data) {
+static void calls(const struct backend_client *c, void (*each)(void *data, const struct backend_calls *n), void *data) {
         each(data, &(struct backend_calls){ "SandboxCreate", "OK", 7, 2, 1500000 });
         each(data, &(struct backend_calls){ "Strange", "\"a\\b\nc", 1, 0, 40 });
 }
 
 static void pool_for_prometheus(void) {
         struct buf out = BUF_INIT(100000);
-        struct backend_ops ops;
+        struct backend_client_ops ops = { .each_call = calls };
 
         rig_start();
-        ops = *rig.backend.backend.ops;
-        ops.each_call = calls;
-        rig.backend.backend.ops = &ops;
+        rig.backend.client.ops = &ops;
         rig_lease("a");
         rig_run(USEC_PER_SEC);
         rig.backend.rates.create_fails = 1000;

@@ -43,7 +43,7 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
         static char etc_paths[sizeof(etc) / sizeof(etc[0])][40], link_targets[6][16], link_paths[6][16];
 
         snprintf(c->text[0], sizeof(c->text[0]), "%" PRIu64, l->options.size);
-        ADD(c, l->bwrap, "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc",
+        ADD(c, l->client->bwrap, "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc",
             "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--die-with-parent", "--as-pid-1");
         if (!l->options.network)
                 ADD(c, "--unshare-net");
@@ -65,7 +65,7 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
                 ADD(c, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf");
         ADD(c, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp", "--perms", "0700", "--dir",
             "/root", "--dir", "/var", "--perms", "1777", "--dir", "/var/tmp", "--dir", l->base, "--dir", INNER_RUN,
-            "--ro-bind", l->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN, "/tmp", l->shell);
+            "--ro-bind", l->client->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN, "/tmp", l->shell);
 }
 
 /* The variables that jobs see; none are the daemon's own. */
@@ -94,5 +94,5 @@ void local_command_init(struct local_command *c, const struct local *l, const st
         }
         snprintf(c->text[3], sizeof(c->text[3]), "%s/run", s->dir);
         snprintf(c->text[4], sizeof(c->text[4]), "%s/tmp", s->dir);
-        ADD(c, l->agent, c->text[3], c->text[4], l->shell, s->dir);
+        ADD(c, l->client->agent, c->text[3], c->text[4], l->shell, s->dir);
 }

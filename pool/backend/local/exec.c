@@ -84,7 +84,7 @@ static int end_new(struct stream_end **out, struct local *l, struct local_exec *
 
         if (!end)
                 return -ENOMEM;
-        r = uv_poll_init(l->loop, &end->poll, fd); /* makes it non-blocking */
+        r = uv_poll_init(l->client->loop, &end->poll, fd); /* makes it non-blocking */
         if (r < 0) {
                 free(end);
                 return r;
@@ -295,12 +295,12 @@ int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exe
         e->number = q.job = ++s->last_exec;
         list_init(&e->link);
         e->exec.sandbox = sandbox;
-        uv_timer_init(l->loop, &e->grace);
+        uv_timer_init(l->client->loop, &e->grace);
         e->grace.data = e;
 
         r = make_strings(s, spec, &q.n_env, &strings);
         if (r == 0)
-                r = open_input(e, l->loop, spec, &input);
+                r = open_input(e, l->client->loop, spec, &input);
         for (int i = 0; r == 0 && i < N_STREAMS; i++) {
                 if (pipe2(pipes[i], O_CLOEXEC) < 0)
                         r = -errno;

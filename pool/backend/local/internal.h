@@ -15,14 +15,19 @@
 #include "pool/backend/local/protocol.h"
 #include "pool/backend/local/local.h"
 
+struct local_client {
+        struct backend_client client;
+        uv_loop_t *loop;
+        char *agent; /* paths of the programs */
+        char *bwrap; /* NULL: not there */
+        unsigned last_number; /* of a sandbox */
+};
+
 struct local {
         struct backend backend;
-        uv_loop_t *loop;
+        struct local_client *client;
         struct local_options options;
         char *base, *shell, *dir;
-        char *agent; /* paths of the programs */
-        char *bwrap;
-        unsigned last_number;
         struct sandbox *trial; /* of start */
         struct result trial_result;
         struct local_answer *answer; /* of a start without a trial */

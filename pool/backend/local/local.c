@@ -112,7 +112,7 @@ static void on_not_spawned(uv_timer_t *timer) {
         struct local *l = sandbox_local(s);
         char what[4400];
 
-        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->options.isolate ? l->bwrap : l->agent,
+        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->options.isolate ? l->client->bwrap : l->client->agent,
                  strerror(-s->spawned));
         sandbox_broke(s, what);
 }
@@ -226,7 +226,7 @@ static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int
         struct local_command command;
 
         local_command_init(&command, l, s);
-        return uv_spawn(l->loop, &s->process,
+        return uv_spawn(l->client->loop, &s->process,
                         &(uv_process_options_t){
                                 .exit_cb = on_process_exit,
                                 .file = command.argv[0],
@@ -248,8 +248,8 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         s = calloc(1, sizeof(*s) + (l->options.isolate ? 1 : strlen(l->dir) + 24));
         if (!s)
                 return -ENOMEM;
-        l->last_number++;
-        snprintf(s->sandbox.id, sizeof(s->sandbox.id), "local-%u", l->last_number);
+        l->client->last_number++;
+        snprintf(s->sandbox.id, sizeof(s->sandbox.id), "local-%u", l->client->last_number);
         list_init(&s->execs);
         list_init(&s->left_open);
         if (!l->options.isolate) {
@@ -257,7 +257,7 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
                  * With its nonce: the agent of an earlier run may still be removing a directory of this number. A
                  * socket's path is short.
                  */
-                sprintf(s->dir, "%s/%u-%.8s", l->dir, l->last_number, nonce);
+                sprintf(s->dir, "%s/%u-%.8s", l->dir, l->client->last_number, nonce);
                 r = make_dir(s);
                 if (r < 0)
                         goto fail;
@@ -279,9 +279,9 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         s->spawned = spawn_agent(l, s, inner, inner_errors);
         s->process.data = s;
         s->running = s->spawned == 0;
-        uv_poll_init(l->loop, &s->socket, s->socket_fd);
-        uv_poll_init(l->loop, &s->errors, s->errors_fd);
-        uv_timer_init(l->loop, &s->timer);
+        uv_poll_init(l->client->loop, &s->socket, s->socket_fd);
+        uv_poll_init(l->client->loop, &s->errors, s->errors_fd);
+        uv_timer_init(l->client->loop, &s->timer);
         s->n_handles = 4;
         s->socket.data = s->errors.data = s->timer.data = s;
         uv_poll_start(&s->socket, UV_READABLE, on_socket);
@@ -355,7 +355,7 @@ static int answer(struct local *l) {
 
         if (!a)
                 return -ENOMEM;
-        uv_timer_init(l->loop, &a->timer);
+        uv_timer_init(l->client->loop, &a->timer);
         a->timer.data = a;
         a->local = l;
         l->answer = a;
@@ -370,7 +370,7 @@ static int local_start(struct backend *b, enum backend_use use) {
 
         if (use == BACKEND_TO_END)
                 return answer(l);
-        if (l->options.isolate && !l->bwrap) {
+        if (l->options.isolate && !l->client->bwrap) {
                 result_set(&l->trial_result, RESULT_INVALID,
                            "backend local: bwrap is not in PATH; install bubblewrap (apt-get install bubblewrap), "
                            "or use -o isolate=none to do without");
@@ -385,8 +385,6 @@ static void local_free(struct backend *b) {
 
         if (l->answer)
                 uv_close((uv_handle_t *)&l->answer->timer, on_answer_closed);
-        free(l->agent);
-        free(l->bwrap);
         free(l->base);
         free(l->shell);
         free(l->dir);
@@ -445,23 +443,51 @@ static char *find_bwrap(void) {
         return NULL;
 }
 
-int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options) {
+static void client_free(struct backend_client *client) {
+        struct local_client *c = container_of(client, struct local_client, client);
+
+        free(c->agent);
+        free(c->bwrap);
+        free(c);
+}
+
+static const struct backend_client_ops client_ops = {
+        .free = client_free,
+};
+
+int local_client_new(struct backend_client **out, uv_loop_t *loop) {
+        struct local_client *c = calloc(1, sizeof(*c));
+
+        if (!c)
+                return -ENOMEM;
+        c->client.ops = &client_ops;
+        c->loop = loop;
+        c->agent = find_agent();
+        c->bwrap = find_bwrap();
+        if (!c->agent) {
+                client_free(&c->client);
+                return -ENOMEM;
+        }
+        *out = &c->client;
+        return 0;
+}
+
+int local_new(struct backend **out, struct backend_client *client, const struct local_options *options) {
         struct local *l = calloc(1, sizeof(*l));
 
         if (!l)
                 return -ENOMEM;
         l->backend.ops = &local_ops;
-        l->loop = loop;
+        l->client = container_of(client, struct local_client, client);
         l->options = *options;
-        l->agent = find_agent();
-        l->bwrap = find_bwrap();
         l->base = strdup(options->base);
         l->shell = strdup(options->shell);
         l->dir = strdup(options->dir);
-        if (!l->agent || !l->base || !l->shell || !l->dir) {
+        if (!l->base || !l->shell || !l->dir) {
                 local_free(&l->backend);
                 return -ENOMEM;
         }
+        backend_attach(&l->backend, client);
         *out = &l->backend;
         return 0;
 }

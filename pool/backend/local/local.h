@@ -17,6 +17,9 @@
 
 #include "pool/backend/backend.h"
 
+/* The client: where the programs are that a sandbox needs. 0 or -ENOMEM. */
+int local_client_new(struct backend_client **out, uv_loop_t *loop);
+
 struct local_options {
         bool isolate;
         bool network;
@@ -26,5 +29,5 @@ struct local_options {
         const char *dir;  /* for isolate=none: absolute path of a directory */
 };
 
-/* The strings of @options are copied. 0 or -ENOMEM. */
-int local_new(struct backend **out, uv_loop_t *loop, const struct local_options *options);
+/* @client: made by local_client_new(). The strings of @options are copied. 0 or -ENOMEM. */
+int local_new(struct backend **out, struct backend_client *client, const struct local_options *options);

@@ -88,13 +88,13 @@ void modal_client_explain(const struct modal_client *c, struct result *r, const 
         }
 }
 
-int modal_client_init(struct modal_client *c, uv_loop_t *loop, const char *cafile, const struct modal_given *given,
+int modal_client_init(struct modal_client *c, uv_loop_t *loop, const struct modal_client_options *o,
                       struct result *why) {
         int r;
 
         c->loop = loop;
-        r = modal_credentials_init(&c->credentials, given, why);
-        return r < 0 ? r : http_new(&c->http, loop, cafile && *cafile ? cafile : NULL, why);
+        r = modal_credentials_init(&c->credentials, o, why);
+        return r < 0 ? r : http_new(&c->http, loop, o->cafile && *o->cafile ? o->cafile : NULL, why);
 }
 
 void modal_client_deinit(struct modal_client *c) {

@@ -23,13 +23,9 @@ struct modal_client {
         struct modal_counts counts;
 };
 
-/*
- * @cafile: authorities to trust beside the system's; NULL or "": none. 0, or -errno with @why; what was made by then
- * goes with deinit.
- */
-int modal_client_init(struct modal_client *c, uv_loop_t *loop, const char *cafile, const struct modal_given *given,
+/* Of zeros. 0, or -errno with @why; what was made by then goes with deinit. */
+int modal_client_init(struct modal_client *c, uv_loop_t *loop, const struct modal_client_options *o,
                       struct result *why);
-/* Also of one that is all zeros. */
 void modal_client_deinit(struct modal_client *c);
 
 /* Take our secrets out of what a server said. */

@@ -10,35 +10,65 @@
 #include "pool/backend/modal/sandbox/sandbox.h"
 #include "pool/backend/modal/template.h"
 
+/* The client, with what its templates share beside it. */
 struct modal {
+        struct backend_client backend_client;
         struct modal_client client;
         struct modal_endpoint control;
         struct modal_liveness_queue liveness_queue;
-        struct modal_template template;
 };
 
-static void modal_free(struct backend *b) {
-        struct modal *m = container_of(modal_template_of(b), struct modal, template);
+static void client_free(struct backend_client *c) {
+        struct modal *m = container_of(c, struct modal, backend_client);
 
-        modal_template_deinit(&m->template);
         modal_client_deinit(&m->client);
         free(m);
 }
 
-static void modal_each_call(const struct backend *b, void (*each)(void *data, const struct backend_calls *calls),
-                            void *data) {
-        modal_counts_each(&container_of(b, const struct modal, template.backend)->client.counts, each, data);
+static void each_call(const struct backend_client *c, void (*each)(void *data, const struct backend_calls *calls),
+                      void *data) {
+        modal_counts_each(&container_of(c, const struct modal, backend_client)->client.counts, each, data);
+}
+
+static const struct backend_client_ops client_ops = {
+        .free = client_free,
+        .each_call = each_call,
+};
+
+int modal_client_new(struct backend_client **out, uv_loop_t *loop, const struct modal_client_options *o,
+                     struct result *why) {
+        struct modal *m = calloc(1, sizeof(*m));
+        int r;
+
+        if (!m)
+                return -ENOMEM;
+        m->backend_client.ops = &client_ops;
+        modal_liveness_queue_init(&m->liveness_queue);
+        r = modal_client_init(&m->client, loop, o, why);
+        if (r < 0) {
+                client_free(&m->backend_client);
+                return r;
+        }
+        modal_control_init(&m->control, &m->client);
+        *out = &m->backend_client;
+        return 0;
+}
+
+static void template_free(struct backend *b) {
+        struct modal_template *t = modal_template_of(b);
+
+        modal_template_deinit(t);
+        free(t);
 }
 
 static const struct backend_ops modal_ops = {
         .name = "modal",
         .start = modal_template_start,
-        .free = modal_free,
+        .free = template_free,
         .create = modal_sandbox_create,
         .adopt = modal_sandbox_adopt,
         .list = modal_template_list,
         .leave = modal_sandbox_leave,
-        .each_call = modal_each_call,
         .destroy = modal_sandbox_destroy,
         .clean = modal_sandbox_clean,
         .exec = modal_exec,
@@ -51,31 +81,20 @@ static const struct backend_ops modal_ops = {
         .exec_cancel = modal_exec_cancel,
 };
 
-int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options *o, struct result *why) {
-        struct modal *m = calloc(1, sizeof(*m));
+int modal_new(struct backend **out, struct backend_client *c, const struct modal_options *o, struct result *why) {
+        struct modal *m = container_of(c, struct modal, backend_client);
+        struct modal_template *t = calloc(1, sizeof(*t));
         int r;
 
-        if (!m)
+        if (!t)
                 return -ENOMEM;
-        m->template.backend.ops = &modal_ops;
-        modal_liveness_queue_init(&m->liveness_queue);
-        r = modal_client_init(&m->client, loop, o->cafile,
-                              &(struct modal_given){
-                                      .file = o->config_file,
-                                      .profile = o->profile,
-                                      .server_url = o->server_url,
-                                      .token_id = o->token_id,
-                                      .token_secret = o->token_secret,
-                                      .environment = o->environment,
-                              },
-                              why);
-        modal_control_init(&m->control, &m->client);
-        if (r == 0)
-                r = modal_template_init(&m->template, &m->control, &m->liveness_queue, o, why);
+        t->backend.ops = &modal_ops;
+        r = modal_template_init(t, &m->control, &m->liveness_queue, o, why);
         if (r < 0) {
-                modal_free(&m->template.backend);
+                template_free(&t->backend);
                 return r;
         }
-        *out = &m->template.backend;
+        backend_attach(&t->backend, c);
+        *out = &t->backend;
         return 0;
 }

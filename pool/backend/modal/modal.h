@@ -38,9 +38,20 @@
 
 #include "pool/backend/backend.h"
 
-/* Strings are copied; "" or NULL is not given. Lists have + between their members. */
+/* Of the client. Strings are copied; "" or NULL is not given. */
+struct modal_client_options {
+        const char *config_file; /* instead of ~/.modal.toml */
+        const char *profile;     /* of it */
+        const char *server_url, *token_id, *token_secret, *environment;
+        const char *cafile;      /* authorities to trust beside the system's */
+};
+
+/* 0, or -errno with @why filled in. */
+int modal_client_new(struct backend_client **out, uv_loop_t *loop, const struct modal_client_options *options,
+                     struct result *why);
+
+/* Of a template. As above; lists have + between their members. */
 struct modal_options {
-        const char *config_file, *profile, *server_url, *token_id, *token_secret, *environment, *cafile;
         const char *app, *image, *dockerfile;
         const char *shell;          /* has to be in the image; "": any */
         const char *cpu;            /* cores, "0.5" */
@@ -56,5 +67,6 @@ struct modal_options {
         const char *mountpoint;     /* for the tags that people read */
 };
 
-/* 0, or -errno with @why filled in. */
-int modal_new(struct backend **out, uv_loop_t *loop, const struct modal_options *options, struct result *why);
+/* @client: made by modal_client_new(). 0, or -errno with @why filled in. */
+int modal_new(struct backend **out, struct backend_client *client, const struct modal_options *options,
+              struct result *why);

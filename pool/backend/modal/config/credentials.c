@@ -99,12 +99,12 @@ static int read_profile(struct profile *p, const char *path, const struct buf *t
         return r;
 }
 
-static int find_file(const struct modal_given *given, char **out) {
+static int find_file(const struct modal_client_options *given, char **out) {
         const char *home = getenv("HOME");
         const struct passwd *user;
 
-        if (given->file && *given->file) {
-                *out = strdup(given->file);
+        if (given->config_file && *given->config_file) {
+                *out = strdup(given->config_file);
                 return *out ? 0 : -ENOMEM;
         }
         if (!home || !*home) {
@@ -145,11 +145,11 @@ odd:
         return -EACCES;
 }
 
-int modal_credentials_init(struct modal_credentials *c, const struct modal_given *given, struct result *why) {
+int modal_credentials_init(struct modal_credentials *c, const struct modal_client_options *given, struct result *why) {
         struct profile p = { .name = given->profile && *given->profile ? given->profile : NULL };
         struct buf text = BUF_INIT(TOML_FILE_MAX);
         _cleanup_(cleanup_free) char *path = NULL;
-        bool named = given->file && *given->file;
+        bool named = given->config_file && *given->config_file;
         int r;
 
         *c = (struct modal_credentials){};

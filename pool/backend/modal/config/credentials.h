@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "pool/backend/modal/modal.h"
 #include "pool/util/result.h"
 
 struct modal_credentials {
@@ -19,15 +20,8 @@ struct modal_credentials {
         bool plain;        /* the server is on this machine and is spoken to without TLS */
 };
 
-/* NULL or "" is: not given. Borrowed for the call. */
-struct modal_given {
-        const char *file;    /* instead of ~/.modal.toml */
-        const char *profile;
-        const char *server_url, *token_id, *token_secret, *environment;
-};
-
 /* 0, or -errno with @why: a file that is no TOML, no such profile, no token. */
-int modal_credentials_init(struct modal_credentials *c, const struct modal_given *given, struct result *why);
+int modal_credentials_init(struct modal_credentials *c, const struct modal_client_options *given, struct result *why);
 
 /* Also wipes the secret from memory. */
 void modal_credentials_deinit(struct modal_credentials *c);
