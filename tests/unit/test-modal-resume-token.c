@@ -86,8 +86,8 @@ static int pipe_with(const char *text) {
         return fds[0];
 }
 
-static struct modal_feed make_feed(void) {
-        struct modal_feed f = MODAL_FEED_INIT(16);
+static struct modal_stdin make_stdin(void) {
+        struct modal_stdin f = MODAL_STDIN_INIT(16);
 
         CHECK_INT(buf_append(&f.head, "head,", 5), 0);
         f.fds[0] = pipe_with("first,");
@@ -97,35 +97,35 @@ static struct modal_feed make_feed(void) {
 }
 
 /* Whatever was read before, and however much fits: the rest, each byte once. */
-static void feed_from_everywhere(void) {
+static void stdin_from_everywhere(void) {
         const char all[] = "head,first,second";
 
         for (size_t from = 0; from <= sizeof(all) + 1; from++)
                 for (size_t room = 1; room <= sizeof(all); room++) {
-                        struct modal_feed f = make_feed();
+                        struct modal_stdin f = make_stdin();
                         struct buf piece = BUF_INIT(room), got = BUF_INIT(64);
 
-                        CHECK_INT(modal_feed_skip(&f, from), 0);
-                        while (!modal_feed_is_over(&f)) {
+                        CHECK_INT(modal_stdin_skip(&f, from), 0);
+                        while (!modal_stdin_is_over(&f)) {
                                 buf_clear(&piece);
-                                CHECK_INT(modal_feed_read(&f, &piece), 0);
-                                CHECK(piece.len == room || modal_feed_is_over(&f));
+                                CHECK_INT(modal_stdin_read(&f, &piece), 0);
+                                CHECK(piece.len == room || modal_stdin_is_over(&f));
                                 CHECK_INT(buf_append(&got, piece.data, piece.len), 0);
                         }
                         CHECK_STR(buf_text(&got), from < sizeof(all) ? all + from : "");
-                        modal_feed_deinit(&f);
+                        modal_stdin_deinit(&f);
                         buf_deinit(&piece);
                         buf_deinit(&got);
                 }
 }
 
-static void feed_that_is_short(void) {
-        struct modal_feed f = make_feed();
+static void stdin_that_is_short(void) {
+        struct modal_stdin f = make_stdin();
         struct buf got = BUF_INIT(64);
 
         f.lens[1] = 7;
-        CHECK_INT(modal_feed_read(&f, &got), -EIO);
-        modal_feed_deinit(&f);
+        CHECK_INT(modal_stdin_read(&f, &got), -EIO);
+        modal_stdin_deinit(&f);
         buf_deinit(&got);
 }
 
@@ -133,7 +133,7 @@ int main(void) {
         RUN(round_trip);
         RUN(the_longest);
         RUN(refused);
-        RUN(feed_from_everywhere);
-        RUN(feed_that_is_short);
+        RUN(stdin_from_everywhere);
+        RUN(stdin_that_is_short);
         return check_done();
 }

@@ -18,6 +18,7 @@
  *   template.c                 app, image, secrets, volumes are looked up; the list of the pool's sandboxes
  *   sandbox/list.c             all sandboxes with one tag
  *   exec/process.c             the processes of a sandbox: start or resume, output by offset, end
+ *   exec/input.c               their input, also as it comes
  *   exec/run-script.c          a script of ours as one of them
  *   exec/script.c, stdin.c     what runs inside, and its standard input
  *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?

@@ -363,19 +363,19 @@ static int read_command(const struct blob *b, struct buf *out) {
         return n < 0 ? (int)n : r;
 }
 
-static int open_blob(const struct blob *b, struct modal_feed *feed, int i) {
+static int open_blob(const struct blob *b, struct modal_stdin *in, int i) {
         int fd = blob_open(b);
 
         if (fd < 0)
                 return fd;
-        feed->fds[i] = fd;
-        feed->lens[i] = b->size;
+        in->fds[i] = fd;
+        in->lens[i] = b->size;
         return 0;
 }
 
-/* The argument vector, and what has to go by standard input; *@feeds tells whether that is anything. */
+/* The argument vector, and what has to go by standard input; *@reads_stdin tells whether that is anything. */
 static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct buf *prelude, struct script *script,
-                   struct modal_feed *feed, bool *feeds) {
+                   struct modal_stdin *in, bool *reads_stdin) {
         bool input = spec->input && spec->input->size > 0;
         struct buf command = BUF_INIT(ARGUMENTS_MAX);
         struct script_job job = {
@@ -405,25 +405,25 @@ static int prepare(struct modal_exec *e, const struct exec_spec *spec, struct bu
                 job.command_len = 0;
                 r = script_make_job(script, &job);
                 if (r == 0)
-                        r = open_blob(spec->command, feed, 0);
-                feed->head = *prelude;
+                        r = open_blob(spec->command, in, 0);
+                in->head = *prelude;
                 *prelude = (struct buf)BUF_INIT(SCRIPT_SIZE_MAX);
         }
         if (r == 0 && input)
-                r = open_blob(spec->input, feed, 1);
-        feed->eof = input;
-        *feeds = input || job.on_stdin > 0; /* besides live input */
+                r = open_blob(spec->input, in, 1);
+        in->eof = input;
+        *reads_stdin = input || job.on_stdin > 0; /* besides live input */
         return r;
 }
 
 /* Start it, or go on with it: what it was started with tells what it has to read. */
 static int begin(struct modal_exec *e, const struct exec_spec *spec) {
-        struct modal_feed feed = MODAL_FEED_INIT(SCRIPT_SIZE_MAX);
+        struct modal_stdin in = MODAL_STDIN_INIT(SCRIPT_SIZE_MAX);
         struct buf prelude = BUF_INIT(SCRIPT_SIZE_MAX), carriers = BUF_INIT(SCRIPT_SIZE_MAX);
         const char *args[SCRIPT_ARGUMENTS_MAX];
         _cleanup_(cleanup_free) const char **env = NULL;
         struct script script;
-        bool feeds = false;
+        bool reads_stdin = false;
         int r;
 
         script_init(&script);
@@ -433,7 +433,7 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
                 r = env ? 0 : -ENOMEM;
         }
         if (r == 0)
-                r = prepare(e, spec, &prelude, &script, &feed, &feeds);
+                r = prepare(e, spec, &prelude, &script, &in, &reads_stdin);
         for (size_t i = 0; i < script.n; i++)
                 args[i] = script_argument(&script, i);
         if (r == 0)
@@ -443,7 +443,7 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
                                                 .n_args = script.n,
                                                 .env = env,
                                                 .keep_stderr = true,
-                                                .feed = feeds ? &feed : NULL,
+                                                .input = reads_stdin ? &in : NULL,
                                                 .live_input = spec->live_input,
                                                 .exec_id = e->exec_id,
                                                 .resume = spec->resume,
@@ -451,7 +451,7 @@ static int begin(struct modal_exec *e, const struct exec_spec *spec) {
                                         },
                                         &process_events, e, &e->process);
         else
-                modal_feed_deinit(&feed);
+                modal_stdin_deinit(&in);
         script_deinit(&script);
         buf_deinit(&prelude);
         buf_deinit(&carriers);

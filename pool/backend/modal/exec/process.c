@@ -18,8 +18,7 @@
  * So it is asked for again a few times, and each time another call shows that
  * the connection works; then what there was is all.
  *
- * Live input goes by one TaskExecStdinWrite at a time: what comes while one is under way goes with the next. Output is held
- * back by ending the reads; later they go on at their offsets. A transfer is never paused inside libcurl.
+ * Output is held back by ending the reads; later they go on at their offsets. A transfer is never paused inside libcurl.
  *
  * A process that nobody listens to any more is kept until its start is answered: before that it may
  * still be started, and the clean-up of its sandbox has to wait.
@@ -30,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/backend/modal/exec/input.h"
 #include "pool/backend/modal/exec/process.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/wire/codec.h"
@@ -69,14 +69,8 @@ struct modal_process {
         struct modal_call *proof; /* that a connection works */
         long proven;              /* that which does, in this round; -1: none */
 
-        struct modal_feed feed;
-        bool feeding, resumed;
-        bool live, input_ended; /* more comes behind the feed; no more does */
-        struct buf kept;        /* live input that waits for its turn */
-        uint64_t fed;           /* bytes that have arrived */
-        struct buf chunk;       /* on its way … */
-        bool chunk_ends;        /* … with the end of the input behind it */
-        struct modal_call *write;
+        struct modal_input input;
+        bool resumed;
         bool held;       /* output is held back */
         uv_timer_t soon; /* for what a call from above asked for */
         unsigned n_handles;
@@ -109,13 +103,10 @@ static void release(struct modal_process *p) {
         list_remove(&p->link);
         cancel_call(&p->wait);
         cancel_call(&p->poll);
-        cancel_call(&p->write);
         cancel_call(&p->proof);
         for (int i = 0; i < N_STREAMS; i++)
                 cancel_call(&p->outputs[i].call);
-        modal_feed_deinit(&p->feed);
-        buf_deinit(&p->kept);
-        buf_deinit(&p->chunk);
+        modal_input_deinit(&p->input);
         uv_timer_stop(&p->timer);
         uv_timer_stop(&p->soon);
         if (p->start && !p->running)
@@ -443,22 +434,22 @@ static int read_outputs(struct modal_process *p) {
 
 /* input */
 
-static int feed_next(struct modal_process *p);
-
-/* All has arrived; or nobody reads any more, and the wait tells why. */
-static void stop_feeding(struct modal_process *p) {
-        p->feeding = false;
-        modal_feed_deinit(&p->feed);
-        buf_deinit(&p->kept);
-        buf_deinit(&p->chunk);
+static struct modal_process *of_input(struct modal_input *in) {
+        return container_of(in, struct modal_process, input);
 }
 
-/* There is nothing behind the chunk. */
-static bool is_last_chunk(const struct modal_process *p) {
-        return modal_feed_is_over(&p->feed) && (!p->live || (p->input_ended && p->kept.len == 0));
+static void on_room(struct modal_input *in) {
+        struct modal_process *p = of_input(in);
+
+        p->events->room(p->owner);
 }
 
-static void feed_failed(struct modal_process *p, int n) {
+static void on_input_failed(struct modal_input *in, const struct grpc_status *status) {
+        fail(of_input(in), status, "writing the command's input");
+}
+
+static void on_input_unreadable(struct modal_input *in, int n) {
+        struct modal_process *p = of_input(in);
         struct result r;
 
         result_set(&r, RESULT_FAILED, "environment %s: reading the command's input: %s", p->table->identity->id,
@@ -466,98 +457,23 @@ static void feed_failed(struct modal_process *p, int n) {
         finish(p, &r, 0);
 }
 
-static int pack_write(void *owner, struct buf *out) {
-        struct modal_process *p = owner;
-
-        return modal_pack_exec_write(out, p->table->identity->task_id, p->exec_id, p->fed, buf_text(&p->chunk), p->chunk.len,
-                                     p->chunk_ends);
-}
-
-static void on_written(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal_process *p = owner;
-        int r;
-
-        p->write = NULL;
-        if (status->code == GRPC_FAILED_PRECONDITION || status->code == GRPC_NOT_FOUND) {
-                stop_feeding(p);
-        } else if (status->code != GRPC_OK) {
-                fail(p, status, "writing the command's input");
-        } else if (p->chunk_ends || (!p->live && modal_feed_is_over(&p->feed))) {
-                stop_feeding(p);
-        } else {
-                p->fed += p->chunk.len;
-                r = feed_next(p);
-                if (r < 0) {
-                        feed_failed(p, r);
-                        return;
-                }
-        }
-        if (p->live && p->events)
-                p->events->room(p->owner);
-}
-
-/* Live input behind what the chunk has of the feed. */
-static int take_kept(struct modal_process *p) {
-        size_t room = p->chunk.max - p->chunk.len, n = p->kept.len < room ? p->kept.len : room;
-        int r = buf_append(&p->chunk, buf_text(&p->kept), n);
-
-        if (r == 0 && n > 0)
-                buf_drop(&p->kept, n);
-        return r;
-}
-
-static int feed_next(struct modal_process *p) {
-        int r;
-
-        buf_clear(&p->chunk);
-        r = modal_feed_read(&p->feed, &p->chunk);
-        if (r == 0 && modal_feed_is_over(&p->feed))
-                r = take_kept(p);
-        if (r < 0)
-                return r;
-        p->chunk_ends = (p->live || p->feed.eof) && is_last_chunk(p);
-        if (p->live && p->chunk.len == 0 && !p->chunk_ends)
-                return 0; /* until more comes */
-        return ask(p, "TaskExecStdinWrite", pack_write, on_written, &p->write);
-}
-
-/* What an earlier run has written. When that cannot be known, all is written again: it counts from its offset. */
-static void on_input(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal_process *p = owner;
-        uint64_t taken = 0;
-        bool closed = false;
-        int r;
-
-        p->write = NULL;
-        if (status->code == GRPC_OK)
-                (void)modal_read_exec_input(reply, len, &taken, &closed);
-        if (closed) {
-                stop_feeding(p);
-                return;
-        }
-        r = modal_feed_skip(&p->feed, taken);
-        p->fed = taken;
-        if (r == 0)
-                r = feed_next(p);
-        if (r < 0)
-                feed_failed(p, r);
-}
-
-static int feed(struct modal_process *p) {
-        return p->resumed ? ask(p, "TaskExecStdinStatus", pack_exec, on_input, &p->write) : feed_next(p);
-}
+static const struct modal_input_events input_events = {
+        .room = on_room,
+        .failed = on_input_failed,
+        .unreadable = on_input_unreadable,
+};
 
 /* what calls from above ask for, in the next turn of the loop: so they cannot fail */
 
 static void on_soon(uv_timer_t *timer) {
         struct modal_process *p = timer->data;
-        int r = p->feeding && !p->write ? feed_next(p) : 0;
+        int r = modal_input_go_on(&p->input);
 
         if (r < 0) {
-                feed_failed(p, r);
+                on_input_unreadable(&p->input, r);
                 return;
         }
-        if (p->live && p->kept.len < p->kept.max)
+        if (modal_input_has_room(&p->input))
                 p->events->room(p->owner);
         if (!p->events)
                 return;
@@ -574,17 +490,16 @@ static void do_soon(struct modal_process *p) {
 }
 
 ssize_t modal_process_write(struct modal_process *p, const void *data, size_t len) {
-        size_t room = p->kept.max - p->kept.len, n = len < room ? len : room;
+        ssize_t n = modal_input_write(&p->input, data, len);
 
-        if (!p->feeding)
-                return -EPIPE;
-        do_soon(p);
-        return buf_append(&p->kept, data, n) < 0 ? 0 : n;
+        if (n >= 0)
+                do_soon(p);
+        return n;
 }
 
 void modal_process_end_input(struct modal_process *p) {
-        p->input_ended = true;
-        if (p->feeding)
+        modal_input_end(&p->input);
+        if (p->input.open)
                 do_soon(p);
 }
 
@@ -626,8 +541,8 @@ static void follow(struct modal_process *p) {
                 return;
         p->running = true;
         r = ask_for_all(p);
-        if (r == 0 && p->feeding)
-                r = feed(p);
+        if (r == 0)
+                r = modal_input_start(&p->input, p->resumed);
         if (r < 0) {
                 result_set(&why, RESULT_FAILED, "environment %s: following the command: %s", p->table->identity->id,
                            strerror(-r));
@@ -705,10 +620,7 @@ static struct modal_process *process_new(struct modal_processes *t, const struct
         p->only_start = spec->only_start;
         p->resumed = spec->resume;
         p->request = (struct buf)BUF_INIT(MODAL_REQUEST_MAX);
-        p->chunk = (struct buf)BUF_INIT(INPUT_CHUNK);
-        p->kept = (struct buf)BUF_INIT(EXEC_INPUT_MAX);
-        p->live = p->feeding = spec->live_input;
-        p->feed = (struct modal_feed)MODAL_FEED_INIT(0);
+        modal_input_init(&p->input, &input_events, t->router, t->identity, p->exec_id, spec->input, spec->live_input);
         for (int i = 0; i < N_STREAMS; i++) {
                 p->outputs[i].process = p;
                 p->outputs[i].offset = spec->offsets[i];
@@ -730,16 +642,12 @@ int modal_process_start(struct modal_processes *t, const struct modal_process_sp
         int r = 0;
 
         if (!p) {
-                if (spec->feed)
-                        modal_feed_deinit(spec->feed);
+                if (spec->input)
+                        modal_stdin_deinit(spec->input);
                 return -ENOMEM;
         }
         p->events = events;
         p->owner = owner;
-        if (spec->feed) {
-                p->feed = *spec->feed;
-                p->feeding = true;
-        }
         if (spec->exec_id)
                 snprintf(p->exec_id, sizeof(p->exec_id), "%s", spec->exec_id);
         else

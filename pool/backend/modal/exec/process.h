@@ -72,7 +72,7 @@ struct modal_process_spec {
         const char *const *env;
         bool keep_stderr;        /* else it is thrown away */
         bool only_start;         /* its start is all that matters: started() or ended() */
-        struct modal_feed *feed; /* taken over, also on failure; NULL: nothing is written */
+        struct modal_stdin *input; /* taken over, also on failure; NULL: nothing is written */
         bool live_input;         /* behind that comes what modal_process_write() brings; not with resume */
         const char *exec_id;     /* NULL: a new one */
         bool resume;             /* it was started by an earlier run: only follow it … */

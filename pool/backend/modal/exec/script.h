@@ -40,7 +40,7 @@ const char *script_argument(const struct script *s, size_t i);
 /*
  * The wrapper around a job: workdir, cwd, shell, command. With @on_stdin > 0
  * standard input begins with so many bytes of the prelude, if any, and then of
- * the command, and @prelude and @command are not looked at. @exec_id begins the one line of stderr by which it says that it
+ * the command, and @prelude and @command are ignored. @exec_id begins the one line of stderr by which it says that it
  * could not run the command (see script_read_complaint).
  */
 struct script_job {

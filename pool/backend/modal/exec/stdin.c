@@ -10,54 +10,54 @@
 #define N_PARTS 3
 #define PIECE 16384
 
-void modal_feed_deinit(struct modal_feed *f) {
-        buf_deinit(&f->head);
+void modal_stdin_deinit(struct modal_stdin *in) {
+        buf_deinit(&in->head);
         for (int i = 0; i < 2; i++)
-                close_fd(TAKE_FD(f->fds[i]));
+                close_fd(TAKE_FD(in->fds[i]));
 }
 
-static uint64_t size_of(const struct modal_feed *f, unsigned part) {
-        return part == 0 ? f->head.len : f->lens[part - 1];
+static uint64_t size_of(const struct modal_stdin *in, unsigned part) {
+        return part == 0 ? in->head.len : in->lens[part - 1];
 }
 
-bool modal_feed_is_over(const struct modal_feed *f) {
-        uint64_t at = f->at;
+bool modal_stdin_is_over(const struct modal_stdin *in) {
+        uint64_t at = in->at;
 
-        for (unsigned part = f->part; part < N_PARTS; part++, at = 0)
-                if (at < size_of(f, part))
+        for (unsigned part = in->part; part < N_PARTS; part++, at = 0)
+                if (at < size_of(in, part))
                         return false;
         return true;
 }
 
 /* Up to @len of the next bytes; 0 at the end only. */
-static ssize_t read_some(struct modal_feed *f, char *out, size_t len) {
+static ssize_t read_some(struct modal_stdin *in, char *out, size_t len) {
         uint64_t left;
         ssize_t n = 0;
 
-        for (;; f->part++, f->at = 0) {
-                if (f->part == N_PARTS)
+        for (;; in->part++, in->at = 0) {
+                if (in->part == N_PARTS)
                         return 0;
-                left = size_of(f, f->part) - f->at;
+                left = size_of(in, in->part) - in->at;
                 if (left > 0)
                         break;
         }
         if (len > left)
                 len = left;
-        if (f->part == 0) {
-                memcpy(out, f->head.data + f->at, len);
+        if (in->part == 0) {
+                memcpy(out, in->head.data + in->at, len);
                 n = len;
         } else {
                 do
-                        n = read(f->fds[f->part - 1], out, len);
+                        n = read(in->fds[in->part - 1], out, len);
                 while (n < 0 && errno == EINTR);
                 if (n <= 0)
                         return n < 0 ? -errno : -EIO;
         }
-        f->at += n;
+        in->at += n;
         return n;
 }
 
-int modal_feed_read(struct modal_feed *f, struct buf *out) {
+int modal_stdin_read(struct modal_stdin *in, struct buf *out) {
         char piece[PIECE];
         ssize_t n = 1;
         int r = 0;
@@ -65,17 +65,17 @@ int modal_feed_read(struct modal_feed *f, struct buf *out) {
         while (r == 0 && out->len < out->max && n > 0) {
                 size_t room = out->max - out->len;
 
-                n = read_some(f, piece, room < PIECE ? room : PIECE);
+                n = read_some(in, piece, room < PIECE ? room : PIECE);
                 r = n < 0 ? (int)n : buf_append(out, piece, n);
         }
         return r;
 }
 
-int modal_feed_skip(struct modal_feed *f, uint64_t n) {
+int modal_stdin_skip(struct modal_stdin *in, uint64_t n) {
         char piece[PIECE];
         ssize_t passed = 1;
 
         for (; n > 0 && passed > 0; n -= passed > 0 ? passed : 0)
-                passed = read_some(f, piece, n < PIECE ? n : PIECE);
+                passed = read_some(in, piece, n < PIECE ? n : PIECE);
         return passed < 0 ? (int)passed : 0;
 }

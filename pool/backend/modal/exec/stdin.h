@@ -12,7 +12,7 @@
 
 #include "pool/util/buf.h"
 
-struct modal_feed {
+struct modal_stdin {
         struct buf head;
         int fds[2];       /* or -1; theirs are … */
         uint64_t lens[2]; /* … so many bytes */
@@ -22,14 +22,14 @@ struct modal_feed {
         uint64_t at; /* in the part */
 };
 
-#define MODAL_FEED_INIT(head_max) { .head = BUF_INIT(head_max), .fds = { -1, -1 } }
+#define MODAL_STDIN_INIT(head_max) { .head = BUF_INIT(head_max), .fds = { -1, -1 } }
 
-void modal_feed_deinit(struct modal_feed *f);
+void modal_stdin_deinit(struct modal_stdin *in);
 
 /* Add the next bytes to @out, up to its maximum or the end. 0 or -errno; -EIO: a descriptor gives too little. */
-int modal_feed_read(struct modal_feed *f, struct buf *out);
+int modal_stdin_read(struct modal_stdin *in, struct buf *out);
 
 /* Pass over up to @n bytes. As above. */
-int modal_feed_skip(struct modal_feed *f, uint64_t n);
+int modal_stdin_skip(struct modal_stdin *in, uint64_t n);
 
-bool modal_feed_is_over(const struct modal_feed *f);
+bool modal_stdin_is_over(const struct modal_stdin *in);
