@@ -332,7 +332,8 @@ def test_what_is_not_allowed(box, daemon, make_daemon, what):
         "ACK of what was never sent": [("ACK", {"job": job.id, "stdout": 4}, b"")],
         "FORGET of a job that has not ended": [("FORGET", {"job": job.id}, b"")],
         "REQUEST of a kind that is not known": [("REQUEST", {"kind": 77}, b"")],
-        "SPEC behind a gap, or with too much": [("SPEC", {"job": job.id, "offset": 100_000}, b"x")],
+        "SPEC behind a gap, or with too much": [("START", {"job": bytes(16), "spec_len": 9}, b"x"),
+                                                ("SPEC", {"job": bytes(16), "offset": 2}, b"x")],
         "HELLO a second time": [("HELLO", {"key": box.key, "epoch": 9, "version": 1, "oldest": 1}, b"pool")],
         "a frame that is none": [],
     }[what]:

@@ -308,9 +308,11 @@ void helper_job_new(struct job *j, const struct frame *f) {
 bool helper_job_spec(struct job *j, uint64_t offset, const uint8_t *data, size_t len) {
         int r;
 
+        if (j->state != HELPER_JOB_RECEIVING)
+                return true; /* it was killed meanwhile, or had them all */
         if (offset > j->spec_have || offset + len > j->spec_len)
                 return false;
-        if (j->state != HELPER_JOB_RECEIVING || offset + len <= j->spec_have)
+        if (offset + len <= j->spec_have)
                 return true;
         r = write_at(j->strings, data, len, offset);
         if (r < 0) {

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/helper/client-internal.h"
+
+#include <string.h>
+
+static void for_job(struct frame *f, enum frame_type type, const uint8_t *id) {
+        *f = (struct frame){ .type = type };
+        memcpy(f->job, id, sizeof(f->job));
+}
+
+/* HELLO, and what belongs right behind it */
+
+static void make_hello(struct client *c, struct frame *f) {
+        *f = (struct frame){
+                .type = FRAME_HELLO,
+                .version = PROTOCOL_VERSION,
+                .oldest = PROTOCOL_VERSION,
+                .epoch = c->epoch,
+                .carrier = c->carrier,
+                .data = (const uint8_t *)c->pool,
+                .len = strlen(c->pool),
+        };
+        memcpy(f->key, c->key, sizeof(f->key));
+        c->hello_sent = true;
+}
+
+static bool next_leftover(struct client *c, struct frame *f) {
+        struct client_leftover *l;
+
+        list_for_each (l, &c->leftovers, link) {
+                if (l->sent)
+                        continue;
+                for_job(f, l->ended ? FRAME_FORGET : FRAME_KILL, l->id);
+                if (!l->ended)
+                        f->order = l->order;
+                l->sent = true;
+                return true;
+        }
+        return false;
+}
+
+static bool next_ping(struct client *c, struct frame *f) {
+        if (c->n_pings_sent == c->n_pings)
+                return false;
+        *f = (struct frame){ .type = FRAME_REQUEST, .kind = HELPER_PING, .request = c->pings[c->n_pings_sent++] };
+        return true;
+}
+
+/* the strings of a job */
+
+static size_t least(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
+/* The next piece of them. False when the command cannot be read now. */
+static bool read_strings(const struct client_job *j, uint64_t at, uint8_t *data, size_t len) {
+        size_t done = 0;
+
+        while (done < len) {
+                uint64_t behind = at + done;
+                ssize_t n;
+
+                if (behind < j->strings.len) {
+                        n = least(len - done, j->strings.len - behind);
+                        memcpy(data + done, j->strings.data + behind, n);
+                } else if (behind == j->spec_len - 1) {
+                        data[done] = '\0';
+                        n = 1;
+                } else {
+                        n = blob_read(j->spec.command, behind - j->strings.len, data + done,
+                                      least(len - done, j->spec_len - 1 - behind));
+                        if (n <= 0)
+                                return false;
+                }
+                done += n;
+        }
+        return true;
+}
+
+static bool next_start(struct client_job *j, struct frame *f, uint8_t *data) {
+        size_t len = least(j->spec_len, HELPER_DATA_MAX);
+
+        if (j->known || j->asked || j->ended || !read_strings(j, 0, data, len))
+                return false;
+        for_job(f, FRAME_START, j->spec.id);
+        f->flags = j->spec.flags;
+        f->rows = j->spec.rows;
+        f->columns = j->spec.columns;
+        f->timeout_us = (uint64_t)j->spec.timeout_us;
+        f->grace_us = (uint64_t)j->spec.grace_us;
+        f->window = HELPER_WINDOW_MAX;
+        f->n_env = j->n_env;
+        f->spec_len = j->spec_len;
+        f->data = data;
+        f->len = len;
+        j->asked = j->known = true;
+        j->spec_sent = len;
+        j->input_sent = 0;
+        j->input_limit = HELPER_INPUT_FIRST;
+        j->end_sent = false;
+        j->tell = false;
+        return true;
+}
+
+/* What a job has said, it says over every carrier anew; this is one that knows how far the helper is. */
+static bool is_attached(const struct client_job *j) {
+        return (j->asked || j->listed) && !j->ended;
+}
+
+static bool next_spec(struct client_job *j, struct frame *f, uint8_t *data) {
+        size_t len = least(j->spec_len - j->spec_sent, HELPER_DATA_MAX);
+
+        if (j->started || len == 0 || !read_strings(j, j->spec_sent, data, len))
+                return false;
+        for_job(f, FRAME_SPEC, j->spec.id);
+        f->offset = j->spec_sent;
+        f->data = data;
+        f->len = len;
+        j->spec_sent += len;
+        return true;
+}
+
+static bool has_input(const struct client_job *j) {
+        uint64_t most = least(j->input_size, j->input_limit);
+
+        if (!(j->spec.flags & START_INPUT) || j->end_sent)
+                return false;
+        return most > j->input_sent || (j->input_end && j->input_sent == j->input_size);
+}
+
+static bool next_input(struct client_job *j, struct frame *f, uint8_t *data) {
+        size_t len;
+
+        if (!has_input(j))
+                return false;
+        len = least(least(j->input_size, j->input_limit) - j->input_sent, HELPER_DATA_MAX);
+        if (len > 0)
+                j->events->input(j->owner, j->input_sent, data, len);
+        for_job(f, FRAME_INPUT, j->spec.id);
+        f->offset = j->input_sent;
+        f->data = data;
+        f->len = len;
+        j->input_sent += len;
+        f->end = j->end_sent = j->input_end && j->input_sent == j->input_size;
+        return true;
+}
+
+/* Its number follows the last one that the helper has done, which JOB says: an earlier run may have ordered some. */
+static struct client_order *unsent_order(struct client_job *j) {
+        if (!j->listed)
+                return NULL;
+        for (unsigned i = 0; i < j->n_orders; i++)
+                if (!j->orders[i].sent)
+                        return &j->orders[i];
+        return NULL;
+}
+
+static bool next_order(struct client_job *j, struct frame *f) {
+        struct client_order *o = unsent_order(j);
+
+        if (!o)
+                return false;
+        if (o->number == 0)
+                o->number = ++j->last_order;
+        for_job(f, o->type, j->spec.id);
+        f->order = o->number;
+        if (o->type == FRAME_SIGNAL) {
+                f->signo = (uint8_t)o->a;
+        } else if (o->type == FRAME_KILL) {
+                f->grace_us = o->a;
+        } else {
+                f->rows = (uint16_t)o->a;
+                f->columns = (uint16_t)o->b;
+        }
+        o->sent = true;
+        return true;
+}
+
+/* Also before the helper has said that it has the job: it sends again what is not acknowledged. */
+static bool has_acknowledgement(const struct client_job *j) {
+        if (!j->known || j->ended)
+                return false;
+        return j->tell || j->acked[0] != j->told[0] || j->acked[1] != j->told[1];
+}
+
+static bool next_acknowledgement(struct client_job *j, struct frame *f) {
+        if (!has_acknowledgement(j))
+                return false;
+        for_job(f, FRAME_ACK, j->spec.id);
+        memcpy(f->streams, j->acked, sizeof(f->streams));
+        memcpy(j->told, j->acked, sizeof(j->told));
+        f->window = HELPER_WINDOW_MAX;
+        j->tell = false;
+        return true;
+}
+
+static bool next_of_job(struct client_job *j, struct frame *f, uint8_t *data) {
+        if (next_start(j, f, data))
+                return true;
+        if (next_acknowledgement(j, f))
+                return true;
+        if (!is_attached(j))
+                return false;
+        return next_order(j, f) || next_spec(j, f, data) || next_input(j, f, data);
+}
+
+/* In turn, so that a long command or input holds up no other job by more than a frame. */
+bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
+        struct client_job *j, *tmp;
+
+        if (!c->hello_sent) {
+                make_hello(c, f);
+                return true;
+        }
+        if (next_leftover(c, f) || next_ping(c, f))
+                return true;
+        list_for_each_safe (j, tmp, &c->jobs, link) {
+                if (!next_of_job(j, f, data))
+                        continue;
+                list_remove(&j->link);
+                list_add_tail(&c->jobs, &j->link);
+                return true;
+        }
+        return false;
+}
+
+static bool job_is_urgent(const struct client_job *j) {
+        if (!j->known && !j->asked && !j->ended)
+                return true;
+        if (!is_attached(j))
+                return false;
+        if (unsent_order((struct client_job *)j) || has_input(j))
+                return true;
+        if (!j->started && j->spec_sent < j->spec_len)
+                return true;
+        return j->acked[0] - j->told[0] + j->acked[1] - j->told[1] >= CLIENT_ACK_BYTES || j->tell;
+}
+
+bool client_is_urgent(const struct client *c) {
+        struct client_leftover *l;
+        struct client_job *j;
+
+        if (!c->hello_sent || c->n_pings_sent < c->n_pings)
+                return true;
+        list_for_each (j, &c->jobs, link)
+                if (job_is_urgent(j))
+                        return true;
+        list_for_each (l, &c->leftovers, link)
+                if (!l->sent && !l->ended)
+                        return true;
+        return false;
+}
+
+bool client_is_lazy(const struct client *c) {
+        struct client_leftover *l;
+        struct client_job *j;
+
+        list_for_each (j, &c->jobs, link)
+                if (has_acknowledgement(j))
+                        return true;
+        list_for_each (l, &c->leftovers, link)
+                if (!l->sent)
+                        return true;
+        return false;
+}

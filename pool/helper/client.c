@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/helper/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/helper/client-internal.h"
+#include "pool/util/cleanup.h"
+
+int client_new(struct client **out, const uint8_t key[HELPER_KEY_SIZE], const char *pool, uint64_t epoch,
+               const struct client_events *events, void *owner) {
+        struct client *c;
+
+        if (strlen(pool) > HELPER_POOL_MAX)
+                return -ENAMETOOLONG;
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        memcpy(c->key, key, sizeof(c->key));
+        strcpy(c->pool, pool);
+        c->epoch = epoch;
+        c->events = events;
+        c->owner = owner;
+        c->lazy_us = USEC_NEVER;
+        list_init(&c->jobs);
+        list_init(&c->leftovers);
+        *out = c;
+        return 0;
+}
+
+void client_free(struct client *c) {
+        struct client_leftover *l, *tmp;
+
+        if (!c)
+                return;
+        list_for_each_safe (l, tmp, &c->leftovers, link)
+                client_leftover_drop(c, l);
+        explicit_bzero(c->key, sizeof(c->key));
+        free(c->decoder);
+        free(c);
+}
+
+/* carriers */
+
+int client_carrier_new(struct client *c, int64_t now) {
+        struct client_leftover *l;
+        struct client_job *j;
+
+        if (c->state == CLIENT_STALE)
+                return -ESTALE;
+        if (!c->decoder) {
+                c->decoder = malloc(sizeof(*c->decoder));
+                if (!c->decoder)
+                        return -ENOMEM;
+        }
+        decoder_init(c->decoder, FRAME_OF_HELPER);
+        c->state = CLIENT_OPENING;
+        c->carrier++;
+        c->opened_us = now;
+        c->bytes = 0;
+        c->hello_sent = c->broken = false;
+        c->n_pings = c->n_pings_sent = 0;
+        c->expected = 0;
+        list_for_each (j, &c->jobs, link)
+                client_job_on_carrier(j);
+        list_for_each (l, &c->leftovers, link)
+                l->sent = l->listed = false;
+        return 0;
+}
+
+void client_carrier_lost(struct client *c) {
+        if (c->state != CLIENT_STALE)
+                c->state = CLIENT_NO_CARRIER;
+        free(TAKE_PTR(c->decoder));
+}
+
+bool client_carrier_is_worn(const struct client *c, int64_t now) {
+        return c->bytes >= CLIENT_CARRIER_BYTES || now - c->opened_us >= CLIENT_CARRIER_US;
+}
+
+static bool has_carrier(const struct client *c) {
+        return (c->state == CLIENT_OPENING || c->state == CLIENT_OPEN) && !c->broken;
+}
+
+static void break_carrier(struct client *c, const char *why, size_t len) {
+        if (c->broken)
+                return;
+        c->broken = true;
+        c->events->broken(c->owner, why, len);
+}
+
+/* what comes */
+
+static const char *on_list_end(struct client *c) {
+        struct client_leftover *l, *tmp;
+        struct client_job *j;
+
+        c->state = CLIENT_OPEN;
+        list_for_each_safe (l, tmp, &c->leftovers, link)
+                if (!l->listed)
+                        client_leftover_drop(c, l);
+        while ((j = client_find_lost(c)))
+                client_job_lose(j);
+        c->events->open(c->owner);
+        return NULL;
+}
+
+static const char *on_welcome(struct client *c, const struct frame *f) {
+        if (c->state != CLIENT_OPENING || f->epoch != c->epoch || f->carrier != c->carrier || c->expected > 0)
+                return "WELCOME of another carrier";
+        c->expected = f->count;
+        return c->expected == 0 ? on_list_end(c) : NULL;
+}
+
+/* An older carrier of ours that was replaced is told so, too. */
+static const char *on_stale(struct client *c, const struct frame *f) {
+        if (f->epoch == c->epoch && f->carrier < c->carrier)
+                return "STALE by an older carrier";
+        c->state = CLIENT_STALE;
+        c->events->stale(c->owner);
+        return NULL;
+}
+
+static const char *on_job(struct client *c, const struct frame *f) {
+        struct client_job *j = client_find_job(c, f->job);
+        uint64_t carrier = c->carrier;
+        const char *wrong = NULL;
+
+        if (c->state == CLIENT_OPENING && c->expected == 0)
+                return "JOB before WELCOME";
+        if (j)
+                wrong = client_job_on_state(j, f);
+        else
+                client_leave(c, f->job, f->order + 1, f->state == HELPER_JOB_ENDED, true);
+        if (wrong || c->carrier != carrier || c->state != CLIENT_OPENING)
+                return wrong;
+        return --c->expected == 0 ? on_list_end(c) : NULL;
+}
+
+static const char *on_reply(struct client *c, const struct frame *f) {
+        if (c->n_pings_sent == 0 || c->pings[0] != f->request)
+                return "REPLY to nothing";
+        memmove(c->pings, c->pings + 1, (c->n_pings - 1) * sizeof(*c->pings));
+        c->n_pings--;
+        c->n_pings_sent--;
+        c->events->replied(c->owner, f->request);
+        return NULL;
+}
+
+static const char *on_frame(struct client *c, const struct frame *f) {
+        struct client_job *j = client_find_job(c, f->job);
+
+        if (c->state == CLIENT_OPENING && (f->type == FRAME_OUTPUT || f->type == FRAME_ENDED || f->type == FRAME_REPLY))
+                return "a frame before all that belongs to WELCOME";
+        switch (f->type) {
+        case FRAME_WELCOME:
+                return on_welcome(c, f);
+        case FRAME_STALE:
+                return on_stale(c, f);
+        case FRAME_JOB:
+                return on_job(c, f);
+        case FRAME_OUTPUT:
+                return j ? client_job_on_output(j, f) : NULL;
+        case FRAME_ENDED:
+                if (j)
+                        return client_job_on_end(j, f);
+                client_leave(c, f->job, 0, true, true);
+                return NULL;
+        case FRAME_REPLY:
+                return on_reply(c, f);
+        case FRAME_REFUSED:
+                c->events->refused(c->owner, f->count);
+                return NULL;
+        case FRAME_ERROR:
+                break_carrier(c, (const char *)f->data, f->len);
+                return NULL;
+        default:
+                return "a frame of no use here";
+        }
+}
+
+static void take_frames(struct client *c) {
+        uint64_t carrier = c->carrier;
+        const char *wrong = NULL;
+        struct frame f;
+        int r = 0;
+
+        /* An event may have ended this carrier, or opened another. */
+        while (!wrong && has_carrier(c) && c->carrier == carrier && (r = decoder_next(c->decoder, &f)) == 1)
+                wrong = on_frame(c, &f);
+        if (r < 0)
+                wrong = "a frame that is none";
+        if (wrong && has_carrier(c) && c->carrier == carrier)
+                break_carrier(c, wrong, strlen(wrong));
+}
+
+void client_receive(struct client *c, const void *data, size_t len, int64_t now) {
+        uint64_t carrier = c->carrier;
+        const char *p = data;
+
+        c->bytes += len;
+        while (len > 0 && has_carrier(c) && c->carrier == carrier) {
+                size_t room;
+                uint8_t *to = decoder_room(c->decoder, &room);
+
+                room = room < len ? room : len;
+                memcpy(to, p, room);
+                decoder_add(c->decoder, room);
+                p += room;
+                len -= room;
+                take_frames(c);
+        }
+}
+
+/* what goes */
+
+int64_t client_send_at(struct client *c, int64_t now) {
+        if (!has_carrier(c))
+                return USEC_NEVER;
+        if (client_is_urgent(c))
+                return now;
+        if (!client_is_lazy(c))
+                return USEC_NEVER;
+        if (c->lazy_us == USEC_NEVER)
+                c->lazy_us = clock_after(now, CLIENT_LAZY_US);
+        return c->lazy_us;
+}
+
+size_t client_send(struct client *c, void *out, size_t size, int64_t now) {
+        static uint8_t data[HELPER_DATA_MAX];
+        struct frame f;
+        size_t n = 0;
+
+        while (has_carrier(c) && size - n >= FRAME_MAX) {
+                if (!client_next_frame(c, &f, data)) {
+                        c->lazy_us = USEC_NEVER;
+                        break;
+                }
+                n += frame_encode(&f, (uint8_t *)out + n);
+        }
+        c->bytes += n;
+        return n;
+}
+
+int64_t client_tick(struct client *c, int64_t now) {
+        int64_t due = clock_after(c->opened_us, CLIENT_HELLO_US);
+
+        if (c->state != CLIENT_OPENING || c->broken)
+                return USEC_NEVER;
+        if (now < due)
+                return due;
+        break_carrier(c, "no answer", 9);
+        return USEC_NEVER;
+}
+
+int client_ping(struct client *c, uint64_t request) {
+        if (!has_carrier(c) || c->n_pings == HELPER_REQUESTS_MAX)
+                return -EAGAIN;
+        c->pings[c->n_pings++] = request;
+        return 0;
+}

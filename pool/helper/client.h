@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The daemon's end of the helper of one sandbox: jobs over carriers that may break. The protocol and the states of a
+ * job stand in protocol.h.
+ *
+ * A state machine without a loop, a clock or descriptors. Its owner opens streams to `attach`, and tells it of a new
+ * carrier, of bytes that came, and of the end of one; it asks for bytes to send when client_send_at() says so. Time is
+ * an argument. Events come from inside client_receive() and client_tick(), and may call anything here but
+ * client_free().
+ *
+ *   carrier   none → OPENING → OPEN → none     client_carrier_new() · WELCOME and all its JOB · lost or replaced
+ *             any → STALE                      a newer daemon has the sandbox: nothing is sent any more
+ *
+ * It keeps no output and no input. What it is given to send it reads from its owner when it sends it, and again for
+ * another carrier, from the first byte that the helper does not have.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/helper/protocol.h"
+#include "pool/util/blob.h"
+
+#define CLIENT_ORDERS_MAX 16                  /* of a job, which the helper has not confirmed */
+#define CLIENT_HELLO_US (30 * USEC_PER_SEC)   /* until WELCOME, or the carrier is broken */
+#define CLIENT_LAZY_US (1 * USEC_PER_SEC)     /* what is not urgent waits for company so long */
+#define CLIENT_ACK_BYTES (128 << 10)          /* of output make their acknowledgement urgent */
+#define CLIENT_CARRIER_BYTES (256 << 20)      /* after which a carrier is worn … */
+#define CLIENT_CARRIER_US (3600 * USEC_PER_SEC) /* … or after this time */
+
+struct client;
+struct client_job;
+
+struct client_events {
+        /* A carrier is open, and every job goes on. */
+        void (*open)(void *owner);
+        /* The carrier is of no use; its owner closes it, and may open another. @why: for people, of any bytes. */
+        void (*broken)(void *owner, const char *why, size_t len);
+        void (*stale)(void *owner);
+        /* So many carriers have come with a wrong key. */
+        void (*refused)(void *owner, uint32_t count);
+        /* The answer to client_ping(). */
+        void (*replied)(void *owner, uint64_t request);
+};
+
+struct client_end {
+        enum helper_end how;
+        uint32_t value;
+        uint64_t ran_us;
+        const char *text; /* from inside the sandbox: for people, of any bytes */
+        size_t text_len;
+};
+
+struct client_job_events {
+        /* It runs, or has run. Not with resume. One that was killed, or did not start, may end without. */
+        void (*started)(void *owner);
+        /* Bytes of a stream, in order, each once. They count as acknowledged with client_job_acknowledge(). */
+        void (*output)(void *owner, unsigned stream, const void *data, size_t len);
+        /* Reads exactly @len bytes of input from @offset: of client_job_input()'s, from the last taken() on. */
+        void (*input)(void *owner, uint64_t offset, void *data, size_t len);
+        /* The helper has the input before @offset: it is not read again. */
+        void (*taken)(void *owner, uint64_t offset);
+        /* Once. All output has been given. */
+        void (*ended)(void *owner, const struct client_end *end);
+};
+
+struct client_job_spec {
+        uint8_t id[HELPER_JOB_SIZE];
+        uint8_t flags; /* START_FRESH and so on */
+        uint16_t rows, columns;
+        const char *shell, *workdir, *cwd, *user; /* see protocol.h; these and @env are copied */
+        const char *const *env;                   /* NULL at the end */
+        const struct blob *command;               /* borrowed, until started() or ended() */
+        int64_t timeout_us, grace_us;
+        bool resume;         /* an earlier run of the daemon has started it: it is not started, but gone on with */
+        uint64_t streams[2]; /* with resume: output begins at these bytes */
+};
+
+/* @epoch: higher than that of any run before. */
+int client_new(struct client **out, const uint8_t key[HELPER_KEY_SIZE], const char *pool, uint64_t epoch,
+               const struct client_events *events, void *owner);
+
+/* Its jobs must be gone. NULL is fine. */
+void client_free(struct client *c);
+
+/* There is a new carrier, in place of what there was. 0 or -ENOMEM. -ESTALE: there is a newer daemon. */
+int client_carrier_new(struct client *c, int64_t now);
+
+/* It has ended, or is closed. */
+void client_carrier_lost(struct client *c);
+
+/* It is better replaced, when it suits. */
+bool client_carrier_is_worn(const struct client *c, int64_t now);
+
+void client_receive(struct client *c, const void *data, size_t len, int64_t now);
+
+/* When to ask for bytes to send: @now or before when there is something urgent; never while there is no carrier. */
+int64_t client_send_at(struct client *c, int64_t now);
+
+/* Up to @size bytes to send, at least FRAME_MAX. They count as sent. 0: none. */
+size_t client_send(struct client *c, void *out, size_t size, int64_t now);
+
+/* Does what is due. Returns when to call it again. */
+int64_t client_tick(struct client *c, int64_t now);
+
+/* Answered by replied(), unless the carrier breaks first. @request: any number. -EAGAIN: there are too many. */
+int client_ping(struct client *c, uint64_t request);
+
+/*
+ * A job. The helper starts it once, however often it is asked for under this id. -EAGAIN: the helper has as many as it
+ * takes. -EFBIG: too long.
+ */
+int client_job_start(struct client *c, const struct client_job_spec *spec, const struct client_job_events *events,
+                     void *owner, struct client_job **out);
+
+/* The owner wants it no more: where it has not ended, it is killed. No event follows. */
+void client_job_free(struct client_job *j);
+
+/* There are so many bytes of input now; with @end, there will be no more. */
+void client_job_input(struct client_job *j, uint64_t size, bool end);
+
+/* These bytes of its streams are had for good. Output stops when much is not acknowledged. */
+void client_job_acknowledge(struct client_job *j, const uint64_t streams[2]);
+
+/* Orders: done once each, in their order. -EAGAIN: there are too many that the helper has not confirmed. */
+int client_job_signal(struct client_job *j, int signo);
+int client_job_kill(struct client_job *j, int64_t grace_us);
+int client_job_resize(struct client_job *j, uint16_t rows, uint16_t columns);
