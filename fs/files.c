@@ -11,6 +11,7 @@
 #include "fs/limits.h"
 #include "fs/node.h"
 #include "pool/base/limits.h"
+#include "pool/lease/settings.h"
 #include "pool/status/status.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"

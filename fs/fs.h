@@ -10,7 +10,7 @@
 #include "pool/base/config.h"
 #include "pool/base/event.h"
 #include "pool/base/lag.h"
-#include "pool/lease/lease.h"
+#include "pool/lease/table.h"
 #include "pool/environment/pool.h"
 #include "pool/util/list.h"
 

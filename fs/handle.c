@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fs/limits.h"
+#include "pool/lease/submit.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 

@@ -7,6 +7,7 @@
  */
 
 #include "fs/files.h"
+#include "pool/lease/settings.h"
 #include "pool/util/clock.h"
 
 static int64_t later(int64_t a, int64_t b) {

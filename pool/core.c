@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/core.h"
+#include "pool/lease/restore.h"
 
 #include <assert.h>
 #include <errno.h>

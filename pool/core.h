@@ -27,7 +27,7 @@
 #include "pool/base/event.h"
 #include "pool/base/journal.h"
 #include "pool/environment/pool.h"
-#include "pool/lease/lease.h"
+#include "pool/lease/table.h"
 
 struct core;
 

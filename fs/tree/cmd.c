@@ -28,6 +28,7 @@
 #include "fs/errno.h"
 #include "fs/handle.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/submit.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 

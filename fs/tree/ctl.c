@@ -12,6 +12,8 @@
 
 #include "fs/handle.h"
 #include "fs/limits.h"
+#include "pool/lease/ctl.h"
+#include "pool/lease/settings.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"

@@ -15,6 +15,7 @@
 
 #include "fs/handle.h"
 #include "fs/limits.h"
+#include "pool/lease/settings.h"
 #include "pool/util/log.h"
 
 static int setting_open(struct handle *h) {

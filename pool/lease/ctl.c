@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-
-/* The words of a lease's ctl. */
+#include "pool/lease/ctl.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 
-#include "pool/lease/internal.h"
+#include "pool/lease/end.h"
+#include "pool/lease/fate.h"
+#include "pool/lease/lease-body.h"
 #include "pool/util/text.h"
 
 static int verb_kill(struct lease *l, const char *argument) {
         if (*argument)
                 return -EINVAL;
         if (l->current)
-                lease_kill(l, l->current, JOB_FATE_KILLED, "killed through ctl");
+                lease_kill_job(l, l->current, JOB_FATE_KILLED, "killed through ctl");
         return 0;
 }
 

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/lease/internal.h"
+#include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/unused.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/transition.h"
@@ -42,19 +43,19 @@ void lease_announce(struct lease *l) {
         watch_fire(&l->watches);
 }
 
-void lease_note_use(struct lease *l) {
-        struct leases *t = l->table;
-        int64_t period = t->config->held_warning_us;
-        bool unused = l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+void lease_announce_job(struct lease *l, struct job *j, const char *state) {
+        char name[NAME_LEN_MAX + 16];
 
-        if (unused == !list_empty(&l->unused))
-                return;
-        list_remove(&l->unused);
-        if (!unused)
-                return;
-        l->unused_since_us = t->clock();
-        l->warn_us = period ? clock_after(l->unused_since_us, period) : USEC_NEVER;
-        list_add_tail(&t->unused, &l->unused); /* the period is the same for all, so they stand in order */
+        log_debug("lease=%s environment=%s job=%" PRIu32 ": %s", l->name, lease_environment(l) ?: "-", j->number,
+                  state);
+        snprintf(name, sizeof(name), "%s/%" PRIu32, l->name, j->number);
+        l->changed_wall_us = j->changed_wall_us = event_emit(l->table->events, "job", name, state, NULL, j->error);
+}
+
+int lease_write_job(const struct lease *l, const struct job *j) {
+        struct journal_job row = job_row(j, l->serial);
+
+        return journal_update_job(l->table->journal, &row);
 }
 
 void lease_publish_state(struct lease *l) {
@@ -288,14 +289,6 @@ int64_t lease_state_wall_us(const struct lease *l) {
 
 int64_t lease_changed_wall_us(const struct lease *l) {
         return l->changed_wall_us;
-}
-
-int64_t lease_input_wall_us(const struct lease *l) {
-        return l->input_wall_us;
-}
-
-int64_t lease_set_wall_us(const struct lease *l, enum lease_setting setting) {
-        return l->set_wall_us[setting];
 }
 
 enum result_code lease_code(const struct lease *l) {

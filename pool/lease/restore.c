@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "pool/lease/restore.h"
 
 /*
  * After a restart: the leases of an earlier run, with their jobs.
@@ -20,7 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pool/lease/internal.h"
+#include "pool/lease/end.h"
+#include "pool/lease/lease-body.h"
+#include "pool/lease/submit.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-
-/* What is set in a lease before a command: cwd, timeout, env and standard input. */
+#include "pool/lease/settings.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/lease/internal.h"
+#include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
@@ -125,4 +124,12 @@ int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out
                 break;
         }
         return -EINVAL;
+}
+
+int64_t lease_input_wall_us(const struct lease *l) {
+        return l->input_wall_us;
+}
+
+int64_t lease_set_wall_us(const struct lease *l, enum lease_setting setting) {
+        return l->set_wall_us[setting];
 }

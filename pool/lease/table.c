@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "pool/lease/table.h"
 
 /*
  * The table of all leases: how they come and go, and what each of them needs from time to time.
@@ -15,8 +16,10 @@
 #include <sys/random.h>
 
 #include "pool/base/limits.h"
-#include "pool/lease/internal.h"
+#include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/run.h"
+#include "pool/lease/unused.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
@@ -203,27 +206,6 @@ void lease_release(struct lease *l) {
         lease_unref(l);
 }
 
-static void warn_of(struct lease *l, int64_t now) {
-        char held[TEXT_DURATION_SIZE], why[128];
-
-        snprintf(why, sizeof(why), "has held environment %s for %s without a job; rmdir gives it back",
-                 lease_environment(l), text_from_usec(now - l->unused_since_us, held));
-        log_warning("lease=%s environment=%s owner=%u: %s", l->name, lease_environment(l), (unsigned)l->uid, why);
-        event_emit(l->table->events, "lease", l->name, "unused", NULL, why);
-}
-
-/* Warn of leases that hold an environment without a job for too long. */
-static void warn_unused(struct leases *t, int64_t now) {
-        struct lease *l;
-
-        while ((l = list_first(&t->unused, struct lease, unused)) && l->warn_us <= now) {
-                warn_of(l, now);
-                l->warn_us = clock_after(now, t->config->held_warning_us);
-                list_remove(&l->unused);
-                list_add_tail(&t->unused, &l->unused);
-        }
-}
-
 void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, const struct lease_info *info),
                  void *data) {
         const struct lease *l;
@@ -276,16 +258,22 @@ int leases_rewrite(struct leases *t) {
         return journal_rewrite_end(t->journal, r);
 }
 
+static int64_t warning_due(const struct leases *t) {
+        const struct lease *unused = list_first(&t->unused, struct lease, unused);
+
+        return unused ? unused->warn_us : USEC_NEVER;
+}
+
 void leases_tick(struct leases *t) {
         int64_t now = t->clock();
 
         leases_tick_jobs(t, now);
-        warn_unused(t, now);
+        if (warning_due(t) <= now)
+                leases_warn_unused(t, now);
 }
 
 int64_t leases_due(const struct leases *t) {
-        const struct lease *unused = list_first(&t->unused, struct lease, unused);
-        int64_t due = clock_earlier(t->deadlines.next_us, unused ? unused->warn_us : USEC_NEVER);
+        int64_t due = clock_earlier(t->deadlines.next_us, warning_due(t));
 
         return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
 }

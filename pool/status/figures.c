@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 
+#include "pool/lease/end.h"
 #include "pool/status/internal.h"
 
 static void count_lease(void *data, const struct lease_info *info) {

@@ -4,7 +4,7 @@
 /* The contents of the status files, made from the pool and its leases. All return 0 or -errno of the buffer. */
 
 #include "pool/base/lag.h"
-#include "pool/lease/lease.h"
+#include "pool/lease/table.h"
 
 /* What the pool's status files are made from. Everything is borrowed for the time of the call. */
 struct status_sources {

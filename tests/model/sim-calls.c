@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/lease/ctl.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/settings.h"
+#include "pool/lease/submit.h"
 #include "pool/util/text.h"
 
 /* What users ask, with what they should be answered. */

@@ -10,7 +10,7 @@
 
 #include "sim-model.h"
 #include "pool/environment/internal.h"
-#include "pool/lease/internal.h"
+#include "pool/lease/lease-body.h"
 #include "pool/util/clock.h"
 
 static void on_ready(void *owner, const struct result *r) {

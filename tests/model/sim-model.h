@@ -9,8 +9,9 @@
 
 #include "sim-backend.h"
 #include "pool/core.h"
-#include "pool/lease/lease.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/settings.h"
+#include "pool/lease/table.h"
 #include "pool/util/clock.h"
 #include "pool/util/watch.h"
 

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "pool/lease/internal.h"
+#include "pool/lease/lease-body.h"
 #include "pool/environment/environment.h"
 #include "sim-model.h"
 

@@ -2,8 +2,9 @@
 #include "rig.h"
 
 #include "pool/environment/internal.h"
-#include "pool/lease/internal.h"
+#include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/submit.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 

@@ -3,8 +3,11 @@
 
 #include "rig.h"
 #include "pool/base/limits.h"
-#include "pool/lease/internal.h"
+#include "pool/lease/ctl.h"
+#include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/settings.h"
+#include "pool/lease/submit.h"
 #include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC

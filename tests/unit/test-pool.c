@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 #include "pool/environment/limits.h"
+#include "pool/lease/ctl.h"
 #include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC

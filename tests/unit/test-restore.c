@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "rig.h"
+#include "pool/lease/ctl.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/settings.h"
 #include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC

@@ -4,6 +4,7 @@
 
 #include "rig.h"
 #include "fs/limits.h"
+#include "pool/lease/settings.h"
 #include "pool/status/status.h"
 #include "pool/util/clock.h"
 

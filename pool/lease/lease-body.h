@@ -2,14 +2,21 @@
 #pragma once
 
 /*
- * Shared by the parts of a lease, and by nobody else. Each calls those below it:
+ * The bodies of a lease and of the table of leases, for the files of this folder and for nobody else. Each calls those
+ * below it:
  *
- *   ctl.c       the words of ctl        restore.c   after a restart: leases and jobs of an earlier run
+ *   restore.c   after a restart: leases and jobs of an earlier run
  *   table.c     the table of all leases: create and release, the pool's events, what is due
- *   jobs.c      a lease's jobs, from submission to end       settings.c  cwd, timeout, env, standard input
+ *   ctl.c       the words of ctl
+ *   submit.c    a command becomes a job
+ *   run.c       jobs start, run and time out
+ *   shortage.c  jobs that this machine cannot start now
+ *   end.c       jobs end                                     fate.c      jobs are killed
+ *   settings.c  cwd, timeout, env, standard input            unused.c    leases without jobs
  *   lease.c     one lease: its state, and what readers ask of it
  *   deadline.c  the deadlines of jobs
- *   job.c       one job                 spool.c     its output
+ *   job.c       one job
+ *   spool.c     its output
  *
  * What a lower part has to say to a higher one it returns, or tells by an event.
  */
@@ -18,6 +25,8 @@
 
 #include "pool/lease/deadline.h"
 #include "pool/lease/lease.h"
+#include "pool/lease/settings.h"
+#include "pool/lease/table.h"
 
 struct leases {
         struct pool *pool;
@@ -85,7 +94,7 @@ struct lease {
         uint64_t round; /* how often all names came back */
 };
 
-/* lease.c */
+/* The functions of lease.c that keep them whole. */
 
 /* A lease that is in no table yet, and whose claim is not initialized; NULL when out of memory. */
 struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid);
@@ -101,6 +110,12 @@ void lease_publish_state(struct lease *l);
 
 /* Tell the log, the events and the watches how it stands. */
 void lease_announce(struct lease *l);
+
+/* Tell the log and the events that a job is now in @state. */
+void lease_announce_job(struct lease *l, struct job *j, const char *state);
+
+/* Write down how a job stands. 0 or -errno. */
+int lease_write_job(const struct lease *l, const struct job *j);
 
 /* Note that something changed which status or error show. */
 void lease_touch(struct lease *l);
@@ -118,34 +133,3 @@ const char *lease_say_quota(const struct lease *l, char out[static QUOTA_TEXT_SI
 
 /* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);
-
-/* Note whether it holds its environment without a job. Called after each change of its state and of its jobs. */
-void lease_note_use(struct lease *l);
-
-/* jobs.c */
-
-/* Where its jobs keep their bytes. */
-struct job_store lease_job_store(const struct lease *l);
-
-/* Jobs run in order, so those before the newest that an earlier run began have ended: end them. */
-void lease_end_unwritten(struct lease *l);
-
-/* Go on with the job that an earlier run started; where there is none, start the next. */
-void lease_resume(struct lease *l);
-
-/* End what is queued, and with @running also what runs, without a result. */
-void lease_end_jobs(struct lease *l, bool running, const struct result *why);
-
-/* Kill the job that runs; the first @why stays. */
-void lease_kill(struct lease *l, struct job *j, enum job_fate fate, const char *why);
-
-/* Do what is due for the jobs of all leases. */
-void leases_tick_jobs(struct leases *t, int64_t now);
-
-/* table.c */
-
-/* lease_new(), with a claim that reports to the table. */
-struct lease *leases_make(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid);
-
-/* Put it into the table, which has the reference from then on. */
-void leases_add(struct lease *l);

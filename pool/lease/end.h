@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * How jobs end: what is written down, told and counted, and which of those that have ended are kept.
+ *
+ * Called by what runs jobs, and by what releases or loses their lease. It starts no other job.
+ */
+
+#include "pool/lease/lease.h"
+
+/* How jobs end, for counting. */
+enum job_end {
+        JOB_END_OK,        /* exit code 0 */
+        JOB_END_FAILED,    /* another exit code of its own */
+        JOB_END_TIMEOUT,   /* killed after its timeout */
+        JOB_END_KILLED,    /* killed through ctl, by the release of its lease, or for its output */
+        JOB_END_CANCELLED, /* while it was queued: it never ran */
+        JOB_END_UNKNOWN,   /* it could not be started, its environment was lost, or its output could not be stored */
+        JOB_N_ENDS,
+};
+
+const char *job_end_name(enum job_end end);
+
+/*
+ * End a job with an exit code (@r is ok) or without one. The oldest that have ended leave the lease, so it may be gone
+ * afterwards.
+ */
+void lease_end_job(struct lease *l, struct job *j, const struct result *r, int code);
+
+/* End what is queued, and with @running also what runs, without a result. */
+void lease_end_jobs(struct lease *l, bool running, const struct result *why);
+
+/* Jobs run in order, so those before the newest that an earlier run began have ended: end them. */
+void lease_end_unwritten(struct lease *l);
+
+/* How a job will stand in the journal when it has ended like that. Borrowed from the job and from @r. */
+struct journal_job lease_ended_row(const struct lease *l, const struct job *j, const struct result *r, int code);

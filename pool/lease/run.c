@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/lease/run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool/base/exec-id.h"
+#include "pool/environment/command.h"
+#include "pool/lease/end.h"
+#include "pool/lease/fate.h"
+#include "pool/lease/lease-body.h"
+#include "pool/lease/limits.h"
+#include "pool/lease/shortage.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/io.h"
+
+static void on_started(void *owner) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+
+        lease_set_prepared(l);
+        if (!j->started_us)
+                j->started_us = l->table->clock();
+        if (j->fate == JOB_FATE_OWN)
+                deadline_set(&l->table->deadlines, j,
+                               j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
+        lease_announce_job(l, j, "running");
+        if (j->state != JOB_RUNNING) /* it is, if an earlier run has seen it start */
+                job_set_state(j, JOB_RUNNING);
+        (void)lease_write_job(l, j);
+}
+
+static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
+        struct job *j = owner;
+
+        lease_take_output(j->lease, j, stream, data, len);
+}
+
+static void on_ended(void *owner, const struct result *r, int code) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+        struct result cut;
+
+        j->exec = NULL;
+        r = lease_judge_end(l, j, r, &code, &cut);
+        lease_end_job(l, j, r, code);
+        lease_start_next(l);
+}
+
+static void time_out(struct lease *l, struct job *j) {
+        char why[64];
+
+        snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
+        lease_kill_job(l, j, JOB_FATE_TIMEOUT, why);
+}
+
+/*
+ * Its time is up by our clock. But it may have ended in time, and the news is still on its way, for the daemon may have
+ * been stopped, or killed and started again: so the backend is asked before that is judged.
+ */
+static void poll_job(struct leases *t, struct job *j) {
+        bool asked = exec_poll(j->exec) == 0;
+
+        j->poll = asked ? JOB_POLL_ASKED : JOB_POLL_NONE;
+        deadline_set(&t->deadlines, j, clock_after(t->clock(), asked ? EXEC_POLL_TIMEOUT_US : EXEC_POLL_AGAIN_US));
+}
+
+static void on_polled(void *owner, bool running) {
+        struct job *j = owner;
+        struct lease *l = j->lease;
+
+        if (j->fate != JOB_FATE_OWN)
+                return; /* it is killed for another reason, meanwhile */
+        if (running) {
+                time_out(l, j);
+                return;
+        }
+        j->poll = JOB_POLL_IN_TIME;
+        deadline_set(&l->table->deadlines, j, clock_after(l->table->clock(), OUTPUT_TIMEOUT_US));
+}
+
+/* Background processes hold the output of a job open whose time is up. The exit code is its own. */
+static void end_outlived(struct lease *l, struct job *j) {
+        lease_kill_job(l, j, JOB_FATE_KILLED, "background processes killed: they held its output open after its timeout");
+}
+
+static const struct exec_events exec_events = {
+        .started = on_started,
+        .output = on_output,
+        .ended = on_ended,
+        .polled = on_polled,
+};
+
+static int exec_job(struct lease *l, struct job *j, bool resume) {
+        struct command command;
+        char id[UUID_SIZE];
+        int r;
+
+        exec_id_make(id, l->instance, l->serial, j->number);
+        r = command_init(&command, &(struct command_settings){
+                                           .id = id,
+                                           .shell = l->table->config->shell,
+                                           .workdir = l->workdir,
+                                           .cwd = j->cwd,
+                                           .env = j->env,
+                                   });
+        if (r < 0)
+                return r;
+        command.spec.resume = resume;
+        command.spec.offsets[STREAM_STDOUT] = spool_size(j->spool, VIEW_STDOUT);
+        command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
+        command.spec.command = &j->command;
+        command.spec.input = &j->input;
+        command.spec.fresh = !l->prepared;
+        r = sandbox_exec(environment_sandbox(l->claim.environment), &command.spec, &exec_events, j, &j->exec);
+        command_deinit(&command);
+        return r;
+}
+
+int lease_write_use(struct lease *l) {
+        int r = pool_use(l->table->pool, &l->claim, l->workdir);
+
+        if (r == 0 && l->prepared_unwritten) {
+                r = lease_write(l);
+                l->prepared_unwritten = r < 0;
+        }
+        return r;
+}
+
+/* And that it may have begun. */
+static int start_job(struct lease *l, struct job *j) {
+        struct journal_job row = job_row(j, l->serial);
+        int r = lease_write_use(l);
+
+        row.state = JOB_STARTING;
+        if (r == 0 && !j->written_as_starting)
+                r = journal_update_job(l->table->journal, &row);
+        j->written_as_starting = r == 0; /* it may be tried again */
+        return r < 0 ? r : exec_job(l, j, false);
+}
+
+/* It is with the backend. */
+static void follow_job(struct lease *l, struct job *j) {
+        l->current = j;
+        list_remove(&l->starved);
+        deadline_add(&l->table->deadlines, j, clock_after(l->table->clock(), START_TIMEOUT_US));
+}
+
+/* From the newest, for before those that are queued there may be hundreds that have ended. */
+static struct job *first_queued(struct lease *l) {
+        struct job *j, *before, *first = NULL;
+        unsigned left = l->n_queued;
+
+        list_for_each_reverse_safe (j, before, &l->jobs, link) {
+                if (left == 0)
+                        break;
+                if (j->state == JOB_QUEUED) {
+                        first = j;
+                        left--;
+                }
+        }
+        return first;
+}
+
+void lease_start_next(struct lease *l) {
+        struct result why;
+        struct job *j;
+        int r;
+
+        while (l->state == LEASE_LEASED && !l->current && l->n_queued > 0) {
+                j = first_queued(l);
+                r = start_job(l, j);
+                if (is_shortage(r)) {
+                        lease_starve(l, j, r);
+                        return;
+                }
+                if (r < 0) {
+                        result_set(&why, RESULT_FAILED, "job not started in environment %s: %s",
+                                   lease_environment(l), strerror(-r));
+                        lease_end_job(l, j, &why, 0);
+                        continue;
+                }
+                l->n_queued--;
+                follow_job(l, j);
+                lease_announce_job(l, j, "starting");
+                job_set_state(j, JOB_STARTING);
+        }
+}
+
+/*
+ * A job that had not said that it runs is handed over again, under the same id, which starts it only once; the
+ * provider goes on with it where it did run already.
+ */
+void lease_resume(struct lease *l) {
+        struct job *j = l->current;
+        struct result why;
+        int r;
+
+        if (!j) {
+                lease_start_next(l);
+                return;
+        }
+        r = exec_job(l, j, j->state == JOB_RUNNING);
+        if (is_shortage(r)) {
+                lease_starve(l, j, r);
+                return;
+        }
+        if (r < 0) {
+                /* It runs there all the same, so nothing else may. */
+                result_set(&why, RESULT_LOST,
+                           "environment %s given up: the job of an earlier run cannot be followed: %s",
+                           lease_environment(l), strerror(-r));
+                pool_condemn(l->table->pool, &l->claim, &why);
+                return;
+        }
+        follow_job(l, j);
+        lease_set_prepared(l); /* it may have begun before */
+        lease_announce_job(l, j, "resumed");
+        if (j->fate != JOB_FATE_OWN)
+                lease_send_kill(l, j);
+}
+
+/* Killed, and not heard of: it ends for its lease, which keeps its environment. */
+static void give_up(struct lease *l, struct job *j) {
+        struct result r;
+
+        result_set(&r, RESULT_OK, "it did not end within %d s; what is left of it may still run",
+                   (int)(KILL_TIMEOUT_US / USEC_PER_SEC));
+        exec_cancel(j->exec);
+        lease_end_job(l, j, &r, job_killed_code(j));
+        lease_start_next(l);
+}
+
+/* Its backend owes an answer for too long: it may still start, or still run, beside another job. */
+static void condemn(struct lease *l, const struct job *j) {
+        bool started = j->exec->started;
+        int64_t us = started ? EXEC_POLL_TIMEOUT_US : j->fate != JOB_FATE_OWN ? KILL_TIMEOUT_US : START_TIMEOUT_US;
+        struct result lost;
+
+        result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
+                   lease_environment(l), j->number, started ? "tell whether it runs" : "start",
+                   (int)(us / USEC_PER_SEC));
+        pool_condemn(l->table->pool, &l->claim, &lost);
+}
+
+/* It starts, runs or dies for too long. */
+static void on_due(struct job *j) {
+        struct lease *l = j->lease;
+
+        if (j->exec->started && j->fate != JOB_FATE_OWN)
+                give_up(l, j);
+        else if (j->exec->started && j->poll == JOB_POLL_NONE)
+                poll_job(l->table, j);
+        else if (j->poll == JOB_POLL_IN_TIME)
+                end_outlived(l, j);
+        else
+                condemn(l, j);
+}
+
+void leases_tick_jobs(struct leases *t, int64_t now) {
+        deadlines_tick(&t->deadlines, now, on_due);
+        if (!list_empty(&t->starved) && t->starved_us <= now)
+                leases_try_starved(t, lease_resume);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A lease's jobs: one after another in its environment. What the backend has to say of an exec comes here as an event.
+ */
+
+#include "pool/lease/lease.h"
+
+struct leases;
+
+/* Start the first queued job, if none runs. */
+void lease_start_next(struct lease *l);
+
+/* Go on with the job that an earlier run started; where there is none, start the next. */
+void lease_resume(struct lease *l);
+
+/* Do what is due for the jobs of all leases. */
+void leases_tick_jobs(struct leases *t, int64_t now);
+
+/* Written down before a job: what is to be cleaned away behind it, and what an earlier one made. 0 or -errno. */
+int lease_write_use(struct lease *l);

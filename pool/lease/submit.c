@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/lease/submit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pool/base/limits.h"
+#include "pool/lease/end.h"
+#include "pool/lease/lease-body.h"
+#include "pool/lease/limits.h"
+#include "pool/lease/run.h"
+#include "pool/lease/unused.h"
+
+enum result_code lease_accepts(const struct lease *l) {
+        if (l->code != RESULT_OK)
+                return l->code;
+        return l->n_queued >= QUEUE_MAX || l->last_number + l->n_drafts >= JOB_NUMBER_MAX ? RESULT_BUSY : RESULT_OK;
+}
+
+struct job_store lease_job_store(const struct lease *l) {
+        return (struct job_store){ l->table->spool_dir, l->table->config->output_max, l->quota };
+}
+
+int lease_draft(struct lease *l, struct job **out) {
+        struct job_store store;
+        int r;
+
+        if (l->state == LEASE_RELEASED)
+                return -ESTALE;
+        store = lease_job_store(l);
+        r = job_new(out, &store);
+        if (r == 0)
+                l->n_drafts++;
+        return r;
+}
+
+void lease_discard(struct lease *l, struct job *draft) {
+        l->n_drafts--;
+        job_unref(draft);
+}
+
+/* What the job is to run with, as it is set now. */
+static int take_settings(struct lease *l, struct job *j) {
+        j->timeout_us = l->timeout_us;
+        j->cwd = strdup(l->cwd);
+        if (asprintf(&j->env, "%s\n%s", l->table->config->env, l->env) < 0)
+                j->env = NULL;
+        return j->cwd && j->env ? 0 : -ENOMEM;
+}
+
+/* Write it down. @why: ok, or why it could not be stored; and then also why it could not be written down. */
+static void add_job(struct lease *l, struct job *j, struct result *why) {
+        struct journal_job row = result_ok(why) ? job_row(j, l->serial) : lease_ended_row(l, j, why, 0);
+        int r = 0;
+
+        /* It starts at once: then one row says both. */
+        j->written_as_starting = result_ok(why) && l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+        if (j->written_as_starting) {
+                row.state = JOB_STARTING;
+                r = lease_write_use(l);
+        }
+        if (r == 0)
+                r = journal_add_job(l->table->journal, &row);
+        if (r < 0 && result_ok(why))
+                result_set(why, RESULT_FAILED, "not run: it could not be written down: %s", strerror(-r));
+}
+
+int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
+        struct job *j = draft;
+        bool took_input = l->input.size > 0;
+        struct result why;
+        int r;
+
+        if (l->state == LEASE_RELEASED)
+                return -ESTALE;
+        l->n_drafts--;
+        j->lease = l;
+        j->submitted_us = l->table->clock();
+        r = job_submit(j, l->serial, ++l->last_number, command, &l->input);
+        if (r == 0)
+                r = take_settings(l, j);
+        if (r == 0)
+                why.code = RESULT_OK; /* no text is read then */
+        else
+                result_set(&why, RESULT_FAILED, "not run: it could not be stored: %s", strerror(-r));
+        add_job(l, j, &why);
+        l->n_queued++;
+        l->table->totals.submitted++;
+        list_add_tail(&l->jobs, &job_ref(j)->link);
+        lease_show(l);
+        lease_note_use(l);
+        lease_replace(&l->remark, NULL);
+        lease_announce_job(l, j, "queued");
+        j->submitted_wall_us = j->changed_wall_us;
+        if (took_input)
+                l->input_wall_us = j->submitted_wall_us;
+        if (!result_ok(&why)) {
+                /* Close cannot fail, so the job must: whoever reads next must not get the result of the one before. */
+                lease_end_job(l, j, &why, 0);
+                return 0;
+        }
+
+        /* It was opened before the lease was lost: it is not forgotten, it fails like those before it. */
+        if (l->code != RESULT_OK) {
+                result_set(&why, l->code, "%s", l->error);
+                lease_end_jobs(l, false, &why);
+        }
+        lease_start_next(l);
+        return 0;
+}
