@@ -190,7 +190,7 @@ def gauges(mp):
 
 
 def until_empty(mp):
-    """Every lease is released: let every environment end too, and then look."""
+    """Every lease is released: let every environment end too, and then check."""
     def none():
         mp.ctl("recycle")
         return sum(mp.environments().values()) == 0

@@ -184,7 +184,7 @@ def test_background_writer_past_the_timeout(mount, streams_end_late):
 
 @pytest.mark.parametrize("how", ["background", "terminal", "foreground"])
 def test_a_long_build_says_so(settings, calm, tmp_path, how):
-    """One line after a second; who looks on sees the rest of its log. An image that is there is not spoken of."""
+    """One line after a second; a terminal shows the rest of the log. An image that exists is not mentioned."""
     mountpoint, dockerfile = tmp_path / "mnt", tmp_path / "dockerfile"
     mountpoint.mkdir()
     dockerfile.write_text("".join(f"ENV {how}{i}=1\n" for i in range(9)))
@@ -551,7 +551,7 @@ def canary(tmp_path):
 
 
 def spelled(text):
-    """A secret, and what it looks like in other clothes."""
+    """A secret, and its encodings."""
     import base64
     raw = text.encode()
     return [raw, base64.b64encode(raw).rstrip(b"="), raw.hex().encode(), raw[::-1], raw[3:]]
@@ -637,7 +637,7 @@ def killed_by(pid):
 
 @pytest.mark.root
 def test_no_core_and_no_look_into_memory(mount, settings, sim, tmp_path):
-    """The daemon of an ordinary user, who may not look into it: not into its memory, not by a debugger, not by a core."""
+    """The user of the daemon cannot read its memory, trace it, or get a core dump of it."""
     if os.stat("/dev/fuse").st_mode & 0o006 != 0o006:
         pytest.skip("/dev/fuse is not for ordinary users here")
     import resource

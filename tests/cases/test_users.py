@@ -68,7 +68,7 @@ def leave_secrets(mp, uid, name):
     return done.stdout.splitlines()[1]
 
 
-LOOK = "cat ~/.netrc /var/tmp/key 2>/dev/null"
+READ_SECRETS = "cat ~/.netrc /var/tmp/key 2>/dev/null"
 
 
 @pytest.mark.small
@@ -77,10 +77,10 @@ def test_environments_do_not_pass_between_users(share):
     """No user sees what another left in a sandbox, even if that costs a sandbox; the same user gets the sandbox again."""
     mp = share(max=1)
     alices = leave_secrets(mp, ALICE, "alice")
-    again = as_user(mp, ALICE, f"mkdir alice && echo '{LOOK}' > alice/cmd && cat alice/output alice/environment && rmdir alice")
+    again = as_user(mp, ALICE, f"mkdir alice && echo '{READ_SECRETS}' > alice/cmd && cat alice/output alice/environment && rmdir alice")
     assert again.stdout == f"secret\nsecret\n{alices}\n"
     mp.until_settled()
-    done = as_user(mp, BOB, f"mkdir bob && echo '{LOOK}' > bob/cmd && cat bob/output bob/environment")
+    done = as_user(mp, BOB, f"mkdir bob && echo '{READ_SECRETS}' > bob/cmd && cat bob/output bob/environment")
     assert done.stdout != f"{alices}\n" and done.stdout.count("\n") == 1, done
     mp.until_settled()
     assert mp.environments() == {"creating": 0, "idle": 0, "leased": 1, "cleaning": 0, "ending": 0}
@@ -94,7 +94,7 @@ def test_nor_after_a_crash(share):
     alices = leave_secrets(mp, ALICE, "alice")
     mp.crash()
     mp.start()
-    done = as_user(mp, BOB, f"mkdir bob && echo '{LOOK}' > bob/cmd && cat bob/output bob/environment")
+    done = as_user(mp, BOB, f"mkdir bob && echo '{READ_SECRETS}' > bob/cmd && cat bob/output bob/environment")
     assert done.stdout.count("\n") == 1, done
     if mp.settings.simulator:  # a local one had ended, and its name is used again
         assert done.stdout != f"{alices}\n"

@@ -164,7 +164,7 @@ static void end_unheard(struct sim_sandbox *s) {
                 sim_exec_discard(s->exec);
 }
 
-/* Not told that it is to end, it lives on; or the answer was lost. What was not born by then may be born yet. */
+/* The request to end it, or its answer, was lost. A sandbox that did not exist by then may still be made. */
 void sim_sandbox_on_destroyed(struct timer *t) {
         struct sim_sandbox *s = container_of(t, struct sim_sandbox, destroyed);
         struct sim_backend *b = sim_backend_of(s);

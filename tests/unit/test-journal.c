@@ -253,7 +253,7 @@ static void another_backend(void) {
 }
 
 static void damage(void) {
-        static const char *const rubbish[] = { "no database at all, but long enough to be looked at as one by anybody",
+        static const char *const rubbish[] = { "not a database, but long enough to have the header that a database has",
                                                "SQLite format 3" };
         struct journal *j = NULL;
         struct result why;

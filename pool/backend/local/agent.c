@@ -298,7 +298,7 @@ static void do_clean(const struct agent_request *q) {
                 pids_describe(&left, &who);
                 snprintf(text, sizeof(text), "processes that do not end: %s", buf_text(&who));
         } else if (r < 0) {
-                snprintf(text, sizeof(text), "looking for processes: %s", strerror(-r));
+                snprintf(text, sizeof(text), "finding processes: %s", strerror(-r));
         } else if ((r = clean(q->text, &what)) < 0) {
                 snprintf(text, sizeof(text), "%s: %s", what, strerror(-r));
         }
