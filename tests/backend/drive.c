@@ -7,7 +7,7 @@
  * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
  * with its input.
  *
- *   create NONCE · adopt NONCE [TICKET]     created CODE EXPIRES-IN-SECONDS ID TICKET | TEXT
+ *   create NONCE · adopt NONCE [TOKEN]     created CODE EXPIRES-IN-SECONDS ID TOKEN | TEXT
  *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT
  *   live UUID COMMAND                        likewise, with live input
  *   write BYTES · eof · hold · give          wrote N, or wrote -ERRNO · room

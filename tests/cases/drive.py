@@ -66,15 +66,15 @@ class Run:
             self.got[int(stream) + 1] += bytes.fromhex(data)
 
     def create(self):
-        """(nonce, id, ticket)"""
+        """(nonce, id, token)"""
         nonce = str(uuid.uuid4())
         self.tell("create", nonce)
-        seconds, box, ticket = self.expect("created ok").split(" ", 2)
+        seconds, box, token = self.expect("created ok").split(" ", 2)
         assert 590 <= int(seconds) <= 600
-        return nonce, box, ticket
+        return nonce, box, token
 
-    def adopt(self, nonce, ticket):
-        self.tell("adopt", nonce, ticket)
+    def adopt(self, nonce, token):
+        self.tell("adopt", nonce, token)
         return self.expect("created ok").split(" ", 2)
 
     def run(self, job, command, how="start", data=os.devnull):

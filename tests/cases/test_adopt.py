@@ -67,7 +67,7 @@ def test_a_job_goes_on(run, sim, how, seed):
     if seed:
         sim.faults(*harness.MODAL_FAULTS, seed=seed)
     first, job = run(), str(uuid.uuid4())
-    nonce, box, ticket = first.create()
+    nonce, box, token = first.create()
     first.run(job, SLOW)
     first.expect("started")
     first.until_output(20)
@@ -76,8 +76,8 @@ def test_a_job_goes_on(run, sim, how, seed):
     assert 20 <= len(before[1]) < len(SLOW_OUT)
 
     second = run()
-    seconds, same, again = second.adopt(nonce, ticket)
-    assert (same, again) == (box, ticket) and 500 < int(seconds) < 600
+    seconds, same, again = second.adopt(nonce, token)
+    assert (same, again) == (box, token) and 500 < int(seconds) < 600
     second.run(job, SLOW, f"{len(before[1])}:{len(before[2])}")
     second.expect("started")
     assert second.expect("ended") == "ok 7"
@@ -98,13 +98,13 @@ def test_input_goes_on(run, sim, tmp_path):
     (tmp_path / "input").write_bytes(data)
     command = "trap go=1 USR1; head -c 1000000 | sha1sum; until [ $go ]; do sleep 0.05; done; sha1sum; exit 3"
     first, job = run(), str(uuid.uuid4())
-    nonce, _, ticket = first.create()
+    nonce, _, token = first.create()
     first.run(job, command, data=tmp_path / "input")
     first.expect("started")
     first.until_output(44)
     die(first, "killed")
     second = run()
-    second.adopt(nonce, ticket)
+    second.adopt(nonce, token)
     second.run(job, command, "44:0", data=tmp_path / "input")
     second.expect("started")
     second.tell("signal", str(int(signal.SIGUSR1)))
@@ -118,14 +118,14 @@ def test_input_goes_on(run, sim, tmp_path):
 def test_started_but_not_known(run, sim):
     """A crash between the start and its answer: the job is started again under the same id, and runs once."""
     first, job = run(), str(uuid.uuid4())
-    nonce, _, ticket = first.create()
+    nonce, _, token = first.create()
     sim.faults({"kind": "hang", "when": "after", "method": "TaskExecStart"})
     first.run(job, "echo once >>log; cat log; echo $$")
     sim.until(lambda stats: stats["execs"].get(job))
     die(first, "killed")
     sim.faults()
     second = run()
-    second.adopt(nonce, ticket)
+    second.adopt(nonce, token)
     second.run(job, "echo once >>log; cat log; echo $$")
     second.expect("started")
     assert second.expect("ended") == "ok 0"
@@ -168,16 +168,16 @@ def test_a_complaint_that_was_read_before(run):
 @pytest.mark.parametrize("when", ["before", "while it lives"])
 def test_a_sandbox_that_died(run, sim, when):
     first = run()
-    nonce, box, ticket = first.create()
+    nonce, box, token = first.create()
     die(first, "killed")
     if when == "before":
         sim.kill_sandbox(box)
     second = run()
     if when == "before":
-        second.tell("adopt", nonce, ticket)
+        second.tell("adopt", nonce, token)
         assert box in second.expect("created lost")
     else:
-        second.adopt(nonce, ticket)
+        second.adopt(nonce, token)
         sim.kill_sandbox(box)
         assert box in second.expect("died lost")
     second.destroy()
@@ -186,23 +186,23 @@ def test_a_sandbox_that_died(run, sim, when):
 def test_no_network_is_no_death(run, sim):
     """Without a network the adoption waits, and succeeds when the network is back."""
     first = run()
-    nonce, _, ticket = first.create()
+    nonce, _, token = first.create()
     die(first, "killed")
     second = run()
     sim.faults({"kind": "reset"})
-    second.tell("adopt", nonce, ticket)
+    second.tell("adopt", nonce, token)
     sim.until(lambda stats: sum(stats["faults"].values() if isinstance(stats["faults"], dict) else []) >= 5)
     sim.faults()
     second.expect("created ok")
     second.destroy()
 
 
-@pytest.mark.parametrize("ticket", [
+@pytest.mark.parametrize("token", [
     "1", "2 sb-1 ta-1 1700000000000000 600 ", "1 sb-1 ta-1 1700000000000000 600 1:2;rm", "1 sb/1 ta-1 1 600 ",
     "1 sb-1  1 600 ", "1 sb-1 ta-1 -1 600 ", "1 sb-1 ta-1 1 86401 ", "1 sb-1 ta-1 99999999999999999999 600 "])
-def test_a_ticket_that_cannot_be_read(run, ticket):
+def test_a_token_that_cannot_be_read(run, token):
     one = run()
-    one.tell("adopt", str(uuid.uuid4()), ticket)
+    one.tell("adopt", str(uuid.uuid4()), token)
     one.expect(f"refused {errno.EINVAL}")
 
 
@@ -232,7 +232,7 @@ def test_a_create_that_was_answered_to_nobody(run, sim):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_destroyed_before_it_is_born(run, sim, when):
+def test_destroyed_before_it_is_created(run, sim, when):
     """The create hangs, and may have made a sandbox or not. Nothing is left within the time of a stop."""
     one = run()
     sim.faults({"kind": "hang", "when": when, "method": "SandboxCreate"})
@@ -250,8 +250,8 @@ def test_list(run, sim):
     made = {}
     for _ in range(5):
         one = run()
-        nonce, box, ticket = one.create()
-        made[box] = (nonce, ticket)
+        nonce, box, token = one.create()
+        made[box] = (nonce, token)
         die(one, "killed")
     other = run(str(uuid.uuid4()))
     other.create()
@@ -261,8 +261,8 @@ def test_list(run, sim):
     assert all(abs(created / 1e6 - time.time()) < 300 for _, created in found.values())
     pages = sim.stats()["rpcs"]["SandboxList"]
     assert pages == 4
-    for box, (nonce, ticket) in made.items():
-        last.adopt(nonce, ticket)
+    for box, (nonce, token) in made.items():
+        last.adopt(nonce, token)
         last.destroy()
     assert last.list() == ({}, "ok")
     other.destroy()
