@@ -127,7 +127,7 @@ struct exec_spec {
         const char *shell;          /* run as SHELL -c COMMAND; "": bash where there is one, else sh */
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */
-        bool live_input;            /* standard input is what exec_write() brings; then @input is NULL, and not resume */
+        bool live_input;            /* standard input is what exec_write() brings: with no input, and without resume */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, where the command starts */
         bool fresh;                 /* first empty the workdir of whatever is there; it is made in any case */
@@ -288,10 +288,14 @@ void exec_signal(struct exec *e, int signo);
 int exec_poll(struct exec *e);
 
 /*
- * Bytes for the standard input of an exec with live input, also before it has started. Returns how many were taken: the
- * backend keeps EXEC_INPUT_MAX at most. room() comes after a call that took less than all, unless ended() does. -EPIPE: nothing reads them any
- * more, because the process closed its input or ended. Not after exec_end_input(). What was taken is written in order, and
- * written once; of an exec that is cancelled it may be lost.
+ * Write to the standard input of an exec with live input, also before it has started; not after exec_end_input(). Returns
+ * how many bytes were taken, since the backend keeps EXEC_INPUT_MAX at most. room() comes after a call that took less than
+ * all, unless ended() does. -EPIPE: nothing reads them any more, because the process has closed its input or has ended, or
+ * because the sandbox is dead. What was taken arrives once and in order, as far as the process reads it. When the process
+ * ends, is killed or is cancelled, the rest is lost.
+ *
+ * The id must be a new one. A later run that resumes the exec gets its output and its end, but cannot write to it: the
+ * process then waits for input until it is killed.
  */
 ssize_t exec_write(struct exec *e, const void *data, size_t len);
 

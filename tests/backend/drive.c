@@ -5,12 +5,12 @@
  * by lines on standard output what came of it. So one run can be killed and another go on with what it left. Each of
  * several POOL_IDs is a template over the same client; commands concern the first, until another is chosen. It holds
  * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
- * with its input.
+ * with its input. DRIVE_FAULTS in the environment makes faults in the first, see fault.h.
  *
  *   create NONCE · adopt NONCE [TOKEN]     created CODE EXPIRES-IN-SECONDS ID TOKEN | TEXT
  *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT
  *   live UUID COMMAND                        likewise, with live input
- *   write BYTES · eof · hold · give          wrote N, or wrote -ERRNO · room
+ *   write BYTES · eof · hold · give          wrote N, or wrote -ERRNO · room; hold and give do nothing after the end
  *   signal N · kill GRACE-IN-MILLISECONDS · cancel
  *   clean WORKDIR                            cleaned CODE TEXT
  *   destroy · leave                          destroyed CODE TEXT
@@ -32,6 +32,7 @@
 #include <uv.h>
 
 #include "pool/backend/backend.h"
+#include "pool/backend/fault.h"
 #include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
 #include "pool/lease/limits.h"
@@ -337,6 +338,7 @@ int main(int argc, char **argv) {
         bool local = argc == 2 && !strcmp(argv[1], "local");
         int n = local ? 1 : argc - 2;
         struct result why = {};
+        const char *faults;
         uv_poll_t poll;
 
         if (n < 1 || n > POOLS_MAX)
@@ -344,6 +346,11 @@ int main(int argc, char **argv) {
         signal(SIGPIPE, SIG_IGN);
         uv_loop_init(&loop);
         if ((local ? open_local(&why) : open_modal(argv + 2, n, &why)) < 0) {
+                say("ready %s %s", result_code_name(why.code), why.text);
+                return 1;
+        }
+        faults = getenv("DRIVE_FAULTS");
+        if (faults && fault_new(&backends[0], &loop, faults, 1, &why) < 0) {
                 say("ready %s %s", result_code_name(why.code), why.text);
                 return 1;
         }

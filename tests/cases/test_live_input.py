@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Programs that are written to while they run, and whose output is held back: the backends alone."""
 
+import contextlib
 import errno
+import os
 import random
 import uuid
 
@@ -71,15 +73,21 @@ class Live(drive.Run):
         return self.ended[0], int(self.ended[1])
 
 
-@pytest.fixture
-def live(settings, tmp_path):
+@contextlib.contextmanager
+def sandbox(settings, tmp_path, **variables):
     program, sim = drive.program(settings, tmp_path / "drive"), settings.simulator
-    arguments, env = (["modal", str(uuid.uuid4())], sim.env()) if sim else (["local"], None)
-    with Live(settings, program, *arguments, env=env) as run:
+    arguments, env = (["modal", str(uuid.uuid4())], sim.env()) if sim else (["local"], os.environ)
+    with Live(settings, program, *arguments, env={**env, **variables}) as run:
         run.tell("create", str(uuid.uuid4()))
         run.expect("created ok")
         yield run
         run.destroy()
+
+
+@pytest.fixture
+def live(settings, tmp_path):
+    with sandbox(settings, tmp_path) as run:
+        yield run
 
 
 def test_what_goes_in_comes_out(live):
@@ -154,18 +162,33 @@ def test_killed_while_held_back(live):
     assert set(live.got[1].split(b"\n")) <= {b"y", b""}
 
 
-def test_nobody_reads(live):
-    """A program that has closed its input: the writer is told."""
-    live.begin("exec <&-; echo closed; exec sleep 1000")
-    live.until(len(b"closed\n"))
+def write_until_it_fails(live):
     n = 0
     while n >= 0:
         n = live.write(bytes(PIECE))
         if 0 <= n < PIECE:
             live.event("room")
-    assert n == -errno.EPIPE
+    return -n
+
+
+def test_nobody_reads(live):
+    """A program that has closed its input: the writer is told."""
+    live.begin("exec <&-; echo closed; exec sleep 1000")
+    live.until(len(b"closed\n"))
+    assert write_until_it_fails(live) == errno.EPIPE
     live.tell("kill", "0")
     assert live.end() == ("ok", 137)
+
+
+def test_written_after_the_end(live):
+    """A program that has ended, which its owner does not hear of as long as output is held back."""
+    live.begin("read x; exit 7")
+    live.hold()
+    live.write_all(b"\n")
+    assert write_until_it_fails(live) == errno.EPIPE
+    live.tell("eof")
+    live.give()
+    assert live.end() == ("ok", 7)
 
 
 def test_one_that_does_not_read(live):
@@ -180,6 +203,31 @@ def test_one_that_does_not_read(live):
         assert total < 32 << 20
     live.tell("kill", "0")
     assert live.end() == ("ok", 137)
+
+
+def test_an_end_that_is_delayed(settings, tmp_path):
+    """Through the backend that makes faults: the end of a program is on its way when output is held back."""
+    with sandbox(settings, tmp_path, DRIVE_FAULTS="delay:1") as live:
+        for code in range(10):
+            live.begin(f"echo over; exit {code}")
+            live.until(5)
+            live.tell("hold")
+            live.tell("give")
+            assert live.end() == ("ok", code)
+        for test in test_what_goes_in_comes_out, test_held_back_at_the_end, test_killed_while_held_back, test_nobody_reads:
+            test(live)
+
+
+def test_a_sandbox_that_dies(settings, tmp_path):
+    """It takes nothing more, and its death is all that is heard."""
+    with sandbox(settings, tmp_path, DRIVE_FAULTS="death:1") as live:
+        live.begin("cat")
+        assert live.write(b"x") == -errno.EPIPE
+        live.expect("died lost")
+        assert live.write(b"x") == -errno.EPIPE
+        live.hold()
+        live.tell("eof")
+        live.tell("cancel")
 
 
 FAULTS = [
