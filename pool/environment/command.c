@@ -11,15 +11,20 @@ static int compare_names(const char *a, const char *b) {
         return strncmp(a, b, strcspn(a, "=") + 1);
 }
 
-/* By name, and lines of one name by their place in the text. */
-static int compare_lines(const void *a, const void *b) {
+/* By their place in the text. */
+static int compare_places(const void *a, const void *b) {
         const char *one = *(const char *const *)a, *other = *(const char *const *)b;
-        int r = compare_names(one, other);
 
-        return r ? r : one < other ? -1 : one > other;
+        return one < other ? -1 : one > other;
 }
 
-/* Keep the last line of each name. Returns how many are left. */
+static int compare_lines(const void *a, const void *b) {
+        int r = compare_names(*(const char *const *)a, *(const char *const *)b);
+
+        return r ? r : compare_places(a, b);
+}
+
+/* Keep the last line of each name, in the order of the text. Returns how many are left. */
 static size_t drop_replaced(const char **lines, size_t n) {
         size_t kept = 0;
 
@@ -29,6 +34,7 @@ static size_t drop_replaced(const char **lines, size_t n) {
         for (size_t i = 0; i < n; i++)
                 if (i + 1 == n || compare_names(lines[i], lines[i + 1]))
                         lines[kept++] = lines[i];
+        qsort(lines, kept, sizeof(*lines), compare_places);
         return kept;
 }
 

@@ -5,7 +5,7 @@
  * A command for a sandbox: what is decided about it outside the sandbox, in the form that sandbox_exec() takes.
  *
  *   working directory   cwd, which counts from the workdir unless it is absolute
- *   environment         of each variable in env the last value, and the mark, which no setting can change
+ *   environment         of each variable in env the last line, in their order, and the mark, which no setting can change
  *   shell               as it is set
  *
  * The backend decides what only the inside of a sandbox can tell: whether the directory exists, which shell the default
