@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """planted_bugs.py SOURCE SCRATCH XML: check that the core's simulation finds bugs.
+planted_bugs.py SOURCE: check only that each of them has its place in SOURCE. TAP.
 
 Each bug is a change of one place in the core. It is made in a copy of SOURCE below the directory SCRATCH, the
 simulation is built, and some of its seeds have to fail. Each bug is a test in the file XML (JUnit).
@@ -44,6 +45,10 @@ BUGS = [
     ("the end of a job is not written down before it is told", "note_end(l, j, r, code);\n        job_end", "job_end"),
     ("output is asked for from its beginning after a restart",
      "offsets[STREAM_STDOUT] = spool_size(j->spool, VIEW_STDOUT);", "offsets[STREAM_STDOUT] = 0;"),
+    ("a relative cwd does not count from the workdir", 'asprintf(&c->cwd, "%s/%s", settings->workdir, cwd)',
+     'asprintf(&c->cwd, "/%s", cwd)'),
+    ("the first of two values of a variable wins", "return one < other ? -1 : one > other;",
+     "return one > other ? -1 : one < other;"),
     ("jobs start in the wrong order", "first = j;\n                        left--;",
      "first = first ?: j;\n                        left--;"),
     ("a job that timed out has an exit code of its own", "*code = job_killed_code(j);", ""),
@@ -143,9 +148,19 @@ def main(source, scratch, xml):
     return failures > 0
 
 
+def check_places(source):
+    print(f"1..{len(BUGS)}")
+    for number, (what, old, _) in enumerate(BUGS, 1):
+        try:
+            place(pathlib.Path(source), old)
+            print(f"ok {number} - {what}")
+        except AssertionError as why:
+            print(f"not ok {number} - {what}\n# {why}")
+
+
 def fail():
     raise AssertionError("a seed fails without any bug")
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit((main if len(sys.argv) > 2 else check_places)(*sys.argv[1:]))
