@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "pool/backend/limits.h"
+
 static const char *const state_names[] = {
         [SANDBOX_CREATING] = "creating",
         [SANDBOX_LIVE] = "live",
@@ -194,7 +196,7 @@ void exec_hold_output(struct exec *e, bool hold) {
 
 void exec_kill(struct exec *e, int64_t grace_us) {
         if (e->sandbox->state == SANDBOX_LIVE)
-                e->sandbox->backend->ops->exec_kill(e, grace_us);
+                e->sandbox->backend->ops->exec_kill(e, clock_earlier(grace_us, GRACE_MAX_US));
 }
 
 void exec_cancel(struct exec *e) {

@@ -310,9 +310,9 @@ void exec_end_input(struct exec *e);
 void exec_hold_output(struct exec *e, bool hold);
 
 /*
- * End every process of the job: send TERM, and after @grace_us KILL to those that are left. With 0, send KILL at once,
- * even during the grace of an earlier call. ended() comes once all have ended, or with a text that names those that did
- * not.
+ * End every process of the job: send TERM, and after @grace_us, at most GRACE_MAX_US, KILL to those that are left. With 0,
+ * send KILL at once, even during the grace of an earlier call. ended() comes once all have ended, or with a text that names
+ * those that did not.
  */
 void exec_kill(struct exec *e, int64_t grace_us);
 

@@ -16,8 +16,8 @@
 
 #include "pool/backend/local/internal.h"
 #include "pool/backend/local/stdin.h"
-#include "pool/backend/limits.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
 
@@ -373,7 +373,6 @@ void local_exec_kill(struct exec *exec, int64_t grace_us) {
         struct local_sandbox *s = local_sandbox(exec->sandbox);
         int r;
 
-        grace_us = clock_earlier(grace_us, GRACE_MAX_US);
         q.grace_ms = (grace_us + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
         r = send_request(s, &q, 0, NULL, 0);
         if (r < 0)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "pool/backend/limits.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/text.h"
@@ -408,7 +407,7 @@ int script_make_signal(struct script *s, const char *mark, const char *own, int 
 }
 
 int script_make_kill(struct script *s, const char *mark, const char *own, int64_t grace_us) {
-        return make_signal(s, mark, own, "kill", clock_earlier(grace_us, GRACE_MAX_US));
+        return make_signal(s, mark, own, "kill", grace_us);
 }
 
 int script_make_clean(struct script *s, const char *workdir, const char *own, const char *volumes) {
