@@ -16,6 +16,7 @@
 
 struct fs {
         struct config *config;
+        const char *provider; /* the name of what provides sandboxes, for the table of mounts */
         struct pool *pool;
         struct leases *leases;
         struct event_ring *events;

@@ -128,7 +128,7 @@ static struct fuse_session *new_fuse(struct fs *fs, bool debug) {
         struct fuse_session *fuse = NULL;
         char fsname[128];
 
-        snprintf(fsname, sizeof(fsname), "-ofsname=%s,subtype=modalpool,default_permissions%s", fs->config->backend,
+        snprintf(fsname, sizeof(fsname), "-ofsname=%s,subtype=modalpool,default_permissions%s", fs->provider,
                  fs->config->allow_other ? ",allow_other" : "");
         if (fuse_opt_add_arg(&args, "modalpool") == 0 && fuse_opt_add_arg(&args, fsname) == 0 &&
             (!debug || fuse_opt_add_arg(&args, "-d") == 0))

@@ -1,82 +1,95 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/daemon/backends.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "pool/backend/fault.h"
 #include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
 
-static int connect_modal(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {
-        return modal_client_new(out, loop,
-                                &(struct modal_client_options){
-                                        .config_file = c->modal_config,
-                                        .profile = c->profile,
-                                        .server_url = c->server_url,
-                                        .token_id = c->token_id,
-                                        .token_secret = c->token_secret,
-                                        .environment = c->modal_environment,
-                                        .cafile = c->cafile,
-                                },
-                                why);
-}
+/* the backends */
 
-static int open_modal(struct backend **out, struct backend_client *client, const struct config *c, const char *pool_id,
-                      const char *mountpoint, struct result *why) {
-        return modal_new(out, client,
-                         &(struct modal_options){
-                                 .app = c->app,
-                                 .image = c->image,
-                                 .dockerfile = c->dockerfile,
-                                 .shell = c->shell,
-                                 .cpu = c->cpu,
-                                 .memory = c->memory,
-                                 .gpu = c->gpu,
-                                 .region = c->region,
-                                 .cloud = c->cloud,
-                                 .secrets = c->secrets,
-                                 .volumes = c->volumes,
-                                 .block_network = c->block_network,
-                                 .cidr_allowlist = c->cidr_allowlist,
-                                 .lifetime_us = c->lifetime_us,
-                                 .idle_timeout_us = c->modal_idle_us,
-                                 .pool_id = pool_id,
-                                 .mountpoint = mountpoint,
-                         },
-                         why);
+static int connect_local(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {
+        return local_client_new(out, loop);
 }
 
 static int open_local(struct backend **out, struct backend_client *client, const struct config *c,
-                      const struct state *state) {
-        return local_new(out, client,
-                         &(struct local_options){
-                                 .isolate = c->isolate == ISOLATE_BWRAP,
-                                 .network = c->network,
-                                 .size = c->size,
-                                 .base = c->base,
-                                 .shell = c->shell,
-                                 .dir = state->environments,
-                         });
+                      const struct backend_setup *setup, struct result *why) {
+        return local_new(out, client, config_values(c, &local_options), setup);
 }
 
-static bool is_modal(const struct config *c) {
-        return !strcmp(c->backend, "modal");
+static int connect_modal(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {
+        return modal_client_new(out, loop, config_values(c, &modal_client_options), why);
+}
+
+static int open_modal(struct backend **out, struct backend_client *client, const struct config *c,
+                      const struct backend_setup *setup, struct result *why) {
+        return modal_new(out, client, config_values(c, &modal_options), setup, why);
+}
+
+static const struct provider {
+        bool has_credentials;
+        int (*connect)(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why);
+        int (*open)(struct backend **out, struct backend_client *client, const struct config *c,
+                    const struct backend_setup *setup, struct result *why);
+} providers[] = {
+        { false, connect_local, open_local },
+        { true, connect_modal, open_modal },
+};
+static const char *const names[] = { "local", "modal", NULL };
+
+/* the options that choose among them */
+
+struct provider_options {
+        unsigned backend; /* of the above */
+        char *fault;      /* "" for none */
+        uint64_t fault_seed;
+};
+
+#define AT(field) offsetof(struct provider_options, field)
+
+static const struct option_row rows[] = {
+        { "backend", OPTION_CHOICE, AT(backend), "local", OPTION_WORDS("TERMINAL_ENV"), .words = names,
+          .foreign = OPTION_WORDS("docker", "ssh", "singularity", "daytona", "vercel_sandbox"),
+          .help = "who provides sandboxes" },
+        { "fault", OPTION_TEXT, AT(fault), "",
+          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, idle, death, delay" },
+        { "fault_seed", OPTION_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
+};
+
+static const struct option_table provider_options = OPTION_TABLE(struct provider_options, NULL, rows);
+
+const struct option_table *const provider_tables[] = {
+        &provider_options, &local_options, &modal_options, &modal_client_options, NULL,
+};
+
+static const struct provider_options *chosen(const struct config *config) {
+        return config_values(config, &provider_options);
+}
+
+const char *provider_name(const struct config *config) {
+        return names[chosen(config)->backend];
+}
+
+bool provider_has_credentials(const struct config *config) {
+        return providers[chosen(config)->backend].has_credentials;
 }
 
 int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct config *config, struct result *why) {
-        return is_modal(config) ? connect_modal(out, loop, config, why) : local_client_new(out, loop);
+        return providers[chosen(config)->backend].connect(out, loop, config, why);
 }
 
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
                   const struct state *state, const char *pool_id, const char *mountpoint, struct result *why) {
-        int r;
+        const struct provider_options *o = chosen(config);
+        const struct backend_setup setup = {
+                .shell = config->shell,
+                .base = config->base,
+                .dir = state->environments,
+                .pool_id = pool_id,
+                .mountpoint = mountpoint,
+        };
+        int r = providers[o->backend].open(out, client, config, &setup, why);
 
-        if (is_modal(config))
-                r = open_modal(out, client, config, pool_id, mountpoint, why);
-        else
-                r = open_local(out, client, config, state);
-        if (r == 0 && *config->fault)
-                r = fault_new(out, loop, config->fault, config->fault_seed, why);
+        if (r == 0 && *o->fault)
+                r = fault_new(out, loop, o->fault, o->fault_seed, why);
         return r;
 }

@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The backend that the configuration asks for, with the faults that it asks for. */
+/*
+ * The backends: their options, and the backend that the configuration asks for, with the faults that it asks for. No
+ * other file of the program knows which backends there are.
+ */
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "fs/daemon/state.h"
 #include "pool/backend/backend.h"
 #include "pool/base/config.h"
+
+/* For config_init(): the options of every backend, and the one that chooses among them. */
+extern const struct option_table *const provider_tables[];
+
+/* The backend that is asked for, and whether it works with credentials that nobody else may see. */
+const char *provider_name(const struct config *config);
+bool provider_has_credentials(const struct config *config);
 
 /* The client of it. @loop is borrowed and outlives it. -errno with @why filled in. */
 int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct config *config, struct result *why);

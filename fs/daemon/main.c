@@ -368,7 +368,7 @@ static int set_up(struct daemon *d, struct result *why) {
         result_set(why, RESULT_FAILED, "out of memory");
         r = state_open(&d->state, &d->config, d->options.mountpoint, true, why);
         if (r == 0)
-                r = state_open_journal(&d->state, &d->config, &d->journal, why);
+                r = state_open_journal(&d->state, provider_name(&d->config), &d->journal, why);
         if (r < 0)
                 return r;
         r = uv_loop_init(&d->loop);
@@ -403,6 +403,7 @@ static int set_up(struct daemon *d, struct result *why) {
 
         d->fs = (struct fs){
                 .config = &d->config,
+                .provider = provider_name(&d->config),
                 .pool = core_pool(d->core),
                 .leases = core_leases(d->core),
                 .events = core_event_ring(d->core),
@@ -515,14 +516,14 @@ int main(int argc, char **argv) {
         umask(0077);
         signal(SIGPIPE, SIG_IGN);
 
-        r = config_init(&d.config);
+        r = config_init(&d.config, provider_tables);
         if (r == 0)
                 r = options_read(&d.options, &d.config, argc, argv, &why);
         /*
          * A token may be in memory: no core dumps, and no tracing by other processes of this user. A fork inherits
          * this.
          */
-        if (r == 0 && !strcmp(d.config.backend, "modal") && prctl(PR_SET_DUMPABLE, 0) < 0)
+        if (r == 0 && provider_has_credentials(&d.config) && prctl(PR_SET_DUMPABLE, 0) < 0)
                 r = -errno;
         if (r == 0 && !d.options.fake) {
                 log_open(d.options.debug ? LOG_DEBUG : priority_of_log_level(d.config.log_level), false);

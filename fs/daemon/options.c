@@ -67,22 +67,22 @@ static int set_options(struct config *config, const char *list, char **file, str
         return r;
 }
 
-static void print_help(const char *program) {
+static void print_help(const char *program, const struct config *config) {
         struct buf options = BUF_INIT(64 << 10);
 
-        config_render_help(&options);
+        config_render_help(config, &options);
         printf("usage: %s [-o OPTION,…] [-f] [-d] [BACKEND] MOUNTPOINT\n"
                "       %s reap [--dry-run] [-o OPTION,…] [BACKEND] MOUNTPOINT\n\n"
                "A pool of Linux sandboxes as a file system: mkdir leases one, a command\n"
                "written to cmd runs in it, output and exit_code give the result, rmdir\n"
-               "gives it back. BACKEND is local (the default) or modal. reap ends what a\n"
+               "gives it back. BACKEND is as in backend=, see below. reap ends what a\n"
                "killed daemon left, without mounting again.\n\n"
                "  -o OPTION,…    options, see below; a backslash keeps a comma\n"
                "  -f             stay in the foreground, log to stderr\n"
                "  -d             as -f, and show every request of the kernel\n"
                "  -h, -V         this help, the version\n\n"
                "options, NAME=VALUE (with their defaults):\n"
-               "  config         file with options, as a JSON object\n%s\n"
+               "  config=FILE                a file with options, as a JSON object\n%s\n"
                "See modalpool(1) for the daemon and modalpool(5) for the files.\n",
                program, program, buf_text(&options));
         buf_deinit(&options);
@@ -179,7 +179,7 @@ int options_read(struct options *o, struct config *config, int argc, char **argv
                         o->foreground = o->debug = true;
                         break;
                 case 'h':
-                        print_help(program);
+                        print_help(program, config);
                         return 1;
                 case 'V':
 #ifdef MODALPOOL_CRASH_POINTS

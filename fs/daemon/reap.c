@@ -172,7 +172,7 @@ static int set_up(struct reap *r, struct result *why) {
         result_set(why, RESULT_FAILED, "out of memory");
         n = state_open(&r->state, r->config, r->options->mountpoint, false, why);
         if (n == 0)
-                n = state_open_journal(&r->state, r->config, &r->journal, why);
+                n = state_open_journal(&r->state, provider_name(r->config), &r->journal, why);
         if (n == 0)
                 n = uv_loop_init(&r->loop);
         if (n < 0)

@@ -164,9 +164,9 @@ int state_open(struct state *s, const struct config *config, const char *mountpo
         return r;
 }
 
-int state_open_journal(const struct state *s, const struct config *config, struct journal **out, struct result *why) {
+int state_open_journal(const struct state *s, const char *provider, struct journal **out, struct result *why) {
         bool damaged;
-        int r = journal_open(out, s->journal, config->backend, clock_now, &damaged, why);
+        int r = journal_open(out, s->journal, provider, clock_now, &damaged, why);
 
         if (r == 0 && damaged)
                 log_error("journal %s: damaged, put aside as %s.damaged; the leases and jobs of the earlier run are lost, "

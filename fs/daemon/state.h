@@ -33,7 +33,7 @@ struct state {
 int state_open(struct state *s, const struct config *config, const char *mountpoint, bool renew, struct result *why);
 
 /* Open the journal in it. -errno with @why filled in. */
-int state_open_journal(const struct state *s, const struct config *config, struct journal **out, struct result *why);
+int state_open_journal(const struct state *s, const char *provider, struct journal **out, struct result *why);
 
 /* Close it, and remove it unless @keep. */
 void state_close(struct state *s, bool keep);

@@ -144,26 +144,16 @@ static const struct {
         { "recycle", run_recycle, "recycle" },
 };
 
-/* Options that may change while mounted. None is text, so a plain copy of the struct keeps all old values. */
-static const struct {
-        const char *name;
-        const char *value;
-} settings[] = {
-        { "max", "N" },
-        { "min", "N" },
-        { "wait", "SECONDS" },
-        { "oversubscribe", "yes|no" },
-        { "creates", "N" },
-        { "max_uses", "N" },
-        { "idle_timeout", "SECONDS" },
-        { "keepalive", "SECONDS" },
-        { "probe_timeout", "SECONDS" },
-        { "max_lifetime", "SECONDS" },
-        { "min_life", "SECONDS" },
-};
-
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
-#define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+static bool is_live(const struct config *config, const char *name) {
+        const struct option_row *o;
+
+        for (size_t i = 0; (o = config_row(config, i)); i++)
+                if (o->live && !strcmp(o->name, name))
+                        return true;
+        return false;
+}
 
 static int change_setting(struct fs *fs, const char *name, const char *value, struct result *why) {
         struct config changed = *fs->config;
@@ -183,9 +173,8 @@ static int run_word(struct fs *fs, const char *word, const char *argument, struc
         for (size_t i = 0; i < N_VERBS; i++)
                 if (!strcmp(verbs[i].name, word))
                         return verbs[i].run(fs, argument, why);
-        for (size_t i = 0; i < N_SETTINGS; i++)
-                if (!strcmp(settings[i].name, word))
-                        return change_setting(fs, word, argument, why);
+        if (is_live(fs->config, word))
+                return change_setting(fs, word, argument, why);
         result_set(why, RESULT_INVALID, "unknown; read .pool/ctl for what there is");
         return -EINVAL;
 }
@@ -217,12 +206,15 @@ static int pool_ctl_flush(struct handle *h) {
 }
 
 int render_pool_ctl(const struct target *t, struct buf *out) {
+        const struct option_row *o;
+        char takes[OPTION_TAKES_SIZE];
         int r = 0;
 
         for (size_t i = 0; i < N_VERBS && r == 0; i++)
                 r = buf_printf(out, "%s\n", verbs[i].usage);
-        for (size_t i = 0; i < N_SETTINGS && r == 0; i++)
-                r = buf_printf(out, "%s %s\n", settings[i].name, settings[i].value);
+        for (size_t i = 0; r == 0 && (o = config_row(t->fs->config, i)); i++)
+                if (o->live)
+                        r = buf_printf(out, "%s %s\n", o->name, option_takes(o, takes));
         return r;
 }
 

@@ -57,6 +57,15 @@ struct backend;
 struct sandbox;
 struct exec;
 
+/* What a backend is told of the pool that it serves, as it is made. Borrowed for that call only; "" is: none. */
+struct backend_setup {
+        const char *shell;      /* has to be in each sandbox */
+        const char *base;       /* where workdirs are */
+        const char *dir;        /* a directory of this machine, for itself alone */
+        const char *pool_id;    /* a UUID: marks sandboxes that outlive us as this pool's */
+        const char *mountpoint; /* for people */
+};
+
 /* What a backend is started for. */
 enum backend_use {
         BACKEND_TO_CREATE, /* the start checks everything that new sandboxes need */

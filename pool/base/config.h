@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The configuration: one table of options, and the source of each value.
+ * The configuration: the core's own options, the values of all other tables of options, and the source of each value.
  *
  * The command line takes precedence over the environment, the environment over
  * the file, the file over the default. Values are checked when they are set;
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pool/base/option.h"
 #include "pool/util/buf.h"
 #include "pool/util/result.h"
 
@@ -26,11 +27,6 @@ enum reset {
         RESET_ENVIRONMENT, /* each lease has an environment that nobody used before */
 };
 
-enum isolate {
-        ISOLATE_BWRAP,
-        ISOLATE_NONE,
-};
-
 enum config_source {
         CONFIG_DEFAULT,
         CONFIG_FILE,
@@ -39,11 +35,11 @@ enum config_source {
         CONFIG_CTL, /* changed through .pool/ctl while mounted */
 };
 
-#define CONFIG_OPTIONS_MAX 64 /* rows of the table */
+#define CONFIG_OPTIONS_MAX 96 /* rows of all tables */
+#define CONFIG_TABLES_MAX 8
 
 struct config {
         /* the pool */
-        char *backend;
         unsigned mode;
         uint64_t max, min, max_leases;
         int64_t wait_us;
@@ -69,34 +65,31 @@ struct config {
         uint64_t output_max, history;
         uint64_t spool_max, spool_max_per_user; /* 0: no maximum */
 
-        /* the local backend */
-        unsigned isolate;
-        bool network;
-        uint64_t size;
-
-        /* the Modal backend; "" is Modal's own default, or what ~/.modal.toml says */
-        char *modal_config, *profile, *server_url, *token_id, *token_secret, *modal_environment, *cafile;
-        char *app, *image, *dockerfile, *cpu, *gpu, *region, *cloud, *secrets, *volumes, *cidr_allowlist;
-        uint64_t memory;
-        bool block_network;
-        int64_t lifetime_us, modal_idle_us;
-
-        /* injected faults, "" for none */
-        char *fault;
-        uint64_t fault_seed;
-
         /* the daemon */
         char *state;
         unsigned log_level; /* 0 error … 3 debug */
         bool allow_other;
         bool keep;
 
-        enum config_source source[CONFIG_OPTIONS_MAX]; /* by row of the table */
+        /* the other tables, and a struct of values for each */
+        const struct option_table *tables[CONFIG_TABLES_MAX];
+        void *values[CONFIG_TABLES_MAX];
+
+        enum config_source source[CONFIG_OPTIONS_MAX]; /* by row: the core's, then those of each table */
 };
 
-/* Defaults. 0 or -ENOMEM. */
-int config_init(struct config *c);
+/*
+ * Defaults of the core's options and of @tables, which NULL ends; NULL: there are no others. The tables are borrowed.
+ * No two rows may have one name. 0 or -ENOMEM.
+ */
+int config_init(struct config *c, const struct option_table *const *tables);
 void config_deinit(struct config *c);
+
+/* The values of one of the tables, in its own struct. */
+const void *config_values(const struct config *c, const struct option_table *table);
+
+/* The row of number @i; NULL behind the last. */
+const struct option_row *config_row(const struct config *c, size_t i);
 
 /*
  * Set an option. A value from a source of lower precedence than the present
@@ -121,8 +114,5 @@ int config_check(const struct config *c, struct result *why);
 /* JSON: {"max": {"value": 4, "source": "default"}, …}. 0 or -errno. */
 int config_render(const struct config *c, struct buf *out);
 
-/* One line for each option, for -h. */
-int config_render_help(struct buf *out);
-
-/* Check lines KEY=VALUE: -EINVAL with @why for any other line. */
-int config_check_env(const char *lines, struct result *why);
+/* One line an option, for --help and for the completion: "  NAME=TAKES  OF: help (default)". */
+int config_render_help(const struct config *c, struct buf *out);

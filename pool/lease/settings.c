@@ -39,7 +39,7 @@ int lease_check_setting(struct lease *l, enum lease_setting setting, const char 
                 }
                 return 0;
         case SETTING_ENV:
-                if (config_check_env(text, &why) < 0) {
+                if (option_check_env(text, &why) < 0) {
                         lease_remark(l, "%s", why.text);
                         return -EINVAL;
                 }

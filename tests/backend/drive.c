@@ -35,6 +35,7 @@
 #include "pool/backend/fault.h"
 #include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
+#include "pool/base/config.h"
 #include "pool/lease/limits.h"
 #include "pool/util/clock.h"
 
@@ -302,35 +303,36 @@ static void close_handle(uv_handle_t *handle, void *data) {
                 uv_close(handle, NULL);
 }
 
-static int open_local(struct result *why) {
-        int r = local_client_new(&client, &loop);
+static const struct option_table *const tables[] = { &local_options, &modal_client_options, &modal_options, NULL };
+static struct config config;
 
-        return r < 0 ? r : local_new(&backends[0], client,
-                                     &(struct local_options){
-                                             .isolate = true, .size = 64 << 20, .base = "/root", .shell = "", .dir = "",
-                                     });
+static int set_option(const char *name, const char *value, struct result *why) {
+        return config_set(&config, name, value, CONFIG_COMMAND_LINE, why);
+}
+
+static int open_local(struct result *why) {
+        const struct backend_setup setup = { .shell = "", .base = "/root", .dir = "", .pool_id = "", .mountpoint = "" };
+        int r = set_option("size", "64M", why);
+
+        if (r == 0)
+                r = local_client_new(&client, &loop);
+        return r < 0 ? r : local_new(&backends[0], client, config_values(&config, &local_options), &setup);
 }
 
 static int open_modal(char **pool_ids, int n, struct result *why) {
-        int r = modal_client_new(&client, &loop,
-                                 &(struct modal_client_options){
-                                         .server_url = getenv("MODAL_SERVER_URL"),
-                                         .token_id = getenv("MODAL_TOKEN_ID"),
-                                         .token_secret = getenv("MODAL_TOKEN_SECRET"),
-                                         .cafile = getenv("SSL_CERT_FILE"),
-                                         .config_file = "/dev/null",
-                                 },
-                                 why);
+        struct backend_setup setup = { .shell = "", .base = "", .dir = "", .mountpoint = "/drive" };
+        int r = set_option("modal_config", "/dev/null", why);
 
-        for (int i = 0; i < n && r == 0; i++)
-                r = modal_new(&backends[i], client,
-                              &(struct modal_options){
-                                      .image = "debian:12-slim",
-                                      .lifetime_us = 600 * USEC_PER_SEC,
-                                      .pool_id = pool_ids[i],
-                                      .mountpoint = "/drive",
-                              },
-                              why);
+        if (r == 0)
+                r = set_option("lifetime", "600", why);
+        if (r == 0)
+                r = config_read_environment(&config, why);
+        if (r == 0)
+                r = modal_client_new(&client, &loop, config_values(&config, &modal_client_options), why);
+        for (int i = 0; i < n && r == 0; i++) {
+                setup.pool_id = pool_ids[i];
+                r = modal_new(&backends[i], client, config_values(&config, &modal_options), &setup, why);
+        }
         return r;
 }
 
@@ -345,6 +347,8 @@ int main(int argc, char **argv) {
                 return 2;
         signal(SIGPIPE, SIG_IGN);
         uv_loop_init(&loop);
+        if (config_init(&config, tables) < 0)
+                return 2;
         if ((local ? open_local(&why) : open_modal(argv + 2, n, &why)) < 0) {
                 say("ready %s %s", result_code_name(why.code), why.text);
                 return 1;
@@ -370,5 +374,6 @@ int main(int argc, char **argv) {
         uv_walk(&loop, close_handle, NULL);
         uv_run(&loop, UV_RUN_DEFAULT);
         buf_deinit(&lines);
+        config_deinit(&config);
         return uv_loop_close(&loop) == 0 ? 0 : 3;
 }

@@ -73,7 +73,7 @@ static void draw_rates(struct sim_rates *r) {
 static void draw_config(struct config *c) {
         struct result why;
 
-        if (config_init(c) < 0 || config_set(c, "env", "POOL=1", CONFIG_FILE, &why) < 0)
+        if (config_init(c, NULL) < 0 || config_set(c, "env", "POOL=1", CONFIG_FILE, &why) < 0)
                 sim_fail("no configuration");
         c->mode = sim_chance(150) ? MODE_DIRECT : MODE_POOL;
         c->max = 1 + prng_scaled(&sim.prng, 16);

@@ -23,9 +23,9 @@ check() {
 
 # "NAME DEFAULT" for each; without a default, the name alone.
 of_help=$("$program" -h | sed -n '/^options/,/^$/{
-    s/^  \([a-z_]\{1,\}\) .* (\([^ ()]*\))$/\1 \2/p
+    s/^  \([a-z_]\{1,\}\)=.* (\([^ ()]*\))$/\1 \2/p
     t
-    s/^  \([a-z_]\{1,\}\) .*/\1/p
+    s/^  \([a-z_]\{1,\}\)=.*/\1/p
 }' | sort)
 of_page=$(sed -n '/^\.Sh OPTIONS/,/^\.Sh MOUNT/{
     s/^\.It Cm \([a-z_]*\) Pq \(.*\)$/\1 \2/p
@@ -49,18 +49,23 @@ compopt() { :; } # only there while bash completes
 # shellcheck disable=SC1090
 source "$completion"
 
-# All that may follow "-o ".
+# All that may follow "-o $1".
 complete_option() {
     local COMP_WORDBREAKS=$' \t\n"\'><=;|&(:' COMP_CWORD=2 COMPREPLY=()
-    local COMP_WORDS=("$program" -o '') COMP_LINE="$program -o "
+    local COMP_WORDS=("$program" -o "$1") COMP_LINE="$program -o $1"
     local COMP_POINT=${#COMP_LINE}
     _modalpool
     printf '%s\n' "${COMPREPLY[@]}"
 }
-of_completion=$(complete_option)
+of_completion=$(complete_option '')
 
 offered() {
     echo "$of_completion" | grep -qxF -- "$1="
+}
+
+# The words that the option takes, of which the help shows each behind a |, and no others.
+words_offered() {
+    [ "$(complete_option "$1=" | paste -sd '|')" = "$2" ]
 }
 
 none_unknown() {
@@ -76,6 +81,10 @@ for name in $names; do
     check "$name is in the man page, with its default" in_page "$name"
     check "$name is offered by the completion" offered "$name"
 done
+for choice in $("$program" -h | sed -n '/^options/,/^$/s/^  \([a-z_]\{1,\}=[^ ]*|[^ ]*\) .*/\1/p'); do
+    check "$choice: the completion offers these" words_offered "${choice%%=*}" "${choice#*=}"
+done
+check 'a file is offered where one is taken' grep -qx /etc/passwd <<< "$(complete_option cafile=/etc/passw)"
 check 'the man page has no others' none_unknown
 echo "1..$n"
 exit $failed

@@ -47,7 +47,7 @@ void rig_start(void) {
 
         log_open(-1, false);
         sim_reset(1, 0);
-        CHECK_INT(config_init(&rig.config), 0);
+        CHECK_INT(config_init(&rig.config, NULL), 0);
         CHECK_INT(config_set(&rig.config, "max", "2", CONFIG_COMMAND_LINE, &why), 0);
         rig.dir = check_dir_make();
         rig.lag = (struct lag){};

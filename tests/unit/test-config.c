@@ -10,14 +10,34 @@
 static struct config c;
 static struct result why;
 
+/* A backend's table. */
+struct values {
+        char *key, *where;
+        unsigned colour;
+        uint64_t size;
+};
+
+static const struct option_row rows[] = {
+        { "key", OPTION_TEXT, offsetof(struct values, key), "", OPTION_WORDS("TEST_KEY"), .secret = true,
+          .help = "what opens it" },
+        { "colour", OPTION_CHOICE, offsetof(struct values, colour), "red", .words = OPTION_WORDS("red", "blue"),
+          .help = "how it looks" },
+        { "size", OPTION_BYTES, offsetof(struct values, size), "1K", NULL, 1, 4096, .help = "how much fits in" },
+        { "where", OPTION_FILE, offsetof(struct values, where), "/srv", OPTION_WORDS("TEST_WHERE"),
+          .foreign = OPTION_WORDS("cloud"), .help = "where it is" },
+};
+
+static const struct option_table table = OPTION_TABLE(struct values, "box", rows);
+static const struct option_table empty = { .size = 1 };
+static const struct option_table *const tables[] = { &empty, &table, NULL };
+
 static int set(const char *name, const char *value, enum config_source source) {
         why.text[0] = '\0';
         return config_set(&c, name, value, source, &why);
 }
 
 static void defaults(void) {
-        CHECK_INT(config_init(&c), 0);
-        CHECK_STR(c.backend, "local");
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(c.mode, MODE_POOL);
         CHECK_INT(c.max, 4);
         CHECK_INT(c.min, 0);
@@ -39,7 +59,7 @@ static void defaults(void) {
 }
 
 static void precedence(void) {
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("max", "7", CONFIG_FILE), 0);
         CHECK_INT(c.max, 7);
         CHECK_INT(set("max", "8", CONFIG_COMMAND_LINE), 0);
@@ -69,7 +89,7 @@ static void precedence(void) {
 }
 
 static void env_adds_up(void) {
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("env", "A=1", CONFIG_FILE), 0);
         CHECK_INT(set("env", "B=2", CONFIG_FILE), 0);
         CHECK_STR(c.env, "A=1\nB=2");
@@ -85,19 +105,19 @@ static void env_adds_up(void) {
 }
 
 static void env_lines(void) {
-        CHECK_INT(config_check_env("", &why), 0);
-        CHECK_INT(config_check_env("\n\nA=1\n\n", &why), 0);
-        CHECK_INT(config_check_env("A=1=2", &why), 0);
-        CHECK_INT(config_check_env("=1", &why), -EINVAL);
-        CHECK_INT(config_check_env("A=1\nB\nC=3", &why), -EINVAL);
+        CHECK_INT(option_check_env("", &why), 0);
+        CHECK_INT(option_check_env("\n\nA=1\n\n", &why), 0);
+        CHECK_INT(option_check_env("A=1=2", &why), 0);
+        CHECK_INT(option_check_env("=1", &why), -EINVAL);
+        CHECK_INT(option_check_env("A=1\nB\nC=3", &why), -EINVAL);
         CHECK_STR(why.text, "env: \"B\" is not KEY=VALUE");
-        CHECK_INT(config_check_env("A\nB=1", &why), -EINVAL);
+        CHECK_INT(option_check_env("A\nB=1", &why), -EINVAL);
         CHECK_STR(why.text, "env: \"A\" is not KEY=VALUE");
 }
 
 /* Each says which option, which value, and what would be right. */
 static void sentences(void) {
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("maximum", "1", CONFIG_FILE), -ENOENT);
         CHECK_STR(why.text, "maximum is no option; modalpool -h lists them");
         CHECK_INT(set("max", "0", CONFIG_FILE), -EINVAL);
@@ -129,7 +149,7 @@ static void sentences(void) {
 }
 
 static void together(void) {
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("min", "5", CONFIG_FILE), 0);
         CHECK_INT(config_check(&c, &why), -EINVAL);
         CHECK_STR(why.text, "option min=5: more than max=4");
@@ -141,9 +161,65 @@ static void together(void) {
         config_deinit(&c);
 }
 
+/* Of a backend: its options stand beside the core's, and their values in its own struct. */
+static void of_a_backend(void) {
+        struct buf out = BUF_INIT(TEXT_FILE_MAX);
+        const struct values *v;
+        const char *value = NULL, *source = NULL;
+        size_t n = 0;
+        json_t *root;
+
+        CHECK_INT(config_init(&c, tables), 0);
+        v = config_values(&c, &table);
+        CHECK_STR(v->key, "");
+        CHECK_STR(v->where, "/srv");
+        CHECK_INT(v->colour, 0);
+        CHECK_INT(v->size, 1024);
+        CHECK_INT(set("colour", "blue", CONFIG_FILE), 0);
+        CHECK_INT(set("colour", "red", CONFIG_DEFAULT), 0); /* of lower rank */
+        CHECK_INT(v->colour, 1);
+        CHECK_INT(set("colour", "green", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option colour=green: expected red or blue");
+        CHECK_INT(set("size", "5K", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option size=5K: expected bytes, such as 64M or 1G, from 1 to 4096");
+        CHECK_INT(set("where", "here", CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option where=here: expected an absolute path");
+        CHECK_INT(set("key", "canary", CONFIG_COMMAND_LINE), -EINVAL);
+        CHECK_STR(why.text, "option key: every user of this machine can read a command line; set it in the environment "
+                            "(TEST_KEY) or in a file");
+
+        setenv("TEST_KEY", "canary", 1);
+        setenv("TEST_WHERE", "cloud", 1);
+        CHECK_INT(config_read_environment(&c, &why), 0);
+        CHECK_STR(v->key, "canary");
+        CHECK(!getenv("TEST_KEY")); /* a secret is wiped as it is read */
+        CHECK_STR(v->where, "/srv");
+        unsetenv("TEST_WHERE");
+
+        CHECK_INT(config_render(&c, &out), 0);
+        CHECK(!strstr(buf_text(&out), "canary"));
+        root = json_loads(buf_text(&out), 0, NULL);
+        CHECK_INT(json_unpack(root, "{s:{s:s,s:s}}", "key", "value", &value, "source", &source), 0);
+        CHECK_STR(value, "***");
+        CHECK_STR(source, "environment");
+        CHECK_INT(json_unpack(root, "{s:{s:s,s:s}}", "colour", "value", &value, "source", &source), 0);
+        CHECK_STR(value, "blue");
+        CHECK_STR(source, "file");
+        while (config_row(&c, n))
+                n++;
+        CHECK_INT(n, json_object_size(root));
+        CHECK(config_row(&c, n - 1) == &rows[3]);
+        json_decref(root);
+        buf_clear(&out);
+        CHECK_INT(config_render_help(&c, &out), 0);
+        CHECK(strstr(buf_text(&out), "\n  colour=red|blue            box: how it looks (red)\n"));
+        CHECK(strstr(buf_text(&out), "\n  where=FILE                 box: where it is (/srv)\n"));
+        buf_deinit(&out);
+        config_deinit(&c);
+}
+
 static void variables(void) {
-        CHECK_INT(config_init(&c), 0);
-        setenv("TERMINAL_ENV", "modal", 1);
+        CHECK_INT(config_init(&c, tables), 0);
         setenv("TERMINAL_MODAL_MODE", "direct", 1);
         setenv("TERMINAL_MODAL_POOL_MAX", "", 1); /* empty is not set: the other name counts */
         setenv("TERMINAL_MODAL_POOL_SIZE", "6", 1);
@@ -151,7 +227,6 @@ static void variables(void) {
         setenv("TERMINAL_TIMEOUT", "30", 1);
         CHECK_INT(set("timeout", "99", CONFIG_FILE), 0);
         CHECK_INT(config_read_environment(&c, &why), 0);
-        CHECK_STR(c.backend, "modal");
         CHECK_INT(c.mode, MODE_DIRECT);
         CHECK_INT(c.max, 6);
         CHECK_STR(c.base, "/work");
@@ -194,7 +269,7 @@ static int read_text(const char *text) {
 }
 
 static void file(void) {
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("history", "5", CONFIG_COMMAND_LINE), 0);
         CHECK_INT(read_text("{\"max\": 9, \"wait\": 0.25, \"oversubscribe\": false,\n \"base\": \"/x\", "
                             "\"history\": 7, \"output_max\": \"1M\"}"),
@@ -210,7 +285,7 @@ static void file(void) {
 }
 
 static void file_errors(void) {
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(read_text("{\"max\": 9,\n\n\"min\" 1}"), -EINVAL);
         CHECK(!strncmp(why.text, ":3: ", 4));
         CHECK_INT(read_text("{\"max\": 9,\n\"max\": 8}"), -EINVAL);
@@ -237,7 +312,7 @@ static void render(void) {
         json_int_t max = 0;
         json_t *root;
 
-        CHECK_INT(config_init(&c), 0);
+        CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("max", "5", CONFIG_COMMAND_LINE), 0);
         CHECK_INT(set("mode", "direct", CONFIG_FILE), 0);
         CHECK_INT(set("shell", "\xff", CONFIG_FILE), 0); /* no text: null in JSON, and no failure */
@@ -258,16 +333,16 @@ static void render(void) {
         CHECK(!strstr(buf_text(&out), "canary"));
         json_decref(root);
         buf_clear(&out);
-        CHECK_INT(config_render_help(&out), 0);
-        CHECK(strstr(buf_text(&out), "  max            environments at most (4)\n"));
+        CHECK_INT(config_render_help(&c, &out), 0);
+        CHECK(strstr(buf_text(&out), "  max=N                      environments at most (4)\n"));
         buf_deinit(&out);
         config_deinit(&c);
 }
 
 int main(void) {
         static const char *const seeds_own[] = {
-                "TERMINAL_ENV", "TERMINAL_MODAL_MODE", "TERMINAL_MODAL_POOL_MAX", "TERMINAL_MODAL_POOL_SIZE",
-                "TERMINAL_CWD", "TERMINAL_TIMEOUT"
+                "TERMINAL_MODAL_MODE", "TERMINAL_MODAL_POOL_MAX", "TERMINAL_MODAL_POOL_SIZE", "TERMINAL_CWD",
+                "TERMINAL_TIMEOUT"
         };
 
         for (size_t i = 0; i < sizeof(seeds_own) / sizeof(seeds_own[0]); i++)
@@ -278,6 +353,7 @@ int main(void) {
         RUN(env_lines);
         RUN(sentences);
         RUN(together);
+        RUN(of_a_backend);
         RUN(variables);
         RUN(file);
         RUN(file_errors);

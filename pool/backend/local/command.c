@@ -72,13 +72,13 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
 static void set_environment(struct local_command *c, const struct local *l, const struct local_sandbox *s) {
         size_t n = 0;
 
-        snprintf(c->text[1], sizeof(c->text[1]), "HOME=%s%s", s->dir, l->options.isolate ? "/root" : "/home");
+        snprintf(c->text[1], sizeof(c->text[1]), "HOME=%s%s", s->dir, l->isolate ? "/root" : "/home");
         snprintf(c->text[2], sizeof(c->text[2]), "TMPDIR=%s/tmp", s->dir);
         c->env[n++] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         c->env[n++] = "LANG=C.UTF-8";
         c->env[n++] = c->text[1];
         c->env[n++] = c->text[2];
-        if (l->options.isolate) { /* otherwise jobs run as the daemon's user */
+        if (l->isolate) { /* otherwise jobs run as the daemon's user */
                 c->env[n++] = "USER=root";
                 c->env[n++] = "LOGNAME=root";
         }
@@ -88,7 +88,7 @@ static void set_environment(struct local_command *c, const struct local *l, cons
 void local_command_init(struct local_command *c, const struct local *l, const struct local_sandbox *s) {
         c->n = 0;
         set_environment(c, l, s);
-        if (l->options.isolate) {
+        if (l->isolate) {
                 add_bwrap(c, l);
                 return;
         }

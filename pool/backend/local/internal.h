@@ -5,6 +5,7 @@
  * Shared by the parts of the local backend only:
  *
  *   local.c      the backend, and the life of a sandbox
+ *   options.c    its options
  *   exec.c       jobs: requests to the agent, streams of output
  *   command.c    the command line and environment of a sandbox
  *   agent.c      the program inside, which shares protocol.h with the daemon
@@ -14,6 +15,17 @@
 
 #include "pool/backend/local/protocol.h"
 #include "pool/backend/local/local.h"
+
+enum isolate {
+        ISOLATE_BWRAP,
+        ISOLATE_NONE,
+};
+
+struct local_options {
+        unsigned isolate;
+        bool network;
+        uint64_t size; /* bytes of writable space of one sandbox */
+};
 
 struct local_client {
         struct backend_client client;
@@ -27,6 +39,7 @@ struct local {
         struct backend backend;
         struct local_client *client;
         struct local_options options;
+        bool isolate; /* by bwrap */
         char *base, *shell, *dir;
         struct sandbox *trial; /* of start */
         struct result trial_result;

@@ -112,7 +112,7 @@ static void on_not_spawned(uv_timer_t *timer) {
         struct local *l = sandbox_local(s);
         char what[4400];
 
-        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->options.isolate ? l->client->bwrap : l->client->agent,
+        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->isolate ? l->client->bwrap : l->client->agent,
                  strerror(-s->spawned));
         sandbox_broke(s, what);
 }
@@ -245,14 +245,14 @@ static int local_create(struct backend *b, const char *nonce, struct sandbox **o
         struct local_sandbox *s;
         int fds[2], r;
 
-        s = calloc(1, sizeof(*s) + (l->options.isolate ? 1 : strlen(l->dir) + 24));
+        s = calloc(1, sizeof(*s) + (l->isolate ? 1 : strlen(l->dir) + 24));
         if (!s)
                 return -ENOMEM;
         l->client->last_number++;
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "local-%u", l->client->last_number);
         list_init(&s->execs);
         list_init(&s->left_open);
-        if (!l->options.isolate) {
+        if (!l->isolate) {
                 /*
                  * With its nonce: the agent of an earlier run may still be removing a directory of this number. A
                  * socket's path is short.
@@ -370,7 +370,7 @@ static int local_start(struct backend *b, enum backend_use use) {
 
         if (use == BACKEND_TO_END)
                 return answer(l);
-        if (l->options.isolate && !l->client->bwrap) {
+        if (l->isolate && !l->client->bwrap) {
                 result_set(&l->trial_result, RESULT_INVALID,
                            "backend local: bwrap is not in PATH; install bubblewrap (apt-get install bubblewrap), "
                            "or use -o isolate=none to do without");
@@ -472,7 +472,8 @@ int local_client_new(struct backend_client **out, uv_loop_t *loop) {
         return 0;
 }
 
-int local_new(struct backend **out, struct backend_client *client, const struct local_options *options) {
+int local_new(struct backend **out, struct backend_client *client, const struct local_options *options,
+              const struct backend_setup *setup) {
         struct local *l = calloc(1, sizeof(*l));
 
         if (!l)
@@ -480,9 +481,10 @@ int local_new(struct backend **out, struct backend_client *client, const struct 
         l->backend.ops = &local_ops;
         l->client = container_of(client, struct local_client, client);
         l->options = *options;
-        l->base = strdup(options->base);
-        l->shell = strdup(options->shell);
-        l->dir = strdup(options->dir);
+        l->isolate = options->isolate == ISOLATE_BWRAP;
+        l->base = strdup(setup->base);
+        l->shell = strdup(setup->shell);
+        l->dir = strdup(setup->dir);
         if (!l->base || !l->shell || !l->dir) {
                 local_free(&l->backend);
                 return -ENOMEM;

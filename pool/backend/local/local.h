@@ -11,23 +11,21 @@
  * an ordinary process, and a directory below the state directory.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <uv.h>
 
 #include "pool/backend/backend.h"
+#include "pool/base/option.h"
 
 /* The client: where the programs are that a sandbox needs. 0 or -ENOMEM. */
 int local_client_new(struct backend_client **out, uv_loop_t *loop);
 
-struct local_options {
-        bool isolate;
-        bool network;
-        uint64_t size;   /* bytes of writable space of one sandbox */
-        const char *base; /* the directory of the workdirs; made in each sandbox, and its HOME */
-        const char *shell; /* must exist in each sandbox; "": bash or sh */
-        const char *dir;  /* for isolate=none: absolute path of a directory */
-};
+struct local_options;
 
-/* @client: made by local_client_new(). The strings of @options are copied. 0 or -ENOMEM. */
-int local_new(struct backend **out, struct backend_client *client, const struct local_options *options);
+extern const struct option_table local_options;
+
+/*
+ * @client: made by local_client_new(). @setup: the base is made in each sandbox and its HOME, the directory is for
+ * isolate=none. 0 or -ENOMEM.
+ */
+int local_new(struct backend **out, struct backend_client *client, const struct local_options *options,
+              const struct backend_setup *setup);

@@ -94,7 +94,7 @@ int modal_client_init(struct modal_client *c, uv_loop_t *loop, const struct moda
 
         c->loop = loop;
         r = modal_credentials_init(&c->credentials, o, why);
-        return r < 0 ? r : http_new(&c->http, loop, o->cafile && *o->cafile ? o->cafile : NULL, why);
+        return r < 0 ? r : http_new(&c->http, loop, *o->cafile ? o->cafile : NULL, why);
 }
 
 void modal_client_deinit(struct modal_client *c) {

@@ -81,7 +81,8 @@ static const struct backend_ops modal_ops = {
         .exec_cancel = modal_exec_cancel,
 };
 
-int modal_new(struct backend **out, struct backend_client *c, const struct modal_options *o, struct result *why) {
+int modal_new(struct backend **out, struct backend_client *c, const struct modal_options *o,
+              const struct backend_setup *setup, struct result *why) {
         struct modal *m = container_of(c, struct modal, backend_client);
         struct modal_template *t = calloc(1, sizeof(*t));
         int r;
@@ -89,7 +90,7 @@ int modal_new(struct backend **out, struct backend_client *c, const struct modal
         if (!t)
                 return -ENOMEM;
         t->backend.ops = &modal_ops;
-        r = modal_template_init(t, &m->control, &m->liveness_queue, o, why);
+        r = modal_template_init(t, &m->control, &m->liveness_queue, o, setup, why);
         if (r < 0) {
                 template_free(&t->backend);
                 return r;

@@ -28,46 +28,26 @@
  *   client.c                   the connection: credentials, HTTP, errors in words
  *   rpc/counts.c               calls by method and status
  *   wire/                      messages: modal.proto, and what packs and reads them
- *   config/                    credentials, ~/.modal.toml, settings of a template
+ *   config/                    options: credentials, ~/.modal.toml, settings of a template
  *
  * A file calls only files below it in this list.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <uv.h>
 
 #include "pool/backend/backend.h"
+#include "pool/base/option.h"
 
-/* Of the client. Strings are copied; "" or NULL is not given. */
-struct modal_client_options {
-        const char *config_file; /* instead of ~/.modal.toml */
-        const char *profile;     /* of it */
-        const char *server_url, *token_id, *token_secret, *environment;
-        const char *cafile;      /* authorities to trust beside the system's */
-};
+struct modal_client_options;
+struct modal_options;
+
+extern const struct option_table modal_client_options; /* of the client; the values: struct modal_client_options */
+extern const struct option_table modal_options;        /* of a template; the values: struct modal_options */
 
 /* 0, or -errno with @why filled in. */
 int modal_client_new(struct backend_client **out, uv_loop_t *loop, const struct modal_client_options *options,
                      struct result *why);
 
-/* Of a template. As above; lists have + between their members. */
-struct modal_options {
-        const char *app, *image, *dockerfile;
-        const char *shell;          /* has to be in the image; "": any */
-        const char *cpu;            /* cores, "0.5" */
-        uint64_t memory;            /* bytes */
-        const char *gpu;            /* "A100" or "A100:2" */
-        const char *region, *cloud;
-        const char *secrets;        /* names */
-        const char *volumes;        /* NAME:/PATH or NAME:/PATH:ro */
-        bool block_network;
-        const char *cidr_allowlist;
-        int64_t lifetime_us, idle_timeout_us;
-        const char *pool_id;        /* a UUID: sandboxes with this tag are ours, to take back and to end */
-        const char *mountpoint;     /* for the tags that people read */
-};
-
 /* @client: made by modal_client_new(). 0, or -errno with @why filled in. */
 int modal_new(struct backend **out, struct backend_client *client, const struct modal_options *options,
-              struct result *why);
+              const struct backend_setup *setup, struct result *why);

@@ -315,19 +315,19 @@ static void make_tag(char out[64], const char *text) {
                         *c = '_';
 }
 
-static int name_pool(struct modal_template *t, const struct modal_options *o, struct result *why) {
+static int name_pool(struct modal_template *t, const struct backend_setup *setup, struct result *why) {
         char host[256] = "";
 
         /* Sandboxes of this id are ours to end: nothing that another pool could have too will do. */
-        if (!o->pool_id || !*o->pool_id || strlen(o->pool_id) >= sizeof(t->pool_id)) {
+        if (!*setup->pool_id || strlen(setup->pool_id) >= sizeof(t->pool_id)) {
                 result_set(why, RESULT_INVALID, "the pool has no usable id");
                 return -EINVAL;
         }
-        strcpy(t->pool_id, o->pool_id);
+        strcpy(t->pool_id, setup->pool_id);
         if (gethostname(host, sizeof(host) - 1) < 0)
                 host[0] = '\0';
         make_tag(t->host, host);
-        make_tag(t->mount, o->mountpoint ? o->mountpoint : "");
+        make_tag(t->mount, setup->mountpoint);
         return 0;
 }
 
@@ -342,15 +342,16 @@ void modal_template_tags(const struct modal_template *t, const char *nonce, stru
 }
 
 int modal_template_init(struct modal_template *t, struct modal_endpoint *control,
-                        struct modal_liveness_queue *liveness_queue, const struct modal_options *o, struct result *why) {
+                        struct modal_liveness_queue *liveness_queue, const struct modal_options *o,
+                        const struct backend_setup *setup, struct result *why) {
         int r;
 
         t->control = control;
         t->liveness_queue = liveness_queue;
         t->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
-        r = name_pool(t, o, why);
+        r = name_pool(t, setup, why);
         if (r == 0)
-                r = modal_settings_init(&t->settings, o, why);
+                r = modal_settings_init(&t->settings, o, setup->shell, why);
         if (r < 0)
                 return r;
         t->entry_id = strdup("");

@@ -50,7 +50,8 @@ static inline struct modal_template *modal_template_of(struct backend *b) {
 
 /* Of zeros. 0, or -errno with @why; what it has set by then goes with deinit. */
 int modal_template_init(struct modal_template *t, struct modal_endpoint *control,
-                        struct modal_liveness_queue *liveness_queue, const struct modal_options *o, struct result *why);
+                        struct modal_liveness_queue *liveness_queue, const struct modal_options *o,
+                        const struct backend_setup *setup, struct result *why);
 void modal_template_deinit(struct modal_template *t);
 
 /* As the backend's start() and list(). */

@@ -16,6 +16,27 @@
 
 #define SERVER_URL "https://api.modal.com"
 
+#define AT(field) offsetof(struct modal_client_options, field)
+
+static const struct option_row rows[] = {
+        { "profile", OPTION_TEXT, AT(profile), "", OPTION_WORDS("MODAL_PROFILE"),
+          .help = "a profile of ~/.modal.toml; else its active one" },
+        { "modal_config", OPTION_FILE, AT(config_file), "", OPTION_WORDS("MODAL_CONFIG_PATH"),
+          .help = "a file instead of ~/.modal.toml" },
+        { "modal_environment", OPTION_TEXT, AT(environment), "", OPTION_WORDS("MODAL_ENVIRONMENT"),
+          .help = "the Modal environment of app, Secrets and Volumes" },
+        { "server_url", OPTION_TEXT, AT(server_url), "", OPTION_WORDS("MODAL_SERVER_URL"),
+          .help = "another server than Modal's own" },
+        { "cafile", OPTION_FILE, AT(cafile), "", OPTION_WORDS("SSL_CERT_FILE"),
+          .help = "certificate authorities to trust, in PEM form" },
+        { "token_id", OPTION_TEXT, AT(token_id), "", OPTION_WORDS("MODAL_TOKEN_ID"), .secret = true,
+          .help = "from the environment, the file or ~/.modal.toml only" },
+        { "token_secret", OPTION_TEXT, AT(token_secret), "", OPTION_WORDS("MODAL_TOKEN_SECRET"), .secret = true,
+          .help = "likewise" },
+};
+
+const struct option_table modal_client_options = OPTION_TABLE(struct modal_client_options, "modal", rows);
+
 /* What is read out of the file: first which profile, then what it says. */
 struct profile {
         const char *name;  /* the one asked for, or NULL */
@@ -103,7 +124,7 @@ static int find_file(const struct modal_client_options *given, char **out) {
         const char *home = getenv("HOME");
         const struct passwd *user;
 
-        if (given->config_file && *given->config_file) {
+        if (*given->config_file) {
                 *out = strdup(given->config_file);
                 return *out ? 0 : -ENOMEM;
         }
@@ -115,7 +136,7 @@ static int find_file(const struct modal_client_options *given, char **out) {
 }
 
 static int choose(char **out, const char *given, char **from_file, const char *otherwise) {
-        if (given && *given)
+        if (*given)
                 return set(out, given);
         if (*from_file && **from_file) {
                 *out = TAKE_PTR(*from_file);
@@ -146,10 +167,10 @@ odd:
 }
 
 int modal_credentials_init(struct modal_credentials *c, const struct modal_client_options *given, struct result *why) {
-        struct profile p = { .name = given->profile && *given->profile ? given->profile : NULL };
+        struct profile p = { .name = *given->profile ? given->profile : NULL };
         struct buf text = BUF_INIT(TOML_FILE_MAX);
         _cleanup_(cleanup_free) char *path = NULL;
-        bool named = given->config_file && *given->config_file;
+        bool named = *given->config_file;
         int r;
 
         *c = (struct modal_credentials){};

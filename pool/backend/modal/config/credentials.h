@@ -14,6 +14,14 @@
 #include "pool/backend/modal/modal.h"
 #include "pool/util/result.h"
 
+/* The options of a client; "" is not given. */
+struct modal_client_options {
+        char *config_file; /* instead of ~/.modal.toml */
+        char *profile;     /* of it */
+        char *server_url, *token_id, *token_secret, *environment;
+        char *cafile;      /* authorities to trust beside the system's */
+};
+
 struct modal_credentials {
         char *server_url, *token_id, *token_secret;
         char *environment; /* "" is the account's default */

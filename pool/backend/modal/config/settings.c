@@ -13,6 +13,48 @@
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 
+/* The values of the options, as they were given. Lists have + between their members. */
+struct modal_options {
+        char *app, *image, *dockerfile;
+        char *cpu, *gpu;
+        uint64_t memory;
+        char *region, *cloud;
+        char *secrets, *volumes;
+        bool block_network;
+        char *cidr_allowlist;
+        int64_t lifetime_us, idle_timeout_us;
+};
+
+#define AT(field) offsetof(struct modal_options, field)
+
+static const struct option_row rows[] = {
+        { "image", OPTION_TEXT, AT(image), "debian:12-slim", OPTION_WORDS("TERMINAL_MODAL_IMAGE"),
+          .scope = OPTION_OF_OWNER, .help = "a registry tag" },
+        { "dockerfile", OPTION_FILE, AT(dockerfile), "", .help = "a file of further commands for the image, RUN and such" },
+        { "app", OPTION_TEXT, AT(app), "modalpool", .help = "the app that sandboxes belong to, made if missing" },
+        { "cpu", OPTION_TEXT, AT(cpu), "", .scope = OPTION_OF_OWNER, .help = "cores, such as 0.5 or 4" },
+        { "memory", OPTION_BYTES, AT(memory), "0", NULL, 0, UINT64_C(1) << 50, .scope = OPTION_OF_OWNER,
+          .help = "bytes, such as 2G; 0: Modal's default" },
+        { "gpu", OPTION_TEXT, AT(gpu), "", .scope = OPTION_OF_DAEMON, .help = "a type, such as A100 or A100:2" },
+        { "region", OPTION_TEXT, AT(region), "", .scope = OPTION_OF_DAEMON,
+          .help = "where sandboxes may run; a+b for either" },
+        { "cloud", OPTION_TEXT, AT(cloud), "", .scope = OPTION_OF_DAEMON, .help = "the cloud provider" },
+        { "secrets", OPTION_TEXT, AT(secrets), "", .scope = OPTION_OF_DAEMON,
+          .help = "names of Secrets for the environment, a+b" },
+        { "volumes", OPTION_TEXT, AT(volumes), "", .scope = OPTION_OF_DAEMON,
+          .help = "Volumes, NAME:/PATH or NAME:/PATH:ro, a+b" },
+        { "block_network", OPTION_BOOL, AT(block_network), "no", .scope = OPTION_OF_DAEMON,
+          .help = "no network in sandboxes" },
+        { "cidr_allowlist", OPTION_TEXT, AT(cidr_allowlist), "", .scope = OPTION_OF_DAEMON,
+          .help = "the only networks that sandboxes reach, a+b" },
+        { "lifetime", OPTION_SECONDS, AT(lifetime_us), "14400", .scope = OPTION_OF_DAEMON,
+          .help = "a sandbox ends after this in any case, 86400 at most" },
+        { "modal_idle_timeout", OPTION_SECONDS, AT(idle_timeout_us), "0", .scope = OPTION_OF_DAEMON,
+          .help = "a sandbox ends when nothing ran in it for this long, leased or not; 0: never" },
+};
+
+const struct option_table modal_options = OPTION_TABLE(struct modal_options, "modal", rows);
+
 static int invalid(struct result *why, const char *option, const char *value, const char *expected) {
         result_set(why, RESULT_INVALID, "option %s=%s: expected %s", option, value, expected);
         return -EINVAL;
@@ -31,7 +73,7 @@ static int split(const char *option, const char *text, char ***out, size_t *n_ou
 
         if (!list)
                 return -ENOMEM;
-        for (const char *p = text ? text : ""; *p;) {
+        for (const char *p = text; *p;) {
                 size_t len = strcspn(p, "+");
 
                 if (len == 0 || n == MODAL_LIST_MAX || !(list[n] = strndup(p, len))) {
@@ -86,7 +128,7 @@ static int read_gpu(struct modal_settings *s, const char *text, struct result *w
         uint64_t count = 1;
         char *colon;
 
-        if (!text || !*text)
+        if (!*text)
                 return 0;
         s->gpu_type = strdup(text);
         if (!s->gpu_type)
@@ -167,7 +209,7 @@ static int read_image(struct modal_settings *s, const struct modal_options *o, s
         if (!s->image || !s->commands || asprintf(&s->commands[0], "FROM %s", o->image) < 0)
                 return -ENOMEM;
         s->n_commands = 1;
-        if (o->dockerfile && *o->dockerfile)
+        if (*o->dockerfile)
                 r = read_dockerfile(s, o->dockerfile, why);
         return r;
 }
@@ -176,7 +218,7 @@ static int read_resources(struct modal_settings *s, const struct modal_options *
         char number[24];
         int64_t micro;
 
-        if (o->cpu && *o->cpu) {
+        if (*o->cpu) {
                 /* Cores have the form of seconds: up to six digits behind the point. */
                 if (text_to_usec(o->cpu, &micro) < 0 || micro < 1000 || micro > 1000 * USEC_PER_SEC)
                         return invalid(why, "cpu", o->cpu, "cores, such as 0.5 or 4");
@@ -209,7 +251,7 @@ static int read_times(struct modal_settings *s, const struct modal_options *o, s
         return 0;
 }
 
-int modal_settings_init(struct modal_settings *s, const struct modal_options *o, struct result *why) {
+int modal_settings_init(struct modal_settings *s, const struct modal_options *o, const char *shell, struct result *why) {
         int r = read_image(s, o, why);
 
         if (r == 0)
@@ -230,9 +272,9 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
                 result_set(why, RESULT_INVALID, "options block_network and cidr_allowlist exclude each other");
                 return -EINVAL;
         }
-        s->app = strdup(o->app && *o->app ? o->app : "modalpool");
-        s->shell = strdup(o->shell ? o->shell : "");
-        s->cloud = strdup(o->cloud ? o->cloud : "");
+        s->app = strdup(*o->app ? o->app : "modalpool");
+        s->shell = strdup(shell);
+        s->cloud = strdup(o->cloud);
         s->secret_ids = calloc(s->n_secrets + 1, sizeof(*s->secret_ids));
         if (!s->app || !s->shell || !s->cloud || !s->secret_ids)
                 return -ENOMEM;

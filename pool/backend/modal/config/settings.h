@@ -21,6 +21,6 @@ struct modal_settings {
         struct modal_definition definition; /* borrows all of these; ids come later */
 };
 
-/* 0, or -errno with @why. What it has set by then goes with deinit. */
-int modal_settings_init(struct modal_settings *s, const struct modal_options *o, struct result *why);
+/* @shell: see struct backend_setup. 0, or -errno with @why. What it has set by then goes with deinit. */
+int modal_settings_init(struct modal_settings *s, const struct modal_options *o, const char *shell, struct result *why);
 void modal_settings_deinit(struct modal_settings *s);
