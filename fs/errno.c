@@ -20,6 +20,7 @@ int errno_of_result(enum result_code code) {
         case RESULT_BUSY:
                 return EAGAIN;
         case RESULT_FAILED:
+        case RESULT_CANCELLED:
                 return EIO;
         }
         return EIO;

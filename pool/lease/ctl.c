@@ -35,7 +35,7 @@ static int verb_cancel(struct lease *l, const char *argument) {
 
         if (*argument)
                 return -EINVAL;
-        result_set(&why, RESULT_FAILED, "cancelled through ctl before it ran");
+        result_set(&why, RESULT_CANCELLED, "cancelled through ctl before it ran");
         lease_end_jobs(l, false, &why);
         return 0;
 }

@@ -44,29 +44,7 @@ static void note_end(struct lease *l, const struct job *j, const struct result *
         (void)journal_update_job(l->table->journal, &row);
 }
 
-const char *job_end_name(enum job_end end) {
-        static const char *const names[] = {
-                [JOB_END_OK] = "ok",         [JOB_END_FAILED] = "failed",       [JOB_END_TIMEOUT] = "timeout",
-                [JOB_END_KILLED] = "killed", [JOB_END_CANCELLED] = "cancelled", [JOB_END_UNKNOWN] = "unknown",
-        };
-
-        return names[end];
-}
-
-static enum job_end classify(const struct job *j, const struct result *r, int code) {
-        if (j->state == JOB_QUEUED)
-                return JOB_END_CANCELLED;
-        if (!result_ok(r))
-                return r->code == RESULT_RELEASED ? JOB_END_KILLED : JOB_END_UNKNOWN;
-        if (j->fate == JOB_FATE_TIMEOUT)
-                return JOB_END_TIMEOUT;
-        if (j->fate != JOB_FATE_OWN)
-                return JOB_END_KILLED;
-        return code == 0 ? JOB_END_OK : JOB_END_FAILED;
-}
-
 static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
-        l->table->totals.ended[classify(j, r, code)]++;
         if (j->state == JOB_QUEUED)
                 l->n_queued--;
         if (l->current == j)
@@ -76,6 +54,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         job_add_remark(j, r->text);
         note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
+        l->table->totals.ended[job_how_ended(j)]++;
         lease_announce_job(l, j, "ended");
         lease_note_use(l);
 }
@@ -85,17 +64,26 @@ void lease_end_job(struct lease *l, struct job *j, const struct result *r, int c
         trim_history(l);
 }
 
-void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
+/* They never ran, whatever the reason is: that is known of them. */
+static void end_queued(struct lease *l, const struct result *why) {
+        struct result r = *why;
         struct job *j;
 
+        if (r.code != RESULT_LOST && r.code != RESULT_RELEASED)
+                r.code = RESULT_CANCELLED;
+        list_for_each (j, &l->jobs, link)
+                if (j->state == JOB_QUEUED)
+                        end_job(l, j, &r, 0);
+}
+
+void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
         if (running && l->current) {
                 if (l->current->exec)
                         exec_cancel(l->current->exec);
                 end_job(l, l->current, why, 0);
         }
-        list_for_each (j, &l->jobs, link)
-                if (j->state == JOB_QUEUED)
-                        end_job(l, j, why, 0);
+        if (l->n_queued > 0)
+                end_queued(l, why);
         if (!l->current)
                 list_remove(&l->starved);
         trim_history(l);

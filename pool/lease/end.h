@@ -9,19 +9,6 @@
 
 #include "pool/lease/lease.h"
 
-/* How jobs end, for counting. */
-enum job_end {
-        JOB_END_OK,        /* exit code 0 */
-        JOB_END_FAILED,    /* another exit code of its own */
-        JOB_END_TIMEOUT,   /* killed after its timeout */
-        JOB_END_KILLED,    /* killed through ctl, by the release of its lease, or for its output */
-        JOB_END_CANCELLED, /* while it was queued: it never ran */
-        JOB_END_UNKNOWN,   /* it could not be started, its environment was lost, or its output could not be stored */
-        JOB_N_ENDS,
-};
-
-const char *job_end_name(enum job_end end);
-
 /*
  * End a job with an exit code (@r is ok) or without one. The oldest that have ended leave the lease, so it may be gone
  * afterwards.

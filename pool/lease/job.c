@@ -22,6 +22,43 @@ const char *job_state_name(enum job_state state) {
         return state_names[state];
 }
 
+enum job_end job_how_ended(const struct job *j) {
+        switch (j->code) {
+        case RESULT_OK:
+                break;
+        case RESULT_LOST:
+                return JOB_END_LOST;
+        case RESULT_CANCELLED:
+                return JOB_END_CANCELLED;
+        case RESULT_RELEASED:
+                return j->started_us ? JOB_END_KILLED : JOB_END_CANCELLED;
+        default:
+                return j->fate == JOB_FATE_OUTPUT_LOST ? JOB_END_OUTPUT : JOB_END_UNKNOWN;
+        }
+        switch (j->fate) {
+        case JOB_FATE_OWN:
+                return j->exit_code == 0 ? JOB_END_OK : JOB_END_FAILED;
+        case JOB_FATE_KILLED:
+                return JOB_END_KILLED;
+        case JOB_FATE_OUTPUT_MAX:
+        case JOB_FATE_OUTPUT_LOST:
+                return JOB_END_OUTPUT;
+        case JOB_FATE_TIMEOUT:
+                return JOB_END_TIMEOUT;
+        }
+        return JOB_END_UNKNOWN;
+}
+
+const char *job_end_name(enum job_end end) {
+        static const char *const names[] = {
+                [JOB_END_OK] = "ok",         [JOB_END_FAILED] = "failed", [JOB_END_TIMEOUT] = "timeout",
+                [JOB_END_KILLED] = "killed", [JOB_END_OUTPUT] = "output", [JOB_END_CANCELLED] = "cancelled",
+                [JOB_END_LOST] = "lost",     [JOB_END_UNKNOWN] = "unknown",
+        };
+
+        return names[end];
+}
+
 /* What a file of a job is called, in the directory of the spools. */
 static void file_name(char out[BLOB_NAME_MAX], uint64_t lease_serial, uint32_t number, const char *suffix) {
         snprintf(out, BLOB_NAME_MAX, "%" PRIu64 ".%" PRIu32 "%s", lease_serial, number, suffix);

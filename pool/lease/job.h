@@ -40,6 +40,19 @@ enum job_fate {
         JOB_FATE_OUTPUT_LOST, /* it was killed because its output could not be stored */
 };
 
+/* How a job ended. */
+enum job_end {
+        JOB_END_OK,        /* exit code 0 */
+        JOB_END_FAILED,    /* another exit code of its own */
+        JOB_END_TIMEOUT,   /* killed after its timeout */
+        JOB_END_KILLED,    /* killed through ctl, or by the release of its lease */
+        JOB_END_OUTPUT,    /* killed because its output passed output_max or the quota, or could not be stored */
+        JOB_END_CANCELLED, /* it never ran */
+        JOB_END_LOST,      /* its environment was lost */
+        JOB_END_UNKNOWN,   /* its environment lives, but how it ended cannot be known */
+        JOB_N_ENDS,
+};
+
 /* What the backend has said of a job whose time is up by our clock. */
 enum job_poll {
         JOB_POLL_NONE,   /* it was not asked */
@@ -136,6 +149,10 @@ void job_remark(struct job *j, const char *text);
 
 /* … but for how it ended, which is added. */
 void job_add_remark(struct job *j, const char *text);
+
+/* Of one that ended. */
+enum job_end job_how_ended(const struct job *j);
+const char *job_end_name(enum job_end end);
 
 static inline bool job_ended(const struct job *j) {
         return j->state == JOB_ENDED;

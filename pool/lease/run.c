@@ -179,7 +179,7 @@ void lease_start_next(struct lease *l) {
                         return;
                 }
                 if (r < 0) {
-                        result_set(&why, RESULT_FAILED, "job not started in environment %s: %s",
+                        result_set(&why, RESULT_CANCELLED, "job not started in environment %s: %s",
                                    lease_environment(l), strerror(-r));
                         lease_end_job(l, j, &why, 0);
                         continue;

@@ -63,7 +63,7 @@ static void add_job(struct lease *l, struct job *j, struct result *why) {
         if (r == 0)
                 r = journal_add_job(l->table->journal, &row);
         if (r < 0 && result_ok(why))
-                result_set(why, RESULT_FAILED, "not run: it could not be written down: %s", strerror(-r));
+                result_set(why, RESULT_CANCELLED, "not run: it could not be written down: %s", strerror(-r));
 }
 
 int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
@@ -83,7 +83,7 @@ int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
         if (r == 0)
                 why.code = RESULT_OK; /* no text is read then */
         else
-                result_set(&why, RESULT_FAILED, "not run: it could not be stored: %s", strerror(-r));
+                result_set(&why, RESULT_CANCELLED, "not run: it could not be stored: %s", strerror(-r));
         add_job(l, j, &why);
         l->n_queued++;
         l->table->totals.submitted++;

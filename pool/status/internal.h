@@ -39,7 +39,7 @@ struct figure_group {
         struct {
                 const char *word;
                 uint64_t value;
-        } of[6];
+        } of[JOB_N_ENDS]; /* the most that a group has */
 };
 
 #define FIGURES_MAX 40

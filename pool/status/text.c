@@ -49,6 +49,8 @@ int status_job(const struct job *j, struct buf *out) {
                 r = buf_printf(out, "waited %.3f\n", seconds(j->started_us - j->submitted_us));
         if (r == 0 && job_ended(j) && j->started_us)
                 r = buf_printf(out, "took %.3f\n", seconds(j->ended_us - j->started_us));
+        if (r == 0 && job_ended(j))
+                r = buf_printf(out, "end %s\n", job_end_name(job_how_ended(j)));
         if (r == 0 && job_ended(j) && j->code == RESULT_OK)
                 r = buf_printf(out, "exit_code %d\n", j->exit_code);
         if (r == 0)

@@ -42,6 +42,8 @@ const char *result_code_name(enum result_code code) {
                 return "busy";
         case RESULT_FAILED:
                 return "failed";
+        case RESULT_CANCELLED:
+                return "cancelled";
         }
         return "unknown";
 }

@@ -23,6 +23,7 @@ enum result_code {
         RESULT_RELEASED, /* the lease is gone */
         RESULT_BUSY,     /* try later */
         RESULT_FAILED,   /* everything else; trying again may help */
+        RESULT_CANCELLED, /* it never began, and never will: the journal keeps these numbers, so a new one comes last */
 };
 
 struct result {

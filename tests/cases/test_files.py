@@ -78,7 +78,8 @@ def test_lists_in_stats(mount):
     assert first.read("jobs/2/exit_code") == "137\n"
     mp.until(lambda: mp.stats()["lease_list"][0]["unused_seconds"] is not None)
     ended = mp.stats()["jobs_ended"]
-    assert ended == {"ok": 1, "failed": 0, "timeout": 0, "killed": 1, "cancelled": 1, "unknown": 0}
+    assert ended == {"ok": 1, "failed": 0, "timeout": 0, "killed": 1, "output": 0, "cancelled": 1,
+                     "lost": 0, "unknown": 0}
     assert mp.stats()["jobs_submitted_total"] == 3
 
 

@@ -153,7 +153,7 @@ void model_submit(struct model_lease *m) {
         watch_init(&j->watch, model_on_job_changed);
         list_add_tail(&m->jobs, &j->link);
         if (code != RESULT_OK)
-                model_job_must_end(j, code, 0);
+                model_job_must_end(j, code == RESULT_LOST ? code : RESULT_CANCELLED, 0);
 
         sim_trace("lease %s: job %" PRIu64 ".%" PRIu32, m->name, m->serial, j->number);
         blob_init(&command, model.spool_dir, COMMAND_SIZE_MAX);
@@ -177,7 +177,7 @@ void model_submit(struct model_lease *m) {
         watch_add(&j->job->watches, &j->watch);
         if (model.n_submits_failed > submits_failed) {
                 j->fate_known = false;
-                model_job_must_end(j, RESULT_FAILED, 0);
+                model_job_must_end(j, RESULT_CANCELLED, 0);
                 SIM_CHECK(job_ended(j->job) && j->job->error, "job %" PRIu64 ".%" PRIu32 " is not written, and goes on",
                           m->serial, j->number);
         }
@@ -197,7 +197,7 @@ void model_command(struct model_lease *m, const char *line) {
                         if (j->job == current && !j->killed_us)
                                 j->kill_wanted = true;
         } else if (!strcmp(line, "cancel")) {
-                model_jobs_must_end(m, RESULT_FAILED, true);
+                model_jobs_must_end(m, RESULT_CANCELLED, true);
         } else if (!strcmp(line, "renew")) {
                 good = renewable;
         } else {

@@ -122,9 +122,9 @@ static void check_unasked_end(struct model_job *j) {
         }
         if (code == RESULT_LOST && m->condemned)
                 return;
-        if (code == RESULT_FAILED && !j->given_us && model.write_failed_us == sim.now_us)
+        if (code == RESULT_CANCELLED && !j->given_us && model.write_failed_us == sim.now_us)
                 return; /* it could not be written down */
-        SIM_CHECK(m->seen == LEASE_WAITING && may_fail(m, code), "job %" PRIu64 ".%" PRIu32 " ended for nothing: %s",
+        SIM_CHECK(code == RESULT_CANCELLED && m->seen == LEASE_WAITING && may_fail(m, RESULT_TIMEOUT), "job %" PRIu64 ".%" PRIu32 " ended for nothing: %s",
                   m->serial, j->number, result_code_name(code));
 }
 
@@ -485,7 +485,7 @@ static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_
                 if (j->left)
                         give_up(j->lease);
                 else
-                        model_job_must_end(j, RESULT_FAILED, 0);
+                        model_job_must_end(j, RESULT_CANCELLED, 0);
                 return;
         }
         j->left = false;

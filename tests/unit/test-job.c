@@ -154,6 +154,49 @@ static void fates(void) {
         }
 }
 
+/* How it ended, also as the next run reads it. */
+static void ends(void) {
+        static const struct {
+                enum result_code code;
+                enum job_fate fate;
+                int error, exit_code;
+                bool started;
+                const char *end;
+        } cases[] = {
+                { RESULT_OK, JOB_FATE_OWN, 0, 0, true, "ok" },
+                { RESULT_OK, JOB_FATE_OWN, 0, 137, true, "failed" },
+                { RESULT_OK, JOB_FATE_TIMEOUT, 0, 124, true, "timeout" },
+                { RESULT_OK, JOB_FATE_KILLED, 0, 137, true, "killed" },
+                { RESULT_OK, JOB_FATE_OUTPUT_MAX, -EFBIG, 137, true, "output" },
+                { RESULT_FAILED, JOB_FATE_OUTPUT_LOST, -ENOSPC, 0, true, "output" },
+                { RESULT_CANCELLED, JOB_FATE_OWN, 0, 0, false, "cancelled" },
+                { RESULT_RELEASED, JOB_FATE_OWN, 0, 0, false, "cancelled" },
+                { RESULT_RELEASED, JOB_FATE_OWN, 0, 0, true, "killed" },
+                { RESULT_LOST, JOB_FATE_OWN, 0, 0, true, "lost" },
+                { RESULT_LOST, JOB_FATE_TIMEOUT, 0, 0, true, "lost" },
+                { RESULT_FAILED, JOB_FATE_OWN, 0, 0, true, "unknown" },
+                { RESULT_FAILED, JOB_FATE_KILLED, 0, 0, false, "unknown" },
+                { RESULT_TIMEOUT, JOB_FATE_OWN, 0, 0, false, "unknown" },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct job *j = make("x", ""), *again = NULL;
+                struct journal_job row;
+
+                job_set_fate(j, cases[i].fate);
+                j->output_error = cases[i].error;
+                j->started_us = cases[i].started ? 5 : 0;
+                job_end(j, &(struct result){ .code = cases[i].code }, cases[i].exit_code, 9);
+                CHECK_STR(job_end_name(job_how_ended(j)), cases[i].end);
+                row = job_row(j, 3);
+                row.cwd = row.env = "";
+                CHECK_INT(job_restore(&again, &row, &(struct job_store){ dir.fd, 100, NULL }), 0);
+                CHECK_STR(job_end_name(job_how_ended(again)), cases[i].end);
+                job_unref(again);
+                job_unref(j);
+        }
+}
+
 static void names(void) {
         CHECK_STR(job_state_name(JOB_QUEUED), "queued");
         CHECK_STR(job_state_name(JOB_STARTING), "starting");
@@ -169,6 +212,7 @@ int main(void) {
         RUN(transitions);
         RUN(illegal_transition_in_production);
         RUN(fates);
+        RUN(ends);
         RUN(names);
         check_dir_remove(&dir);
         return check_done();

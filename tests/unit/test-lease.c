@@ -305,7 +305,7 @@ static void queue_and_history(void) {
         CHECK_INT(lease_command(l, "cancel"), 0);
         CHECK_INT(lease_queued(l), 0);
         CHECK_INT(jobs[0]->state, JOB_STARTING);
-        CHECK(jobs[64]->state == JOB_ENDED && jobs[64]->code == RESULT_FAILED);
+        CHECK(jobs[64]->state == JOB_ENDED && jobs[64]->code == RESULT_CANCELLED);
         CHECK_STR(jobs[64]->error, "cancelled through ctl before it ran");
         rig_run(SECOND);
         CHECK(jobs[0]->code == RESULT_OK && jobs[0]->state == JOB_ENDED);
@@ -365,14 +365,14 @@ static void cannot_be_stored(void) {
         CHECK_INT(unlinkat(rig.dir.fd, b.name, 0), 0);
         CHECK_INT(lease_submit(l, j, &b), 0);
         blob_deinit(&b);
-        CHECK(lease_newest(l) == j && job_ended(j) && j->number == 2 && j->code == RESULT_FAILED);
+        CHECK(lease_newest(l) == j && job_ended(j) && j->number == 2 && j->code == RESULT_CANCELLED);
         CHECK_STR(lease_error(l), "not run: it could not be stored: No such file or directory");
         CHECK_INT(lease_queued(l), 0);
         job_unref(j);
         rig_restart();
         l = leases_find(rig.table, "t1");
         CHECK_INT(lease_newest(l)->number, 2);
-        CHECK_INT(lease_newest(l)->code, RESULT_FAILED);
+        CHECK_INT(lease_newest(l)->code, RESULT_CANCELLED);
         j = rig_job(l, "three");
         rig_run(SECOND);
         CHECK(j->number == 3 && j->code == RESULT_OK);
@@ -496,7 +496,7 @@ static void how_jobs_end(void) {
         CHECK_INT(lease_command(l, "cancel"), 0);
         CHECK_INT(n[JOB_END_CANCELLED], 1);
         sim_sandbox_die(sim_backend_find(&rig.backend, "sb-1"));
-        CHECK_INT(n[JOB_END_UNKNOWN], 1);
+        CHECK_INT(n[JOB_END_LOST], 1);
 
         CHECK_INT(lease_command(l, "renew"), 0);
         rig_run(USEC_PER_SEC);

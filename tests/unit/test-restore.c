@@ -210,7 +210,7 @@ static void job_that_was_not_started_stays_so(void) {
         full = 1 << 2 | 1 << 3; /* behind the rows of the environment and the lease, which has it now */
         (void)pool_tick(rig.pool);
         j = lease_job(l, 1);
-        CHECK(job_ended(j) && j->code == RESULT_FAILED);
+        CHECK(job_ended(j) && j->code == RESULT_CANCELLED);
         CHECK_INT(lease_job(l, 2)->state, JOB_STARTING);
         rig_prolong(lease_environment(l));
         rig_restart();
@@ -232,7 +232,7 @@ static void job_that_was_not_written_does_not_run(void) {
         rig_run(SECOND);
         full = 1 << 1 | 1 << 2;
         job_unref(rig_job(l, "true"));
-        CHECK(job_ended(lease_job(l, 1)) && lease_job(l, 1)->code == RESULT_FAILED);
+        CHECK(job_ended(lease_job(l, 1)) && lease_job(l, 1)->code == RESULT_CANCELLED);
         rig_restart();
         rig_run(SECOND);
         l = leases_find(rig.table, "t");
@@ -336,7 +336,7 @@ static void number_is_not_used_twice(void) {
         CHECK(job_ended(lease_job(l, 1)));
         full = 1;
         job_unref(rig_job(l, "true"));
-        CHECK(!lease_job(l, 1) && lease_job(l, 2)->code == RESULT_FAILED);
+        CHECK(!lease_job(l, 1) && lease_job(l, 2)->code == RESULT_CANCELLED);
         rig_restart();
         rig_run(SECOND);
         j = rig_job(leases_find(rig.table, "t"), "true");

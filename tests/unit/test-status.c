@@ -48,7 +48,7 @@ static void lease_and_job(void) {
         buf_clear(&out);
         CHECK_INT(status_job(one, &out), 0);
         CHECK_STR(buf_text(&out), "state ended\ncommand_bytes 4\nstdout_bytes 0\nstderr_bytes 0\nwaited 0.020\n"
-                                  "took 0.000\nexit_code 0\nerror ok\n");
+                                  "took 0.000\nend ok\nexit_code 0\nerror ok\n");
         job_unref(one);
         job_unref(two);
         buf_deinit(&out);
@@ -182,7 +182,7 @@ static void pool_for_programs(void) {
         CHECK_INT(number(json_object_get(root, "environments"), "leased"), 1);
         CHECK_STR(keys(json_object_get(root, "leases_by_state")), "waiting leased lost failed");
         CHECK_STR(keys(json_object_get(root, "jobs")), "queued starting running");
-        CHECK_STR(keys(json_object_get(root, "jobs_ended")), "ok failed timeout killed cancelled unknown");
+        CHECK_STR(keys(json_object_get(root, "jobs_ended")), "ok failed timeout killed output cancelled lost unknown");
         CHECK_INT(number(json_object_get(root, "jobs_ended"), "ok"), 1);
         CHECK_INT(json_array_size(json_object_get(root, "calls")), 0);
 
