@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import pytest
 
-import processes
 import prometheus
 from harness import seconds
 from test_lease import fails
@@ -94,7 +94,8 @@ def test_waiting_reads(mp):
     lease.until_running()
     assert mp.stats()["reads_waiting"] == 0 and "reads  " not in (mp / ".pool/status").read_text()
     reader = subprocess.Popen(["cat", lease / "output"])
-    processes.until_waits(reader.pid)
+    while mp.stats()["reads_waiting"] != 1:  # no event tells of it
+        time.sleep(0.01)
     stats = mp.stats()
     assert stats["reads_waiting"] == 1 and stats["reads_oldest_wait_seconds"] > 0
     assert "reads         1 wait, the first for " in (mp / ".pool/status").read_text()
