@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +15,7 @@
 #include "pool/base/limits.h"
 #include "pool/lease/settings.h"
 #include "pool/status/status.h"
+#include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 
@@ -68,6 +71,37 @@ static int render_job_error(const struct target *t, struct buf *out) {
         return buf_printf(out, "%s\n", t->job->error ? t->job->error : "ok");
 }
 
+/* Seconds since 1970, by how long after the submission it was: so spans are true, also where the clock was set. */
+static json_t *moment(const struct job *j, int64_t at_us) {
+        return at_us ? json_real((double)(j->submitted_wall_us + (at_us - j->submitted_us)) / USEC_PER_SEC) : json_null();
+}
+
+/* Waits as exit_code does, but is there for every end. */
+static int render_result(const struct target *t, struct buf *out) {
+        _cleanup_(cleanup_free) char *text = NULL;
+        const struct job *j = t->job;
+        json_t *root;
+        int signo;
+
+        if (!j)
+                return 0;
+        if (!job_ended(j))
+                return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;
+        if (j->code == RESULT_RELEASED)
+                return -ESTALE;
+        signo = j->code == RESULT_OK && j->exit_code > 128 && j->exit_code < 128 + _NSIG ? j->exit_code - 128 : 0;
+        root = json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s?}", "job", (json_int_t)j->number, "end",
+                         job_end_name(job_how_ended(j)), "exit_code",
+                         j->code == RESULT_OK ? json_integer(j->exit_code) : json_null(), "signal",
+                         signo ? json_integer(signo) : json_null(), "submitted", moment(j, j->submitted_us), "started",
+                         moment(j, j->started_us), "ended", moment(j, j->ended_us), "stdout_bytes",
+                         (json_int_t)spool_size(j->spool, VIEW_STDOUT), "stderr_bytes",
+                         (json_int_t)spool_size(j->spool, VIEW_STDERR), "error", j->error);
+        text = root ? json_dumps(root, JSON_REAL_PRECISION(16)) : NULL;
+        json_decref(root);
+        return text ? buf_printf(out, "%s\n", text) : -ENOMEM;
+}
+
 static int render_latest(const struct target *t, struct buf *out) {
         return t->job ? buf_printf(out, "%" PRIu32, t->job->number) : -ENOENT;
 }
@@ -99,6 +133,7 @@ const struct file files[FILE_N] = {
         [FILE_STDERR] = { "stderr", FILE_LEASE, READ, &stream_ops, .size = stream_size,
                           .time = time_of_stream, .argument = VIEW_STDERR },
         [FILE_EXIT_CODE] = { "exit_code", FILE_LEASE, READ, &wait_ops, render_exit_code, .time = time_of_end },
+        [FILE_RESULT] = { "result", FILE_LEASE, READ, &wait_ops, render_result, .time = time_of_end },
         [FILE_STATUS] = { "status", FILE_LEASE, READ, &text_ops, render_lease_status, .time = time_of_lease },
         [FILE_ERROR] = { "error", FILE_LEASE, READ, &text_ops, render_lease_error, .time = time_of_lease },
         [FILE_ENVIRONMENT] = { "environment", FILE_LEASE, READ, &wait_ops, render_environment,
@@ -123,6 +158,7 @@ const struct file files[FILE_N] = {
         [FILE_JOB_STDERR] = { "stderr", FILE_JOB, READ, &stream_ops, .size = stream_size,
                               .time = time_of_stream, .argument = VIEW_STDERR },
         [FILE_JOB_EXIT_CODE] = { "exit_code", FILE_JOB, READ, &wait_ops, render_exit_code, .time = time_of_end },
+        [FILE_JOB_RESULT] = { "result", FILE_JOB, READ, &wait_ops, render_result, .time = time_of_end },
         [FILE_JOB_STATUS] = { "status", FILE_JOB, READ, &text_ops, render_job_status, .time = time_of_job },
         [FILE_JOB_ERROR] = { "error", FILE_JOB, READ, &text_ops, render_job_error, .time = time_of_job },
 };

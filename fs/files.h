@@ -36,6 +36,7 @@ enum file_id {
         FILE_STDOUT,
         FILE_STDERR,
         FILE_EXIT_CODE,
+        FILE_RESULT,
         FILE_STATUS,
         FILE_ERROR,
         FILE_ENVIRONMENT,
@@ -53,6 +54,7 @@ enum file_id {
         FILE_JOB_STDOUT,
         FILE_JOB_STDERR,
         FILE_JOB_EXIT_CODE,
+        FILE_JOB_RESULT,
         FILE_JOB_STATUS,
         FILE_JOB_ERROR,
 

@@ -2,15 +2,18 @@
 """mkdir and rmdir: names, refusals, the tree of a lease, and what cannot be done in it."""
 
 import errno
+import json
 import os
 import shutil
 import stat
+import subprocess
+import time
 
 import pytest
 
-FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error", "environment", "stdin", "cwd",
-         "timeout", "env", "ctl", "jobs"}
-JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "status", "error"}
+FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "environment", "stdin",
+         "cwd", "timeout", "env", "ctl", "jobs"}
+JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error"}
 
 
 def fails(code, call, *args, **more):
@@ -306,3 +309,62 @@ def test_status(lease):
     assert status["error"] == "ok" and lease.read("error") == "ok\n"
     job = lease.status("jobs/1/status")
     assert job["state"] == "ended" and job["exit_code"] == "3" and float(job["took"]) >= 0
+
+
+def result_of(lease, name="result"):
+    return json.loads(lease.read(name))
+
+
+def test_result(lease):
+    """One object for every end, with the moments in order; the same in the lease and in the job."""
+    assert lease.read("result") == ""
+    before = time.time()
+    lease.run("printf hello; printf no >&2; exit 3")
+    result = result_of(lease)
+    assert {key: result[key] for key in ("job", "end", "exit_code", "signal", "stdout_bytes", "stderr_bytes", "error")} == \
+        {"job": 1, "end": "failed", "exit_code": 3, "signal": None, "stdout_bytes": 5, "stderr_bytes": 2, "error": None}
+    assert before - 1 < result["submitted"] <= result["started"] <= result["ended"] < time.time() + 1
+    assert abs((lease / "result").stat().st_mtime - result["ended"]) < 1
+    assert (lease / "result").stat().st_size == len(lease.read("result"))
+    assert set(result) == {"job", "end", "exit_code", "signal", "submitted", "started", "ended", "stdout_bytes",
+                           "stderr_bytes", "error"}
+    lease.run("kill -9 $$")
+    assert [result_of(lease)[key] for key in ("job", "end", "exit_code", "signal")] == [2, "failed", 137, 9]
+    lease.run("true")
+    assert [result_of(lease)[key] for key in ("job", "end", "exit_code", "signal")] == [3, "ok", 0, None]
+    assert result_of(lease, "jobs/1/result") == result and lease.status("jobs/1/status")["end"] == "failed"
+
+
+def test_result_waits(lease):
+    """Until the job has ended: killed, out of time, or cancelled, which has no exit code."""
+    lease.submit("sleep 1000")
+    lease.until_running()
+    lease.submit("true")
+    with subprocess.Popen(["cat", lease / "jobs/1/result"], stdout=subprocess.PIPE, text=True) as reader:
+        while lease.mount.stats()["reads_waiting"] != 1:
+            time.sleep(0.01)
+        lease.write("ctl", "cancel\n")
+        assert [result_of(lease)[key] for key in ("end", "exit_code", "started")] == ["cancelled", None, None]
+        fails(errno.EIO, lease.read, "exit_code")
+        lease.write("ctl", "kill\n")
+        killed = json.loads(reader.stdout.read())
+    assert [killed[key] for key in ("job", "end", "exit_code", "signal")] == [1, "killed", 137, 9]
+    assert killed["error"] == lease.read("jobs/1/error").strip()
+    lease.write("timeout", "0.2\n")
+    lease.run("sleep 1000")
+    assert [result_of(lease)[key] for key in ("end", "exit_code", "signal")] == ["timeout", 124, None]
+
+
+def test_result_of_what_was_lost(mount):
+    """It stays what it was after kill -9 of the daemon; a job whose environment went with that is lost."""
+    mp = mount(max=1)
+    lease = mp.lease()
+    lease.run("exit 4")
+    before = result_of(lease)
+    lease.submit("sleep 1000")
+    lease.until_running()
+    mp.crash()
+    mp.start()
+    assert result_of(lease, "jobs/1/result") == pytest.approx(before, abs=0.1)
+    if mp.settings.provider == "local":
+        assert [result_of(lease)[key] for key in ("job", "end", "exit_code")] == [2, "lost", None]
