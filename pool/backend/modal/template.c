@@ -87,15 +87,15 @@ static void on_app(void *owner, const struct grpc_status *status, const void *re
 /* Secrets, then volumes: the next of them */
 
 static bool is_secret(const struct modal_template *t) {
-        return t->next < t->settings.n_secrets;
+        return t->next < t->settings.secrets.n;
 }
 
 static struct modal_volume *next_volume(struct modal_template *t) {
-        return &t->settings.volumes[t->next - t->settings.n_secrets];
+        return &t->settings.volumes[t->next - t->settings.secrets.n];
 }
 
 static const char *next_name(struct modal_template *t) {
-        return is_secret(t) ? t->settings.secrets[t->next] : next_volume(t)->name;
+        return is_secret(t) ? t->settings.secrets.names[t->next] : next_volume(t)->name;
 }
 
 static int pack_named(void *owner, struct buf *out) {
@@ -246,7 +246,7 @@ static int next_step(struct modal_template *t) {
                 return ask(t, "EnvironmentGetOrCreate", pack_environment, on_environment);
         if (!t->app_id)
                 return ask(t, "AppGetOrCreate", pack_app, on_app);
-        if (t->next < t->settings.n_secrets + t->settings.n_volumes)
+        if (t->next < t->settings.secrets.n + t->settings.n_volumes)
                 return ask(t, is_secret(t) ? "SecretGetOrCreate" : "VolumeGetOrCreate", pack_named, on_named);
         t->settings.definition.app_id = t->app_id;
         return ask(t, "ImageGetOrCreate", pack_image, on_image);

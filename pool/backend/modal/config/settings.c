@@ -60,50 +60,45 @@ static int invalid(struct result *why, const char *option, const char *value, co
         return -EINVAL;
 }
 
-static void free_list(char **list, size_t n) {
-        for (size_t i = 0; list && i < n; i++)
-                free(list[i]);
-        free(list);
+static void free_names(char **names, size_t n) {
+        for (size_t i = 0; names && i < n; i++)
+                free(names[i]);
+        free(names);
 }
 
 /* "a+b+c" */
-static int split(const char *option, const char *text, char ***out, size_t *n_out, struct result *why) {
-        char **list = calloc(MODAL_LIST_MAX + 1, sizeof(*list));
-        size_t n = 0;
-
-        if (!list)
+static int split(const char *option, const char *text, struct modal_list *out, struct result *why) {
+        out->names = calloc(MODAL_LIST_MAX + 1, sizeof(*out->names));
+        if (!out->names)
                 return -ENOMEM;
         for (const char *p = text; *p;) {
                 size_t len = strcspn(p, "+");
 
-                if (len == 0 || n == MODAL_LIST_MAX || !(list[n] = strndup(p, len))) {
-                        free_list(list, n);
+                if (len == 0 || out->n == MODAL_LIST_MAX)
                         return invalid(why, option, text, "names with + between them");
-                }
-                n++;
+                out->names[out->n] = strndup(p, len);
+                if (!out->names[out->n])
+                        return -ENOMEM;
+                out->n++;
                 p += len + (p[len] == '+');
         }
-        *out = list;
-        *n_out = n;
         return 0;
 }
 
 /* "NAME:/PATH" or "NAME:/PATH:ro" */
 static int read_volumes(struct modal_settings *s, const char *text, struct result *why) {
-        char **list;
-        size_t n;
-        int r = split("volumes", text, &list, &n, why);
+        struct modal_list list = {};
+        int r = split("volumes", text, &list, why);
 
-        if (r < 0)
-                return r;
-        s->volumes = calloc(n + 1, sizeof(*s->volumes));
-        if (!s->volumes)
-                r = -ENOMEM;
-        for (size_t i = 0; r == 0 && i < n; i++) {
+        if (r == 0) {
+                s->volumes = calloc(list.n + 1, sizeof(*s->volumes));
+                r = s->volumes ? 0 : -ENOMEM;
+        }
+        for (size_t i = 0; r == 0 && i < list.n; i++) {
                 struct modal_volume *v = &s->volumes[s->n_volumes++];
-                char *path = strchr(list[i], ':'), *mode;
+                char *path = strchr(list.names[i], ':'), *mode;
 
-                if (!path || path == list[i] || path[1] != '/') {
+                if (!path || path == list.names[i] || path[1] != '/') {
                         r = invalid(why, "volumes", text, "NAME:/PATH or NAME:/PATH:ro, with + between them");
                         break;
                 }
@@ -116,11 +111,11 @@ static int read_volumes(struct modal_settings *s, const char *text, struct resul
                         break;
                 }
                 v->read_only = mode != NULL;
-                v->name = strdup(list[i]);
+                v->name = strdup(list.names[i]);
                 v->path = strdup(path);
                 r = v->name && v->path ? 0 : -ENOMEM;
         }
-        free_list(list, n);
+        free_names(list.names, list.n);
         return r;
 }
 
@@ -259,44 +254,40 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
         if (r == 0)
                 r = read_times(s, o, why);
         if (r == 0)
-                r = split("secrets", o->secrets, &s->secrets, &s->n_secrets, why);
+                r = split("secrets", o->secrets, &s->secrets, why);
         if (r == 0)
                 r = read_volumes(s, o->volumes, why);
         if (r == 0)
-                r = split("region", o->region, &s->regions, &s->n_regions, why);
+                r = split("region", o->region, &s->definition.regions, why);
         if (r == 0)
-                r = split("cidr_allowlist", o->cidr_allowlist, &s->cidrs, &s->n_cidrs, why);
+                r = split("cidr_allowlist", o->cidr_allowlist, &s->definition.cidrs, why);
         if (r < 0)
                 return r;
-        if (o->block_network && s->n_cidrs > 0) {
+        if (o->block_network && s->definition.cidrs.n > 0) {
                 result_set(why, RESULT_INVALID, "options block_network and cidr_allowlist exclude each other");
                 return -EINVAL;
         }
         s->app = strdup(*o->app ? o->app : "modalpool");
         s->shell = strdup(shell);
         s->cloud = strdup(o->cloud);
-        s->secret_ids = calloc(s->n_secrets + 1, sizeof(*s->secret_ids));
+        s->secret_ids = calloc(s->secrets.n + 1, sizeof(*s->secret_ids));
         if (!s->app || !s->shell || !s->cloud || !s->secret_ids)
                 return -ENOMEM;
         s->definition.secret_ids = s->secret_ids;
-        s->definition.n_secrets = s->n_secrets;
+        s->definition.n_secrets = s->secrets.n;
         s->definition.volumes = s->volumes;
         s->definition.n_volumes = s->n_volumes;
-        s->definition.regions = s->regions;
-        s->definition.n_regions = s->n_regions;
-        s->definition.cidrs = s->cidrs;
-        s->definition.n_cidrs = s->n_cidrs;
         s->definition.cloud = s->cloud;
         s->definition.block_network = o->block_network;
         return 0;
 }
 
 void modal_settings_deinit(struct modal_settings *s) {
-        free_list(s->commands, s->n_commands);
-        free_list(s->secrets, s->n_secrets);
-        free_list(s->secret_ids, s->n_secrets);
-        free_list(s->regions, s->n_regions);
-        free_list(s->cidrs, s->n_cidrs);
+        free_names(s->commands, s->n_commands);
+        free_names(s->secrets.names, s->secrets.n);
+        free_names(s->secret_ids, s->secrets.n);
+        free_names(s->definition.regions.names, s->definition.regions.n);
+        free_names(s->definition.cidrs.names, s->definition.cidrs.n);
         for (size_t i = 0; i < s->n_volumes; i++) {
                 free(s->volumes[i].name);
                 free(s->volumes[i].id);

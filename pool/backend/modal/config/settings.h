@@ -11,14 +11,12 @@ struct modal_settings {
         char *app, *image, *shell;
         char **commands; /* of the image: "FROM …" and those of the dockerfile */
         size_t n_commands;
-        char **secrets, **secret_ids;
-        size_t n_secrets;
+        struct modal_list secrets;
+        char **secret_ids; /* as many */
         struct modal_volume *volumes;
         size_t n_volumes;
-        char **regions, **cidrs;
-        size_t n_regions, n_cidrs;
         char *cloud, *gpu_type;
-        struct modal_definition definition; /* borrows all of these; ids come later */
+        struct modal_definition definition; /* borrows all of these, and has the lists; ids come later */
 };
 
 /* @shell: see struct backend_setup. 0, or -errno with @why. What it has set by then goes with deinit. */

@@ -211,11 +211,11 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
                 resources.gpu = &gpu;
         }
         network.has_type = true;
-        network.type = d->block_network ? NETWORK_BLOCKED : d->n_cidrs ? NETWORK_ALLOWLIST : NETWORK_OPEN;
-        network.n_allowed_cidrs = d->n_cidrs;
-        network.allowed_cidrs = (char **)d->cidrs;
-        placement.n_regions = d->n_regions;
-        placement.regions = (char **)d->regions;
+        network.type = d->block_network ? NETWORK_BLOCKED : d->cidrs.n ? NETWORK_ALLOWLIST : NETWORK_OPEN;
+        network.n_allowed_cidrs = d->cidrs.n;
+        network.allowed_cidrs = d->cidrs.names;
+        placement.n_regions = d->regions.n;
+        placement.regions = d->regions.names;
 
         s.n_entrypoint_args = sizeof(entrypoint) / sizeof(entrypoint[0]);
         s.entrypoint_args = (char **)entrypoint;
@@ -227,7 +227,7 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         s.timeout_secs = d->lifetime_secs;
         s.n_volume_mounts = d->n_volumes;
         s.volume_mounts = mounts;
-        s.placement = d->n_regions ? &placement : NULL;
+        s.placement = d->regions.n ? &placement : NULL;
         s.network_access = &network;
         s.cloud = d->cloud && *d->cloud ? TEXT(d->cloud) : NULL;
         s.has_idle_timeout_secs = d->idle_secs > 0;

@@ -46,7 +46,12 @@ struct modal_tag {
         const char *name, *value;
 };
 
-/* Of a sandbox. Zero and NULL mean Modal's default. */
+struct modal_list {
+        char **names;
+        size_t n;
+};
+
+/* Of a sandbox. Zero, NULL and an empty list mean Modal's default. */
 struct modal_definition {
         const char *app_id, *image_id;
         char *const *secret_ids;
@@ -56,12 +61,10 @@ struct modal_definition {
         uint32_t milli_cpu, memory_mb;
         const char *gpu_type;
         uint32_t gpu_count;
-        char *const *regions;
-        size_t n_regions;
+        struct modal_list regions;
         const char *cloud;
         bool block_network;
-        char *const *cidrs;
-        size_t n_cidrs;
+        struct modal_list cidrs;
         uint32_t lifetime_secs, idle_secs;
         const struct modal_tag *tags;
         size_t n_tags;
