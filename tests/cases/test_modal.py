@@ -182,6 +182,33 @@ def test_background_writer_past_the_timeout(mount, streams_end_late):
     assert lease.run("echo next") == ("next\n", 0)
 
 
+def definition(mp, calm):
+    """What Modal was asked for when the newest sandbox of this mount was made."""
+    made = mp.lease().read("environment").strip()
+    return {one["id"]: one["definition"] for one in calm.sandboxes()}[made]
+
+
+def test_resources(mount, calm):
+    """They arrive as Modal counts them; who asks for none says nothing of them."""
+    assert definition(mount(), calm)["resources"] == {}
+    asked = definition(mount(memory="256M", memory_max="1G"), calm)["resources"]
+    assert asked == {"memory_mb": 256, "memory_mb_max": 1024}
+
+
+@pytest.mark.parametrize("options,words", [
+    ("memory=1K", "option memory=1024: expected at least 1M"),
+    ("memory=1G,memory_max=512M", "option memory_max: less than memory"),
+])
+def test_settings_that_modal_would_refuse(modalpool, settings, calm, tmp_path, options, words):  # noqa: F811
+    """Before anybody is asked, in one line."""
+    (tmp_path / "mnt").mkdir()
+    asked = len(calm.trace())
+    done = modalpool("-o", f"state={tmp_path}/state,{options}", "modal", tmp_path / "mnt",
+                     env=plain_environment(settings, tmp_path, **settings.environment))
+    one_line(done, words)
+    assert len(calm.trace()) == asked
+
+
 @pytest.mark.parametrize("how", ["background", "terminal", "foreground"])
 def test_a_long_build_says_so(settings, calm, tmp_path, how):
     """One line after a second; a terminal shows the rest of the log. An image that exists is not mentioned."""

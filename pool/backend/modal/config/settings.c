@@ -17,7 +17,7 @@
 struct modal_options {
         char *app, *image, *dockerfile;
         char *cpu, *gpu;
-        uint64_t memory;
+        uint64_t memory, memory_max;
         char *region, *cloud;
         char *secrets, *volumes;
         bool block_network;
@@ -35,6 +35,8 @@ static const struct option_row rows[] = {
         { "cpu", OPTION_TEXT, AT(cpu), "", .scope = OPTION_OF_OWNER, .help = "cores, such as 0.5 or 4" },
         { "memory", OPTION_BYTES, AT(memory), "0", NULL, 0, UINT64_C(1) << 50, .scope = OPTION_OF_OWNER,
           .help = "bytes, such as 2G; 0: Modal's default" },
+        { "memory_max", OPTION_BYTES, AT(memory_max), "0", NULL, 0, UINT64_C(1) << 50, .scope = OPTION_OF_OWNER,
+          .help = "bytes beyond which a sandbox's processes are killed; 0: Modal's default" },
         { "gpu", OPTION_TEXT, AT(gpu), "", .scope = OPTION_OF_DAEMON, .help = "a type, such as A100 or A100:2" },
         { "region", OPTION_TEXT, AT(region), "", .scope = OPTION_OF_DAEMON,
           .help = "where sandboxes may run; a+b for either" },
@@ -209,24 +211,37 @@ static int read_image(struct modal_settings *s, const struct modal_options *o, s
         return r;
 }
 
-static int read_resources(struct modal_settings *s, const struct modal_options *o, struct result *why) {
+/* Bytes, of which Modal counts mebibytes. */
+static int read_mebibytes(const char *option, uint64_t bytes, uint32_t *out, struct result *why) {
         char number[24];
+
+        if (bytes > 0 && (bytes >> 20 > UINT32_MAX || bytes >> 20 == 0)) {
+                snprintf(number, sizeof(number), "%" PRIu64, bytes);
+                return invalid(why, option, number, "at least 1M");
+        }
+        *out = bytes >> 20;
+        return 0;
+}
+
+static int read_resources(struct modal_settings *s, const struct modal_options *o, struct result *why) {
+        struct modal_definition *d = &s->definition;
         int64_t micro;
+        int r;
 
         if (*o->cpu) {
                 /* Cores have the form of seconds: up to six digits behind the point. */
                 if (text_to_usec(o->cpu, &micro) < 0 || micro < 1000 || micro > 1000 * USEC_PER_SEC)
                         return invalid(why, "cpu", o->cpu, "cores, such as 0.5 or 4");
-                s->definition.milli_cpu = micro / 1000;
+                d->milli_cpu = micro / 1000;
         }
-        if (o->memory > 0) {
-                if (o->memory >> 20 > UINT32_MAX || o->memory >> 20 == 0) {
-                        snprintf(number, sizeof(number), "%" PRIu64, o->memory);
-                        return invalid(why, "memory", number, "at least 1M");
-                }
-                s->definition.memory_mb = o->memory >> 20;
+        r = read_mebibytes("memory", o->memory, &d->memory_mb, why);
+        if (r == 0)
+                r = read_mebibytes("memory_max", o->memory_max, &d->memory_mb_max, why);
+        if (r == 0 && d->memory_mb_max > 0 && d->memory_mb_max < d->memory_mb) {
+                result_set(why, RESULT_INVALID, "option memory_max: less than memory");
+                r = -EINVAL;
         }
-        return read_gpu(s, o->gpu, why);
+        return r < 0 ? r : read_gpu(s, o->gpu, why);
 }
 
 static int read_times(struct modal_settings *s, const struct modal_options *o, struct result *why) {

@@ -202,6 +202,8 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
                 return -ENOMEM;
         resources.memory_mb = d->memory_mb;
         resources.has_memory_mb = d->memory_mb > 0;
+        resources.memory_mb_max = d->memory_mb_max;
+        resources.has_memory_mb_max = d->memory_mb_max > 0;
         resources.has_milli_cpu = d->milli_cpu > 0;
         resources.milli_cpu = d->milli_cpu;
         if (d->gpu_type && *d->gpu_type) {

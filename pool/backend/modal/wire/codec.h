@@ -58,7 +58,7 @@ struct modal_definition {
         size_t n_secrets;
         const struct modal_volume *volumes;
         size_t n_volumes;
-        uint32_t milli_cpu, memory_mb;
+        uint32_t milli_cpu, memory_mb, memory_mb_max;
         const char *gpu_type;
         uint32_t gpu_count;
         struct modal_list regions;
