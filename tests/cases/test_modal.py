@@ -191,13 +191,37 @@ def definition(mp, calm):
 def test_resources(mount, calm):
     """They arrive as Modal counts them; who asks for none says nothing of them."""
     assert definition(mount(), calm)["resources"] == {}
-    asked = definition(mount(memory="256M", memory_max="1G"), calm)["resources"]
-    assert asked == {"memory_mb": 256, "memory_mb_max": 1024}
+    asked = definition(mount(cpu="0.5", cpu_max=2, memory="256M", memory_max="1G", ephemeral_disk="20G"), calm)["resources"]
+    assert asked == {"milli_cpu": 500, "milli_cpu_max": 2000, "memory_mb": 256, "memory_mb_max": 1024,
+                     "ephemeral_disk_mb": 20480}
+
+
+def test_network_lists(mount, calm):
+    """Of outbound networks, of domains, or of both; and who may come in."""
+    cidrs, domains = "10.0.0.0/8+192.0.2.7/32+0.0.0.0/0", "pypi.org+*.pythonhosted.org"
+    listed = {"allowed_cidrs": cidrs.split("+")}, {"allowed_domains": domains.split("+")}
+    for options, expected in ((dict(cidr_allowlist=cidrs), listed[0]), (dict(outbound_domain_allowlist=domains), listed[1]),
+                              (dict(cidr_allowlist=cidrs, outbound_domain_allowlist=domains), {**listed[0], **listed[1]})):
+        assert definition(mount(**options), calm)["network_access"] == {"network_access_type": "ALLOWLIST", **expected}
+    asked = definition(mount(inbound_cidr_allowlist=cidrs), calm)
+    assert asked["inbound_cidr_allowlist"] == cidrs.split("+")
+    assert asked["network_access"] == {"network_access_type": "OPEN"}
 
 
 @pytest.mark.parametrize("options,words", [
     ("memory=1K", "option memory=1024: expected at least 1M"),
     ("memory=1G,memory_max=512M", "option memory_max: less than memory"),
+    ("cpu=2,cpu_max=1.5", "option cpu_max: less than cpu"),
+    ("cpu_max=many", "option cpu_max=many: expected cores, such as 0.5 or 4"),
+    ("ephemeral_disk=5K", "option ephemeral_disk=5120: expected at least 1M"),
+    ("block_network,cidr_allowlist=10.0.0.0/8", "options block_network and cidr_allowlist exclude each other"),
+    ("block_network,outbound_domain_allowlist=a.b", "options block_network and outbound_domain_allowlist exclude each other"),
+    *[(f"{name}={entry}", f"option {name}={entry}: expected IPv4 networks such as 10.0.0.0/8, with no bits behind the prefix")
+      for name in ("cidr_allowlist", "inbound_cidr_allowlist")
+      for entry in ("10.0.0.1/8", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/08", "10.0.0/8", "10.0.0.0/", "010.0.0.0/8", "::/0",
+                    "10.0.0.0/8+10.0.0.0/7x")],
+    *[(f"outbound_domain_allowlist={entry}", f"option outbound_domain_allowlist={entry}: expected domains such as example.com")
+      for entry in ("https://a.b", "a..b", "*", "*.", "a.*.b", "-a.b", "a-.b", "a_b", ".a", f"{'x' * 64}.b")],
 ])
 def test_settings_that_modal_would_refuse(modalpool, settings, calm, tmp_path, options, words):  # noqa: F811
     """Before anybody is asked, in one line."""

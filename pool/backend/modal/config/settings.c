@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/backend/modal/config/settings.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -16,12 +17,12 @@
 /* The values of the options, as they were given. Lists have + between their members. */
 struct modal_options {
         char *app, *image, *dockerfile;
-        char *cpu, *gpu;
-        uint64_t memory, memory_max;
+        char *cpu, *cpu_max, *gpu;
+        uint64_t memory, memory_max, ephemeral_disk;
         char *region, *cloud;
         char *secrets, *volumes;
         bool block_network;
-        char *cidr_allowlist;
+        char *cidr_allowlist, *outbound_domain_allowlist, *inbound_cidr_allowlist;
         int64_t lifetime_us, idle_timeout_us;
 };
 
@@ -33,10 +34,14 @@ static const struct option_row rows[] = {
         { "dockerfile", OPTION_FILE, AT(dockerfile), "", .help = "a file of further commands for the image, RUN and such" },
         { "app", OPTION_TEXT, AT(app), "modalpool", .help = "the app that sandboxes belong to, made if missing" },
         { "cpu", OPTION_TEXT, AT(cpu), "", .scope = OPTION_OF_OWNER, .help = "cores, such as 0.5 or 4" },
+        { "cpu_max", OPTION_TEXT, AT(cpu_max), "", .scope = OPTION_OF_OWNER,
+          .help = "cores that a sandbox uses at most; empty: Modal's default" },
         { "memory", OPTION_BYTES, AT(memory), "0", NULL, 0, UINT64_C(1) << 50, .scope = OPTION_OF_OWNER,
           .help = "bytes, such as 2G; 0: Modal's default" },
         { "memory_max", OPTION_BYTES, AT(memory_max), "0", NULL, 0, UINT64_C(1) << 50, .scope = OPTION_OF_OWNER,
           .help = "bytes beyond which a sandbox's processes are killed; 0: Modal's default" },
+        { "ephemeral_disk", OPTION_BYTES, AT(ephemeral_disk), "0", NULL, 0, UINT64_C(1) << 50, .scope = OPTION_OF_DAEMON,
+          .help = "bytes of disk of a sandbox; 0: Modal's default" },
         { "gpu", OPTION_TEXT, AT(gpu), "", .scope = OPTION_OF_DAEMON, .help = "a type, such as A100 or A100:2" },
         { "region", OPTION_TEXT, AT(region), "", .scope = OPTION_OF_DAEMON,
           .help = "where sandboxes may run; a+b for either" },
@@ -49,6 +54,10 @@ static const struct option_row rows[] = {
           .help = "no network in sandboxes" },
         { "cidr_allowlist", OPTION_TEXT, AT(cidr_allowlist), "", .scope = OPTION_OF_DAEMON,
           .help = "the only networks that sandboxes reach, a+b" },
+        { "outbound_domain_allowlist", OPTION_TEXT, AT(outbound_domain_allowlist), "", .scope = OPTION_OF_DAEMON,
+          .help = "the only domains that sandboxes reach, a+b; *.a for all below a" },
+        { "inbound_cidr_allowlist", OPTION_TEXT, AT(inbound_cidr_allowlist), "", .scope = OPTION_OF_DAEMON,
+          .help = "the only networks that reach sandboxes, a+b" },
         { "lifetime", OPTION_SECONDS, AT(lifetime_us), "14400", .scope = OPTION_OF_DAEMON,
           .help = "a sandbox ends after this in any case, 86400 at most" },
         { "modal_idle_timeout", OPTION_SECONDS, AT(idle_timeout_us), "0", .scope = OPTION_OF_DAEMON,
@@ -85,6 +94,70 @@ static int split(const char *option, const char *text, struct modal_list *out, s
                 p += len + (p[len] == '+');
         }
         return 0;
+}
+
+/* As Modal takes them: an IPv4 network with no bits behind its prefix, in the usual form. */
+static bool is_cidr(const char *text) {
+        char address[INET_ADDRSTRLEN];
+        const char *slash = strchr(text, '/');
+        struct in_addr in;
+        uint64_t bits;
+
+        if (!slash || slash - text >= INET_ADDRSTRLEN || text_to_u64(slash + 1, &bits) < 0 || bits > 32 ||
+            (slash[1] == '0' && slash[2]))
+                return false;
+        snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
+        return inet_pton(AF_INET, address, &in) == 1 && (ntohl(in.s_addr) & (UINT64_C(0xffffffff) >> bits)) == 0;
+}
+
+/* Names of letters, digits and hyphens, with points between them; "*." before them stands for all below. */
+static bool is_domain(const char *text) {
+        if (strlen(text) > DOMAIN_LEN_MAX)
+                return false;
+        if (!strncmp(text, "*.", 2))
+                text += 2;
+        for (;; text++) {
+                size_t len = strcspn(text, ".");
+
+                if (len == 0 || len > LABEL_LEN_MAX || text[0] == '-' || text[len - 1] == '-')
+                        return false;
+                for (size_t i = 0; i < len; i++)
+                        if (!isalnum((unsigned char)text[i]) && text[i] != '-')
+                                return false;
+                text += len;
+                if (!*text)
+                        return true;
+        }
+}
+
+static int split_checked(const char *option, const char *text, struct modal_list *out, bool (*is_good)(const char *),
+                         const char *expected, struct result *why) {
+        int r = split(option, text, out, why);
+
+        for (size_t i = 0; r == 0 && i < out->n; i++)
+                if (!is_good(out->names[i]))
+                        r = invalid(why, option, text, expected);
+        return r;
+}
+
+/* What sandboxes reach, and who reaches them. */
+static int read_network(struct modal_definition *d, const struct modal_options *o, struct result *why) {
+        static const char cidrs[] = "IPv4 networks such as 10.0.0.0/8, with no bits behind the prefix, and + between them";
+        int r = split_checked("cidr_allowlist", o->cidr_allowlist, &d->cidrs, is_cidr, cidrs, why);
+
+        if (r == 0)
+                r = split_checked("outbound_domain_allowlist", o->outbound_domain_allowlist, &d->domains, is_domain,
+                                  "domains such as example.com or *.example.com, with + between them", why);
+        if (r == 0)
+                r = split_checked("inbound_cidr_allowlist", o->inbound_cidr_allowlist, &d->inbound_cidrs, is_cidr, cidrs,
+                                  why);
+        if (r == 0 && o->block_network && d->cidrs.n + d->domains.n > 0) {
+                result_set(why, RESULT_INVALID, "options block_network and %s exclude each other",
+                           d->cidrs.n > 0 ? "cidr_allowlist" : "outbound_domain_allowlist");
+                r = -EINVAL;
+        }
+        d->block_network = o->block_network;
+        return r;
 }
 
 /* "NAME:/PATH" or "NAME:/PATH:ro" */
@@ -223,24 +296,39 @@ static int read_mebibytes(const char *option, uint64_t bytes, uint32_t *out, str
         return 0;
 }
 
+/* Cores have the form of seconds: up to six digits behind the point. */
+static int read_cores(const char *option, const char *text, uint32_t *milli, struct result *why) {
+        int64_t micro;
+
+        if (!*text)
+                return 0;
+        if (text_to_usec(text, &micro) < 0 || micro < 1000 || micro > 1000 * USEC_PER_SEC)
+                return invalid(why, option, text, "cores, such as 0.5 or 4");
+        *milli = micro / 1000;
+        return 0;
+}
+
+static int less_than(struct result *why, const char *option, const char *other) {
+        result_set(why, RESULT_INVALID, "option %s: less than %s", option, other);
+        return -EINVAL;
+}
+
 static int read_resources(struct modal_settings *s, const struct modal_options *o, struct result *why) {
         struct modal_definition *d = &s->definition;
-        int64_t micro;
-        int r;
+        int r = read_cores("cpu", o->cpu, &d->milli_cpu, why);
 
-        if (*o->cpu) {
-                /* Cores have the form of seconds: up to six digits behind the point. */
-                if (text_to_usec(o->cpu, &micro) < 0 || micro < 1000 || micro > 1000 * USEC_PER_SEC)
-                        return invalid(why, "cpu", o->cpu, "cores, such as 0.5 or 4");
-                d->milli_cpu = micro / 1000;
-        }
-        r = read_mebibytes("memory", o->memory, &d->memory_mb, why);
+        if (r == 0)
+                r = read_cores("cpu_max", o->cpu_max, &d->milli_cpu_max, why);
+        if (r == 0)
+                r = read_mebibytes("memory", o->memory, &d->memory_mb, why);
         if (r == 0)
                 r = read_mebibytes("memory_max", o->memory_max, &d->memory_mb_max, why);
-        if (r == 0 && d->memory_mb_max > 0 && d->memory_mb_max < d->memory_mb) {
-                result_set(why, RESULT_INVALID, "option memory_max: less than memory");
-                r = -EINVAL;
-        }
+        if (r == 0)
+                r = read_mebibytes("ephemeral_disk", o->ephemeral_disk, &d->ephemeral_disk_mb, why);
+        if (r == 0 && d->milli_cpu_max > 0 && d->milli_cpu_max < d->milli_cpu)
+                r = less_than(why, "cpu_max", "cpu");
+        if (r == 0 && d->memory_mb_max > 0 && d->memory_mb_max < d->memory_mb)
+                r = less_than(why, "memory_max", "memory");
         return r < 0 ? r : read_gpu(s, o->gpu, why);
 }
 
@@ -275,13 +363,9 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
         if (r == 0)
                 r = split("region", o->region, &s->definition.regions, why);
         if (r == 0)
-                r = split("cidr_allowlist", o->cidr_allowlist, &s->definition.cidrs, why);
+                r = read_network(&s->definition, o, why);
         if (r < 0)
                 return r;
-        if (o->block_network && s->definition.cidrs.n > 0) {
-                result_set(why, RESULT_INVALID, "options block_network and cidr_allowlist exclude each other");
-                return -EINVAL;
-        }
         s->app = strdup(*o->app ? o->app : "modalpool");
         s->shell = strdup(shell);
         s->cloud = strdup(o->cloud);
@@ -293,7 +377,6 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
         s->definition.volumes = s->volumes;
         s->definition.n_volumes = s->n_volumes;
         s->definition.cloud = s->cloud;
-        s->definition.block_network = o->block_network;
         return 0;
 }
 
@@ -303,6 +386,8 @@ void modal_settings_deinit(struct modal_settings *s) {
         free_names(s->secret_ids, s->secrets.n);
         free_names(s->definition.regions.names, s->definition.regions.n);
         free_names(s->definition.cidrs.names, s->definition.cidrs.n);
+        free_names(s->definition.domains.names, s->definition.domains.n);
+        free_names(s->definition.inbound_cidrs.names, s->definition.inbound_cidrs.n);
         for (size_t i = 0; i < s->n_volumes; i++) {
                 free(s->volumes[i].name);
                 free(s->volumes[i].id);

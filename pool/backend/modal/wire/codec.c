@@ -204,6 +204,10 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         resources.has_memory_mb = d->memory_mb > 0;
         resources.memory_mb_max = d->memory_mb_max;
         resources.has_memory_mb_max = d->memory_mb_max > 0;
+        resources.ephemeral_disk_mb = d->ephemeral_disk_mb;
+        resources.has_ephemeral_disk_mb = d->ephemeral_disk_mb > 0;
+        resources.milli_cpu_max = d->milli_cpu_max;
+        resources.has_milli_cpu_max = d->milli_cpu_max > 0;
         resources.has_milli_cpu = d->milli_cpu > 0;
         resources.milli_cpu = d->milli_cpu;
         if (d->gpu_type && *d->gpu_type) {
@@ -213,9 +217,11 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
                 resources.gpu = &gpu;
         }
         network.has_type = true;
-        network.type = d->block_network ? NETWORK_BLOCKED : d->cidrs.n ? NETWORK_ALLOWLIST : NETWORK_OPEN;
+        network.type = d->block_network ? NETWORK_BLOCKED : d->cidrs.n + d->domains.n ? NETWORK_ALLOWLIST : NETWORK_OPEN;
         network.n_allowed_cidrs = d->cidrs.n;
         network.allowed_cidrs = d->cidrs.names;
+        network.n_allowed_domains = d->domains.n;
+        network.allowed_domains = d->domains.names;
         placement.n_regions = d->regions.n;
         placement.regions = d->regions.names;
 
@@ -231,6 +237,8 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         s.volume_mounts = mounts;
         s.placement = d->regions.n ? &placement : NULL;
         s.network_access = &network;
+        s.n_inbound_cidr_allowlist = d->inbound_cidrs.n;
+        s.inbound_cidr_allowlist = d->inbound_cidrs.names;
         s.cloud = d->cloud && *d->cloud ? TEXT(d->cloud) : NULL;
         s.has_idle_timeout_secs = d->idle_secs > 0;
         s.idle_timeout_secs = d->idle_secs;

@@ -58,13 +58,14 @@ struct modal_definition {
         size_t n_secrets;
         const struct modal_volume *volumes;
         size_t n_volumes;
-        uint32_t milli_cpu, memory_mb, memory_mb_max;
+        uint32_t milli_cpu, milli_cpu_max, memory_mb, memory_mb_max, ephemeral_disk_mb;
         const char *gpu_type;
         uint32_t gpu_count;
         struct modal_list regions;
         const char *cloud;
         bool block_network;
-        struct modal_list cidrs;
+        struct modal_list cidrs, domains; /* what it reaches; with one of them the other kind is blocked */
+        struct modal_list inbound_cidrs;
         uint32_t lifetime_secs, idle_secs;
         const struct modal_tag *tags;
         size_t n_tags;
