@@ -196,6 +196,20 @@ def test_resources(mount, calm):
                      "ephemeral_disk_mb": 20480}
 
 
+def test_a_sandbox_that_does_not_come_up(mount, calm):
+    """After create_timeout it is terminated, and the lease gets another one."""
+    calm.config(start_delay_secs=60.0)
+    try:
+        mp = mount(max=1, create_timeout=1)
+        lease = mp.lease()
+        mp.until(lambda: "did not come up in 1 s (create_timeout)" in lease.read("error"))
+    finally:
+        calm.config(start_delay_secs=0.0)
+    assert lease.run("echo there") == ("there\n", 0)
+    calm.until(lambda stats: sum(one["running"] for one in calm.sandboxes()) == 1)
+    assert len(calm.sandboxes()) > 1
+
+
 def test_network_lists(mount, calm):
     """Of outbound networks, of domains, or of both; and who may come in."""
     cidrs, domains = "10.0.0.0/8+192.0.2.7/32+0.0.0.0/0", "pypi.org+*.pythonhosted.org"
@@ -211,6 +225,7 @@ def test_network_lists(mount, calm):
 @pytest.mark.parametrize("options,words", [
     ("memory=1K", "option memory=1024: expected at least 1M"),
     ("memory=1G,memory_max=512M", "option memory_max: less than memory"),
+    ("create_timeout=0.5", "option create_timeout=0.5: expected seconds, at least 1"),
     ("cpu=2,cpu_max=1.5", "option cpu_max: less than cpu"),
     ("cpu_max=many", "option cpu_max=many: expected cores, such as 0.5 or 4"),
     ("ephemeral_disk=5K", "option ephemeral_disk=5120: expected at least 1M"),

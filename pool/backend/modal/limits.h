@@ -40,7 +40,8 @@
 #define ACCESS_RETRY_US (30 * USEC_PER_SEC)         /* for access to a router */
 #define START_RETRY_US (120 * USEC_PER_SEC)         /* for the start of a command */
 #define RUN_RETRY_US (120 * USEC_PER_SEC)           /* for a router that is gone while a command runs */
-#define CREATE_RETRY_US (300 * USEC_PER_SEC)        /* for a sandbox to come up */
+#define LOOKUP_RETRY_US (300 * USEC_PER_SEC)        /* for the app, secrets and volumes, and lists of sandboxes */
+#define ADOPT_RETRY_US (300 * USEC_PER_SEC)         /* for an answer of a sandbox of an earlier run */
 #define DESTROY_RETRY_US (12 * USEC_PER_SEC)        /* to end one with Modal; less than stop_timeout */
 #define BUILD_RETRY_US (120 * USEC_PER_SEC)         /* for the next sign of an image build */
 #define LIVENESS_RETRY_MS 45000                     /* when one failed */

@@ -23,7 +23,7 @@ struct modal_options {
         char *secrets, *volumes;
         bool block_network;
         char *cidr_allowlist, *outbound_domain_allowlist, *inbound_cidr_allowlist;
-        int64_t lifetime_us, idle_timeout_us;
+        int64_t lifetime_us, idle_timeout_us, create_timeout_us;
 };
 
 #define AT(field) offsetof(struct modal_options, field)
@@ -60,6 +60,8 @@ static const struct option_row rows[] = {
           .help = "the only networks that reach sandboxes, a+b" },
         { "lifetime", OPTION_SECONDS, AT(lifetime_us), "14400", .scope = OPTION_OF_DAEMON,
           .help = "a sandbox ends after this in any case, 86400 at most" },
+        { "create_timeout", OPTION_SECONDS, AT(create_timeout_us), "1260", NULL, USEC_PER_SEC, .scope = OPTION_OF_DAEMON,
+          .help = "a sandbox that has not come up by then is terminated" },
         { "modal_idle_timeout", OPTION_SECONDS, AT(idle_timeout_us), "0", .scope = OPTION_OF_DAEMON,
           .help = "a sandbox ends when nothing ran in it for this long, leased or not; 0: never" },
 };
@@ -346,6 +348,7 @@ static int read_times(struct modal_settings *s, const struct modal_options *o, s
         }
         s->definition.lifetime_secs = life;
         s->definition.idle_secs = idle;
+        s->create_timeout_us = o->create_timeout_us;
         return 0;
 }
 

@@ -16,6 +16,7 @@ struct modal_settings {
         struct modal_volume *volumes;
         size_t n_volumes;
         char *cloud, *gpu_type;
+        int64_t create_timeout_us;
         struct modal_definition definition; /* borrows all of these, and has the lists; ids come later */
 };
 

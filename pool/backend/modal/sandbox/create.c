@@ -16,6 +16,11 @@
 #define TASK_WAIT_SECS 20.0f /* how long one SandboxGetTaskId holds its answer back */
 #define CREATE_TIMEOUT_US (60 * USEC_PER_SEC)
 
+/* How long Modal may take. */
+static int64_t limit(const struct modal_create *c) {
+        return c->template->settings.create_timeout_us;
+}
+
 static void finish(struct modal_create *c, const struct result *r) {
         uv_timer_stop(&c->timer);
         c->state = MODAL_CREATE_OVER;
@@ -38,8 +43,12 @@ static void on_timer(uv_timer_t *timer) {
         modal_create_cancel(c);
         if (state == MODAL_CREATE_CALL)
                 c->unsure = true;
-        result_set(&r, RESULT_TIMEOUT, "environment %s did not %s in %d s", c->identity->id,
-                   state == MODAL_CREATE_ADOPT ? "answer" : "come up", (int)(CREATE_RETRY_US / USEC_PER_SEC));
+        if (state == MODAL_CREATE_ADOPT)
+                result_set(&r, RESULT_TIMEOUT, "environment %s did not answer in %d s", c->identity->id,
+                           (int)(ADOPT_RETRY_US / USEC_PER_SEC));
+        else
+                result_set(&r, RESULT_TIMEOUT, "environment %s did not come up in %g s (create_timeout)", c->identity->id,
+                           (double)limit(c) / USEC_PER_SEC);
         finish(c, &r);
 }
 
@@ -155,7 +164,7 @@ static void ask_for_task(struct modal_create *c) {
                                      .method = "SandboxGetTaskId",
                                      .group = HTTP_CALLS,
                                      .attempt_us = POLL_TIMEOUT_US,
-                                     .retry_for_us = CREATE_RETRY_US,
+                                     .retry_for_us = limit(c),
                                      .poll = true,
                                      .message_max = MODAL_MESSAGE_MAX,
                                      .pack = pack_task,
@@ -205,7 +214,7 @@ int modal_create_start(struct modal_create *c) {
                                          .group = HTTP_CALLS,
                                          .attempt_us = CREATE_TIMEOUT_US,
                                          .tries = CALL_TRIES,
-                                         .retry_for_us = CREATE_RETRY_US,
+                                         .retry_for_us = limit(c),
                                          .message_max = MODAL_MESSAGE_MAX,
                                          .pack = pack_create,
                                          .done = on_create,
@@ -215,7 +224,7 @@ int modal_create_start(struct modal_create *c) {
         if (r < 0)
                 return r;
         c->state = MODAL_CREATE_CALL;
-        uv_timer_start(&c->timer, on_timer, CREATE_RETRY_US / USEC_PER_MSEC, 0);
+        uv_timer_start(&c->timer, on_timer, limit(c) / USEC_PER_MSEC, 0);
         return 0;
 }
 
@@ -246,11 +255,11 @@ int modal_create_adopt(struct modal_create *c, const char *resume_token) {
 
         if (r < 0)
                 return r;
-        r = probe(c, &proof_events, CREATE_RETRY_US);
+        r = probe(c, &proof_events, ADOPT_RETRY_US);
         if (r < 0)
                 return r;
         c->state = MODAL_CREATE_ADOPT;
-        uv_timer_start(&c->timer, on_timer, CREATE_RETRY_US / USEC_PER_MSEC, 0);
+        uv_timer_start(&c->timer, on_timer, ADOPT_RETRY_US / USEC_PER_MSEC, 0);
         return 0;
 }
 
