@@ -35,6 +35,8 @@ static const struct option_row core_rows[] = {
           .help = "after that, one environment over max; else the lease fails" },
         { "creates", OPTION_NUMBER, AT(creates), "16", NULL, 1, CREATES_MAX, .scope = OPTION_OF_DAEMON, .live = true,
           .help = "environments in creation at one time" },
+        { "create_rate", OPTION_NUMBER, AT(create_rate), "0", NULL, 0, CREATE_RATE_MAX, .scope = OPTION_OF_DAEMON,
+          .live = true, .help = "creates of environments a second, evenly paced; 0: any number" },
         { "max_per_user", OPTION_NUMBER, AT(max_per_user), "0", NULL, 0, ENVIRONMENTS_MAX,
           .help = "environments that the leases of one user hold at most, 0: any number" },
         { "held_warning", OPTION_SECONDS, AT(held_warning_us), "3600", .scope = OPTION_OF_DAEMON,

@@ -46,6 +46,7 @@ struct config {
         bool oversubscribe;
         uint64_t max_per_user; /* environments that leases of one user hold at one time; 0: any number */
         uint64_t creates; /* environments in creation at one time */
+        uint64_t create_rate; /* creates a second; 0: no maximum */
         int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;
         unsigned reset;

@@ -16,6 +16,7 @@
 #define LEASE_SERIAL_MAX ((UINT64_C(1) << 34) - 1)  /* leases of one mount: what a node number holds */
 #define EVENTS_MAX 4096                             /* lines kept in .pool/events */
 #define EVENT_LEN_MAX 2048                          /* bytes of one */
+#define CREATE_RATE_MAX 1000                        /* the most that create_rate= takes */
 #define CREATES_MAX 1000                            /* the most that creates= takes */
 
 #define LAG_SLOW_US (USEC_PER_SEC / 10)             /* a turn of the loop that is counted as slow … */

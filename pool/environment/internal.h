@@ -15,6 +15,7 @@ struct pool {
         struct environments environments;
         struct claim_line line;
         struct breaker breaker;
+        int64_t paced_us; /* create_rate allows the next create then */
         struct orphans orphans;
         unsigned prewarm;
         bool stopping;

@@ -13,8 +13,22 @@
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
 
+/* When the next create may be sent. */
 static int64_t create_from(const struct pool *p) {
-        return breaker_create_from(&p->breaker);
+        int64_t from = breaker_create_from(&p->breaker);
+
+        return p->paced_us > from ? p->paced_us : from;
+}
+
+/* One was sent. Who comes late catches up, a little: else a loop that is late each time would be slower than the rate. */
+static void pace(struct pool *p, int64_t now) {
+        if (p->config->create_rate == 0) {
+                p->paced_us = 0;
+                return;
+        }
+        if (p->paced_us < now - CREATE_CATCH_UP_US)
+                p->paced_us = now - CREATE_CATCH_UP_US;
+        p->paced_us += USEC_PER_SEC / (int64_t)p->config->create_rate;
 }
 
 static unsigned create_limit(const struct pool *p) {
@@ -278,6 +292,7 @@ static int create_one(struct pool *p) {
                 breaker_put_off(&p->breaker, p->clock(), &why);
                 return r;
         }
+        pace(p, p->clock());
         if (p->config->mode == MODE_POOL && pool_count_all(p) > p->config->max)
                 p->totals.oversubscribed++;
         return 0;
@@ -310,7 +325,7 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         if (wanted > 0 && create_from(p) > now)
                 return create_from(p);
         for (; wanted > 0 && count[ENVIRONMENT_CREATING] < create_limit(p); wanted--)
-                if (create_one(p) < 0)
+                if (create_from(p) > now || create_one(p) < 0)
                         return create_from(p);
         if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm ||
             pool_count_all(p) - count[ENVIRONMENT_ENDING] >= max)

@@ -12,7 +12,7 @@ from harness import seconds
 from test_lease import fails
 
 
-SETTINGS = {"max": 3, "min": 1, "wait": 2.5, "oversubscribe": False, "creates": 7, "max_uses": 9, "idle_timeout": 0,
+SETTINGS = {"max": 3, "min": 1, "wait": 2.5, "oversubscribe": False, "creates": 7, "create_rate": 50, "max_uses": 9, "idle_timeout": 0,
             "keepalive": 0, "probe_timeout": 0.5, "max_lifetime": 3600, "min_life": 30}
 
 
@@ -292,6 +292,26 @@ def test_options_by_ctl(mp):
         fails(errno.EINVAL, mp.ctl, line)
         assert mp.hears(words)
     assert json.loads((mp / ".pool/config").read_text()) == config
+
+
+@pytest.mark.exact
+@pytest.mark.limit(120)
+def test_create_rate(mount, settings):
+    """As many a second and no more, and each lease has its environment in the end."""
+    n, rate = 100 if settings.provider == "modal" else 30, 40
+    mp = mount(max=n, creates=n, create_rate=rate, wait=100)
+    before = mp.stats()["environments_created_total"]
+    leases = [mp.lease(f"t{i}") for i in range(n)]
+    assert len({lease.read("environment") for lease in leases}) == n
+    assert mp.stats()["environments_created_total"] - before == n
+    with open(mp / ".pool/events", encoding="utf-8") as file:
+        os.set_blocking(file.fileno(), False)
+        events = [json.loads(line) for line in (file.read() or "").splitlines()]
+    sent = [event["time"] for event in events if event["state"] == "creating" and "lease" not in event][-n:]
+    for i, first in enumerate(sent):  # a tenth of a second may be caught up
+        for k in range(i + 1, n):
+            assert sent[k] - first > (k - i - 1) / rate - 0.11, (i, k)
+    assert leases[-1].run("echo last") == ("last\n", 0)
 
 
 def test_wait_by_ctl(mount):

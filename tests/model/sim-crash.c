@@ -153,6 +153,7 @@ static void start_core(bool lenient) {
         sim_trace("the daemon starts");
         model.draining = false;
         model.prewarm = 0;
+        model.paced_us = 0;
         model.n_probing = 0;
         model_forget_failures();
         model.backend.lenient = lenient;

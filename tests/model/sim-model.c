@@ -79,6 +79,8 @@ bool model_one_may_come_free(const struct model_lease *m) {
 int64_t model_creates_by(void) {
         int64_t by = model.failed_us + model.backoff_us;
 
+        if (by < model.paced_us)
+                by = model.paced_us;
         return model.broken && model.trial_us > by ? model.trial_us : by;
 }
 
@@ -238,6 +240,14 @@ static void back_off(int64_t sent_us) {
                 model.backoff_us = BACKOFF_MAX_US;
 }
 
+/* One was sent. A tenth of a second that was not used may be. */
+static void pace(void) {
+        int64_t rate = (int64_t)model.config.create_rate, from = sim.now_us - USEC_PER_SEC / 10;
+
+        if (rate > 0)
+                model.paced_us = (model.paced_us > from ? model.paced_us : from) + USEC_PER_SEC / rate;
+}
+
 static void on_creating(bool refused) {
         struct pool *p = model.pool;
         unsigned creating = pool_count(p, ENVIRONMENT_CREATING), waiting = line_count(sim.now_us);
@@ -254,12 +264,15 @@ static void on_creating(bool refused) {
                   "an environment is created for nobody: %u creating, %u waiting, %u warm", creating, waiting, warm);
         SIM_CHECK(model.failed_us + model.backoff_us / 2 <= sim.now_us,
                   "an environment is created too soon after a failure");
+        SIM_CHECK(model.paced_us <= sim.now_us, "more than %" PRIu64 " creates a second", model.config.create_rate);
         SIM_CHECK(creating < model.config.creates, "more than %" PRIu64 " creates at once", model.config.creates);
         SIM_CHECK(!model.broken || (creating == 0 && model.trial_us <= sim.now_us),
                   "an environment is created while creates are stopped, %u on their way", creating);
         if (refused)
                 back_off(sim.now_us);
         else
+                pace();
+        if (!refused)
                 model.n_oversubscribed += over;
 }
 
@@ -356,7 +369,7 @@ static bool makes_place(const struct sim_sandbox *s) {
                 list_for_each (other, &model.leases, link)
                         before += other->in_line && line_is_before(other, m) && !line_holds_back(other);
                 if (before >= places)
-                        return model.ticking && model.failed_us + model.backoff_us / 2 <= sim.now_us;
+                        return model.ticking && model.failed_us + model.backoff_us / 2 <= sim.now_us && model.paced_us <= sim.now_us;
         }
         return false;
 }

@@ -88,6 +88,7 @@ struct model {
         uint64_t max_lowered_turn; /* the turn in which max was lowered last */
 
         /* Since the newest create that succeeded, or the pool was told to try again: */
+        int64_t paced_us; /* create_rate allows the next create then */
         int64_t failed_us, backoff_us; /* when one failed last or was not even sent, and the whole delay after it */
         unsigned n_refused;            /* that were refused for good */
         bool broken;                   /* so there are no more, */

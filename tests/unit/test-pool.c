@@ -382,6 +382,34 @@ static void creates_at_once(void) {
 }
 
 /* Asked for once: what there is no room for is not made later. */
+/* A thousand leases at once: paced, none lost; and what is left comes at once when there is no rate any more. */
+static void creates_a_second(void) {
+        uint64_t before = 0;
+        char name[8];
+
+        rig_start();
+        rig.config.max = rig.config.creates = 1000;
+        rig.config.create_rate = 40;
+        for (int i = 0; i < 1000; i++) {
+                snprintf(name, sizeof(name), "l%d", i);
+                rig_lease(name);
+        }
+        rig_run(0);
+        CHECK_INT(rig.backend.totals.creates, 5); /* of the last tenth of a second, and one */
+        for (int s = 0; s < 20; s++) {
+                before = rig.backend.totals.creates;
+                rig_run(SECOND);
+                CHECK_INT(rig.backend.totals.creates - before, 40);
+        }
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CREATING) + pool_count(rig.pool, ENVIRONMENT_LEASED), 805);
+        rig.config.create_rate = 0;
+        pool_config_changed(rig.pool);
+        rig_run(SECOND);
+        CHECK_INT(rig.backend.totals.creates, 1000);
+        CHECK_INT(pool_count(rig.pool, ENVIRONMENT_LEASED), 1000);
+        rig_stop();
+}
+
 static void prewarm_once(void) {
         struct lease *l;
 
@@ -684,6 +712,7 @@ int main(void) {
         RUN(resumed);
         RUN(failures_of_one_moment);
         RUN(creates_at_once);
+        RUN(creates_a_second);
         RUN(prewarm_once);
         RUN(listed_after_its_end);
         RUN(no_environment_of_another);
