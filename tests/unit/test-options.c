@@ -33,6 +33,13 @@ static const struct option_row *find(const char *name) {
         return NULL;
 }
 
+/* .pool/ctl copies the core's values to change them; those of other tables would change at once. */
+static void live(void) {
+        for (size_t t = 0; provider_tables[t]; t++)
+                for (size_t i = 0; i < provider_tables[t]->n_rows; i++)
+                        CHECK(!provider_tables[t]->rows[i].live);
+}
+
 /* Who may set what, where a mount has several pools. */
 static void scopes(void) {
         static const char *const of_owner[] = { "image", "cpu", "memory", "env", "timeout", "wait", "max", "min",
@@ -66,6 +73,7 @@ int main(void) {
         if (config_init(&c, provider_tables) < 0)
                 return 1;
         RUN(rows);
+        RUN(live);
         RUN(scopes);
         RUN(providers);
         config_deinit(&c);

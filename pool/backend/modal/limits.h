@@ -8,8 +8,8 @@
 #include "pool/util/clock.h"
 
 #define MODAL_LIFETIME_MAX 86400                    /* seconds that a sandbox may live */
-#define DOMAIN_LEN_MAX 253 /* of a name in the DNS, … */
-#define LABEL_LEN_MAX 63   /* … and of each of its parts */
+#define DOMAIN_LEN_MAX 253                          /* characters of a name in the DNS, … */
+#define LABEL_LEN_MAX 63                            /* … and of each of its parts */
 #define MODAL_LIST_MAX 64                           /* secrets, volumes, regions or CIDRs */
 #define DOCKERFILE_SIZE_MAX (256 << 10)             /* bytes */
 #define TOML_FILE_MAX (1 << 20)                     /* bytes of ~/.modal.toml */
