@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "pool/environment/internal.h"
+#include "pool/environment/pool-body.h"
 #include "pool/environment/restore.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"

@@ -5,7 +5,7 @@
  * step makes room for the next.
  */
 
-#include "pool/environment/internal.h"
+#include "pool/environment/pool-body.h"
 
 #include <string.h>
 

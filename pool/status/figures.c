@@ -2,7 +2,7 @@
 #include <assert.h>
 
 #include "pool/lease/end.h"
-#include "pool/status/internal.h"
+#include "pool/status/figures.h"
 
 static void count_lease(void *data, const struct lease_info *info) {
         struct lease_counts *n = data;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/status/internal.h"
+#include "pool/status/figures.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 

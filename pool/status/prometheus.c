@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "pool/status/internal.h"
+#include "pool/status/figures.h"
 #include "pool/util/clock.h"
 
 static int render_head(const char *name, const char *help, const char *type, struct buf *out) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "pool/lease/limits.h"
-#include "pool/status/internal.h"
+#include "pool/status/figures.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 

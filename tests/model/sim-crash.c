@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "sim-model.h"
-#include "pool/environment/internal.h"
+#include "pool/environment/pool-body.h"
 #include "pool/lease/lease-body.h"
 #include "pool/util/clock.h"
 

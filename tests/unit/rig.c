@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
-#include "pool/environment/internal.h"
+#include "pool/environment/pool-body.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
 #include "pool/lease/submit.h"

@@ -3,7 +3,7 @@
 /* Each transition between states that is not legal is refused, and in tests it aborts. */
 
 #include "rig.h"
-#include "pool/environment/internal.h"
+#include "pool/environment/pool-body.h"
 #include "pool/util/log.h"
 #include "pool/util/transition.h"
 

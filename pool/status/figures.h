@@ -2,12 +2,8 @@
 #pragma once
 
 /*
- * Shared by the status files only:
- *
- *   text.c        tables for people
- *   figures.c     the figures that programs read, with the same names in …
- *   json.c        … JSON
- *   prometheus.c  … and the format of Prometheus
+ * The figures that programs read, with the same names in JSON (json.c) and in the format of Prometheus (prometheus.c);
+ * and counts that people read too (text.c).
  */
 
 #include "pool/status/status.h"
