@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* A curl multi handle on the loop, with its sockets and its timer; http.c's alone. */
+/* A curl multi handle on the loop, with its sockets and its timer, for http.c and its parts alone. */
 
 #include <curl/curl.h>
 #include <stdbool.h>
@@ -21,8 +21,8 @@ struct curl_loop {
         unsigned n_handles; /* of these, not yet closed */
         struct list sockets;
         struct list corked; /* sockets in which the kernel holds back what is written */
-        struct list full;   /* requests whose bodies were not given yet: http.c's */
-        CURL *spare[SPARE_MAX]; /* handles for the next requests: http.c's */
+        struct list full;   /* requests whose bodies were not given yet: of http-request.c */
+        CURL *spare[SPARE_MAX]; /* handles for the next requests: of http-easy.c */
         unsigned n_spare;
         void (*enter)(void *owner); /* curl is about to act … */
         void (*leave)(void *owner); /* … and has */
