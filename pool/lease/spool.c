@@ -273,7 +273,7 @@ static int take_turn(struct spool *s, enum stream stream) {
 
         r = open_file(s, FILE_ORDER);
         if (r == 0)
-                r = write_at(s->files[FILE_ORDER].fd, turns + 2 - n, n * sizeof(turns[0]), s->n_turns * sizeof(turns[0]));
+                r = append_at(s->files[FILE_ORDER].fd, turns + 2 - n, n * sizeof(turns[0]), s->n_turns * sizeof(turns[0]));
         if (r < 0)
                 return r;
         s->n_turns += n;
@@ -293,7 +293,7 @@ static int append(struct spool *s, enum stream stream, const void *data, size_t 
         if (r == 0)
                 r = open_file(s, stream);
         if (r == 0)
-                r = write_at(s->files[stream].fd, data, n, s->size[stream]);
+                r = append_at(s->files[stream].fd, data, n, s->size[stream]);
         if (r < 0)
                 return r;
         s->size[stream] += n;

@@ -101,7 +101,7 @@ int blob_restore(struct blob *b, const char *name) {
 static int append_to_file(const struct blob *b, const void *data, size_t len) {
         _cleanup_(cleanup_close) int fd = open_file(b, O_WRONLY);
 
-        return fd < 0 ? fd : write_at(fd, data, len, b->size);
+        return fd < 0 ? fd : append_at(fd, data, len, b->size);
 }
 
 static int append(struct blob *b, const void *data, size_t len) {

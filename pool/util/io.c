@@ -26,7 +26,7 @@ bool descriptor_is_left(void) {
         return true;
 }
 
-int write_at(int fd, const void *data, size_t len, uint64_t offset) {
+static inline int write_all(int fd, const void *data, size_t len, uint64_t offset) {
         const char *p = data;
 
         while (len > 0) {
@@ -41,6 +41,16 @@ int write_at(int fd, const void *data, size_t len, uint64_t offset) {
                 offset += n;
         }
         return 0;
+}
+
+int write_at(int fd, const void *data, size_t len, uint64_t offset) {
+        return write_all(fd, data, len, offset);
+}
+
+int append_at(int fd, const void *data, size_t len, uint64_t end) {
+        int r = write_all(fd, data, len, end);
+
+        return r < 0 && ftruncate(fd, end) < 0 ? -errno : r;
 }
 
 ssize_t read_at(int fd, void *data, size_t len, uint64_t offset) {

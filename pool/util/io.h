@@ -17,6 +17,9 @@ bool descriptor_is_left(void);
 /* All @len bytes at @offset, or -errno. */
 int write_at(int fd, const void *data, size_t len, uint64_t offset);
 
+/* The same at @end, where the file ends. On failure it ends there again, even if the disk took a part of them. */
+int append_at(int fd, const void *data, size_t len, uint64_t end);
+
 /* Up to @len bytes at @offset, less only at the file's end; or -errno. */
 ssize_t read_at(int fd, void *data, size_t len, uint64_t offset);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -39,6 +40,27 @@ static void whole_reads_and_writes(void) {
         close(fd);
         CHECK_INT(remove_tree(dir.fd, "f"), 0);
         CHECK(!exists("f"));
+}
+
+/* A disk that takes a part of what is appended keeps none of it. */
+static void append_to_a_full_disk(void) {
+        int fd = openat(dir.fd, "f", O_RDWR | O_CREAT, 0600);
+        struct rlimit old, tight;
+        char data[10];
+
+        CHECK_INT(append_at(fd, "12", 2, 0), 0);
+        CHECK_INT(getrlimit(RLIMIT_FSIZE, &old), 0);
+        tight = (struct rlimit){ 4, old.rlim_max };
+        signal(SIGXFSZ, SIG_IGN);
+        CHECK_INT(setrlimit(RLIMIT_FSIZE, &tight), 0);
+        CHECK_INT(append_at(fd, "345", 3, 2), -EFBIG);
+        CHECK_INT(setrlimit(RLIMIT_FSIZE, &old), 0);
+        CHECK_INT(read_at(fd, data, sizeof(data), 0), 2);
+        CHECK_INT(append_at(fd, "345", 3, 2), 0);
+        CHECK_INT(read_at(fd, data, sizeof(data), 0), 5);
+        CHECK(!memcmp(data, "12345", 5));
+        close(fd);
+        CHECK_INT(remove_tree(dir.fd, "f"), 0);
 }
 
 static void paths(void) {
@@ -186,6 +208,7 @@ static void remove_deep(void) {
 int main(void) {
         dir = check_dir_make();
         RUN(whole_reads_and_writes);
+        RUN(append_to_a_full_disk);
         RUN(paths);
         RUN(absolute_path);
         RUN(remove_whatever);
