@@ -9,8 +9,8 @@
 
 struct quota {
         unsigned refs; /* the owner's, and one of each account */
-        uint64_t max, max_per_user;
-        uint64_t bytes;
+        int64_t max, max_per_user; /* INT64_MAX: none */
+        int64_t left;              /* of the maximum; below 0: files of an earlier run are more than it */
         struct list accounts; /* few users make leases */
 };
 
@@ -19,7 +19,7 @@ struct quota_account {
         struct quota *quota;
         uid_t uid;
         unsigned refs;
-        uint64_t bytes;
+        int64_t left;
 };
 
 int quota_new(struct quota **out, uint64_t max, uint64_t max_per_user) {
@@ -29,8 +29,9 @@ int quota_new(struct quota **out, uint64_t max, uint64_t max_per_user) {
                 return -ENOMEM;
         q->refs = 1;
         list_init(&q->accounts);
-        q->max = max ?: UINT64_MAX;
-        q->max_per_user = max_per_user ?: UINT64_MAX;
+        q->max = max ? (int64_t)max : INT64_MAX;
+        q->max_per_user = max_per_user ? (int64_t)max_per_user : INT64_MAX;
+        q->left = q->max;
         *out = q;
         return 0;
 }
@@ -41,7 +42,7 @@ void quota_free(struct quota *q) {
 }
 
 uint64_t quota_bytes(const struct quota *q) {
-        return q->bytes;
+        return q->max - q->left;
 }
 
 struct quota_account *quota_open(struct quota *q, uid_t uid) {
@@ -56,6 +57,7 @@ struct quota_account *quota_open(struct quota *q, uid_t uid) {
         a->quota = q;
         a->uid = uid;
         a->refs = 1;
+        a->left = q->max_per_user;
         q->refs++;
         list_add_tail(&q->accounts, &a->link);
         return a;
@@ -70,41 +72,36 @@ struct quota_account *quota_account_ref(struct quota_account *a) {
 void quota_account_unref(struct quota_account *a) {
         if (!a || --a->refs > 0)
                 return;
-        assert(a->bytes == 0);
+        assert(a->left == a->quota->max_per_user);
         list_remove(&a->link);
         quota_free(a->quota);
         free(a);
 }
 
-static uint64_t left(uint64_t max, uint64_t bytes) {
-        return bytes < max ? max - bytes : 0;
-}
-
 uint64_t quota_room(const struct quota_account *a) {
-        uint64_t user, all;
+        int64_t left;
 
         if (!a)
                 return UINT64_MAX;
-        user = left(a->quota->max_per_user, a->bytes);
-        all = left(a->quota->max, a->quota->bytes);
-        return user < all ? user : all;
+        left = a->left < a->quota->left ? a->left : a->quota->left;
+        return left > 0 ? left : 0;
 }
 
 void quota_charge(struct quota_account *a, uint64_t bytes) {
         if (!a)
                 return;
-        a->bytes += bytes;
-        a->quota->bytes += bytes;
+        a->left -= bytes;
+        a->quota->left -= bytes;
 }
 
 void quota_refund(struct quota_account *a, uint64_t bytes) {
         if (!a)
                 return;
-        assert(a->bytes >= bytes);
-        a->bytes -= bytes;
-        a->quota->bytes -= bytes;
+        a->left += bytes;
+        a->quota->left += bytes;
+        assert(a->left <= a->quota->max_per_user);
 }
 
 bool quota_binds_user(const struct quota_account *a) {
-        return a && left(a->quota->max_per_user, a->bytes) <= left(a->quota->max, a->quota->bytes);
+        return a && a->left <= a->quota->left;
 }

@@ -19,7 +19,7 @@
 struct quota;
 struct quota_account;
 
-/* @max bytes of all users, @max_per_user of each; 0: no maximum. 0 or -ENOMEM. */
+/* @max bytes of all users, @max_per_user of each, both at most INT64_MAX; 0: no maximum. 0 or -ENOMEM. */
 int quota_new(struct quota **out, uint64_t max, uint64_t max_per_user);
 /* The owner's end of it. Accounts that somebody still refers to stay good. NULL is fine. */
 void quota_free(struct quota *q);
