@@ -258,24 +258,20 @@ int leases_rewrite(struct leases *t) {
         return journal_rewrite_end(t->journal, r);
 }
 
-static int64_t warning_due(const struct leases *t) {
+int64_t leases_due(const struct leases *t) {
         const struct lease *unused = list_first(&t->unused, struct lease, unused);
+        int64_t due = clock_earlier(t->deadlines.next_us, unused ? unused->warn_us : USEC_NEVER);
 
-        return unused ? unused->warn_us : USEC_NEVER;
+        return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
 }
 
 void leases_tick(struct leases *t) {
         int64_t now = t->clock();
 
+        if (leases_due(t) > now)
+                return;
         leases_tick_jobs(t, now);
-        if (warning_due(t) <= now)
-                leases_warn_unused(t, now);
-}
-
-int64_t leases_due(const struct leases *t) {
-        int64_t due = clock_earlier(t->deadlines.next_us, warning_due(t));
-
-        return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
+        leases_warn_unused(t, now);
 }
 
 void leases_stop(struct leases *t, bool keep) {
