@@ -53,6 +53,7 @@ class Box:
         self.run = pathlib.Path(directory) / "run"
         self.run.mkdir(parents=True)
         self.socket = str(self.run / "socket")
+        self.attach = [program, "attach", self.socket]
         root = {"debian": _debian, "busybox": lambda: _busybox(APPLETS), "shell": lambda: _busybox(["sh"])}[kind]()
         arguments = ["bwrap", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-add", "ALL", *root,
                      "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", "--perms", "0711", "--dir",

@@ -52,8 +52,7 @@ class Carrier:
 
     def __init__(self, box, daemon, number):
         self.number = number
-        self.process = subprocess.Popen([box.program, "attach", box.socket], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, bufsize=0)
+        self.process = subprocess.Popen(box.attach, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self.decoder = wire.Decoder()
         self.unsent = b""
         self.gone = False

@@ -28,6 +28,7 @@ struct watch {
         pid_t shell;      /* 0: it has ended; -1: a guardian does not know it */
         int64_t started_us, deadline_us;
         bool killing, told_left;
+        bool killed;        /* KILL was sent */
         int64_t kill_us;    /* when to KILL, or to look again for what there is to KILL */
         int64_t give_up_us; /* when to say what is left */
         unsigned n_empty;   /* looks in a row that found nothing */
@@ -97,6 +98,7 @@ static void kill_again(struct watch *w, int64_t now) {
 
         if (found < 0 && w->shell > 0)
                 kill(-w->shell, SIGKILL);
+        w->killed = true;
         w->n_empty = found == 1 ? w->n_empty + 1 : 0;
         w->kill_us = now + KILL_ROUND_MS * USEC_PER_MSEC;
         if (!w->told_left && now >= w->give_up_us && (found != 1 || !w->guards)) {
@@ -122,6 +124,9 @@ static void check_deadline(struct watch *w, int64_t now) {
 static void shell_ended(struct watch *w, int status, int64_t now) {
         struct reaper_report r = { .type = REAPER_ENDED, .status = status, .ran_us = now - w->started_us };
 
+        /* When a session ends, some kernels send HUP to what is stopped in it. */
+        if (w->killed && WIFSIGNALED(status))
+                r.status = SIGKILL;
         w->shell = 0;
         start_finish(&w->start);
         report(w, &r);
