@@ -168,8 +168,13 @@ static void take_reports(struct job *j) {
         struct reaper_report r;
         ssize_t n = 0;
 
-        while (j->channel >= 0 && (n = recv(j->channel, &r, sizeof(r), MSG_DONTWAIT)) == sizeof(r))
+        while (j->channel >= 0 && (n = recv(j->channel, &r, sizeof(r), MSG_DONTWAIT)) == sizeof(r)) {
+                /* A job that is root can make its reaper say anything. */
+                r.failure.text[sizeof(r.failure.text) - 1] = '\0';
+                if (r.failure.how >= HELPER_END_N)
+                        r.failure.how = HELPER_END_FAILED;
                 on_report(j, &r);
+        }
         if (j->channel >= 0 && (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)))
                 loop_remove(j->channel); /* its end tells the rest */
 }
