@@ -53,14 +53,22 @@ def test_memory(box, make_daemon):
         assert resident(box) <= RESIDENT_MAX
 
 
+def descriptors(box, daemon):
+    """Once the helper has read all that it was sent."""
+    daemon.replies.clear()
+    daemon.send("REQUEST", request=1)
+    daemon.run(lambda: daemon.replies)
+    return len(os.listdir(f"/proc/{box.helper()}/fd"))
+
+
 def test_memory_of_many_jobs(box, daemon):
     """None is lost from job to job, and no descriptor."""
     daemon.do("true")
-    before = len(os.listdir(f"/proc/{box.helper()}/fd"))
+    before = descriptors(box, daemon)
     for n in range(100):
         job = daemon.do("cat; (sleep 0.01 &)", input=b"x", terminal=(3, 4) if n % 3 == 0 else None)
         assert job.code == (wire.EXIT, 0)
-    assert len(os.listdir(f"/proc/{box.helper()}/fd")) == before
+    assert descriptors(box, daemon) == before
     if STATIC:
         assert resident(box) <= RESIDENT_MAX
 
