@@ -268,7 +268,10 @@ static bool one_may_come_free(const struct pool *p, uid_t uid) {
                (lent_again && (any_is_for(&in[ENVIRONMENT_LEASED], uid) || any_is_for(&in[ENVIRONMENT_CLEANING], uid)));
 }
 
-/* While creates are stopped, waiting claims fail, unless an existing environment can come free for them. */
+/*
+ * While creates are stopped, waiting claims fail, unless an existing environment can come free for them. A claim that
+ * max_per_user holds back waits for a release, not for a create.
+ */
 static void fail_hopeless(struct pool *p, int64_t now) {
         struct result why;
         struct claim *c, *tmp;
@@ -276,11 +279,17 @@ static void fail_hopeless(struct pool *p, int64_t now) {
         if (!breaker_refuses(&p->breaker, now))
                 return;
         why = p->breaker.trouble; /* which may change while the claims fail */
-        list_for_each_safe (c, tmp, &p->line.claims, link)
-                if (!one_may_come_free(p, c->uid)) {
-                        pool_remove_claim(p, c);
-                        c->events->failed(c, &why);
+        begin_pass(p);
+        list_for_each_safe (c, tmp, &p->line.claims, link) {
+                if (!may_be_next(p, c))
+                        continue;
+                if (one_may_come_free(p, c->uid)) {
+                        c->user->n_ahead++;
+                        continue;
                 }
+                pool_remove_claim(p, c);
+                c->events->failed(c, &why);
+        }
 }
 
 static int create_one(struct pool *p) {

@@ -185,7 +185,7 @@ static void check_hope(const struct model_lease *m) {
         list_for_each (s, &model.backend.sandboxes, link)
                 SIM_CHECK(!model_may_have(m, s) || !model_is_idle(s) || line_holds_back(m), "lease %s waits, and %s is idle", m->name,
                           s->sandbox.id);
-        SIM_CHECK(!model.broken || model.trial_us <= sim.now_us || model_one_may_come_free(m),
+        SIM_CHECK(!model.broken || model.trial_us <= sim.now_us || model_one_may_come_free(m) || line_holds_back(m),
                   "lease %s waits and was not told that it is hopeless", m->name);
 }
 

@@ -86,7 +86,7 @@ int64_t model_creates_by(void) {
 
 /* Whether a lease that waits may fail now, this way. */
 static bool may_fail(const struct model_lease *m, enum result_code code) {
-        if (model.broken && sim.now_us < model.trial_us && !model_one_may_come_free(m))
+        if (model.broken && sim.now_us < model.trial_us && !model_one_may_come_free(m) && !line_holds_back(m))
                 return true;
         return code == RESULT_TIMEOUT && !model.config.oversubscribe &&
                clock_after(m->since_us, model.config.wait_us) <= sim.now_us;
@@ -510,10 +510,11 @@ static void on_exec(struct sim_sandbox *s, const struct exec_spec *spec, uint64_
 static void on_killing(struct sim_exec *x) {
         struct model_job *j = x->job;
         bool late = j->timeout_us > 0 && x->started_us && clock_after(x->started_us, j->timeout_us) <= sim.now_us;
+        bool timed_out = j->killed_us && !j->kill_wanted; /* by an earlier core: that stays the reason */
 
-        late = late || (j->killed_us && !j->kill_wanted); /* by an earlier core */
+        late = late || timed_out;
         j->killed_us = sim.now_us;
-        if (x->wrote[0] + x->wrote[1] > model.config.output_max || quota_cut(j))
+        if (!timed_out && (x->wrote[0] + x->wrote[1] > model.config.output_max || quota_cut(j)))
                 j->kill_wanted = true;
         SIM_CHECK(j->kill_wanted || late, "job %" PRIu64 ".%" PRIu32 " is killed for nothing", x->serial, x->number);
         if (!j->kill_wanted)

@@ -608,6 +608,23 @@ static void max_per_user(void) {
         rig_stop();
 }
 
+/* While creates are stopped: who only waits for an own lease to end goes on waiting. */
+static void held_back_is_not_hopeless(void) {
+        rig_start();
+        rig.config.max = 3;
+        rig.config.max_per_user = 1;
+        rig.config.reset = RESET_ENVIRONMENT;
+        rig_lease_of("a1", ALICE);
+        rig_run(SECOND);
+        rig_lease_of("a2", ALICE);
+        rig.backend.rates.create_hopeless = 1000;
+        rig_lease_of("b", BOB);
+        rig_run(60 * SECOND);
+        CHECK_INT(lease_state(leases_find(rig.table, "b")), LEASE_FAILED);
+        CHECK_INT(lease_state(leases_find(rig.table, "a2")), LEASE_WAITING);
+        rig_stop();
+}
+
 /* Who has nothing in line and comes again and again does not keep a user waiting who came before. */
 static void nobody_is_passed_over(void) {
         unsigned n_alice = 0;
@@ -723,6 +740,7 @@ int main(void) {
         RUN(served_in_turn);
         RUN(nobody_is_passed_over);
         RUN(max_per_user);
+        RUN(held_back_is_not_hopeless);
         RUN(no_room_without_creates);
         RUN(others_do_not_come_free);
         RUN(after_a_restart);
