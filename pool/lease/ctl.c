@@ -8,6 +8,7 @@
 #include "pool/lease/end.h"
 #include "pool/lease/fate.h"
 #include "pool/lease/lease-body.h"
+#include "pool/lease/run.h"
 #include "pool/util/text.h"
 
 static int verb_kill(struct lease *l, const char *argument) {
@@ -25,8 +26,8 @@ static int verb_signal(struct lease *l, const char *argument) {
                 return -EINVAL;
         if (signo == SIGKILL)
                 return verb_kill(l, "");
-        if (l->current && l->current->exec)
-                exec_signal(l->current->exec, signo);
+        if (l->current)
+                lease_signal_job(l->current, signo);
         return 0;
 }
 

@@ -85,6 +85,7 @@ struct job {
 
         /* How it goes. */
         struct exec *exec; /* while starting or running */
+        uint64_t signals;   /* bit N - 1 for each signal N that is to be sent once it is followed again after a restart */
         enum job_fate fate; /* unless it is the job's own, the deadline is for its end */
         enum job_poll poll;
         int output_error; /* -errno: bytes of its output were dropped, and no more are taken; 0: none were */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,13 @@ void lease_start_next(struct lease *l) {
         }
 }
 
+void lease_signal_job(struct job *j, int signo) {
+        if (j->exec)
+                exec_signal(j->exec, signo);
+        else
+                j->signals |= UINT64_C(1) << (signo - 1); /* the environment has not answered since the restart */
+}
+
 /*
  * A job that had not said that it runs is handed over again, under the same id, which starts it only once; the
  * provider goes on with it where it did run already.
@@ -220,6 +228,10 @@ void lease_resume(struct lease *l) {
         follow_job(l, j);
         lease_set_prepared(l); /* it may have begun before */
         lease_announce_job(l, j, "resumed");
+        for (int signo = 1; j->signals && signo < NSIG; signo++)
+                if (j->signals >> (signo - 1) & 1)
+                        exec_signal(j->exec, signo);
+        j->signals = 0;
         if (j->fate != JOB_FATE_OWN)
                 lease_send_kill(l, j);
 }

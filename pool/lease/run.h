@@ -15,6 +15,9 @@ void lease_start_next(struct lease *l);
 /* Go on with the job that an earlier run started; where there is none, start the next. */
 void lease_resume(struct lease *l);
 
+/* Send a signal other than KILL to all processes of a job that began: now, or when its environment has answered. */
+void lease_signal_job(struct job *j, int signo);
+
 /* Do what is due for the jobs of all leases. */
 void leases_tick_jobs(struct leases *t, int64_t now);
 

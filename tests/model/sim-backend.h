@@ -138,7 +138,7 @@ struct sim_begun {
 /* Counts since the start. */
 struct sim_totals {
         uint64_t creates, created, create_failures, destroyed, destroy_failures, died;
-        uint64_t cleaned, clean_failures, cleans_given_up, execs, probes;
+        uint64_t cleaned, clean_failures, cleans_given_up, execs, probes, signals;
         uint64_t adopted, adopt_failures, orphans, resumed, lists;
 };
 

@@ -340,6 +340,7 @@ void sim_exec_signal(struct exec *exec, int signo) {
 
         sim_trace("%s job %" PRIu64 ".%" PRIu32 " gets signal %d", x->sandbox->sandbox.id, x->serial, x->number, signo);
         SIM_CHECK(signo != SIGKILL, "KILL is no signal");
+        b->totals.signals++;
         if (x->began && !x->over && !x->killed_us && sim_chance(500)) {
                 x->result = (struct result){};
                 x->code = 128 + signo;

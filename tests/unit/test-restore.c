@@ -57,6 +57,28 @@ static void running_job_is_followed(void) {
         rig_stop();
 }
 
+/* Before the environment has answered nobody can be signalled; then all that was asked for is sent, each once. */
+static void signals_wait_for_the_environment(void) {
+        struct lease *l;
+
+        rig_start();
+        l = rig_lease("t");
+        job_unref(rig_job(l, "sleep"));
+        rig_run(SIM_DELAY_US);
+        rig_prolong(lease_environment(l));
+        rig_run(SECOND);
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        CHECK_INT(lease_command(l, "signal USR1"), 0);
+        CHECK_INT(lease_command(l, "signal USR1"), 0);
+        CHECK_INT(lease_command(l, "signal 64"), 0);
+        CHECK_INT(rig.backend.totals.signals, 0);
+        rig_run(10 * SIM_DELAY_US);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(rig.backend.totals.signals, 2);
+        rig_stop();
+}
+
 /* The provider does not say that the job is there: it is lost, and not for its timeout. */
 static void silent_job_is_lost(void) {
         struct lease *l;
@@ -466,6 +488,7 @@ static void kept_job_goes_on(void) {
 
 int main(void) {
         RUN(running_job_is_followed);
+        RUN(signals_wait_for_the_environment);
         RUN(silent_job_is_lost);
         RUN(name_of_an_earlier_version);
         RUN(job_without_environment_is_lost);
