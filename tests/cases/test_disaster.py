@@ -122,7 +122,7 @@ def test_output_cut_of_a_job_that_ends_by_itself(small_disk):
     assert "could not be stored: No space left" in lease.read("error")
     mp.empty()
     assert lease.run("echo hi") == ("hi\n", 0)
-    assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"ok": 1, "unknown": 1}
+    assert {how: n for how, n in mp.stats()["jobs_ended"].items() if n} == {"ok": 1, "output": 1}
     mp.stop()
 
 
