@@ -132,6 +132,14 @@ int sandbox_clean(struct sandbox *s, const char *workdir) {
         return r;
 }
 
+static void take_exec(struct sandbox *s, struct exec *e, bool live_input, const struct exec_events *events, void *owner) {
+        e->sandbox = s;
+        e->live_input = live_input;
+        e->events = events;
+        e->owner = owner;
+        s->n_execs++;
+}
+
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out) {
         struct exec *e;
@@ -143,11 +151,24 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
         r = s->backend->ops->exec(s, spec, &e);
         if (r < 0)
                 return r;
-        e->sandbox = s;
-        e->live_input = spec->live_input;
-        e->events = events;
-        e->owner = owner;
-        s->n_execs++;
+        take_exec(s, e, spec->live_input, events, owner);
+        *out = e;
+        return 0;
+}
+
+bool sandbox_has_helper(const struct sandbox *s) {
+        return s->backend->ops->attach;
+}
+
+int sandbox_attach(struct sandbox *s, const struct exec_events *events, void *owner, struct exec **out) {
+        struct exec *e;
+        int r;
+
+        assert(s->state == SANDBOX_LIVE && events->room);
+        r = s->backend->ops->attach ? s->backend->ops->attach(s, &e) : -ENOTSUP;
+        if (r < 0)
+                return r;
+        take_exec(s, e, true, events, owner);
         *out = e;
         return 0;
 }

@@ -167,6 +167,7 @@ struct backend_ops {
         void (*destroy)(struct sandbox *s);
         int (*clean)(struct sandbox *s, const char *workdir);
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
+        int (*attach)(struct sandbox *s, struct exec **out); /* or NULL */
         void (*exec_signal)(struct exec *e, int signo);
         int (*exec_poll)(struct exec *e);
         ssize_t (*exec_write)(struct exec *e, const void *data, size_t len);
@@ -286,6 +287,16 @@ int sandbox_clean(struct sandbox *s, const char *workdir);
  */
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);
+
+/* The backend starts a helper (pool/helper/protocol.h) in each sandbox before it is live; its key is the nonce's 16 bytes. */
+bool sandbox_has_helper(const struct sandbox *s);
+
+/*
+ * Open a stream to that helper: an exec with live input. exec_write() sends to the helper; what it sends comes as output()
+ * of STREAM_STDOUT. started() comes when the stream is open, ended() when it has broken, exec_cancel() closes it. There is
+ * nothing to signal, to poll or to kill. -ENOTSUP: the backend starts none.
+ */
+int sandbox_attach(struct sandbox *s, const struct exec_events *events, void *owner, struct exec **out);
 
 /* Send a signal other than KILL to every process of the job, also to those that left its process group. */
 void exec_signal(struct exec *e, int signo);
