@@ -20,7 +20,7 @@ const builderVersion = "2025.06"
 type world struct {
 	url   string
 	token string // the same for all: nobody is kept out
-	hold  bool   // what is asked of an exec that is not there waits for it
+	traits
 
 	mu        sync.Mutex
 	made      int
@@ -31,18 +31,24 @@ type world struct {
 	awaited   map[string]chan struct{} // closed when the exec is there
 }
 
+// How a server differs from the others.
+type traits struct {
+	hold      bool          // what is asked of an exec that is not there waits for it
+	execDelay time.Duration // before an exec has started
+}
+
 type sandbox struct {
 	id, task string
 	ended    chan struct{}
 	once     sync.Once
 }
 
-func newWorld(url string, hold bool) *world {
+func newWorld(url string, traits traits) *world {
 	encode := base64.RawURLEncoding.EncodeToString
 	claims := fmt.Sprintf(`{"sub":"bench","exp":%d}`, time.Now().Add(12*time.Hour).Unix())
 	return &world{
 		url:       url,
-		hold:      hold,
+		traits:    traits,
 		token:     encode([]byte(`{"alg":"none"}`)) + "." + encode([]byte(claims)) + "." + encode([]byte("none")),
 		sandboxes: map[string]*sandbox{},
 		tasks:     map[string]*sandbox{},

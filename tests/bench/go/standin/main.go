@@ -35,7 +35,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-func serve(host string, delay time.Duration, hold bool, certificate tls.Certificate, counters *counters) string {
+func serve(host string, delay time.Duration, traits traits, certificate tls.Certificate, counters *counters) string {
 	listener, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		log.Fatal(err)
@@ -49,7 +49,7 @@ func serve(host string, delay time.Duration, hold bool, certificate tls.Certific
 		grpc.ChainUnaryInterceptor(counters.unary),
 		grpc.ChainStreamInterceptor(counters.stream),
 	)
-	world := newWorld(url, hold)
+	world := newWorld(url, traits)
 	pb.RegisterModalClientServer(server, &control{world: world})
 	pb.RegisterTaskCommandRouterServer(server, &router{world: world})
 	// Not by gRPC's own means, which refuse clients that do not name HTTP/2 in their handshake, as Python's does not.
@@ -70,7 +70,8 @@ func processorTime() time.Duration {
 }
 
 func main() {
-	delays := flag.String("delays", "0", "milliseconds, for each server; N+hold holds back what is asked of an exec that is not there yet")
+	delays := flag.String("delays", "0", "milliseconds, for each server; N+hold holds back what is asked of an exec that is not there yet; N+exec takes -exec-delay to start one")
+	execDelay := flag.Duration("exec-delay", 200*time.Millisecond, "of N+exec; published measurements of Modal say 0.2 s")
 	host := flag.String("host", "127.0.0.2", "an address of this machine; SDKs do without TLS on 127.0.0.1")
 	ca := flag.String("ca", "", "where the certificate is written, for clients to trust")
 	flag.Parse()
@@ -82,12 +83,16 @@ func main() {
 	counters := &counters{}
 	urls := map[string]string{}
 	for _, text := range strings.Split(*delays, ",") {
-		number, hold := strings.CutSuffix(text, "+hold")
+		number, trait, _ := strings.Cut(text, "+")
+		traits := traits{hold: trait == "hold"}
+		if trait == "exec" {
+			traits.execDelay = *execDelay
+		}
 		ms, err := strconv.Atoi(number)
 		if err != nil {
 			log.Fatal(err)
 		}
-		urls[text] = serve(*host, time.Duration(ms)*time.Millisecond, hold, certificate, counters)
+		urls[text] = serve(*host, time.Duration(ms)*time.Millisecond, traits, certificate, counters)
 	}
 	say(map[string]any{"urls": urls})
 

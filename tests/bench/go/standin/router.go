@@ -4,7 +4,9 @@ package main
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strconv"
+	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"google.golang.org/grpc"
@@ -17,8 +19,9 @@ const (
 	execsKept   = 100000
 )
 
-// An exec has ended when it has started: all that is left of it is how much it printed.
+// An exec has ended when it has started: all that is left of it is what it printed, and how many zeros after that.
 type exec struct {
+	text string
 	size uint64
 }
 
@@ -30,6 +33,11 @@ type router struct {
 // Also behind another shell's arguments: modalpool's wrapper gets the command as its last one.
 var printing = regexp.MustCompile(`^=?head -c (\d+) /dev/zero$`)
 
+// modalpool's first command in a sandbox, which names itself as a process; see script_make_probe().
+var probing = regexp.MustCompile(`</proc/\$\$/stat`)
+
+const probed = "1:1\n"
+
 var zeros = make([]byte, messageSize)
 
 func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*pb.TaskExecStartResponse, error) {
@@ -39,8 +47,11 @@ func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*
 	}
 	if m := printing.FindStringSubmatch(args[len(args)-1]); m != nil {
 		e.size, _ = strconv.ParseUint(m[1], 10, 64)
+	} else if slices.ContainsFunc(args, probing.MatchString) {
+		e.text = probed
 	}
 	w := r.world
+	time.Sleep(w.execDelay)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.tasks[q.GetTaskId()] == nil {
@@ -92,6 +103,9 @@ func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.S
 	e, err := r.world.exec(stream.Context(), q.GetExecId())
 	if err != nil || q.GetFileDescriptor() != pb.TaskExecStdioFileDescriptor_TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDOUT {
 		return err
+	}
+	if e.text != "" {
+		return stream.Send(pb.TaskExecStdioReadResponse_builder{Data: []byte(e.text[min(q.GetOffset(), uint64(len(e.text))):])}.Build())
 	}
 	for at := q.GetOffset(); at < e.size; at += messageSize {
 		n := min(e.size-at, messageSize)
