@@ -101,14 +101,22 @@ class Box:
         """{pid: (parent, command line)} of the sandbox, as this machine numbers them."""
         everything = {}
         for path in pathlib.Path("/proc").glob("[0-9]*"):
+            # A process lives as long as one of its threads. Its first thread may have ended: then that one looks like a
+            # zombie without a command line.
             try:
-                stat = (path / "stat").read_text()
-                line = (path / "cmdline").read_bytes()
+                threads = os.listdir(path / "task")
             except OSError:
                 continue
-            after = stat.rpartition(")")[2].split()
-            if after[0] != "Z":
-                everything[int(path.name)] = (int(after[1]), stat.partition("(")[2].rpartition(")")[0], line)
+            for thread in threads:
+                try:
+                    stat = (path / "task" / thread / "stat").read_text()
+                    line = (path / "task" / thread / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                after = stat.rpartition(")")[2].split()
+                if after[0] != "Z":
+                    everything[int(path.name)] = (int(after[1]), stat.partition("(")[2].rpartition(")")[0], line)
+                    break
         found, more = {self.process.pid}, True
         while more:
             new = {pid for pid, (parent, *_) in everything.items() if parent in found} - found
