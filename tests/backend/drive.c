@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * drive modal POOL_ID…, or drive local: a backend without a pool, told by lines on standard input what to do and telling
+ * drive BACKEND [POOL_ID…]: a backend without a pool, told by lines on standard input what to do and telling
  * by lines on standard output what came of it. So one run can be killed and another go on with what it left. Each of
  * several POOL_IDs is a template over the same client; commands concern the first, until another is chosen. It holds
  * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
- * with its input. DRIVE_FAULTS in the environment makes faults in the first, see fault.h.
+ * with its input. DRIVE_FAULTS in the environment makes faults, see fault.h.
  *
  *   create NONCE · adopt NONCE [TOKEN]     created CODE EXPIRES-IN-SECONDS ID TOKEN | TEXT
  *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT
@@ -31,11 +31,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "pool/backend/backend.h"
-#include "pool/backend/fault.h"
-#include "pool/backend/local/local.h"
-#include "pool/backend/modal/modal.h"
-#include "pool/base/config.h"
+#include "fs/daemon/backends.h"
 #include "pool/lease/limits.h"
 #include "pool/util/clock.h"
 
@@ -303,58 +299,45 @@ static void close_handle(uv_handle_t *handle, void *data) {
                 uv_close(handle, NULL);
 }
 
-static const struct option_table *const tables[] = { &local_options, &modal_client_options, &modal_options, NULL };
 static struct config config;
 
-static int set_option(const char *name, const char *value, struct result *why) {
-        return config_set(&config, name, value, CONFIG_COMMAND_LINE, why);
+/* Small and short-lived sandboxes, and faults if they are asked for. An option of another backend does nothing. */
+static int set_options(const char *backend_name, struct result *why) {
+        const char *const options[][2] = {
+                { "backend", backend_name },      { "size", "64M" },
+                { "modal_config", "/dev/null" },  { "lifetime", "600" },
+                { "fault", getenv("DRIVE_FAULTS") ?: "" },
+        };
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < sizeof(options) / sizeof(options[0]); i++)
+                r = config_set(&config, options[i][0], options[i][1], CONFIG_COMMAND_LINE, why);
+        return r < 0 ? r : config_read_environment(&config, why);
 }
 
-static int open_local(struct result *why) {
-        const struct backend_setup setup = { .shell = "", .base = "/root", .dir = "", .pool_id = "", .mountpoint = "" };
-        int r = set_option("size", "64M", why);
+static int open_backends(char **argv, int n, struct result *why) {
+        const struct state state = { .environments = (char[]){ "" } };
+        int r = set_options(argv[1], why);
 
         if (r == 0)
-                r = local_client_new(&client, &loop);
-        return r < 0 ? r : local_new(&backends[0], client, config_values(&config, &local_options), &setup);
-}
-
-static int open_modal(char **pool_ids, int n, struct result *why) {
-        struct backend_setup setup = { .shell = "", .base = "", .dir = "", .mountpoint = "/drive" };
-        int r = set_option("modal_config", "/dev/null", why);
-
-        if (r == 0)
-                r = set_option("lifetime", "600", why);
-        if (r == 0)
-                r = config_read_environment(&config, why);
-        if (r == 0)
-                r = modal_client_new(&client, &loop, config_values(&config, &modal_client_options), why);
-        for (int i = 0; i < n && r == 0; i++) {
-                setup.pool_id = pool_ids[i];
-                r = modal_new(&backends[i], client, config_values(&config, &modal_options), &setup, why);
-        }
+                r = provider_connect(&client, &loop, &config, why);
+        for (int i = 0; i < n && r == 0; i++)
+                r = provider_open(&backends[i], client, &loop, &config, &state, argv[i + 2] ?: "", "/drive", why);
         return r;
 }
 
 int main(int argc, char **argv) {
-        bool local = argc == 2 && !strcmp(argv[1], "local");
-        int n = local ? 1 : argc - 2;
+        int n = argc == 2 ? 1 : argc - 2;
         struct result why = {};
-        const char *faults;
         uv_poll_t poll;
 
         if (n < 1 || n > POOLS_MAX)
                 return 2;
         signal(SIGPIPE, SIG_IGN);
         uv_loop_init(&loop);
-        if (config_init(&config, tables) < 0)
+        if (config_init(&config, provider_tables) < 0)
                 return 2;
-        if ((local ? open_local(&why) : open_modal(argv + 2, n, &why)) < 0) {
-                say("ready %s %s", result_code_name(why.code), why.text);
-                return 1;
-        }
-        faults = getenv("DRIVE_FAULTS");
-        if (faults && fault_new(&backends[0], &loop, faults, 1, &why) < 0) {
+        if (open_backends(argv, n, &why) < 0) {
                 say("ready %s %s", result_code_name(why.code), why.text);
                 return 1;
         }

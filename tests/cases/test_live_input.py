@@ -76,8 +76,8 @@ class Live(drive.Run):
 @contextlib.contextmanager
 def sandbox(settings, tmp_path, **variables):
     program, sim = drive.program(settings, tmp_path / "drive"), settings.simulator
-    arguments, env = (["modal", str(uuid.uuid4())], sim.env()) if sim else (["local"], os.environ)
-    with Live(settings, program, *arguments, env={**env, **variables}) as run:
+    env = sim.env() if sim else os.environ
+    with Live(settings, program, settings.provider, str(uuid.uuid4()), env={**env, **variables}) as run:
         run.tell("create", str(uuid.uuid4()))
         run.expect("created ok")
         yield run

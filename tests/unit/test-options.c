@@ -61,12 +61,12 @@ static void providers(void) {
         struct result why;
 
         CHECK_STR(provider_name(&c), "local");
-        CHECK(!provider_has_credentials(&c));
-        CHECK_INT(config_set(&c, "backend", "modal", CONFIG_COMMAND_LINE, &why), 0);
-        CHECK_STR(provider_name(&c), "modal");
-        CHECK(provider_has_credentials(&c));
+        for (const char *const *name = find("backend")->words; *name; name++) {
+                CHECK_INT(config_set(&c, "backend", *name, CONFIG_COMMAND_LINE, &why), 0);
+                CHECK_STR(provider_name(&c), *name);
+                CHECK_INT(provider_has_credentials(&c), !strcmp(*name, "modal"));
+        }
         CHECK_INT(config_set(&c, "backend", "docker", CONFIG_COMMAND_LINE, &why), -EINVAL);
-        CHECK_STR(why.text, "option backend=docker: expected local or modal");
 }
 
 int main(void) {
