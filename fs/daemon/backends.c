@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/daemon/backends.h"
 
+#include "pool/backend/dry/dry.h"
 #include "pool/backend/fault.h"
 #include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
@@ -25,6 +26,15 @@ static int open_modal(struct backend **out, struct backend_client *client, const
         return modal_new(out, client, config_values(c, &modal_options), setup, why);
 }
 
+static int connect_dry(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {
+        return dry_client_new(out, loop);
+}
+
+static int open_dry(struct backend **out, struct backend_client *client, const struct config *c,
+                    const struct backend_setup *setup, struct result *why) {
+        return dry_new(out, client, config_values(c, &dry_options));
+}
+
 static const struct provider {
         bool has_credentials;
         int (*connect)(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why);
@@ -33,8 +43,9 @@ static const struct provider {
 } providers[] = {
         { false, connect_local, open_local },
         { true, connect_modal, open_modal },
+        { false, connect_dry, open_dry },
 };
-static const char *const names[] = { "local", "modal", NULL };
+static const char *const names[] = { "local", "modal", "dry", NULL };
 
 /* the options that choose among them */
 
@@ -58,7 +69,7 @@ static const struct option_row rows[] = {
 static const struct option_table provider_options = OPTION_TABLE(struct provider_options, NULL, rows);
 
 const struct option_table *const provider_tables[] = {
-        &provider_options, &local_options, &modal_options, &modal_client_options, NULL,
+        &provider_options, &local_options, &modal_options, &modal_client_options, &dry_options, NULL,
 };
 
 static const struct provider_options *chosen(const struct config *config) {
