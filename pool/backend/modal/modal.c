@@ -14,7 +14,7 @@
 struct modal {
         struct backend_client backend_client;
         struct modal_client client;
-        struct modal_endpoint control;
+        struct modal_control control;
         struct modal_liveness_queue liveness_queue;
 };
 

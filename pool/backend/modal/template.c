@@ -28,7 +28,7 @@ static void not_ready(struct modal_template *t, const struct grpc_status *status
 
 static int ask(struct modal_template *t, const char *method, int (*pack)(void *owner, struct buf *out),
                void (*done)(void *owner, const struct grpc_status *, const void *, size_t)) {
-        return modal_call_start(t->control,
+        return modal_call_start(&t->control->endpoint,
                                 &(struct modal_call_spec){
                                         .method = method,
                                         .group = HTTP_CALLS,
@@ -198,7 +198,7 @@ static void on_build_done(void *owner, const struct grpc_status *status, const v
 }
 
 static void follow_build(struct modal_template *t) {
-        if (modal_call_start(t->control,
+        if (modal_call_start(&t->control->endpoint,
                              &(struct modal_call_spec){
                                      .method = "ImageJoinStreaming",
                                      .group = HTTP_STREAMS,
@@ -341,7 +341,7 @@ void modal_template_tags(const struct modal_template *t, const char *nonce, stru
         memcpy(out, tags, sizeof(tags));
 }
 
-int modal_template_init(struct modal_template *t, struct modal_endpoint *control,
+int modal_template_init(struct modal_template *t, struct modal_control *control,
                         struct modal_liveness_queue *liveness_queue, const struct modal_options *o,
                         const struct backend_setup *setup, struct result *why) {
         int r;

@@ -14,6 +14,7 @@
 #include "pool/backend/backend.h"
 #include "pool/backend/modal/config/settings.h"
 #include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/rpc/control.h"
 #include "pool/backend/modal/sandbox/list.h"
 #include "pool/util/buf.h"
 #include "pool/util/uuid.h"
@@ -27,7 +28,7 @@ enum { MODAL_N_TAGS = 5 };
 
 struct modal_template {
         struct backend backend;
-        struct modal_endpoint *control; /* borrowed, as what follows; by it also the client */
+        struct modal_control *control; /* borrowed, as what follows; by it also the client */
         struct modal_liveness_queue *liveness_queue;
         struct modal_settings settings;
         char pool_id[UUID_SIZE], host[64], mount[64]; /* for the tags */
@@ -49,7 +50,7 @@ static inline struct modal_template *modal_template_of(struct backend *b) {
 }
 
 /* Of zeros. 0, or -errno with @why; what it has set by then goes with deinit. */
-int modal_template_init(struct modal_template *t, struct modal_endpoint *control,
+int modal_template_init(struct modal_template *t, struct modal_control *control,
                         struct modal_liveness_queue *liveness_queue, const struct modal_options *o,
                         const struct backend_setup *setup, struct result *why);
 void modal_template_deinit(struct modal_template *t);

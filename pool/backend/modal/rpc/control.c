@@ -33,7 +33,8 @@ static const struct modal_endpoint_ops control_ops = {
         .metadata = metadata,
 };
 
-void modal_control_init(struct modal_endpoint *e, struct modal_client *client) {
-        modal_endpoint_init(e, &control_ops, client);
-        e->url = client->credentials.server_url;
+void modal_control_init(struct modal_control *c, struct modal_client *client) {
+        c->client = client;
+        modal_endpoint_init(&c->endpoint, &control_ops, client);
+        c->endpoint.url = client->credentials.server_url;
 }

@@ -2,13 +2,17 @@
 #pragma once
 
 /*
- * Modal's control plane as an endpoint: the token of the account goes with each call, and no access is fetched.
+ * Modal's control plane. Its endpoint sends the token of the account with each call, and fetches no access.
  *
- * One beside each client, whose server it is. An endpoint that needs more than the token, and has to ask the control
- * plane for it, is another endpoint over this one, as a router is.
+ * One beside each client, whose server it is.
  */
 
 #include "pool/backend/modal/rpc/endpoint.h"
 
+struct modal_control {
+        struct modal_client *client;
+        struct modal_endpoint endpoint;
+};
+
 /* @client has its credentials, and outlives it. */
-void modal_control_init(struct modal_endpoint *e, struct modal_client *client);
+void modal_control_init(struct modal_control *c, struct modal_client *client);

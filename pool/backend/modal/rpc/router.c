@@ -112,7 +112,7 @@ static int fetch(struct modal_endpoint *e) {
 
         if (r->fetching)
                 return 0;
-        return modal_call_start(r->control,
+        return modal_call_start(&r->control->endpoint,
                                 &(struct modal_call_spec){
                                         .method = "TaskGetCommandRouterAccess",
                                         .group = HTTP_CALLS,
@@ -136,7 +136,7 @@ static const struct modal_endpoint_ops router_ops = {
         .fetch = fetch,
 };
 
-void modal_router_init(struct modal_router *r, struct modal_endpoint *control, const struct modal_identity *identity,
+void modal_router_init(struct modal_router *r, struct modal_control *control, const struct modal_identity *identity,
                        void (*gone)(struct modal_router *router, const struct grpc_status *status)) {
         *r = (struct modal_router){ .control = control, .identity = identity, .gone = gone };
         modal_endpoint_init(&r->endpoint, &router_ops, control->client);

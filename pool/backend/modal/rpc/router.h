@@ -14,11 +14,12 @@
 
 #include "pool/backend/modal/identity.h"
 #include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/rpc/control.h"
 #include "pool/backend/modal/rpc/endpoint.h"
 
 struct modal_router {
         struct modal_endpoint endpoint;
-        struct modal_endpoint *control;
+        struct modal_control *control;
         const struct modal_identity *identity; /* it has its task before the first call */
         char *url, *jwt;     /* NULL before the first access */
         int64_t renew_wall_us; /* when the token is to be renewed, USEC_NEVER: when it is refused */
@@ -26,7 +27,7 @@ struct modal_router {
         void (*gone)(struct modal_router *router, const struct grpc_status *status); /* the task is no more */
 };
 
-void modal_router_init(struct modal_router *r, struct modal_endpoint *control, const struct modal_identity *identity,
+void modal_router_init(struct modal_router *r, struct modal_control *control, const struct modal_identity *identity,
                        void (*gone)(struct modal_router *router, const struct grpc_status *status));
 /* No call may be left. */
 void modal_router_deinit(struct modal_router *r);

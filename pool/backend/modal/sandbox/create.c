@@ -159,7 +159,7 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
 
 static void ask_for_task(struct modal_create *c) {
         c->state = MODAL_CREATE_TASK;
-        if (modal_call_start(c->template->control,
+        if (modal_call_start(&c->template->control->endpoint,
                              &(struct modal_call_spec){
                                      .method = "SandboxGetTaskId",
                                      .group = HTTP_CALLS,
@@ -208,7 +208,7 @@ static void on_create(void *owner, const struct grpc_status *status, const void 
 }
 
 int modal_create_start(struct modal_create *c) {
-        int r = modal_call_start(c->template->control,
+        int r = modal_call_start(&c->template->control->endpoint,
                                  &(struct modal_call_spec){
                                          .method = "SandboxCreate",
                                          .group = HTTP_CALLS,

@@ -53,7 +53,7 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
 }
 
 static int ask(struct modal_listing *l) {
-        return modal_call_start(l->control,
+        return modal_call_start(&l->control->endpoint,
                                 &(struct modal_call_spec){
                                         .method = "SandboxList",
                                         .group = HTTP_CALLS,
@@ -66,7 +66,7 @@ static int ask(struct modal_listing *l) {
                                 l, &l->call);
 }
 
-int modal_listing_start(struct modal_listing *l, struct modal_endpoint *control, const struct modal_listing_spec *spec,
+int modal_listing_start(struct modal_listing *l, struct modal_control *control, const struct modal_listing_spec *spec,
                         void *owner) {
         if (l->call)
                 return -EBUSY;

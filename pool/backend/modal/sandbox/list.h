@@ -9,6 +9,7 @@
  */
 
 #include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/rpc/control.h"
 #include "pool/backend/modal/wire/codec.h"
 
 /* Strings are borrowed until the end. */
@@ -23,7 +24,7 @@ struct modal_listing_spec {
 };
 
 struct modal_listing {
-        struct modal_endpoint *control;
+        struct modal_control *control;
         struct modal_listing_spec spec;
         void *owner;
         struct modal_call *call; /* NULL: none is under way */
@@ -32,6 +33,6 @@ struct modal_listing {
 };
 
 /* 0, -EBUSY while it is under way, or -errno; then take() and done() come, unless it is cancelled. */
-int modal_listing_start(struct modal_listing *l, struct modal_endpoint *control, const struct modal_listing_spec *spec,
+int modal_listing_start(struct modal_listing *l, struct modal_control *control, const struct modal_listing_spec *spec,
                         void *owner);
 void modal_listing_cancel(struct modal_listing *l);

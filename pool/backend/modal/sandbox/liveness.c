@@ -19,7 +19,7 @@ void modal_liveness_queue_init(struct modal_liveness_queue *q) {
         q->n_polls = 0;
 }
 
-void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_endpoint *control,
+void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_control *control,
                          const struct modal_identity *identity, const struct modal_processes *processes,
                          void (*lost)(struct modal_liveness *l, const char *what)) {
         *l = (struct modal_liveness){
@@ -106,7 +106,7 @@ static void on_answer(void *owner, const struct grpc_status *status, const void 
 }
 
 static int poll_now(struct modal_liveness *l) {
-        return modal_call_start(l->control,
+        return modal_call_start(&l->control->endpoint,
                                 &(struct modal_call_spec){
                                         .method = "SandboxWait",
                                         .group = HTTP_CALLS,

@@ -17,6 +17,7 @@
 
 #include "pool/backend/modal/exec/process.h"
 #include "pool/backend/modal/rpc/call.h"
+#include "pool/backend/modal/rpc/control.h"
 #include "pool/backend/modal/identity.h"
 #include "pool/util/list.h"
 
@@ -28,7 +29,7 @@ struct modal_liveness_queue {
 struct modal_liveness {
         void (*lost)(struct modal_liveness *l, const char *what); /* the event: the sandbox has ended */
         struct modal_liveness_queue *queue;
-        struct modal_endpoint *control;
+        struct modal_control *control;
         const struct modal_identity *identity;
         const struct modal_processes *processes; /* while there are any, they notice its end themselves */
         struct list link;        /* in the queue's waiting */
@@ -40,7 +41,7 @@ struct modal_liveness {
 
 void modal_liveness_queue_init(struct modal_liveness_queue *q);
 
-void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_endpoint *control,
+void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_control *control,
                          const struct modal_identity *identity, const struct modal_processes *processes,
                          void (*lost)(struct modal_liveness *l, const char *what));
 

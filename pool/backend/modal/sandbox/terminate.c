@@ -58,7 +58,7 @@ static void on_terminated(void *owner, const struct grpc_status *status, const v
 
 static void terminate(struct modal_terminate *t) {
         struct result r;
-        int n = modal_call_start(t->template->control,
+        int n = modal_call_start(&t->template->control->endpoint,
                                  &(struct modal_call_spec){
                                          .method = "SandboxTerminate",
                                          .group = HTTP_CALLS,
