@@ -15,6 +15,12 @@ static void with_expiry(void) {
         CHECK_INT(expiry("e30.eyJleHAiOjE3MDAwMDAwMDAuNX0.sig"), 1700000000 * USEC_PER_SEC + 500000);
 }
 
+/* {"exp":1700000000,"jti":340282366920938463463374607431768211455} */
+static void beside_a_large_number(void) {
+        CHECK_INT(expiry("e30.eyJleHAiOjE3MDAwMDAwMDAsImp0aSI6MzQwMjgyMzY2OTIwOTM4NDYzNDYzMzc0NjA3NDMxNzY4MjExNDU1fQ.sig"),
+                  1700000000 * USEC_PER_SEC);
+}
+
 static void without(void) {
         CHECK_INT(expiry("e30.e30.sig"), 0);
         CHECK_INT(expiry("e30.eyJleHAiOiJ4In0.sig"), 0); /* {"exp":"x"} */
@@ -30,6 +36,7 @@ static void none(void) {
 
 int main(void) {
         RUN(with_expiry);
+        RUN(beside_a_large_number);
         RUN(without);
         RUN(none);
         return check_done();

@@ -28,7 +28,8 @@ int64_t jwt_expiry(const char *token, size_t len) {
         n = grpc_base64_decode(begin, end - begin, payload);
         if (n < 0)
                 return -EINVAL;
-        root = json_loadb((const char *)payload, n, 0, NULL);
+        /* Other claims may have numbers of any size, which fit a real. */
+        root = json_loadb((const char *)payload, n, JSON_DECODE_INT_AS_REAL, NULL);
         if (!json_is_object(root)) {
                 json_decref(root);
                 return -EINVAL;
