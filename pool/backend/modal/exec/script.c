@@ -318,14 +318,10 @@ static bool is_exportable(const char *name, size_t len) {
                 "OPTIND", "PPID",     "RANDOM", "SECONDS",  "SHELLOPTS", "SRANDOM", "UID",
         };
 
-        for (size_t i = 0; i < len; i++)
-                if (!(name[i] == '_' || (name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
-                      (i > 0 && name[i] >= '0' && name[i] <= '9')))
-                        return false;
         for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
                 if (!strcmp(name, special[i]))
                         return false;
-        return len > 0 && strncmp(name, "BASH", 4) != 0 && strncmp(name, "EPOCH", 5) != 0;
+        return text_is_variable(name, len) && strncmp(name, "BASH", 4) != 0 && strncmp(name, "EPOCH", 5) != 0;
 }
 
 /* The value as shell text: what its carrier holds, or what it is, where Modal would not take it. */

@@ -3,59 +3,63 @@
 /* The messages of the router: processes in a sandbox. */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pool/backend/modal/wire/codec.h"
 #include "pool/backend/modal/wire/messages.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/text.h"
 
-/* The entries of @env in *@list, whose space is the return value; keys are cut off in place in a copy. */
-static ModalWire__EnvEntry *make_env(const char *const *env, ModalWire__EnvEntry ***list, size_t *n, char **text) {
-        ModalWire__EnvEntry *e;
-        size_t count = 0, bytes = 0, used = 0;
+#define SIGNAL_MAX 64
+
+/*
+ * The variables of @env as entries of a map, which are the return value, in *@list; *@text has their keys and values.
+ * NULL with *@error: -EINVAL for one that Modal takes for no name.
+ */
+static ModalWire__EnvEntry *make_env(const char *const *env, ModalWire__EnvEntry ***list, size_t *n, char **text,
+                                     int *error) {
+        _cleanup_(cleanup_free) ModalWire__EnvEntry *e = NULL;
+        size_t bytes = 0;
         char *at;
 
-        for (; env[count]; count++)
-                bytes += strlen(env[count]) + 1;
-        e = calloc(count + 1, sizeof(*e));
-        *list = calloc(count + 1, sizeof(**list));
+        for (*n = 0; env[*n]; ++*n)
+                bytes += strlen(env[*n]) + 1;
+        e = calloc(*n + 1, sizeof(*e));
+        *list = calloc(*n + 1, sizeof(**list));
         *text = at = malloc(bytes + 1);
-        if (!e || !*list || !at) {
-                free(e);
+        *error = -ENOMEM;
+        if (!e || !*list || !at)
                 return NULL;
-        }
-        for (size_t i = 0; i < count; i++) {
-                char *entry = strcpy(at, env[i]), *value = strchr(entry, '=');
-                size_t k;
+        for (size_t i = 0; i < *n; i++) {
+                char *value = strchr(strcpy(at, env[i]), '=');
 
-                at += strlen(entry) + 1;
-                if (!value || value == entry)
-                        continue;
+                *error = -EINVAL;
+                if (!value || !text_is_variable(at, value - at))
+                        return NULL;
                 *value++ = '\0';
-                for (k = 0; k < used && strcmp(e[k].key, entry); k++)
-                        ;
-                if (k == used) {
-                        modal_wire__env_entry__init(&e[k]);
-                        e[k].key = entry;
-                        (*list)[k] = &e[k];
-                        used++;
-                }
-                e[k].value = value;
+                modal_wire__env_entry__init(&e[i]);
+                e[i].key = at;
+                e[i].value = value;
+                (*list)[i] = &e[i];
+                at = value + strlen(value) + 1;
         }
-        *n = used;
-        return e;
+        return TAKE_PTR(e);
 }
 
 int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec_id, const char *const *args,
                           size_t n_args, const char *const *env, enum modal_stdio stdout_, enum modal_stdio stderr_) {
         ModalWire__ExecStartRequest m = MODAL_WIRE__EXEC_START_REQUEST__INIT;
+        ModalWire__SecretEnv variables = MODAL_WIRE__SECRET_ENV__INIT;
+        ModalWire__SecretSource source = MODAL_WIRE__SECRET_SOURCE__INIT, *sources[] = { &source };
         _cleanup_(cleanup_free) ModalWire__EnvEntry **list = NULL;
         _cleanup_(cleanup_free) char *text = NULL;
-        _cleanup_(cleanup_free) ModalWire__EnvEntry *space = make_env(env, &list, &m.n_env, &text);
+        int r;
+        _cleanup_(cleanup_free) ModalWire__EnvEntry *space = make_env(env, &list, &variables.n_contents, &text, &r);
 
         if (!space)
-                return -ENOMEM;
+                return r;
         m.task_id = TEXT(task_id);
         m.exec_id = TEXT(exec_id);
         m.n_args = n_args;
@@ -63,7 +67,11 @@ int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec
         m.has_stdout_config = m.has_stderr_config = true;
         m.stdout_config = stdout_;
         m.stderr_config = stderr_;
-        m.env = list;
+        variables.contents = list;
+        source.source_case = MODAL_WIRE__SECRET_SOURCE__SOURCE_ENV;
+        source.env = &variables;
+        m.n_secret_sources = variables.n_contents > 0;
+        m.secret_sources = sources;
         return modal_pack(out, &m.base);
 }
 
@@ -98,6 +106,13 @@ int modal_pack_exec(struct buf *out, const char *task_id, const char *exec_id) {
         return modal_pack(out, &m.base);
 }
 
+/* -N is a signal, as Python gives it; but -1 is how an exec shows that Modal itself killed. */
+static int shell_code(int32_t code) {
+        if (code >= 0)
+                return code & 0xff;
+        return code == -1 || code < -SIGNAL_MAX ? 128 + SIGKILL : 128 - code;
+}
+
 int modal_read_exec_wait(const void *data, size_t len, bool *ended, int *code) {
         UNPACK(m, exec_wait_reply, data, len);
         ModalWire__ExecWaitReply *m = (void *)m_base;
@@ -107,8 +122,7 @@ int modal_read_exec_wait(const void *data, size_t len, bool *ended, int *code) {
         *ended = true;
         switch (m->end_case) {
         case MODAL_WIRE__EXEC_WAIT_REPLY__END_CODE:
-                /* -1 is how an exec shows that Modal itself killed. */
-                *code = m->code < 0 ? 137 : m->code & 0xff;
+                *code = shell_code(m->code);
                 break;
         case MODAL_WIRE__EXEC_WAIT_REPLY__END_SIGNAL:
                 *code = 128 + (m->signal & 0x7f);

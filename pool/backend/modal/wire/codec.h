@@ -118,7 +118,10 @@ enum modal_stdio {
         MODAL_PIPE = 1,
 };
 
-/* @env: "KEY=VALUE", NULL at the end, UTF-8; a later one of the same key wins. */
+/*
+ * @env: "KEY=VALUE", NULL at the end, UTF-8; a later one of the same key wins. -EINVAL for a key that is not the name of
+ * a variable: script_make_env() has only such.
+ */
 int modal_pack_exec_start(struct buf *out, const char *task_id, const char *exec_id, const char *const *args,
                           size_t n_args, const char *const *env, enum modal_stdio stdout_, enum modal_stdio stderr_);
 int modal_pack_exec_read(struct buf *out, const char *task_id, const char *exec_id, uint64_t offset, int fd);
