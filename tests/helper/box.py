@@ -85,6 +85,9 @@ class Box:
             raise
         os.chmod(self.run, 0o711)
 
+    def open_carrier(self):
+        return subprocess.Popen(self.attach, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
     def _wait_until_it_listens(self):
         deadline = time.monotonic() + 60
         while True:

@@ -52,7 +52,7 @@ class Carrier:
 
     def __init__(self, box, daemon, number):
         self.number = number
-        self.process = subprocess.Popen(box.attach, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self.process = box.open_carrier()
         self.decoder = wire.Decoder()
         self.unsent = b""
         self.gone = False

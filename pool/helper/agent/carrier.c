@@ -217,18 +217,11 @@ static struct carrier *free_carrier(void) {
         return oldest;
 }
 
-static void on_connection(struct loop_source *source, uint32_t events) {
-        int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), size = CARRIER_SEND_BUFFER;
-        struct carrier *c;
+void carriers_add(int fd) {
+        int size = CARRIER_SEND_BUFFER;
+        struct carrier *c = free_carrier();
 
-        if (fd < 0)
-                return;
-        if (!may_connect(fd)) {
-                close(fd);
-                return;
-        }
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-        c = free_carrier();
         c->fd = fd;
         c->until_us = clock_after(clock_now(), HELLO_TIME_US);
         decoder_init(&c->decoder, FRAME_OF_DAEMON);
@@ -236,12 +229,24 @@ static void on_connection(struct loop_source *source, uint32_t events) {
                 close(TAKE_FD(c->fd));
 }
 
-int carriers_init(int socket, const uint8_t given[HELPER_KEY_SIZE]) {
+static void on_connection(struct loop_source *source, uint32_t events) {
+        int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+
+        if (fd >= 0 && may_connect(fd))
+                carriers_add(fd);
+        else
+                close_fd(fd);
+}
+
+void carriers_init(const uint8_t given[HELPER_KEY_SIZE]) {
         memcpy(key, given, sizeof(key));
         for (unsigned i = 0; i < CARRIERS_MAX; i++) {
                 carriers[i].source.ready = on_carrier;
                 carriers[i].fd = -1;
         }
+}
+
+int carriers_listen(int socket) {
         listening = socket;
         listen_source.ready = on_connection;
         return loop_add(socket, &listen_source, EPOLLIN);

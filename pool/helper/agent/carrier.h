@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The helper's carriers: connections to its socket. At most one is in use; the others have not said HELLO yet, and are
- * closed after a time, or when there are too many.
+ * The helper's carriers: connections to its socket, or sockets that the daemon passes to it. At most one is in use; the
+ * others have not said HELLO yet, and are closed after a time, or when there are too many.
  */
 
 #include <stdbool.h>
@@ -11,8 +11,13 @@
 
 #include "pool/helper/protocol.h"
 
-/* @socket: listens, and does not block. */
-int carriers_init(int socket, const uint8_t key[HELPER_KEY_SIZE]);
+void carriers_init(const uint8_t key[HELPER_KEY_SIZE]);
+
+/* Connections to a socket that listens, and does not block, become carriers. */
+int carriers_listen(int socket);
+
+/* A connected socket becomes a carrier, which closes it. */
+void carriers_add(int fd);
 
 /* For children, which are not to know it. */
 void carriers_forget_key(void);

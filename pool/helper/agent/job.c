@@ -237,6 +237,7 @@ static void fork_reaper(struct job *j, const int ends[3], int channel) {
                 .strings = j->strings,
                 .streams = { ends[0], ends[1], ends[2] },
                 .dir = context.dir,
+                .root = context.root,
                 .oom_score = context.oom_score,
         };
         struct reaper io = { .spec = &spec, .channel = channel, .reads = { -1, -1 }, .proc = context.proc };

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/loop.h"
 #include "pool/helper/agent/reaper.h"
 #include "pool/helper/agent/store.h"
@@ -58,12 +59,6 @@ struct job {
 
         struct start_failure end; /* how it ended */
         bool tell, end_sent;      /* JOB is to be sent; ENDED was sent by this carrier */
-};
-
-struct job_context {
-        const char *dir;
-        int proc, oom_score;
-        void (*forget)(void);
 };
 
 /* reapers.c, job.c, output.c and terminal.c: see there. */

@@ -14,10 +14,8 @@
 static struct job jobs[HELPER_JOBS_MAX];
 static unsigned last_sent; /* whose turn it was */
 
-int helper_jobs_init(const char *dir, int proc, int oom_score, void (*forget)(void)) {
-        struct job_context context = { .dir = dir, .proc = proc, .oom_score = oom_score, .forget = forget };
-
-        return helper_job_init(&context);
+int helper_jobs_init(const struct job_context *context) {
+        return helper_job_init(context);
 }
 
 static struct job *find(const uint8_t *id) {

@@ -14,11 +14,16 @@
 
 #include "pool/helper/protocol.h"
 
-/*
- * @dir: of the helper, for long commands. @proc: /proc or -1. @oom_score: what jobs get. @forget: wipes what no child
- * is to have.
- */
-int helper_jobs_init(const char *dir, int proc, int oom_score, void (*forget)(void));
+/* What all jobs have in common. Borrowed for good. */
+struct job_context {
+        const char *dir;  /* the helper's own, for long commands */
+        const char *root; /* what workdirs, and cwds below them, are in; or "" */
+        int proc;         /* a descriptor of /proc, or -1 */
+        int oom_score;    /* what jobs get */
+        void (*forget)(void); /* wipes what no child is to have */
+};
+
+int helper_jobs_init(const struct job_context *context);
 
 unsigned helper_jobs_count(void);
 

@@ -2,15 +2,20 @@
 
 /*
  * modalpool-helper serve [-f] SOCKET
+ * modalpool-helper serve -c [-r ROOT] [-s SHELL] DIRECTORY
  * modalpool-helper attach SOCKET
  *
  * The program inside a sandbox (protocol.h says what for). It needs nothing of the sandbox but a shell to run jobs, and
  * /proc, without which a kill finds no process that has left its group.
  *
- * `serve` reads the key of 16 bytes from stdin, listens on SOCKET, and goes on in the background; it returns when one
- * can attach. With -f it stays in the foreground, as the first process of a sandbox has to, and then its stdin, stdout
- * and stderr are closed when one can attach. SOCKET's directory is made if need be, and holds commands that are too
- * long for an argument.
+ * `serve SOCKET` reads the key of 16 bytes from stdin, listens on SOCKET, and goes on in the background; it returns when
+ * one can attach. With -f it stays in the foreground, and then its stdin, stdout and stderr are closed when one can
+ * attach. SOCKET's directory is made if need be, and holds commands that are too long for an argument.
+ *
+ * `serve -c` stays in the foreground as the first process of a sandbox of this machine. Its stdin is the daemon's socket
+ * (control.h). DIRECTORY is made if need be, and holds long commands. -s refuses to start where there is no such shell.
+ * -r serves a sandbox without a file system of its own: ROOT holds the workdirs and what is below them, and is removed
+ * at the end.
  */
 
 #include <errno.h>
@@ -32,8 +37,10 @@
 
 #include "pool/helper/agent/attach.h"
 #include "pool/helper/agent/carrier.h"
+#include "pool/helper/agent/control.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/loop.h"
+#include "pool/helper/agent/shutdown.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
@@ -174,10 +181,48 @@ static _Noreturn void run(void) {
         }
 }
 
-static int init(int socket, const uint8_t *key, const char *dir, int oom_score) {
-        int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-        sigset_t child;
+/* the start */
 
+struct options {
+        const char *socket; /* to listen on, or NULL */
+        const char *dir;
+        const char *root, *shell; /* or "" */
+        bool foreground, controlled;
+};
+
+static struct options options = { .root = "", .shell = "" };
+static int proc;
+
+static void on_daemon_gone(void) {
+        shut_down(proc, options.root);
+}
+
+/* As execvp() finds it. */
+static bool is_program(const char *name) {
+        char path[4096];
+
+        if (strchr(name, '/'))
+                return access(name, X_OK) == 0;
+        for (const char *dir = getenv("PATH") ?: ""; *dir;) {
+                size_t len = strcspn(dir, ":");
+
+                snprintf(path, sizeof(path), "%.*s/%s", (int)len, dir, name);
+                if (access(path, X_OK) == 0)
+                        return true;
+                dir += len + (dir[len] == ':');
+        }
+        return false;
+}
+
+/* @fd: listens, or is the daemon's socket. */
+static int init(int fd, const uint8_t *key, int oom_score) {
+        struct job_context context = {
+                .dir = options.dir, .root = options.root, .oom_score = oom_score, .forget = carriers_forget_key
+        };
+        sigset_t child;
+        int r;
+
+        context.proc = proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         take_signals(&child);
         r = loop_init();
         if (r == 0) {
@@ -185,53 +230,109 @@ static int init(int socket, const uint8_t *key, const char *dir, int oom_score) 
                 r = child_fd < 0 ? -errno : loop_add(child_fd, &child_source, EPOLLIN);
         }
         if (r == 0)
-                r = helper_jobs_init(dir, proc, oom_score, carriers_forget_key);
-        return r == 0 ? carriers_init(socket, key) : r;
+                r = helper_jobs_init(&context);
+        carriers_init(key);
+        if (r < 0)
+                return r;
+        return options.controlled ? control_init(fd, on_daemon_gone) : carriers_listen(fd);
 }
 
-static int serve(const char *path, bool foreground) {
-        static char dir[4096];
-        uint8_t key[HELPER_KEY_SIZE];
-        int socket = -1, oom_score = read_oom_score(), r;
-        char *slash;
+/* Where carriers come from. 0, or -errno with what failed in @what. */
+static int open_source(int *fd, const char **what) {
+        int r;
 
-        if (*path != '/' || strlen(path) >= sizeof(dir))
-                return say(path, -EINVAL);
+        *what = options.dir;
+        r = make_path(AT_FDCWD, options.dir, 0711); /* others pass through it to a file of theirs, and see nothing */
+        if (r < 0)
+                return r;
+        if (!options.controlled) {
+                *what = options.socket;
+                return listen_at(options.socket, fd);
+        }
+        *what = "the daemon's socket";
+        *fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+        return *fd < 0 ? -errno : 0;
+}
+
+static int serve(void) {
+        uint8_t key[HELPER_KEY_SIZE];
+        int fd = -1, oom_score = read_oom_score(), r;
+        const char *what;
+
         close_inherited();
-        strcpy(dir, path);
-        slash = strrchr(dir, '/');
-        slash[slash == dir] = '\0';
         r = read_key(key);
         if (r < 0)
                 return say("no key on stdin", r);
-        r = make_path(AT_FDCWD, dir, 0711); /* others pass through it to a file of theirs, and see nothing */
+        if (*options.shell && !is_program(options.shell)) {
+                fprintf(stderr, "option shell: there is no program %s\n", options.shell);
+                return 1;
+        }
+        r = open_source(&fd, &what);
         if (r < 0)
-                return say(dir, r);
-        r = listen_at(path, &socket);
-        if (r < 0)
-                return say(path, r);
-        if (!foreground) {
+                return say(what, r);
+        if (!options.foreground) {
                 pid_t pid = fork();
 
                 if (pid != 0)
                         return pid < 0 ? say("fork", -errno) : 0;
         }
         become_daemon();
-        r = init(socket, key, dir, oom_score);
+        r = init(fd, key, oom_score);
         if (r < 0)
                 return say("starting", r);
         explicit_bzero(key, sizeof(key));
+        if (options.controlled)
+                (void)send(fd, "", 1, MSG_NOSIGNAL); /* where the daemon is gone, the loop sees it */
         close_stdio();
         run();
 }
 
-int main(int argc, char **argv) {
-        bool foreground = argc == 4 && strcmp(argv[1], "serve") == 0 && strcmp(argv[2], "-f") == 0;
+/* The directory of a socket. */
+static bool use_socket(const char *path) {
+        static char dir[4096];
+        char *slash;
 
-        if (foreground || (argc == 3 && strcmp(argv[1], "serve") == 0))
-                return serve(argv[argc - 1], foreground);
+        if (*path != '/' || strlen(path) >= sizeof(dir))
+                return false;
+        strcpy(dir, path);
+        slash = strrchr(dir, '/');
+        slash[slash == dir] = '\0';
+        options.socket = path;
+        options.dir = dir;
+        return true;
+}
+
+static bool read_options(int argc, char **argv) {
+        int option;
+
+        while ((option = getopt(argc, argv, "cfr:s:")) >= 0)
+                switch (option) {
+                case 'c':
+                        options.controlled = options.foreground = true;
+                        break;
+                case 'f':
+                        options.foreground = true;
+                        break;
+                case 'r':
+                        options.root = optarg;
+                        break;
+                case 's':
+                        options.shell = optarg;
+                        break;
+                default:
+                        return false;
+                }
+        if (optind != argc - 1)
+                return false;
+        options.dir = argv[optind];
+        return options.controlled || use_socket(argv[optind]);
+}
+
+int main(int argc, char **argv) {
+        if (argc > 2 && strcmp(argv[1], "serve") == 0 && read_options(argc - 1, argv + 1))
+                return serve();
         if (argc == 3 && strcmp(argv[1], "attach") == 0)
                 return attach(argv[2]);
-        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | attach SOCKET\n");
+        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | serve -c [-r ROOT] [-s SHELL] DIRECTORY | attach SOCKET\n");
         return 2;
 }

@@ -140,6 +140,26 @@ static bool find_user(struct start *s, struct start_failure *why) {
 
 /* workdir and cwd */
 
+/* In memory that stays; NULL when there is none. */
+static const char *below_root(const char *root, const char *path) {
+        char *whole = NULL;
+
+        return asprintf(&whole, "%s%s", root, path) < 0 ? NULL : whole;
+}
+
+/* The root holds the workdir and all below it; every other path is the machine's. A relative cwd is below the workdir. */
+static bool add_root(struct start *s, struct start_failure *why) {
+        const char *root = s->spec->root;
+        size_t len = strlen(s->workdir);
+
+        if (!*root)
+                return true;
+        if (!strncmp(s->cwd, s->workdir, len) && (!s->cwd[len] || s->cwd[len] == '/'))
+                s->cwd = below_root(root, s->cwd);
+        s->workdir = below_root(root, s->workdir);
+        return s->cwd && s->workdir ? true : fail(why, HELPER_END_FAILED, -ENOMEM, "reading the request");
+}
+
 static bool make_workdir(struct start *s, struct start_failure *why) {
         const struct account *a = &s->account;
         bool fresh = s->spec->flags & START_FRESH;
@@ -222,7 +242,7 @@ bool start_prepare(struct start *s, const struct start_spec *spec, struct start_
         *s = (struct start){ .spec = spec, .cwd_fd = -1 };
         if (!given)
                 return fail(why, HELPER_END_FAILED, -ENOMEM, "reading the request");
-        return take_strings(s, given, why) && find_user(s, why) && merge_variables(s, given, why) &&
+        return take_strings(s, given, why) && add_root(s, why) && find_user(s, why) && merge_variables(s, given, why) &&
                make_workdir(s, why) && open_cwd(s, why) && write_script(s, why);
 }
 

@@ -21,12 +21,13 @@ struct start_spec {
         int strings;      /* a file of them, see protocol.h */
         int streams[3];   /* that are to be 0, 1 and 2 */
         const char *dir;  /* the helper's directory, for a command that is too long for an argument */
+        const char *root; /* what the workdir, and a cwd below it, are in; or "" */
         int oom_score;    /* of the environment's processes */
 };
 
 struct start {
         const struct start_spec *spec;
-        const char *shell, *workdir, *cwd, *user, *command;
+        const char *shell, *workdir, *cwd, *user, *command; /* paths with the root */
         char **env;
         struct account account; /* where there is a user */
         int cwd_fd;

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""`serve -c`: the helper as a daemon on the same machine starts it, in a sandbox and without one."""
+
+import os
+import pathlib
+import select
+import socket
+import subprocess
+import time
+
+import pytest
+
+import box as box_module
+import wire
+
+PROGRAM = os.environ["HELPER"]
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Stream:
+    """One end of a carrier, as a process that is `attach` would be."""
+
+    def __init__(self, end):
+        self.stdin, self.stdout = end.makefile("wb", buffering=0), end.makefile("rb", buffering=0)
+        self.end = end
+
+    def kill(self):
+        self.end.close()
+        self.stdin.close()
+        self.stdout.close()
+
+    def wait(self, seconds):
+        self.kill()
+
+
+class Controlled:
+    """A helper with a control socket, the first process of a sandbox or, with a root, an ordinary process."""
+
+    def __init__(self, directory, root=None, shell=""):
+        self.key = os.urandom(16)
+        self.root = root
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        serve = ["serve", "-c", "-s", shell] + (["-r", str(root), str(root / "run")] if root else ["/run/modalpool"])
+        before = [PROGRAM] if root else [
+            "bwrap", "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--die-with-parent", "--as-pid-1",
+            *box_module._debian(), "--proc", "/proc", "--dev", "/dev", "--dir", "/run", "--tmpfs", "/tmp", "--ro-bind",
+            PROGRAM, "/run/helper", "/run/helper"]
+        self.process = subprocess.Popen(before + serve, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        env={"PATH": PATH}, start_new_session=True)
+        theirs.close()
+        self.control = ours
+        ours.settimeout(60)
+        ours.send(self.key)
+        self.hello = ours.recv(2)
+
+    def open_carrier(self):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.control, [b"\0"], [theirs.fileno()])
+        return Stream(ours)
+
+    processes = box_module.Box.processes
+    until_gone = box_module.Box.until_gone
+
+    def end(self):
+        self.control.close()
+        try:
+            self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stderr.close()
+
+
+@pytest.fixture
+def controlled(tmp_path):
+    made = []
+
+    def make(plain=False, **more):
+        root = tmp_path / str(len(made)) if plain else None
+        made.append(Controlled(tmp_path, root, **more))
+        return made[-1]
+
+    yield make
+    for box in made:
+        box.end()
+
+
+@pytest.fixture(params=[False, True], ids=["sandbox", "plain"])
+def box(request, controlled):
+    return controlled(request.param)
+
+
+def test_carriers_come_over_it(box, make_daemon):
+    daemon = make_daemon(box)
+    assert box.hello == b"\0"
+    job = daemon.start("echo on; cat; exit 3", live=True)
+    daemon.run(lambda: job.out)
+    for piece in (b"one ", b"two "):
+        daemon.attach()
+        daemon.feed(job, piece)
+        daemon.run(lambda: job.out.endswith(piece))
+    daemon.feed(job, b"", end=True)
+    daemon.wait(job)
+    assert job.code == (wire.EXIT, 3) and job.out == b"on\none two "
+
+
+def test_no_carrier_without_the_key(box, make_daemon):
+    other = make_daemon(box, attach=False)
+    other.key = bytes(16)
+    other.attach()
+    assert other.carrier.gone and not other.carrier.welcome
+    assert make_daemon(box).do("echo on").out == b"on\n"
+
+
+def test_a_job_has_none_of_its_descriptors(box, make_daemon):
+    daemon = make_daemon(box)
+    assert daemon.do("cd /proc/self/fd; for fd in *; do test -e $fd && echo $fd; done").out == b"0\n1\n2\n"
+    assert daemon.do("cat /proc/$PPID/environ /proc/$PPID/cmdline | grep -c KEY; ls -l /proc/[0-9]*/fd 2>/dev/null |"
+                     " grep -c modalpool").out == b"0\n0\n"
+
+
+HIDDEN = ["sleep 1234 & sleep 1234", "setsid sleep 1234 & (setsid sleep 1234 &); sleep 1234", "env -i setsid sleep 1234 & sleep 1234",
+          "sleep 1234 & kill -STOP $!; sleep 1234", "trap '' TERM HUP; sleep 1234 & wait"]
+
+
+@pytest.mark.parametrize("command", HIDDEN)
+def test_a_kill_reaches_all(box, make_daemon, command):
+    daemon = make_daemon(box)
+    job = daemon.start("echo up; " + command)
+    daemon.run(lambda: job.out)
+    daemon.kill(job)
+    daemon.wait(job)
+    assert job.code == (wire.SIGNAL, 9) and box.until_gone("1234", 1) == []
+
+
+def watch(box):
+    """Descriptors of all its processes, which tell of their ends whoever is their parent."""
+    return [os.pidfd_open(pid) for pid in box.processes()]
+
+
+def all_end(watched, seconds=10):
+    deadline = time.monotonic() + seconds
+    ended = []
+    for fd in watched:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        ended.append(bool(poll.poll(max(0, deadline - time.monotonic()) * 1000)))
+        os.close(fd)
+    return all(ended)
+
+
+def test_everything_ends_with_the_daemon(box, make_daemon):
+    daemon = make_daemon(box)
+    jobs = [daemon.start("echo up; " + command) for command in HIDDEN]
+    daemon.run(lambda: all(job.out for job in jobs))
+    # One goes on in the background of a job that has ended, and was forgotten.
+    assert daemon.do("(env -i setsid sleep 1234 > /dev/null 2>&1 &)").code == (wire.EXIT, 0)
+    watched = watch(box)
+    assert len(watched) >= 12
+    box.control.close()
+    assert box.process.wait(30) == 0 and all_end(watched)
+    assert not box.root or not box.root.exists()
+
+
+def test_everything_of_a_killed_helper_ends(controlled, make_daemon):
+    """Without a namespace: the reapers see it."""
+    box = controlled(plain=True)
+    daemon = make_daemon(box)
+    jobs = [daemon.start("echo up; " + command) for command in HIDDEN]
+    daemon.run(lambda: all(job.out for job in jobs))
+    watched = watch(box)
+    box.process.kill()
+    assert all_end(watched)
+
+
+def test_it_touches_its_own_alone(controlled, make_daemon):
+    """Without a namespace a process beside it, of the same name and mark, lives on."""
+    beside = subprocess.Popen(["sleep", "1234"], env={"MODALPOOL_JOB": "1"}, start_new_session=True)
+    try:
+        box = controlled(plain=True)
+        daemon = make_daemon(box)
+        job = daemon.start("echo up; sleep 1234", env=["MODALPOOL_JOB=1"])
+        daemon.run(lambda: job.out)
+        daemon.kill(job)
+        daemon.wait(job)
+        box.end()
+        assert beside.poll() is None
+    finally:
+        beside.kill()
+        beside.wait()
+
+
+def test_root(controlled, make_daemon):
+    """The root holds the workdir and what is below it; every other path is the machine's."""
+    box = controlled(plain=True)
+    daemon = make_daemon(box)
+    root = str(box.root)
+    where = lambda cwd: daemon.do("pwd", workdir="/srv/w", cwd=cwd)
+    assert daemon.do("mkdir sub; pwd", workdir="/srv/w", fresh=True).out.decode() == f"{root}/srv/w\n"
+    for cwd, path in (("/srv/w", root + "/srv/w"), ("/srv/w/sub", root + "/srv/w/sub"), ("sub", root + "/srv/w/sub"),
+                      ("", root + "/srv/w"), ("/usr", "/usr")):
+        assert where(cwd).out.decode() == path + "\n"
+    for cwd, path in (("/srv/w/gone", root + "/srv/w/gone"), ("/srv/w2", "/srv/w2")):
+        job = where(cwd)
+        assert job.code[0] == wire.CWD and job.text.decode() == f"cwd: {path} is not a directory there"
+    assert list(pathlib.Path(root + "/srv/w").iterdir()) == [pathlib.Path(root + "/srv/w/sub")]
+
+
+def test_no_shell(controlled):
+    box = controlled(plain=True, shell="nosuchshell")
+    assert box.hello == b"" and box.process.wait(30) == 1
+    assert box.process.stderr.read() == b"option shell: there is no program nosuchshell\n"
+    assert controlled(plain=True, shell="bash").hello == b"\0"
