@@ -27,3 +27,14 @@ bool uuid_is(const char *s) {
         }
         return !s[UUID_SIZE - 1];
 }
+
+static unsigned char digit(char c) {
+        return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+void uuid_bytes(const char *s, unsigned char out[16]) {
+        for (size_t i = 0; i < 16; i++, s += 2) {
+                s += *s == '-';
+                out[i] = digit(s[0]) << 4 | digit(s[1]);
+        }
+}

@@ -12,3 +12,6 @@ int uuid_make(char out[UUID_SIZE]);
 
 /* Whether the string has the form of a UUID. */
 bool uuid_is(const char *s);
+
+/* The 16 bytes of a string that is a UUID. */
+void uuid_bytes(const char *s, unsigned char out[16]);
