@@ -4,7 +4,8 @@
 /*
  * Shared by the parts of the local backend only:
  *
- *   local.c      the backend, and the life of a sandbox
+ *   local.c      the backend
+ *   sandbox.c    the life of a sandbox
  *   options.c    its options
  *   exec.c       jobs: requests to the agent, streams of output
  *   command.c    the command line and environment of a sandbox
@@ -96,6 +97,10 @@ static inline struct local_sandbox *local_sandbox(struct sandbox *s) {
 static inline struct local *sandbox_local(struct local_sandbox *s) {
         return container_of(s->sandbox.backend, struct local, backend);
 }
+
+/* sandbox.c */
+int local_create(struct backend *b, const char *nonce, struct sandbox **out);
+void local_destroy(struct sandbox *sandbox);
 
 /* exec.c: the exec part of the vtable, */
 int local_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out);
