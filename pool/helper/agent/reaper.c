@@ -4,20 +4,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pool/helper/agent/descriptors.h"
 #include "pool/helper/agent/processes.h"
 #include "pool/util/cleanup.h"
-
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
 
 /* The one of this process. */
 struct watch {
@@ -38,34 +33,6 @@ struct watch {
 static void report(const struct watch *w, struct reaper_report *r) {
         if (w->io.channel >= 0)
                 (void)send(w->io.channel, r, sizeof(*r), MSG_NOSIGNAL);
-}
-
-/* descriptors */
-
-static int compare_ints(const void *a, const void *b) {
-        return *(const int *)a - *(const int *)b;
-}
-
-static void close_between(int from, int to) {
-        if (from > to || syscall(SYS_close_range, from, to, 0) == 0)
-                return;
-        for (int fd = from; fd <= to && fd < 1024; fd++)
-                close(fd);
-}
-
-/* All but 0, 1, 2 and these, of which some are -1. */
-static void close_others(const int *keep, size_t n) {
-        int sorted[16], next = 3;
-
-        memcpy(sorted, keep, n * sizeof(*keep));
-        qsort(sorted, n, sizeof(*sorted), compare_ints);
-        for (size_t i = 0; i < n; i++) {
-                if (sorted[i] < next)
-                        continue;
-                close_between(next, sorted[i] - 1);
-                next = sorted[i] + 1;
-        }
-        close_between(next, INT32_MAX);
 }
 
 /* the end of the job's processes */
@@ -240,7 +207,7 @@ static void init(struct watch *w, const struct reaper *io) {
                              spec->strings, spec->streams[0], spec->streams[1], spec->streams[2] };
 
         w->io = *io;
-        close_others(keep, sizeof(keep) / sizeof(keep[0]));
+        descriptors_close_others(keep, sizeof(keep) / sizeof(keep[0]));
         prctl(PR_SET_NAME, "modalpool-job");
         signal(SIGCHLD, on_child); /* blocked but for the time of ppoll(), which it ends */
 }
