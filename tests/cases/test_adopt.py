@@ -259,7 +259,7 @@ def test_list(run, sim):
     found, code = last.list()
     assert code == "ok" and {box: nonce for box, (nonce, _) in found.items()} == {b: n for b, (n, _) in made.items()}
     assert all(abs(created / 1e6 - time.time()) < 300 for _, created in found.values())
-    pages = sim.stats()["rpcs"]["SandboxList"]
+    pages = sim.stats()["rpcs"]["SandboxListV2"]
     assert pages == 4
     for box, (nonce, token) in made.items():
         last.adopt(nonce, token)
@@ -270,13 +270,13 @@ def test_list(run, sim):
 
 def test_list_one_at_a_time(run, sim):
     one = run()
-    sim.faults({"kind": "latency", "method": "SandboxList", "ms": 300})
+    sim.faults({"kind": "latency", "method": "SandboxListV2", "ms": 300})
     one.tell("list\nlist")
     one.expect(f"refused {errno.EBUSY}")
     one.expect("listed ok")
-    sim.faults({"kind": "hang", "method": "SandboxList"})
+    sim.faults({"kind": "hang", "method": "SandboxListV2"})
     one.tell("list")
-    sim.until(lambda stats: stats["faults"].get("hang SandboxList"))
+    sim.until(lambda stats: stats["faults"].get("hang SandboxListV2"))
     one.process.stdin.close()  # the backend is freed while it lists
     assert one.process.wait(20) == 0
 
@@ -303,12 +303,12 @@ def test_calls_are_counted(run, sim):
     assert ended == sim.stats()["rpcs"]
     assert counted["SandboxWait", "CANCELLED"][0] == 1 and counted["SandboxCreate", "OK"][0] == 1
     assert all(n > 0 and took >= 0 for n, _, took in counted.values())
-    sim.faults({"kind": "status", "method": "SandboxList", "count": 2})
+    sim.faults({"kind": "status", "method": "SandboxListV2", "count": 2})
     one.list()
-    assert (calls()["SandboxList", "OK"][:2]) == (1, 2)
-    sim.faults({"kind": "status", "method": "SandboxList", "code": "PERMISSION_DENIED"})
+    assert (calls()["SandboxListV2", "OK"][:2]) == (1, 2)
+    sim.faults({"kind": "status", "method": "SandboxListV2", "code": "PERMISSION_DENIED"})
     one.list()
-    assert calls()["SandboxList", "PERMISSION_DENIED"][:2] == (1, 0)
+    assert calls()["SandboxListV2", "PERMISSION_DENIED"][:2] == (1, 0)
 
 
 def test_pools_of_one_client_share_its_connections(run, sim):

@@ -452,5 +452,5 @@ def test_every_crash_point_of_the_recovery(mount, modal):
     """The first daemon dies in its work, the second at its first place, the third at its second, and so on."""
     points = Points(mount, modal, work)
     points.enumerate(itertools.count(40, 37), again=range(1, 1000))
-    report(points, "recovery", ["EnvironmentGetOrCreate", "SandboxList", "TaskExecStart", "TaskExecStdioRead",
+    report(points, "recovery", ["EnvironmentGetOrCreate", "AuthTokenGet", "SandboxListV2", "TaskExecStart", "TaskExecStdioRead",
                                 "TaskExecWait", "journal"])

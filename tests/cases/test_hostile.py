@@ -80,10 +80,10 @@ def test_ids_at_the_start(modalpool, settings, calm, tmp_path, method, field):  
 
 def test_ids_in_a_list(mount, calm):  # noqa: F811
     mp = mount(start=False)
-    calm.faults({"kind": "answer", "method": "SandboxList", "fields": {"sandboxes": [{"id": EVIL, "created_at": 1e9}]}})
+    calm.faults({"kind": "answer", "method": "SandboxListV2", "fields": {"sandboxes": [{"id": EVIL, "created_at": 1e9}]}})
     mp.start()
     assert mp.hears("listing environments that are not in the journal: ")
-    assert "an answer to SandboxList that cannot be taken" in mp.log()
+    assert "an answer to SandboxListV2 that cannot be taken" in mp.log()
     check_everything(mp)
 
 
@@ -92,9 +92,9 @@ def test_a_long_list_of_strangers(mount, calm):  # noqa: F811
     mp = mount(start=False)
     strangers = [{"id": f"sb-{i}", "created_at": 1e9, "tags": [{"tag_name": "modalpool-create", "tag_value": "by hand"}]}
                  for i in range(3000)]
-    calm.faults({"kind": "answer", "method": "SandboxList", "fields": {"sandboxes": strangers}, "count": 1})
+    calm.faults({"kind": "answer", "method": "SandboxListV2", "fields": {"sandboxes": strangers}, "count": 1})
     mp.start()
-    calm.until(lambda stats: stats["statuses"].get("SandboxList", {}).get("OK", 0) >= 2)
+    calm.until(lambda stats: stats["statuses"].get("SandboxListV2", {}).get("OK", 0) >= 2)
     assert mp.lease().run("echo on") == ("on\n", 0)
     mp.stop()
     said = [line for line in mp.lines if "left alone" in line]

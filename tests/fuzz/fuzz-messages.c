@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 
         if (len-- == 0)
                 return 0;
-        switch (*data++ % 10) {
+        switch (*data++ % 11) {
         case 0:
                 modal_read_environment(data, len, &text);
                 break;
@@ -68,6 +68,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
                 break;
         case 9:
                 modal_read_exec_input(data, len, &taken, &ended);
+                break;
+        case 10:
+                if (modal_read_token(data, len, &text) == 0 && !*text)
+                        __builtin_trap();
                 break;
         }
         free(text);

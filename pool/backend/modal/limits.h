@@ -26,7 +26,7 @@
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
-#define CALL_COUNTS_MAX 320                         /* kinds of ended calls: 18 methods, each with 17 statuses */
+#define CALL_COUNTS_MAX 340                         /* kinds of ended calls: 20 methods, each with 17 statuses */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
 #define CALL_TRIES 3                                /* after the first */

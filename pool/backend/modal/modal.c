@@ -21,6 +21,7 @@ struct modal {
 static void client_free(struct backend_client *c) {
         struct modal *m = container_of(c, struct modal, backend_client);
 
+        modal_control_deinit(&m->control);
         modal_client_deinit(&m->client);
         free(m);
 }

@@ -22,8 +22,9 @@
  *   exec/run-script.c          a script of ours as one of them
  *   exec/script.c, stdin.c     what runs inside, and its standard input
  *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?
- *   rpc/router.c, jwt.c        the router of a sandbox as an endpoint: URL, token, renewal
- *   rpc/control.c              the control plane as an endpoint
+ *   rpc/router.c               the router of a sandbox as an endpoint: URL, token, renewal
+ *   rpc/control.c, auth.c      the control plane as an endpoint, and as one for V2 sandboxes, with a token more
+ *   rpc/jwt.c                  when a token ends
  *   rpc/call.c, endpoint.c     one call with its retries, over an endpoint
  *   client.c                   the connection: credentials, HTTP, errors in words
  *   rpc/counts.c               calls by method and status

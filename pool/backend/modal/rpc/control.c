@@ -2,6 +2,7 @@
 #include "pool/backend/modal/rpc/control.h"
 
 #include "pool/backend/modal/limits.h"
+#include "pool/util/log.h"
 
 #define CLIENT_TYPE "9" /* as Modal's own native SDK for Go: there is none for C */
 #define CLIENT_VERSION "1.0.0"
@@ -37,4 +38,15 @@ void modal_control_init(struct modal_control *c, struct modal_client *client) {
         c->client = client;
         modal_endpoint_init(&c->endpoint, &control_ops, client);
         c->endpoint.url = client->credentials.server_url;
+        modal_auth_init(&c->auth, &c->endpoint);
+}
+
+void modal_control_deinit(struct modal_control *c) {
+        modal_auth_deinit(&c->auth);
+}
+
+void modal_control_has_no_v2(struct modal_control *c) {
+        if (!c->no_v2)
+                log_info("modal: this server has no V2 sandboxes");
+        c->no_v2 = true;
 }

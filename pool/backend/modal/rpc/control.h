@@ -2,17 +2,26 @@
 #pragma once
 
 /*
- * Modal's control plane. Its endpoint sends the token of the account with each call, and fetches no access.
+ * Modal's control plane, as two endpoints: with the token of the account in each call, and, for V2 sandboxes, with a
+ * token beside it that is fetched.
  *
- * One beside each client, whose server it is.
+ * One beside each client, whose server it is. Servers that do not know V2 sandboxes say so to the first call for them.
  */
 
+#include "pool/backend/modal/rpc/auth.h"
 #include "pool/backend/modal/rpc/endpoint.h"
 
 struct modal_control {
         struct modal_client *client;
-        struct modal_endpoint endpoint;
+        struct modal_endpoint endpoint; /* for V1 sandboxes, and all that is no sandbox */
+        struct modal_auth auth;         /* for V2 sandboxes, and for lists of both kinds */
+        bool no_v2;                     /* the server does not know these calls */
 };
 
 /* @client has its credentials, and outlives it. */
 void modal_control_init(struct modal_control *c, struct modal_client *client);
+/* No call may be left. Of zeros is fine. */
+void modal_control_deinit(struct modal_control *c);
+
+/* A call for V2 sandboxes was UNIMPLEMENTED. */
+void modal_control_has_no_v2(struct modal_control *c);

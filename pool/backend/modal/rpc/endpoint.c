@@ -33,6 +33,12 @@ void modal_metadata_deinit(struct modal_metadata *m) {
         *m = (struct modal_metadata){};
 }
 
+bool modal_metadata_is_value(const char *text) {
+        while (*text > ' ' && *text < 0x7f)
+                text++;
+        return !*text;
+}
+
 void modal_endpoint_init(struct modal_endpoint *e, const struct modal_endpoint_ops *ops, struct modal_client *client) {
         *e = (struct modal_endpoint){ .ops = ops, .client = client };
         list_init(&e->waiting);

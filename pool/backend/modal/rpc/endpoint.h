@@ -29,6 +29,9 @@ struct modal_metadata {
 int modal_metadata_add(struct modal_metadata *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void modal_metadata_deinit(struct modal_metadata *m);
 
+/* A text from outside that may be the value of a line: printable ASCII without blanks. */
+bool modal_metadata_is_value(const char *text);
+
 /* What an endpoint may say of a try in its metadata. */
 struct modal_try {
         const char *key;    /* of the call, the same for all its tries; "" without keyed */

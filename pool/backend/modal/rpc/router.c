@@ -46,11 +46,10 @@ static int check_access(const struct modal_credentials *who, const char *url, co
                 result_set(why, RESULT_INVALID, "%s: plain http, though %s is not", url, who->server_url);
                 r = -EINVAL;
         }
-        for (const char *c = jwt; *c && r == 0; c++)
-                if (*c <= ' ' || *c >= 0x7f) {
-                        result_set(why, RESULT_INVALID, "the token for %s has characters that no token has", url);
-                        r = -EINVAL;
-                }
+        if (r == 0 && !modal_metadata_is_value(jwt)) {
+                result_set(why, RESULT_INVALID, "the token for %s has characters that no token has", url);
+                r = -EINVAL;
+        }
         return r;
 }
 

@@ -32,6 +32,12 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
         int r = 0;
 
         l->call = NULL;
+        if (status->code == GRPC_UNIMPLEMENTED && l->v2) {
+                modal_control_has_no_v2(l->control);
+                r = ask(l);
+                if (r == 0)
+                        return;
+        }
         if (status->code == GRPC_OK)
                 r = modal_read_list(reply, len, l->spec.want, take, l);
         if (r == 0 && status->code == GRPC_OK && l->n > n) {
@@ -44,7 +50,7 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
                         return;
         }
         if (r == -EBADMSG) {
-                status = MODAL_UNREADABLE("SandboxList");
+                status = l->v2 ? MODAL_UNREADABLE("SandboxListV2") : MODAL_UNREADABLE("SandboxList");
         } else if (r < 0) {
                 snprintf(odd.message, sizeof(odd.message), "%s", strerror(-r));
                 status = &odd;
@@ -53,9 +59,10 @@ static void on_page(void *owner, const struct grpc_status *status, const void *r
 }
 
 static int ask(struct modal_listing *l) {
-        return modal_call_start(&l->control->endpoint,
+        l->v2 = !l->control->no_v2;
+        return modal_call_start(l->v2 ? &l->control->auth.endpoint : &l->control->endpoint,
                                 &(struct modal_call_spec){
-                                        .method = "SandboxList",
+                                        .method = l->v2 ? "SandboxListV2" : "SandboxList",
                                         .group = HTTP_CALLS,
                                         .attempt_us = l->spec.attempt_us,
                                         .retry_for_us = l->spec.retry_for_us,

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * All sandboxes with one tag, page after page. Each page is asked for by the creation of the last sandbox of the one
- * before, and an empty one is the end, as in Modal's own clients.
+ * All sandboxes with one tag, page after page, of both kinds where the server knows both. Each page is asked for by the
+ * creation of the last sandbox of the one before, and an empty one is the end, as in Modal's own clients.
  *
  * Embedded in its owner, who cancels it before it goes.
  */
@@ -27,7 +27,8 @@ struct modal_listing {
         struct modal_control *control;
         struct modal_listing_spec spec;
         void *owner;
-        struct modal_call *call; /* NULL: none is under way */
+        struct modal_call *call; /* NULL: none is under way … */
+        bool v2;                 /* … and it is SandboxListV2 */
         double before, last;     /* creation of the last one of the page before, and of this one */
         unsigned n;
 };

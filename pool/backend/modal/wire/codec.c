@@ -53,6 +53,13 @@ int modal_read_environment(const void *data, size_t len, char **builder_version)
                     m->metadata && m->metadata->settings ? m->metadata->settings->image_builder_version : NULL);
 }
 
+int modal_read_token(const void *data, size_t len, char **token) {
+        UNPACK(m, token_reply, data, len);
+        ModalWire__TokenReply *m = (void *)m_base;
+
+        return m && m->token && *m->token ? modal_copy(token, m->token) : -EBADMSG;
+}
+
 int modal_pack_app(struct buf *out, const char *app, const char *environment) {
         ModalWire__AppRequest m = MODAL_WIRE__APP_REQUEST__INIT;
 

@@ -74,6 +74,9 @@ struct modal_definition {
 int modal_pack_environment(struct buf *out, const char *name);
 int modal_read_environment(const void *data, size_t len, char **builder_version);
 
+/* AuthTokenGet, whose request is empty. Not "". */
+int modal_read_token(const void *data, size_t len, char **token);
+
 int modal_pack_app(struct buf *out, const char *app, const char *environment);
 /* A secret or a volume. */
 int modal_pack_named(struct buf *out, const char *name, const char *environment);

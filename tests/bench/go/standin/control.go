@@ -162,6 +162,10 @@ func (c *control) SandboxList(context.Context, *pb.SandboxListRequest) (*pb.Sand
 	return &pb.SandboxListResponse{}, nil
 }
 
+func (c *control) SandboxListV2(ctx context.Context, r *pb.SandboxListRequest) (*pb.SandboxListResponse, error) {
+	return c.SandboxList(ctx, r)
+}
+
 func (c *control) SandboxTagsSet(context.Context, *pb.SandboxTagsSetRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
 }
