@@ -5,7 +5,7 @@
  * by lines on standard output what came of it. So one run can be killed and another go on with what it left. Each of
  * several POOL_IDs is a template over the same client; commands concern the first, until another is chosen. It holds
  * one sandbox and one exec; bytes are in hexadecimal; INPUT is a file. Credentials come from the environment. It ends
- * with its input. DRIVE_FAULTS in the environment makes faults, see fault.h.
+ * with its input. DRIVE_FAULTS in the environment makes faults, see fault.h; DRIVE_SANDBOX is Modal's option sandbox.
  *
  *   create NONCE · adopt NONCE [TOKEN]     created CODE EXPIRES-IN-SECONDS ID TOKEN | TEXT
  *   exec UUID start|STDOUT:STDERR COMMAND INPUT    started · output N BYTES · ended CODE EXIT TEXT
@@ -306,7 +306,7 @@ static int set_options(const char *backend_name, struct result *why) {
         const char *const options[][2] = {
                 { "backend", backend_name },      { "size", "64M" },
                 { "modal_config", "/dev/null" },  { "lifetime", "600" },
-                { "fault", getenv("DRIVE_FAULTS") ?: "" },
+                { "fault", getenv("DRIVE_FAULTS") ?: "" }, { "sandbox", getenv("DRIVE_SANDBOX") ?: "auto" },
         };
         int r = 0;
 

@@ -34,6 +34,7 @@ class Settings:
     program: str
     provider: str = "local"
     faults: bool = False
+    v2: bool = False  # Modal's second kind of sandbox
     prefix: str = "local-"  # what the id of an environment begins with
     simulator: Simulator = None
     served: int = 0  # commands that Modal's simulator started
@@ -41,6 +42,11 @@ class Settings:
     wrapper: list = dataclasses.field(default_factory=list)
     options: dict = dataclasses.field(default_factory=dict)
     environment: dict = dataclasses.field(default_factory=dict)
+
+    def rpc(self, method):
+        """The name of one of Modal's calls about a sandbox, given as it is for the first kind."""
+        other = {"TaskGetCommandRouterAccess": "SandboxGetCommandRouterAccess"}
+        return other.get(method, method + "V2") if self.v2 else method
 
 
 # Who starts the tests with nohup, or in the background of a script, must not change what signals do to the readers here.
@@ -57,7 +63,8 @@ class Hang(Exception):
 def pytest_addoption(parser):
     group = parser.getgroup("modalpool")
     group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
-                    choices=["local", "local+fault", "modal", "modal+fault"], help="over what the cases run")
+                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault"],
+                    help="over what the cases run; modal: over its second kind of sandbox")
     group.addoption("--fault-seed", default="1", help="which faults there are")
     group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
     group.addoption("--slow", type=int, default=1, help="give everything this many times the time (sanitizers)")
@@ -79,6 +86,12 @@ def pytest_sessionstart(session):
     processes.adopt_orphans()
 
 
+def which_backend(config):
+    """--backend: its name for the program, whether it has faults, and whether its sandboxes are V2."""
+    name, _, fault = config.getoption("--backend").partition("+")
+    return name.removesuffix("-v1"), bool(fault), name == "modal"
+
+
 def pytest_collection_modifyitems(config, items):
     exact = pytest.mark.skip(reason="exact numbers do not hold with faults injected")
     own = pytest.mark.skip(reason="makes its own faults, or none: it is the same without --backend modal+fault")
@@ -86,8 +99,7 @@ def pytest_collection_modifyitems(config, items):
     root = pytest.mark.skip(reason="needs root")
     other = pytest.mark.skip(reason="is about another backend")
     slow = config.getoption("--valgrind") or config.getoption("--slow") > 1
-    backend = config.getoption("--backend").removesuffix("+fault")
-    faults = config.getoption("--backend") != backend
+    backend, faults, _ = which_backend(config)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("local", "modal") if name != backend):
             item.add_marker(other)
@@ -108,10 +120,8 @@ def settings(pytestconfig, tmp_path_factory):
     if not program.exists():
         pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
     made = Settings(str(program), slow=pytestconfig.getoption("--slow"))
-    backend = pytestconfig.getoption("--backend")
-    made.faults = backend.endswith("+fault")
-    made.provider = backend.removesuffix("+fault")
-    if backend == "local+fault":
+    made.provider, made.faults, made.v2 = which_backend(pytestconfig)
+    if made.provider == "local" and made.faults:
         made.options.update(fault=harness.FAULTS, fault_seed=pytestconfig.getoption("--fault-seed"))
     if pytestconfig.getoption("--valgrind"):
         made.slow = 10
@@ -121,6 +131,8 @@ def settings(pytestconfig, tmp_path_factory):
         yield made
         return
     made.prefix = "sb-"
+    if not made.v2:
+        made.options.update(sandbox="v1")
     directory = tmp_path_factory.mktemp("sim")
     with Simulator(directory=directory) as made.simulator:
         made.environment.update(made.simulator.env({}))
@@ -279,6 +291,12 @@ def lease(mp):
 def sim(settings):
     """Modal's simulator, where the cases run over it."""
     return settings.simulator
+
+
+@pytest.fixture
+def rpc(settings):
+    """rpc("SandboxCreate"): its name for the kind of sandbox that the cases run over."""
+    return settings.rpc
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ MODAL_FAULTS = [
     {"kind": "goaway", "rate": 0.05, "when": "after"},
     {"kind": "no_trailers", "rate": 0.05},
     {"kind": "garble", "rate": 0.05},
-    {"kind": "twice", "rate": 0.05, "method": "*Create"},
+    {"kind": "twice", "rate": 0.05, "method": "*Create*"},
     {"kind": "twice", "rate": 0.05, "method": "TaskExecStart"},
     {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "reset"},
     {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "rst_stream"},

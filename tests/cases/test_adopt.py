@@ -37,7 +37,7 @@ def run(settings, sim, tmp_path):
     runs = []
 
     def begin(*pools):
-        runs.append(drive.Run(settings, program, "modal", *(pools or [pool]), env=sim.env()))
+        runs.append(drive.Run(settings, program, "modal", *(pools or [pool]), env={**sim.env(), "DRIVE_SANDBOX": "auto" if settings.v2 else "v1"}))
         return runs[-1]
     yield begin
     for one in runs:
@@ -209,11 +209,11 @@ def test_a_token_that_cannot_be_read(run, token):
 # A create that was answered to nobody
 
 
-def test_a_create_that_was_answered_to_nobody(run, sim):
+def test_a_create_that_was_answered_to_nobody(run, sim, rpc):
     """The sandbox is found by its nonce and ended, with all others that this create made."""
     nonce = str(uuid.uuid4())
     first = run()
-    sim.faults({"kind": "hang", "when": "after", "method": "SandboxCreate"})
+    sim.faults({"kind": "hang", "when": "after", "method": rpc("SandboxCreate")})
     first.tell("create", nonce)
     sim.until(lambda stats: stats["sandboxes"]["created"] == 1)
     die(first, "killed")
@@ -232,10 +232,10 @@ def test_a_create_that_was_answered_to_nobody(run, sim):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_destroyed_before_it_is_created(run, sim, when):
+def test_destroyed_before_it_is_created(run, sim, rpc, when):
     """The create hangs, and may have made a sandbox or not. Nothing is left within the time of a stop."""
     one = run()
-    sim.faults({"kind": "hang", "when": when, "method": "SandboxCreate"})
+    sim.faults({"kind": "hang", "when": when, "method": rpc("SandboxCreate")})
     one.tell("create", str(uuid.uuid4()))
     sim.until(lambda stats: sum(stats["faults"].values()) == 1)
     one.tell("destroy")
@@ -281,7 +281,7 @@ def test_list_one_at_a_time(run, sim):
     assert one.process.wait(20) == 0
 
 
-def test_calls_are_counted(run, sim):
+def test_calls_are_counted(run, sim, rpc):
     """As the simulator counts them, when nothing fails; then with their retries."""
     one = run()
     one.create()
@@ -301,7 +301,7 @@ def test_calls_are_counted(run, sim):
     for (method, _), (n, _, _) in counted.items():
         ended[method] = ended.get(method, 0) + n
     assert ended == sim.stats()["rpcs"]
-    assert counted["SandboxWait", "CANCELLED"][0] == 1 and counted["SandboxCreate", "OK"][0] == 1
+    assert counted[rpc("SandboxWait"), "CANCELLED"][0] == 1 and counted[rpc("SandboxCreate"), "OK"][0] == 1
     assert all(n > 0 and took >= 0 for n, _, took in counted.values())
     sim.faults({"kind": "status", "method": "SandboxListV2", "count": 2})
     one.list()

@@ -440,11 +440,11 @@ def report(points, name, methods):
 # What comes before the accident in `renewal` comes in `work` too.
 @pytest.mark.limit(400)
 @pytest.mark.parametrize("script, first", [(work, 1), (renewal, 60)])
-def test_every_crash_point(mount, modal, script, first):
+def test_every_crash_point(mount, modal, rpc, script, first):
     points = Points(mount, modal, script)
     points.enumerate(itertools.count(first))
-    report(points, script.__name__, ["journal", "SandboxCreate", "TaskExecStart", "TaskExecStdioRead", "TaskExecWait",
-                                     "SandboxTerminate"])
+    report(points, script.__name__, ["journal", rpc("SandboxCreate"), "TaskExecStart", "TaskExecStdioRead", "TaskExecWait",
+                                     rpc("SandboxTerminate")])
 
 
 @pytest.mark.limit(400)

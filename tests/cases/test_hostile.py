@@ -51,12 +51,13 @@ def check_everything(mp, *leases):
     return texts
 
 
-@pytest.mark.parametrize("method, field", [("SandboxCreate", "sandbox_id"), ("SandboxGetTaskId", "task_id")])
+@pytest.mark.parametrize("method, field", [("SandboxCreate", "sandbox_id"), ("SandboxGetTaskId", "task_id"),
+                                           ("SandboxCreateV2", "sandbox_id"), ("SandboxCreateV2", "task_id")])
 @pytest.mark.parametrize("word", [EVIL, "sb-1\nerror forged", "sb-\u202e1", "sb/../1", "sb 1", "s" * 80],
                          ids=["evil", "newline", "bidi", "path", "space", "long"])
 def test_ids(mount, calm, method, field, word):  # noqa: F811
     """What is no id is a refused answer. The sandbox that the server made is found and ended all the same."""
-    mp = mount(max=1)
+    mp = mount(max=1, sandbox="v2" if method.endswith("V2") else "v1")
     calm.faults({"kind": "answer", "method": method, "fields": {field: word}})
     lease = mp.lease()
     mp.until(lambda: mp.stats()["trouble"] or mp.environments()["leased"])
@@ -107,7 +108,7 @@ def test_words(mount, calm):  # noqa: F811
     lease = mp.lease()
     lease.read("environment")
     calm.faults(*({"kind": "status", "code": "INVALID_ARGUMENT", "message": EVIL, "method": method}
-                  for method in ("TaskExecStart", "SandboxCreate")))
+                  for method in ("TaskExecStart", "SandboxCreate*")))
     lease.submit("true")
     with pytest.raises(OSError):
         lease.read("exit_code")
@@ -121,7 +122,7 @@ def test_words(mount, calm):  # noqa: F811
 
 
 def test_why_a_sandbox_died(mount, calm):  # noqa: F811
-    mp = mount(max=1)
+    mp = mount(max=1, sandbox="v1")
     calm.faults({"kind": "task_result", "method": "SandboxGetTaskId", "message": EVIL, "count": 1})
     lease = mp.lease()
     assert lease.read("environment")

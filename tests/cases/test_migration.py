@@ -69,7 +69,8 @@ class Recording:
             # In the form of the program that was recorded: 1 SANDBOX TASK BEGAN LIFETIME PROCESSES
             words, real = token.split(" "), now.split(" ")
             assert words[0] == "1" and words[1].startswith("sb-") and words[2].startswith("ta-")
-            words[1:4], words[5:] = real[1:4], real[5:]
+            assert real[0] == "2" and real[5] == "-"
+            words[1:4], words[5:] = real[1:4], real[6:]
             self.made[nonce] = (box, " ".join(words))
 
     def run_job(self, run, instance, serial, number, lease, command, state):
@@ -111,9 +112,9 @@ class Recording:
 
 @pytest.fixture
 def begin(settings, calm, tmp_path):
-    """begin(POOL): a run of the backend alone."""
+    """begin(POOL): a run of the backend alone. All sandboxes of earlier programs were V1."""
     program = drive.program(settings, tmp_path / "drive")
-    return lambda pool: drive.Run(settings, program, "modal", pool, env=calm.env())
+    return lambda pool: drive.Run(settings, program, "modal", pool, env={**calm.env(), "DRIVE_SANDBOX": "v1"})
 
 
 def check_finished(done):

@@ -22,7 +22,8 @@ from test_daemon import modalpool, one_line  # noqa: F401
 
 pytestmark = pytest.mark.modal
 
-ROUTER = ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait", "TaskExecPoll", "TaskExecStdinWrite", "TaskGetCommandRouterAccess")
+ROUTER = ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait", "TaskExecPoll", "TaskExecStdinWrite", "TaskGetCommandRouterAccess",
+          "SandboxGetCommandRouterAccess")
 
 
 def memory(mp, key="VmHWM"):
@@ -288,10 +289,11 @@ def test_a_failed_build_names_the_cause(modalpool, settings, calm, tmp_path):  #
 
 @pytest.mark.parametrize("kind, more", [("garble", ["ImageJoinStreaming", "TaskExecStdioRead"]),
                                         ("twice", ["ImageGetOrCreate"])])
-def test_answers_that_break_the_protocol(mount, calm, kind, more):
+def test_answers_that_break_the_protocol(mount, calm, settings, kind, more):
     """Each call is tried again, as after a broken connection: of the start, of a sandbox, of a job."""
-    methods = ["EnvironmentGetOrCreate", "AppGetOrCreate", "SandboxCreate", "SandboxGetTaskId",
-               "TaskGetCommandRouterAccess", "TaskExecStart", "TaskExecWait", *more]
+    create = ["AuthTokenGet", "SandboxCreateV2"] if settings.v2 else [
+        "SandboxCreate", "SandboxGetTaskId", "TaskGetCommandRouterAccess"]
+    methods = ["EnvironmentGetOrCreate", "AppGetOrCreate", *create, "TaskExecStart", "TaskExecWait", *more]
     calm.faults(*[{"kind": kind, "method": method, "count": 2} for method in methods])
     mp = mount(max=1, image=f"broken-{kind}")
     lease = mp.lease()
@@ -316,14 +318,21 @@ def test_plain_http(mount, settings):
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://127.0.0.1.example.com:{port}", "https://127.0.0.1:{port}/v2",
                                  "https://127.0.0.1:{port}?x=", "https://127.0.0.1:{port}#", "https://user@127.0.0.1:{port}"])
-def test_a_router_address_that_is_none(mount, calm, url):
+@pytest.mark.parametrize("how", ["asked for", "with the create"])
+def test_a_router_address_that_is_none(mount, calm, settings, rpc, how, url):
     """Its token goes nowhere: not in the clear where the server is spoken to by TLS, and to nothing but a host and a port."""
     url = url.format(port=calm.router_url.rpartition(":")[2])
+    if how == "with the create" and not settings.v2:
+        pytest.skip("only of the second kind")
     mp = mount(max=1)
-    calm.faults({"kind": "answer", "method": "TaskGetCommandRouterAccess", "fields": {"url": url}})
+    calm.config(access_at_create=how == "with the create")
+    calm.faults({"kind": "answer", "method": "SandboxCreateV2", "fields": {"command_router_access": {"url": url}}}
+                if how == "with the create" else
+                {"kind": "answer", "method": rpc("TaskGetCommandRouterAccess"), "fields": {"url": url}})
     before = calm.stats()["wire"].get("router connections", 0)
     mp.lease()
     mp.until(lambda: mp.stats()["trouble"] or mp.environments()["leased"])
+    calm.config(access_at_create=True)
     assert "the router's address: " + url + ": " in mp.stats()["trouble"]
     assert calm.stats()["wire"].get("router connections", 0) == before
 
@@ -342,7 +351,7 @@ def check_calls_of_a_job(calm, lease, i):
     after = router_calls(calm)
     assert {name: after[name] - before[name] for name in ROUTER} == {
         "TaskExecStart": 1, "TaskExecStdioRead": 2, "TaskExecWait": 1, "TaskExecPoll": 0, "TaskExecStdinWrite": 0,
-        "TaskGetCommandRouterAccess": 0}
+        "TaskGetCommandRouterAccess": 0, "SandboxGetCommandRouterAccess": 0}
 
 
 def test_round_trips_of_a_job(mount, calm):
@@ -430,7 +439,7 @@ def test_a_router_that_waits_no_more(mount, calm, router):
     assert lease.read("error") == "ok\n"
 
 
-def test_warm_mkdir_asks_nobody(mount, calm):
+def test_warm_mkdir_asks_nobody(mount, calm, rpc):
     mp = mount(max=2, min=2)
     mp.until(lambda: mp.environments()["idle"] == 2)
     # Each has run its first command, and its router was asked once whether it holds calls back.
@@ -440,7 +449,7 @@ def test_warm_mkdir_asks_nobody(mount, calm):
     after = calm.stats()["rpcs"]
     changed = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
     # A wait for a sandbox's end that has gone on for a while is renewed: that is nobody's mkdir.
-    assert not set(changed) - {"SandboxWait"}, changed
+    assert not set(changed) - {rpc("SandboxWait")}, changed
 
 
 # Faults
@@ -555,7 +564,7 @@ class Counter:
         assert self.lease.read("exit_code") == "9\n" and self.lease.read("error") == "ok\n"
 
 
-def test_token_expires_in_mid_stream(mount, calm):
+def test_token_expires_in_mid_stream(mount, calm, rpc):
     lease = mount().lease()
     lease.run("true")
     counter = Counter(lease)
@@ -565,7 +574,7 @@ def test_token_expires_in_mid_stream(mount, calm):
     counter.check()
     stats = calm.stats()
     assert stats["statuses"]["TaskExecStdioRead"].get("UNAUTHENTICATED", 0) >= 1
-    assert stats["rpcs"]["TaskGetCommandRouterAccess"] >= 3
+    assert stats["rpcs"][rpc("TaskGetCommandRouterAccess")] >= 3
     assert lease.run("echo after") == ("after\n", 0)
 
 
@@ -625,7 +634,7 @@ def spelled(text):
 
 @pytest.mark.parametrize("source", ["environment", "file"])
 def test_token_is_found_nowhere(mount, settings, canary, tmp_path, source):
-    """Not in logs, /proc, files of the mount, state directory, core or errors; neither is a router's token."""
+    """Not in logs, /proc, files of the mount, state directory, core or errors; neither is a token that Modal gave us."""
     needles = spelled(CANARY_SECRET) + spelled(CANARY_ID) + [b"eyJ"]
 
     def clean(where, data):
@@ -649,7 +658,7 @@ def test_token_is_found_nowhere(mount, settings, canary, tmp_path, source):
     # Errors of all calls, and those in which a server repeats the token.
     for message in ("kaputt", f"refused: {CANARY_ID} / {CANARY_SECRET}", f"x{CANARY_SECRET}y", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc-_"):
         canary.faults({"kind": "status", "code": "PERMISSION_DENIED", "method": "TaskExecStart", "message": message, "count": 1},
-                      {"kind": "status", "code": "PERMISSION_DENIED", "method": "SandboxCreate", "message": message, "count": 1})
+                      {"kind": "status", "code": "PERMISSION_DENIED", "method": "SandboxCreate*", "message": message, "count": 1})
         other = mp.lease("other")
         with contextlib.suppress(OSError):
             other.submit("true")
@@ -684,9 +693,16 @@ def test_token_is_found_nowhere(mount, settings, canary, tmp_path, source):
                 finally:
                     os.close(fd)
     assert any(path.endswith(".pool/config") for path in read) and any(path.endswith(".pool/events") for path in read)
+    tokens = 0
     for path in mp.state.rglob("*"):
         if path.is_file():
-            clean(path, path.read_bytes())
+            data = path.read_bytes()
+            if path.name.startswith("journal"):  # has the tokens of V2 sandboxes, for the next run, and nobody else may read it
+                assert path.stat().st_mode & 0o077 == 0
+                tokens += data.count(b"eyJ")
+                data = data.replace(b"eyJ", b"")
+            clean(path, data)
+    assert bool(tokens) == settings.v2
     config = json.loads((mp / ".pool/config").read_text())
     assert {config[name]["value"] for name in ("token_id", "token_secret")} <= {"***", ""}
 
@@ -781,21 +797,22 @@ def test_two_hundred_leases_at_once(mount, calm, settings):
 
 
 @pytest.mark.limit(120)
-def test_more_sandboxes_than_are_looked_after_at_once(mount, calm):
+def test_more_sandboxes_than_are_looked_after_at_once(mount, calm, rpc):
     """32 ends are waited for at one time. The others have their turn, and the death of each is noticed."""
+    wait = rpc("SandboxWait")
     n = 40
     mp = mount(max=n)
     leases = [mp.lease(f"t{i}") for i in range(n)]
     sandboxes = [lease.read("environment").strip() for lease in leases]
-    asked = calm.until(lambda stats: stats["open_calls"].get("SandboxWait") == 32)["by_sandbox"]
-    unasked = [i for i, one in enumerate(sandboxes) if "SandboxWait" not in asked[one]]
+    asked = calm.until(lambda stats: stats["open_calls"].get(wait) == 32)["by_sandbox"]
+    unasked = [i for i, one in enumerate(sandboxes) if wait not in asked[one]]
     assert len(unasked) == 8
     calm.reset_connections()  # those are asked again, and now that others wait, for seconds only
     for i in (0, unasked[0], unasked[-1]):
         calm.kill_sandbox(sandboxes[i])
     mp.until(lambda: all(leases[i].status()["state"] == "lost" for i in (0, unasked[0], unasked[-1])))
     assert mp.environments()["leased"] == n - 3
-    assert calm.stats()["open_calls"]["SandboxWait"] <= 32
+    assert calm.stats()["open_calls"][wait] <= 32
 
 
 def test_released_while_its_job_is_being_started(mount, calm):

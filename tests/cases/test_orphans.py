@@ -89,15 +89,15 @@ def test_orphans_are_ended_and_nobody_elses(mount, modal, plant):
 
 
 @pytest.mark.limit(150)
-def test_creates_that_come_late(mount, modal):
+def test_creates_that_come_late(mount, modal, rpc):
     """
     Modal executes a create only after the next start, or reap, has listed the sandboxes and found nothing. Both list
     them again when a minute has passed.
     """
     a, b = mount(max=1), mount(max=1)
-    modal.faults({"kind": "late", "method": "SandboxCreate", "ms": 10_000, "count": 2})
+    modal.faults({"kind": "late", "method": rpc("SandboxCreate"), "ms": 10_000, "count": 2})
     lease, _ = a.lease(), b.lease()
-    while modal.stats()["faults"] != {"late SandboxCreate": 2}:
+    while modal.stats()["faults"] != {f"late {rpc('SandboxCreate')}": 2}:
         pass
     a.crash()
     b.crash()

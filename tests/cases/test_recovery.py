@@ -455,10 +455,10 @@ def test_a_dead_sandbox_is_not_taken_back(mount, modal):
 
 @pytest.mark.modal
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_create_that_was_never_answered(mount, modal, when):
+def test_a_create_that_was_never_answered(mount, modal, rpc, when):
     """Only Modal knows the sandbox: the next start finds it by its tag and ends it."""
     mp = mount(max=1)
-    modal.faults({"kind": "hang", "method": "SandboxCreate", "when": when})
+    modal.faults({"kind": "hang", "method": rpc("SandboxCreate"), "when": when})
     mp.lease()
     while not modal.stats()["faults"]:
         pass
@@ -515,15 +515,16 @@ def test_reap_over_modal(mount, modal):
 @pytest.mark.modal
 @pytest.mark.parametrize("signals", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP),
                                      (signal.SIGHUP, signal.SIGTERM)], ids=lambda signals: "-".join(s.name for s in signals))
-def test_a_hangup_is_never_the_second_signal(mount, calm, signals):
+def test_a_hangup_is_never_the_second_signal(mount, calm, rpc, signals):
     """A terminal or session that ends sends more than one signal, but no sandbox may be left running."""
     mp = mount(max=1, stop_timeout=1000)
     mp.lease().run("true")
-    calm.faults({"kind": "status", "code": "UNAVAILABLE", "method": "SandboxTerminate"})
+    terminate = rpc("SandboxTerminate")
+    calm.faults({"kind": "status", "code": "UNAVAILABLE", "method": terminate})
     refused = len(mp.lines)
     for signo in signals:
         mp.process.send_signal(signo)
-        calm.until(lambda stats: stats["faults"].get("status SandboxTerminate", 0) > (signo is signals[1]) * 3)
+        calm.until(lambda stats: stats["faults"].get(f"status {terminate}", 0) > (signo is signals[1]) * 3)
     assert mp.process.poll() is None, mp.lines[refused:]
     calm.faults()
     mp.stop(signo=None)
@@ -531,11 +532,11 @@ def test_a_hangup_is_never_the_second_signal(mount, calm, signals):
 
 
 @pytest.mark.modal
-def test_what_could_not_be_ended_is_ended_by_the_next_start(mount, modal):
+def test_what_could_not_be_ended_is_ended_by_the_next_start(mount, modal, rpc):
     mp = mount(max=2, stop_timeout=1)
     mp.expected += ["not ended", "did not end in time"]
     mp.lease().run("true")
-    modal.faults({"kind": "status", "code": "UNAVAILABLE", "method": "SandboxTerminate"})
+    modal.faults({"kind": "status", "code": "UNAVAILABLE", "method": rpc("SandboxTerminate")})
     mp.process.send_signal(signal.SIGTERM)
     assert mp.process.wait() == 0
     mp.listener.join()

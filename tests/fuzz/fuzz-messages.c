@@ -27,13 +27,14 @@ static void take_data(void *owner, const void *data, size_t len) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         char *text = NULL, *other = NULL;
         struct modal_result result;
+        struct modal_created created;
         uint64_t taken;
         bool ended;
         int code;
 
         if (len-- == 0)
                 return 0;
-        switch (*data++ % 11) {
+        switch (*data++ % 12) {
         case 0:
                 modal_read_environment(data, len, &text);
                 break;
@@ -68,6 +69,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
                 break;
         case 9:
                 modal_read_exec_input(data, len, &taken, &ended);
+                break;
+        case 11:
+                if (modal_read_created(data, len, &created) == 0 &&
+                    (!text_is_id(created.id, 79) || (*created.task_id && !text_is_id(created.task_id, 79)) ||
+                     !*created.url != !*created.jwt || !created.token))
+                        __builtin_trap();
+                modal_created_deinit(&created);
                 break;
         case 10:
                 if (modal_read_token(data, len, &text) == 0 && !*text)

@@ -14,6 +14,7 @@
 static const struct modal_resume_token sound = {
         .id = "sb-1",
         .task_id = "ta-2",
+        .sandbox_token = "eyJ.e30.-_=",
         .kept = "1:77 12:345 ",
         .began_wall_us = INT64_C(1700000000123456),
         .lifetime_secs = 3600,
@@ -24,24 +25,45 @@ static void round_trip(void) {
         char *text = NULL;
 
         CHECK_INT(modal_resume_token_make(&sound, &text), 0);
-        CHECK_STR(text, "1 sb-1 ta-2 1700000000123456 3600 1:77 12:345 ");
+        CHECK_STR(text, "2 sb-1 ta-2 1700000000123456 3600 eyJ.e30.-_= 1:77 12:345 ");
         CHECK_INT(modal_resume_token_read(text, &t), 0);
         CHECK_STR(t.id, sound.id);
         CHECK_STR(t.task_id, sound.task_id);
+        CHECK_STR(t.sandbox_token, sound.sandbox_token);
         CHECK_STR(t.kept, sound.kept);
         CHECK_INT(t.began_wall_us, sound.began_wall_us);
         CHECK_INT(t.lifetime_secs, sound.lifetime_secs);
         free(text);
 }
 
+static void without_a_sandbox_token(void) {
+        struct modal_resume_token t = sound;
+        char *text = NULL, old[] = "1 sb-1 ta-2 5 6 1:77 ";
+
+        t.sandbox_token = "";
+        CHECK_INT(modal_resume_token_make(&t, &text), 0);
+        CHECK_STR(text, "2 sb-1 ta-2 1700000000123456 3600 - 1:77 12:345 ");
+        CHECK_INT(modal_resume_token_read(text, &t), 0);
+        CHECK_STR(t.sandbox_token, "");
+        CHECK_STR(t.kept, sound.kept);
+        free(text);
+        /* Version 1 had none. */
+        CHECK_INT(modal_resume_token_read(old, &t), 0);
+        CHECK_STR(t.sandbox_token, "");
+        CHECK_STR(t.kept, "1:77 ");
+        CHECK_INT(t.lifetime_secs, 6);
+}
+
 static void the_longest(void) {
-        static char kept[PROBE_SIZE_MAX + 2], id[SANDBOX_ID_MAX + 1];
+        static char kept[PROBE_SIZE_MAX + 2], id[SANDBOX_ID_MAX + 1], token[SANDBOX_TOKEN_MAX + 2];
         struct modal_resume_token t = sound, got;
         char *text = NULL;
 
         memset(kept, '1', PROBE_SIZE_MAX);
         memset(id, 'x', SANDBOX_ID_MAX - 1);
+        memset(token, 'x', SANDBOX_TOKEN_MAX);
         t.kept = kept;
+        t.sandbox_token = token;
         t.id = t.task_id = id;
         t.began_wall_us = INT64_MAX;
         t.lifetime_secs = MODAL_LIFETIME_MAX;
@@ -49,18 +71,24 @@ static void the_longest(void) {
         CHECK(text && strlen(text) < SANDBOX_RESUME_TOKEN_MAX);
         CHECK_INT(modal_resume_token_read(text, &got), 0);
         CHECK_STR(got.kept, kept);
+        CHECK_STR(got.sandbox_token, token);
         free(text);
         kept[PROBE_SIZE_MAX] = '1';
         CHECK_INT(modal_resume_token_make(&t, &text), -EINVAL);
         kept[PROBE_SIZE_MAX] = '\0';
         id[SANDBOX_ID_MAX - 1] = 'x';
         CHECK_INT(modal_resume_token_make(&t, &text), -EINVAL);
+        id[SANDBOX_ID_MAX - 1] = '\0';
+        token[SANDBOX_TOKEN_MAX] = 'x';
+        CHECK_INT(modal_resume_token_make(&t, &text), -EINVAL);
+        strcpy(token, "two words");
+        CHECK_INT(modal_resume_token_make(&t, &text), -EINVAL);
 }
 
 static void refused(void) {
         static const char *const texts[] = {
                 "", "1", " ", "1 sb-1", "1 sb-1 ta-2", "1 sb-1 ta-2 5", "1 sb-1 ta-2 5 0 ", "1 sb-1 ta-2 0 5 ",
-                "2 sb-1 ta-2 5 5 ", "1  ta-2 5 5 ", "1 sb-1  5 5 ", "1 sb/1 ta-2 5 5 ", "1 sb-1 ta\n2 5 5 ",
+                "2 sb-1 ta-2 5 5", "2 sb-1 ta-2 5 5 ", "2 sb-1 ta-2 5 5 t\x7f 1:2", "3 sb-1 ta-2 5 5 - ", "1  ta-2 5 5 ", "1 sb-1  5 5 ", "1 sb/1 ta-2 5 5 ", "1 sb-1 ta\n2 5 5 ",
                 "1 sb-1 ta-2 -5 5 ", "1 sb-1 ta-2 5x 5 ", "1 sb-1 ta-2 9223372036854775808 5 ",
                 "1 sb-1 ta-2 5 86401 ", "1 sb-1 ta-2 5 4294967301 ", "1 sb-1 ta-2 5 5 $(rm)", "1 sb-1 ta-2 5 5 1:2\n",
         };
@@ -131,6 +159,7 @@ static void stdin_that_is_short(void) {
 
 int main(void) {
         RUN(round_trip);
+        RUN(without_a_sandbox_token);
         RUN(the_longest);
         RUN(refused);
         RUN(stdin_from_everywhere);

@@ -4,24 +4,51 @@
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "pool/util/cleanup.h"
 
 const struct grpc_status modal_no_memory = { .code = GRPC_INTERNAL, .message = "out of memory", .retry_after_us = -1 };
 
+void modal_secret_set(struct modal_secret *s, struct modal_client *c, char *text) {
+        modal_secret_drop(s);
+        s->text = text;
+        if (text && *text)
+                list_add_tail(&c->secrets, &s->link);
+        else
+                free(TAKE_PTR(s->text));
+}
+
+void modal_secret_drop(struct modal_secret *s) {
+        if (!s->text)
+                return;
+        list_remove(&s->link);
+        explicit_bzero(s->text, strlen(s->text));
+        free(TAKE_PTR(s->text));
+}
+
+static void scrub(char *text, const char *secret) {
+        for (char *at = text; *secret && (at = strstr(at, secret));) {
+                size_t len = strlen(secret);
+
+                /* What a token begins with, to its end. */
+                while (isalnum((unsigned char)at[len]) || (at[len] && strchr("-_.=", at[len])))
+                        len++;
+                memset(at, '*', len);
+                at += len;
+        }
+}
+
 /* Whatever a server puts into its messages, no secret of ours gets any further. */
 void modal_client_scrub(const struct modal_client *c, char *text) {
-        const char *secrets[] = { c->credentials.token_secret, c->credentials.token_id, "eyJ" };
+        const struct modal_secret *s;
 
-        for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
-                for (char *at = text; *secrets[i] && (at = strstr(at, secrets[i]));) {
-                        size_t len = strlen(secrets[i]);
-
-                        /* A token of a router: what it begins with, to its end. */
-                        while (isalnum((unsigned char)at[len]) || (at[len] && strchr("-_.=", at[len])))
-                                len++;
-                        memset(at, '*', len);
-                        at += len;
-                }
+        scrub(text, c->credentials.token_secret);
+        scrub(text, c->credentials.token_id);
+        scrub(text, "eyJ"); /* any JSON web token */
+        list_for_each (s, &c->secrets, link)
+                scrub(text, s->text);
 }
 
 static enum result_code code_of(const struct grpc_status *status) {
@@ -93,6 +120,7 @@ int modal_client_init(struct modal_client *c, uv_loop_t *loop, const struct moda
         int r;
 
         c->loop = loop;
+        list_init(&c->secrets);
         r = modal_credentials_init(&c->credentials, o, why);
         return r < 0 ? r : http_new(&c->http, loop, *o->cafile ? o->cafile : NULL, why);
 }

@@ -14,19 +14,32 @@
 #include "pool/backend/modal/rpc/counts.h"
 #include "pool/net/grpc.h"
 #include "pool/net/http.h"
+#include "pool/util/list.h"
 #include "pool/util/result.h"
+
+/* A token that Modal gave us: no text shows it as long as it is here. Of zeros before the first use. */
+struct modal_secret {
+        char *text; /* NULL: none */
+        struct list link;
+};
 
 struct modal_client {
         uv_loop_t *loop;
         struct http *http;
         struct modal_credentials credentials;
         struct modal_counts counts;
+        struct list secrets;
 };
 
 /* Of zeros. 0, or -errno with @why; what was made by then goes with deinit. */
 int modal_client_init(struct modal_client *c, uv_loop_t *loop, const struct modal_client_options *o,
                       struct result *why);
 void modal_client_deinit(struct modal_client *c);
+
+/* @text is the secret's from now on, in place of an older one; NULL or "": none. */
+void modal_secret_set(struct modal_secret *s, struct modal_client *c, char *text);
+/* Wipe it. Twice is fine. */
+void modal_secret_drop(struct modal_secret *s);
 
 /* Take our secrets out of what a server said. */
 void modal_client_scrub(const struct modal_client *c, char *text);

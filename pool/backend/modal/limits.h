@@ -23,10 +23,11 @@
 #define INPUT_CHUNK (512 << 10)                     /* bytes of standard input in one request; 2 MiB are refused */
 #define COMPLAINT_MAX 512                           /* bytes of stderr held back at the beginning */
 #define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
+#define SANDBOX_TOKEN_MAX (8 << 10)                 /* bytes of the token of a V2 sandbox */
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
-#define CALL_COUNTS_MAX 340                         /* kinds of ended calls: 20 methods, each with 17 statuses */
+#define CALL_COUNTS_MAX 425                         /* kinds of ended calls: 25 methods, each with 17 statuses */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
 #define CALL_TRIES 3                                /* after the first */

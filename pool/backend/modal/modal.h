@@ -11,6 +11,7 @@
  *   exec/exec.c                a job
  *   sandbox/sandbox.c          one sandbox, and its parts:
  *   sandbox/create.c             created or adopted,
+ *   sandbox/request.c              by a request for a sandbox of the kind V2, or V1,
  *   sandbox/liveness.c           polled whether it lives,
  *   sandbox/cleanup.c            cleaned,
  *   sandbox/terminate.c          terminated, also when its create was not answered
@@ -26,6 +27,7 @@
  *   rpc/control.c, auth.c      the control plane as an endpoint, and as one for V2 sandboxes, with a token more
  *   rpc/jwt.c                  when a token ends
  *   rpc/call.c, endpoint.c     one call with its retries, over an endpoint
+ *   identity.c                 what a sandbox is known by, and of which kind it is
  *   client.c                   the connection: credentials, HTTP, errors in words
  *   rpc/counts.c               calls by method and status
  *   wire/                      messages: modal.proto, and what packs and reads them

@@ -42,6 +42,7 @@ struct modal_template {
         struct buf build_line; /* of the image's log, not yet whole */
         char *last_line;       /* the newest that was, or NULL */
 
+        bool v2_refused; /* V2 does not make what V1 has made: sandboxes are V1 from then on */
         struct modal_listing listing; /* of this pool's sandboxes */
 };
 

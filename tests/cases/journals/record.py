@@ -83,7 +83,7 @@ def waiting(mp):
     """A lease that waits with a job, behind a create that was not answered, and one whose job runs."""
     mp.lease("runs").submit(RUNS)
     until_begun(mp / "runs", 1)
-    mp.settings.simulator.faults({"kind": "hang", "method": "SandboxCreate", "when": "after"})
+    mp.settings.simulator.faults({"kind": "hang", "method": "SandboxCreate*", "when": "after"})
     mp.lease("waits").submit("echo at last")
     mp.settings.simulator.until(lambda stats: stats["sandboxes"]["created"] == 2)
 

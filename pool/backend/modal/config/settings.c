@@ -16,6 +16,7 @@
 
 /* The values of the options, as they were given. Lists have + between their members. */
 struct modal_options {
+        unsigned sandbox; /* enum modal_kind */
         char *app, *image, *dockerfile;
         char *cpu, *cpu_max, *gpu;
         uint64_t memory, memory_max, ephemeral_disk;
@@ -33,6 +34,8 @@ static const struct option_row rows[] = {
           .scope = OPTION_OF_OWNER, .help = "a registry tag" },
         { "dockerfile", OPTION_FILE, AT(dockerfile), "", .help = "a file of further commands for the image, RUN and such" },
         { "app", OPTION_TEXT, AT(app), "modalpool", .help = "the app that sandboxes belong to, made if missing" },
+        { "sandbox", OPTION_CHOICE, AT(sandbox), "auto", .words = OPTION_WORDS("auto", "v1", "v2"), .scope = OPTION_OF_DAEMON,
+          .help = "Modal's kind of sandbox; auto: v2 where that has all that is asked for" },
         { "cpu", OPTION_TEXT, AT(cpu), "", .scope = OPTION_OF_OWNER, .help = "cores, such as 0.5 or 4" },
         { "cpu_max", OPTION_TEXT, AT(cpu_max), "", .scope = OPTION_OF_OWNER,
           .help = "cores that a sandbox uses at most; empty: Modal's default" },
@@ -334,6 +337,14 @@ static int read_resources(struct modal_settings *s, const struct modal_options *
         return r < 0 ? r : read_gpu(s, o->gpu, why);
 }
 
+static int read_kind(struct modal_settings *s, const struct modal_options *o, struct result *why) {
+        s->kind = o->sandbox;
+        if (s->kind != MODAL_KIND_V2 || !s->gpu_type)
+                return 0;
+        result_set(why, RESULT_INVALID, "option sandbox=v2: sandboxes of this kind have no gpu");
+        return -EINVAL;
+}
+
 static int read_times(struct modal_settings *s, const struct modal_options *o, struct result *why) {
         int64_t life = o->lifetime_us / USEC_PER_SEC, idle = o->idle_timeout_us / USEC_PER_SEC;
 
@@ -357,6 +368,8 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
 
         if (r == 0)
                 r = read_resources(s, o, why);
+        if (r == 0)
+                r = read_kind(s, o, why);
         if (r == 0)
                 r = read_times(s, o, why);
         if (r == 0)

@@ -7,7 +7,15 @@
 #include "pool/backend/modal/wire/codec.h"
 #include "pool/util/result.h"
 
+/* Of which of Modal's two kinds sandboxes are. */
+enum modal_kind {
+        MODAL_KIND_AUTO, /* V2, where that has all that the options ask for */
+        MODAL_KIND_V1,
+        MODAL_KIND_V2,
+};
+
 struct modal_settings {
+        enum modal_kind kind;
         char *app, *image, *shell;
         char **commands; /* of the image: "FROM …" and those of the dockerfile */
         size_t n_commands;

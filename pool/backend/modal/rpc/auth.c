@@ -23,21 +23,15 @@ static int metadata(const struct modal_endpoint *e, const struct modal_try *try,
         const struct modal_auth *a = auth_of(e);
         int r = a->plain->ops->metadata(a->plain, try, out);
 
-        return r < 0 ? r : modal_metadata_add(out, "x-modal-auth-token: %s", a->token);
+        return r < 0 ? r : modal_metadata_add(out, "x-modal-auth-token: %s", a->token.text);
 }
 
 static bool holds(const struct modal_auth *a, int64_t until_wall_us) {
-        return a->token && clock_read_us(CLOCK_REALTIME) < until_wall_us;
+        return a->token.text && clock_read_us(CLOCK_REALTIME) < until_wall_us;
 }
 
 static bool is_ready(const struct modal_endpoint *e) {
         return !auth_of(e)->fetching && holds(auth_of(e), auth_of(e)->renew_wall_us);
-}
-
-static void drop(struct modal_auth *a) {
-        if (a->token)
-                explicit_bzero(a->token, strlen(a->token));
-        free(TAKE_PTR(a->token));
 }
 
 /* A token that is over by our clock, which may be wrong, is used until it is refused, lest each call asks for one. */
@@ -59,8 +53,7 @@ static int take_token(struct modal_auth *a, const void *reply, size_t len) {
                 free(token);
                 return -EBADMSG;
         }
-        drop(a);
-        a->token = token;
+        modal_secret_set(&a->token, a->plain->client, token);
         a->endpoint.generation++;
         note_expiry(a, expires);
         return 0;
@@ -91,7 +84,7 @@ static int fetch(struct modal_endpoint *e) {
         if (a->fetching)
                 return 0;
         if (is_ready(e))
-                drop(a); /* it was refused */
+                modal_secret_drop(&a->token); /* it was refused */
         ahead = holds(a, a->expires_wall_us);
         return modal_call_start(a->plain,
                                 &(struct modal_call_spec){
@@ -120,5 +113,5 @@ void modal_auth_init(struct modal_auth *a, struct modal_endpoint *plain) {
 void modal_auth_deinit(struct modal_auth *a) {
         if (a->fetching)
                 modal_call_cancel(TAKE_PTR(a->fetching));
-        drop(a);
+        modal_secret_drop(&a->token);
 }

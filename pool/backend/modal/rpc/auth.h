@@ -19,7 +19,7 @@ struct modal_auth {
         struct modal_endpoint endpoint;
         struct modal_endpoint_ops ops; /* those of the plain endpoint, and the token */
         struct modal_endpoint *plain;  /* the control plane without the token */
-        char *token;                   /* a JWT; NULL before the first, and once it was refused */
+        struct modal_secret token;     /* a JWT; none before the first, and once it was refused */
         int64_t renew_wall_us;         /* when it is to be renewed … */
         int64_t expires_wall_us;       /* … and when it ends; USEC_NEVER: when it is refused */
         struct modal_call *fetching;

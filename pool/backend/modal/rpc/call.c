@@ -215,6 +215,8 @@ static int send_request(struct modal_call *c) {
         c->generation = e->generation;
         snprintf(method, sizeof(method), "%s%s", e->ops->service, c->spec.method);
         r = e->ops->metadata(e, &try, &metadata);
+        if (r == 0 && c->spec.sandbox_token)
+                r = modal_metadata_add(&metadata, "x-modal-sandbox-token: %s", c->spec.sandbox_token);
         crash_point(c->spec.method, "is sent");
         if (r == 0)
                 r = c->spec.pack(c->owner, &message);

@@ -23,7 +23,7 @@
 
 struct modal_call;
 
-/* Everything but the strings is copied; those must be literals. */
+/* Everything but the strings is copied; the method must be a literal. */
 struct modal_call_spec {
         const char *method;          /* its short name */
         enum http_group group;
@@ -31,6 +31,7 @@ struct modal_call_spec {
         int64_t retry_for_us; /* for all tries since something last went well */
         unsigned tries;      /* 0: any number in that time */
         bool poll;           /* the server holds its answer back: its DEADLINE_EXCEEDED only says not yet */
+        const char *sandbox_token; /* goes with each try; borrowed until the end; NULL: none */
         bool once;           /* one try, whatever it comes to: the caller knows another way */
         size_t message_max;
         /* The request, anew for each try. */

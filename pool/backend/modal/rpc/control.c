@@ -45,6 +45,17 @@ void modal_control_deinit(struct modal_control *c) {
         modal_auth_deinit(&c->auth);
 }
 
+int modal_control_call(struct modal_control *c, const struct modal_identity *sandbox, const char *method_v2,
+                       const struct modal_call_spec *spec, void *owner, struct modal_call **out) {
+        struct modal_call_spec v2 = *spec;
+
+        if (!modal_identity_is_v2(sandbox))
+                return modal_call_start(&c->endpoint, spec, owner, out);
+        v2.method = method_v2;
+        v2.sandbox_token = sandbox->token.text;
+        return modal_call_start(&c->auth.endpoint, &v2, owner, out);
+}
+
 void modal_control_has_no_v2(struct modal_control *c) {
         if (!c->no_v2)
                 log_info("modal: this server has no V2 sandboxes");

@@ -8,7 +8,9 @@
  * One beside each client, whose server it is. Servers that do not know V2 sandboxes say so to the first call for them.
  */
 
+#include "pool/backend/modal/identity.h"
 #include "pool/backend/modal/rpc/auth.h"
+#include "pool/backend/modal/rpc/call.h"
 #include "pool/backend/modal/rpc/endpoint.h"
 
 struct modal_control {
@@ -22,6 +24,13 @@ struct modal_control {
 void modal_control_init(struct modal_control *c, struct modal_client *client);
 /* No call may be left. Of zeros is fine. */
 void modal_control_deinit(struct modal_control *c);
+
+/*
+ * As modal_call_start(), for a call about one sandbox. @spec has its name for V1 sandboxes; for a V2 sandbox it is called
+ * @method_v2, and the token of the sandbox goes with it.
+ */
+int modal_control_call(struct modal_control *c, const struct modal_identity *sandbox, const char *method_v2,
+                       const struct modal_call_spec *spec, void *owner, struct modal_call **out);
 
 /* A call for V2 sandboxes was UNIMPLEMENTED. */
 void modal_control_has_no_v2(struct modal_control *c);

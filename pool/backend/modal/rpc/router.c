@@ -53,20 +53,7 @@ static int check_access(const struct modal_credentials *who, const char *url, co
         return r;
 }
 
-static int take_access(struct modal_router *r, const void *reply, size_t len, struct result *why) {
-        char *url, *jwt;
-        int n = modal_read_access(reply, len, &url, &jwt);
-
-        if (n < 0) {
-                result_set(why, RESULT_FAILED, "%s", strerror(-n));
-                return n;
-        }
-        n = check_access(&r->control->client->credentials, url, jwt, why);
-        if (n < 0) {
-                free(url);
-                free(jwt);
-                return n;
-        }
+static void take(struct modal_router *r, char *url, char *jwt) {
         if (r->url && strcmp(r->url, url)) {
                 log_info("task=%s: its router is now at %s", r->identity->task_id, url);
                 r->endpoint.peer++;
@@ -78,24 +65,39 @@ static int take_access(struct modal_router *r, const void *reply, size_t len, st
         r->endpoint.url = url;
         r->endpoint.generation++;
         note_expiry(r);
-        return 0;
+}
+
+int modal_router_take(struct modal_router *r, char *url, char *jwt, struct grpc_status *why) {
+        struct result text;
+        int n = check_access(&r->control->client->credentials, url, jwt, &text);
+
+        if (n == 0) {
+                take(r, url, jwt);
+                return 0;
+        }
+        *why = (struct grpc_status){ .code = GRPC_INTERNAL, .cause = HTTP_REFUSED, .retry_after_us = -1 };
+        snprintf(why->message, sizeof(why->message), "the router's address: %.200s", text.text);
+        free(url);
+        free(jwt);
+        return n;
 }
 
 static int pack_access(void *owner, struct buf *out) {
         struct modal_router *r = owner;
 
-        return modal_pack_access(out, r->identity->task_id);
+        return modal_pack_access(out, modal_identity_is_v2(r->identity) ? r->identity->id : r->identity->task_id);
 }
 
 static void on_access(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_router *r = owner;
         struct grpc_status answer = *status;
-        struct result why;
+        char *url, *jwt;
 
         r->fetching = NULL;
-        if (status->code == GRPC_OK && take_access(r, reply, len, &why) < 0) {
-                answer = (struct grpc_status){ .code = GRPC_INTERNAL, .cause = HTTP_REFUSED, .retry_after_us = -1 };
-                snprintf(answer.message, sizeof(answer.message), "the router's address: %.200s", why.text);
+        if (status->code == GRPC_OK && modal_read_access(reply, len, &url, &jwt) < 0) {
+                answer = *MODAL_UNREADABLE("a call for access to a router");
+        } else if (status->code == GRPC_OK) {
+                modal_router_take(r, url, jwt, &answer);
         } else if (status->code == GRPC_FAILED_PRECONDITION) {
                 /* The task has ended: a call that wanted something of it does not find it. */
                 answer.code = GRPC_NOT_FOUND;
@@ -111,18 +113,18 @@ static int fetch(struct modal_endpoint *e) {
 
         if (r->fetching)
                 return 0;
-        return modal_call_start(&r->control->endpoint,
-                                &(struct modal_call_spec){
-                                        .method = "TaskGetCommandRouterAccess",
-                                        .group = HTTP_CALLS,
-                                        .attempt_us = CALL_TIMEOUT_US,
-                                        .tries = CALL_TRIES,
-                                        .retry_for_us = ACCESS_RETRY_US,
-                                        .message_max = MODAL_MESSAGE_MAX,
-                                        .pack = pack_access,
-                                        .done = on_access,
-                                },
-                                r, &r->fetching);
+        return modal_control_call(r->control, r->identity, "SandboxGetCommandRouterAccess",
+                                  &(struct modal_call_spec){
+                                          .method = "TaskGetCommandRouterAccess",
+                                          .group = HTTP_CALLS,
+                                          .attempt_us = CALL_TIMEOUT_US,
+                                          .tries = CALL_TRIES,
+                                          .retry_for_us = ACCESS_RETRY_US,
+                                          .message_max = MODAL_MESSAGE_MAX,
+                                          .pack = pack_access,
+                                          .done = on_access,
+                                  },
+                                  r, &r->fetching);
 }
 
 static const struct modal_endpoint_ops router_ops = {

@@ -4,7 +4,8 @@
 /*
  * The router of one sandbox as an endpoint: the way to what runs there.
  *
- *   none → fetching → ready → fetching …    its URL and token come from the control plane, again and again
+ *   none → fetching → ready → fetching …    its URL and token come from the control plane, again and again;
+ *   none → ready                            the first ones of a V2 sandbox with the answer to its create
  *
  * The token is renewed some time before its end, and when it is refused. When the router cannot be reached, or does not
  * know the task, it is asked for anew, since the sandbox may have been moved.
@@ -29,5 +30,12 @@ struct modal_router {
 
 void modal_router_init(struct modal_router *r, struct modal_control *control, const struct modal_identity *identity,
                        void (*gone)(struct modal_router *router, const struct grpc_status *status));
+
+/*
+ * The access that came with the answer to a create. The strings are the router's in any case. 0, or -EINVAL with @why for
+ * what it does not take.
+ */
+int modal_router_take(struct modal_router *r, char *url, char *jwt, struct grpc_status *why);
+
 /* No call may be left. */
 void modal_router_deinit(struct modal_router *r);

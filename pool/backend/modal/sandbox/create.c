@@ -9,12 +9,10 @@
 #include "pool/backend/modal/exec/run-script.h"
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/sandbox/resume-token.h"
-#include "pool/net/retry.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 
 #define TASK_WAIT_SECS 20.0f /* how long one SandboxGetTaskId holds its answer back */
-#define CREATE_TIMEOUT_US (60 * USEC_PER_SEC)
 
 /* How long Modal may take. */
 static int64_t limit(const struct modal_create *c) {
@@ -41,7 +39,7 @@ static void on_timer(uv_timer_t *timer) {
         struct result r;
 
         modal_create_cancel(c);
-        if (state == MODAL_CREATE_CALL)
+        if (state == MODAL_CREATE_REQUEST)
                 c->unsure = true;
         if (state == MODAL_CREATE_ADOPT)
                 result_set(&r, RESULT_TIMEOUT, "environment %s did not answer in %d s", c->identity->id,
@@ -118,6 +116,13 @@ static int probe(struct modal_create *c, const struct modal_process_events *even
                                 &(struct modal_process_spec){ .retry_for_us = retry_for_us }, events, c, &c->process);
 }
 
+/* A V2 sandbox may still be starting: that takes as long as the task of a V1 sandbox. */
+static void run_probe(struct modal_create *c) {
+        c->state = MODAL_CREATE_PROBE;
+        if (probe(c, &probe_events, modal_identity_is_v2(c->identity) ? limit(c) : START_RETRY_US) < 0)
+                fail(c, &modal_no_memory, "running a first command");
+}
+
 /* the task, which execs are addressed to */
 
 static int pack_task(void *owner, struct buf *out) {
@@ -152,83 +157,62 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
                 return;
         }
         c->identity->task_id = TAKE_PTR(task);
-        c->state = MODAL_CREATE_PROBE;
-        if (probe(c, &probe_events, START_RETRY_US) < 0)
-                fail(c, &modal_no_memory, "running a first command");
+        run_probe(c);
 }
 
 static void ask_for_task(struct modal_create *c) {
         c->state = MODAL_CREATE_TASK;
-        if (modal_call_start(&c->template->control->endpoint,
-                             &(struct modal_call_spec){
-                                     .method = "SandboxGetTaskId",
-                                     .group = HTTP_CALLS,
-                                     .attempt_us = POLL_TIMEOUT_US,
-                                     .retry_for_us = limit(c),
-                                     .poll = true,
-                                     .message_max = MODAL_MESSAGE_MAX,
-                                     .pack = pack_task,
-                                     .done = on_task,
-                             },
-                             c, &c->call) < 0)
+        if (modal_control_call(c->template->control, c->identity, "SandboxGetTaskIdV2",
+                               &(struct modal_call_spec){
+                                       .method = "SandboxGetTaskId",
+                                       .group = HTTP_CALLS,
+                                       .attempt_us = POLL_TIMEOUT_US,
+                                       .retry_for_us = limit(c),
+                                       .poll = true,
+                                       .message_max = MODAL_MESSAGE_MAX,
+                                       .pack = pack_task,
+                                       .done = on_task,
+                               },
+                               c, &c->call) < 0)
                 fail(c, &modal_no_memory, "waiting for it to come up");
 }
 
-/* create */
+/* the request */
 
-static int pack_create(void *owner, struct buf *out) {
-        struct modal_create *c = owner;
-        struct modal_definition d = c->template->settings.definition;
-        struct modal_tag tags[MODAL_N_TAGS];
+static void on_answered(struct modal_request *q, const struct grpc_status *status) {
+        struct modal_create *c = container_of(q, struct modal_create, request);
 
-        modal_template_tags(c->template, c->identity->nonce, tags);
-        d.tags = tags;
-        d.n_tags = MODAL_N_TAGS;
-        return modal_pack_create(out, &d);
-}
-
-static void on_create(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal_create *c = owner;
-        _cleanup_(cleanup_free) char *id = NULL;
-        bool made = status->code == GRPC_OK;
-
-        c->call = NULL;
-        if (made && modal_read_id(reply, len, &id) < 0)
-                status = MODAL_UNREADABLE("SandboxCreate");
-        if (status->code == GRPC_OK)
-                snprintf(c->identity->id, SANDBOX_ID_MAX, "%s", id);
-        else
-                c->unsure = made || retry_may_pass(status); /* one may have given up while another went on */
-        if (c->withdrawn)
+        c->unsure = q->unsure;
+        if (q->withdrawn)
                 c->events->answered(c);
-        else if (status->code == GRPC_OK)
-                ask_for_task(c);
+        else if (status->code != GRPC_OK)
+                fail(c, status, status->code == GRPC_RESOURCE_EXHAUSTED ? "not created, for lack of capacity" : "not created");
+        else if (c->identity->task_id)
+                run_probe(c);
         else
-                fail(c, status, "not created");
+                ask_for_task(c);
 }
 
 int modal_create_start(struct modal_create *c) {
-        int r = modal_call_start(&c->template->control->endpoint,
-                                 &(struct modal_call_spec){
-                                         .method = "SandboxCreate",
-                                         .group = HTTP_CALLS,
-                                         .attempt_us = CREATE_TIMEOUT_US,
-                                         .tries = CALL_TRIES,
-                                         .retry_for_us = limit(c),
-                                         .message_max = MODAL_MESSAGE_MAX,
-                                         .pack = pack_create,
-                                         .done = on_create,
-                                 },
-                                 c, &c->call);
+        int r = modal_request_start(&c->request);
 
         if (r < 0)
                 return r;
-        c->state = MODAL_CREATE_CALL;
+        c->state = MODAL_CREATE_REQUEST;
         uv_timer_start(&c->timer, on_timer, limit(c) / USEC_PER_MSEC, 0);
         return 0;
 }
 
 /* adopt */
+
+static int take_sandbox_token(struct modal_create *c, const char *text) {
+        char *token = strdup(text);
+
+        if (!token)
+                return -ENOMEM;
+        modal_secret_set(&c->identity->token, c->template->control->client, token);
+        return 0;
+}
 
 static int take_resume_token(struct modal_create *c, const char *text) {
         _cleanup_(cleanup_free) char *copy = strdup(text);
@@ -242,6 +226,9 @@ static int take_resume_token(struct modal_create *c, const char *text) {
         if (!c->identity->task_id)
                 return -ENOMEM;
         snprintf(c->identity->id, SANDBOX_ID_MAX, "%s", resume_token.id);
+        r = take_sandbox_token(c, resume_token.sandbox_token);
+        if (r < 0)
+                return r;
         c->identity->lifetime_secs = resume_token.lifetime_secs;
         c->identity->began_wall_us = resume_token.began_wall_us;
         /* Wall time may have been set meanwhile. It did not begin in the future. */
@@ -266,17 +253,18 @@ int modal_create_adopt(struct modal_create *c, const char *resume_token) {
 /* stop */
 
 bool modal_create_withdraw(struct modal_create *c) {
-        if (c->state != MODAL_CREATE_CALL) {
+        if (c->state != MODAL_CREATE_REQUEST) {
                 modal_create_cancel(c);
                 return false;
         }
         uv_timer_stop(&c->timer);
-        c->withdrawn = true;
+        modal_request_withdraw(&c->request);
         return true;
 }
 
 void modal_create_cancel(struct modal_create *c) {
         uv_timer_stop(&c->timer);
+        modal_request_cancel(&c->request);
         if (c->call)
                 modal_call_cancel(TAKE_PTR(c->call));
         if (c->process)
@@ -285,13 +273,15 @@ void modal_create_cancel(struct modal_create *c) {
 }
 
 void modal_create_init(struct modal_create *c, const struct modal_create_events *events,
-                       const struct modal_template *template, struct modal_identity *identity, struct modal_processes *processes) {
+                       struct modal_template *template, struct modal_identity *identity, struct modal_router *router,
+                       struct modal_processes *processes) {
         *c = (struct modal_create){
                 .events = events,
                 .template = template,
                 .identity = identity,
                 .processes = processes,
         };
+        modal_request_init(&c->request, template, identity, router, on_answered);
         uv_timer_init(template->control->client->loop, &c->timer);
         uv_unref((uv_handle_t *)&c->timer);
         c->timer.data = c;

@@ -4,16 +4,16 @@
 /*
  * How a sandbox comes to us: by a create, or from an earlier run.
  *
- *   create → task → probe → over    over: created() was given, or it was cancelled
+ *   request → task → probe → over   over: created() was given, or it was cancelled
+ *   request → probe                 a V2 sandbox: its answer to the request has the task
  *   adopt → over                    any state → over, when it fails or takes too long
  *
- * Its tags travel in the create request, one of them this create's alone, so that a sandbox whose create was not
- * answered can be found and terminated. The probe is its first process: it shows that commands run there, and names the
- * processes that belong to the sandbox and not to any job. An adopted one runs it too, as a proof that it lives, but
- * what it says does not count: jobs of the earlier run may be there.
+ * The probe is its first process: it shows that commands run there, and names the processes that belong to the sandbox
+ * and not to any job. An adopted one runs it too, as a proof that it lives, but what it says does not count: jobs of the
+ * earlier run may be there.
  *
- * The create request itself cannot be taken back: when the sandbox is to end before it is answered, its call goes on,
- * and answered() tells what came.
+ * The request itself (request.h) cannot be taken back: when the sandbox is to end before it is answered, it goes on, and
+ * answered() tells what came.
  *
  * Embedded in its sandbox.
  */
@@ -24,14 +24,15 @@
 #include "pool/backend/modal/exec/process.h"
 #include "pool/backend/modal/rpc/call.h"
 #include "pool/backend/modal/identity.h"
+#include "pool/backend/modal/sandbox/request.h"
 #include "pool/backend/modal/template.h"
 
 enum modal_create_state {
         MODAL_CREATE_OVER,
-        MODAL_CREATE_CALL,  /* SandboxCreate */
-        MODAL_CREATE_TASK,  /* SandboxGetTaskId */
-        MODAL_CREATE_PROBE, /* access, and a first process */
-        MODAL_CREATE_ADOPT, /* the same, in one of an earlier run */
+        MODAL_CREATE_REQUEST, /* SandboxCreateV2, or SandboxCreate */
+        MODAL_CREATE_TASK,    /* SandboxGetTaskId */
+        MODAL_CREATE_PROBE,   /* access, and a first process */
+        MODAL_CREATE_ADOPT,   /* the same, in one of an earlier run */
 };
 
 struct modal_create;
@@ -49,15 +50,16 @@ struct modal_create {
         struct modal_identity *identity;
         struct modal_processes *processes;
         enum modal_create_state state;
-        bool withdrawn;
-        bool unsure; /* the create failed, and may have made one all the same */
-        struct modal_call *call;
+        struct modal_request request;
+        bool unsure; /* the request failed, and may have made one all the same */
+        struct modal_call *call; /* for the task */
         struct modal_process *process;
         uv_timer_t timer; /* closed by the sandbox */
 };
 
 void modal_create_init(struct modal_create *c, const struct modal_create_events *events,
-                       const struct modal_template *template, struct modal_identity *identity, struct modal_processes *processes);
+                       struct modal_template *template, struct modal_identity *identity, struct modal_router *router,
+                       struct modal_processes *processes);
 
 /* 0 or -errno; then created() comes. */
 int modal_create_start(struct modal_create *c);
@@ -65,7 +67,7 @@ int modal_create_start(struct modal_create *c);
 /* As above, for the one with this resume token, which is not "". -EINVAL: it is none. */
 int modal_create_adopt(struct modal_create *c, const char *resume_token);
 
-/* Stop; but a create request that is under way goes on. True: it is, and answered() will come. */
+/* Stop; but a request that is under way goes on. True: it is, and answered() will come. */
 bool modal_create_withdraw(struct modal_create *c);
 
 /* Stop all of it. */

@@ -106,17 +106,17 @@ static void on_answer(void *owner, const struct grpc_status *status, const void 
 }
 
 static int poll_now(struct modal_liveness *l) {
-        return modal_call_start(&l->control->endpoint,
-                                &(struct modal_call_spec){
-                                        .method = "SandboxWait",
-                                        .group = HTTP_CALLS,
-                                        .attempt_us = CALL_TIMEOUT_US + (int64_t)HOLD_SECS * USEC_PER_SEC,
-                                        .tries = CALL_TRIES,
-                                        .message_max = MODAL_MESSAGE_MAX,
-                                        .pack = pack,
-                                        .done = on_answer,
-                                },
-                                l, &l->call);
+        return modal_control_call(l->control, l->identity, "SandboxWaitV2",
+                                  &(struct modal_call_spec){
+                                          .method = "SandboxWait",
+                                          .group = HTTP_CALLS,
+                                          .attempt_us = CALL_TIMEOUT_US + (int64_t)HOLD_SECS * USEC_PER_SEC,
+                                          .tries = CALL_TRIES,
+                                          .message_max = MODAL_MESSAGE_MAX,
+                                          .pack = pack,
+                                          .done = on_answer,
+                                  },
+                                  l, &l->call);
 }
 
 static void poll_next(struct modal_liveness_queue *q) {

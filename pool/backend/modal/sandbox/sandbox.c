@@ -26,8 +26,7 @@ static void on_handle_closed(uv_handle_t *handle) {
                 return;
         modal_terminate_deinit(&s->terminate);
         modal_cleanup_deinit(&s->cleanup);
-        free(s->identity.task_id);
-        buf_deinit(&s->identity.own);
+        modal_identity_deinit(&s->identity);
         free(s->resume_token);
         free(s);
 }
@@ -164,6 +163,7 @@ static void make_resume_token(struct modal_sandbox *s) {
                 &(struct modal_resume_token){
                         .id = s->sandbox.id,
                         .task_id = s->identity.task_id,
+                        .sandbox_token = s->identity.token.text ?: "",
                         .began_wall_us = s->identity.began_wall_us,
                         .lifetime_secs = s->identity.lifetime_secs,
                         .kept = buf_text(&s->identity.own),
@@ -268,7 +268,7 @@ static struct modal_sandbox *sandbox_new(struct backend *b, const char *nonce) {
         s->identity.own = (struct buf)BUF_INIT(PROBE_SIZE_MAX);
         modal_router_init(&s->router, t->control, &s->identity, on_router_gone);
         modal_processes_init(&s->processes, &processes_events, &s->router.endpoint, &s->identity);
-        modal_create_init(&s->create, &create_events, t, &s->identity, &s->processes);
+        modal_create_init(&s->create, &create_events, t, &s->identity, &s->router, &s->processes);
         modal_liveness_init(&s->liveness, t->liveness_queue, t->control, &s->identity, &s->processes, on_liveness_lost);
         modal_cleanup_init(&s->cleanup, t, &s->identity, &s->processes, on_cleaned);
         modal_terminate_init(&s->terminate, &terminate_events, t, &s->identity);

@@ -58,17 +58,17 @@ static void on_terminated(void *owner, const struct grpc_status *status, const v
 
 static void terminate(struct modal_terminate *t) {
         struct result r;
-        int n = modal_call_start(&t->template->control->endpoint,
-                                 &(struct modal_call_spec){
-                                         .method = "SandboxTerminate",
-                                         .group = HTTP_CALLS,
-                                         .attempt_us = TRY_US,
-                                         .retry_for_us = time_left(t),
-                                         .message_max = MODAL_MESSAGE_MAX,
-                                         .pack = pack_terminate,
-                                         .done = on_terminated,
-                                 },
-                                 t, &t->call);
+        int n = modal_control_call(t->template->control, t->identity, "SandboxTerminateV2",
+                                   &(struct modal_call_spec){
+                                           .method = "SandboxTerminate",
+                                           .group = HTTP_CALLS,
+                                           .attempt_us = TRY_US,
+                                           .retry_for_us = time_left(t),
+                                           .message_max = MODAL_MESSAGE_MAX,
+                                           .pack = pack_terminate,
+                                           .done = on_terminated,
+                                   },
+                                   t, &t->call);
 
         if (n < 0) {
                 result_set(&r, RESULT_FAILED, "environment %s: not terminated: %s", t->identity->id, strerror(-n));

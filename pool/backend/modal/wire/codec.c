@@ -257,6 +257,44 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         return modal_pack(out, &m.base);
 }
 
+int modal_read_created(const void *data, size_t len, struct modal_created *out) {
+        UNPACK(m, sandbox_create_v2_reply, data, len);
+        ModalWire__SandboxCreateV2Reply *m = (void *)m_base;
+        const ModalWire__AccessReply *access;
+        bool whole;
+        int r;
+
+        *out = (struct modal_created){};
+        if (!m)
+                return -EBADMSG;
+        access = m->access;
+        whole = access && access->url && *access->url && access->jwt && *access->jwt;
+        r = modal_copy_id(&out->id, m->sandbox_id);
+        if (r == 0)
+                r = m->task_id && *m->task_id ? modal_copy_id(&out->task_id, m->task_id) : modal_copy(&out->task_id, "");
+        if (r == 0)
+                r = modal_copy(&out->url, whole ? access->url : "");
+        if (r == 0)
+                r = modal_copy(&out->jwt, whole ? access->jwt : "");
+        if (r == 0)
+                r = modal_copy(&out->token, m->sandbox_token);
+        return r;
+}
+
+static void wipe(char *secret) {
+        if (secret)
+                explicit_bzero(secret, strlen(secret));
+        free(secret);
+}
+
+void modal_created_deinit(struct modal_created *c) {
+        free(c->id);
+        free(c->task_id);
+        free(c->url);
+        wipe(c->jwt);
+        wipe(c->token);
+}
+
 int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout) {
         ModalWire__SandboxTaskRequest m = MODAL_WIRE__SANDBOX_TASK_REQUEST__INIT;
 
@@ -276,10 +314,10 @@ int modal_read_task(const void *data, size_t len, char **task_id, struct modal_r
         return m->task_id && *m->task_id ? modal_copy_id(task_id, m->task_id) : modal_copy(task_id, "");
 }
 
-int modal_pack_access(struct buf *out, const char *task_id) {
+int modal_pack_access(struct buf *out, const char *id) {
         ModalWire__AccessRequest m = MODAL_WIRE__ACCESS_REQUEST__INIT;
 
-        m.task_id = TEXT(task_id);
+        m.id = TEXT(id);
         return modal_pack(out, &m.base);
 }
 

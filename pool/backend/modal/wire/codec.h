@@ -80,7 +80,7 @@ int modal_read_token(const void *data, size_t len, char **token);
 int modal_pack_app(struct buf *out, const char *app, const char *environment);
 /* A secret or a volume. */
 int modal_pack_named(struct buf *out, const char *name, const char *environment);
-/* App, secret and volume all answer with an id in the first field; a sandbox too. */
+/* App, secret and volume all answer with an id in the first field; a V1 sandbox too. */
 int modal_read_id(const void *data, size_t len, char **id);
 
 int modal_pack_image(struct buf *out, const char *app_id, const char *builder_version, char *const *commands,
@@ -92,11 +92,22 @@ int modal_pack_image_join(struct buf *out, const char *image_id, const char *las
 int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
                           char **entry_id, struct modal_result *result);
 
+/* For both kinds of sandbox. */
 int modal_pack_create(struct buf *out, const struct modal_definition *d);
+
+/* The answer to a create of a V2 sandbox. All but the id may be ""; the url and the jwt are both "" or both not. */
+struct modal_created {
+        char *id, *task_id, *url, *jwt, *token;
+};
+/* After an error, as after success, it is the caller's to deinit. */
+int modal_read_created(const void *data, size_t len, struct modal_created *out);
+void modal_created_deinit(struct modal_created *c);
+
 int modal_pack_task(struct buf *out, const char *sandbox_id, float timeout);
 /* *@task_id: "" while there is none. */
 int modal_read_task(const void *data, size_t len, char **task_id, struct modal_result *result);
-int modal_pack_access(struct buf *out, const char *task_id);
+/* @id: the task of a V1 sandbox, or a V2 sandbox. */
+int modal_pack_access(struct buf *out, const char *id);
 int modal_read_access(const void *data, size_t len, char **url, char **jwt);
 int modal_pack_wait(struct buf *out, const char *sandbox_id, float timeout);
 int modal_read_wait(const void *data, size_t len, struct modal_result *result);
