@@ -37,6 +37,7 @@ struct client_job {
         struct buf strings;          /* before the command */
         uint32_t spec_len, n_env;
         bool started, ended;
+        bool over;     /* its shell has ended, as the helper has said */
         bool known;    /* the helper has it, as far as this end can know */
         bool listed;   /* … and said so to this carrier */
         bool asked;    /* START was sent over this carrier */

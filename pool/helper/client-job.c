@@ -81,9 +81,9 @@ static int make_strings(struct client_job *j, const struct client_job_spec *spec
                 r = add_string(&j->strings, spec->user);
         for (; r == 0 && spec->env[j->n_env]; j->n_env++)
                 r = j->n_env == HELPER_ENV_MAX ? -EFBIG : add_string(&j->strings, spec->env[j->n_env]);
-        if (r == 0 && spec->command->size + 1 > HELPER_SPEC_MAX - j->strings.len)
+        if (r == 0 && spec->command_len + 1 > HELPER_SPEC_MAX - j->strings.len)
                 r = -EFBIG;
-        j->spec_len = j->strings.len + spec->command->size + 1;
+        j->spec_len = j->strings.len + spec->command_len + 1;
         return r;
 }
 
@@ -132,6 +132,10 @@ void client_job_free(struct client_job *j) {
                 client_leave(c, j->spec.id, j->last_order + 1, j->ended, j->asked || j->listed);
         buf_deinit(&j->strings);
         free(j);
+}
+
+bool client_job_runs(const struct client_job *j) {
+        return !j->over;
 }
 
 void client_job_input(struct client_job *j, uint64_t size, bool end) {
@@ -221,12 +225,17 @@ static struct client_job *tell_started(struct client_job *j) {
         return client_find_job(c, id);
 }
 
+/* One that is gone on with may have had input of an earlier run that nobody can send again. */
+static bool has_input(const struct client_job *j) {
+        return !j->spec.resume || j->spec.flags & START_INPUT;
+}
+
 const char *client_job_on_state(struct client_job *j, const struct frame *f) {
         bool first = !j->listed && !j->asked;
 
         if (f->spec_len > j->spec_len && !j->spec.resume)
                 return "JOB with more strings than were sent";
-        if (f->offset > j->input_size || f->offset < j->input_taken || f->limit < f->offset)
+        if ((f->offset > j->input_size && has_input(j)) || f->offset < j->input_taken || f->limit < f->offset)
                 return "JOB with more input than was sent";
         confirm_orders(j, f->order);
         j->known = j->listed = true;
@@ -236,10 +245,11 @@ const char *client_job_on_state(struct client_job *j, const struct frame *f) {
                 j->end_sent = false;
         }
         j->input_limit = f->limit;
+        j->over = f->state == HELPER_JOB_DRAINING || f->state == HELPER_JOB_ENDED;
         /* One that has ended may never have run: its end tells. */
         if (f->state == HELPER_JOB_RUNNING || f->state == HELPER_JOB_DRAINING)
                 j = tell_started(j);
-        if (j && f->offset > j->input_taken) {
+        if (j && has_input(j) && f->offset > j->input_taken) {
                 j->input_taken = f->offset;
                 j->events->taken(j->owner, f->offset);
         }

@@ -58,7 +58,7 @@ static bool read_strings(const struct client_job *j, uint64_t at, uint8_t *data,
 
         while (done < len) {
                 uint64_t behind = at + done;
-                ssize_t n;
+                size_t n;
 
                 if (behind < j->strings.len) {
                         n = least(len - done, j->strings.len - behind);
@@ -67,9 +67,8 @@ static bool read_strings(const struct client_job *j, uint64_t at, uint8_t *data,
                         data[done] = '\0';
                         n = 1;
                 } else {
-                        n = blob_read(j->spec.command, behind - j->strings.len, data + done,
-                                      least(len - done, j->spec_len - 1 - behind));
-                        if (n <= 0)
+                        n = least(len - done, j->spec_len - 1 - behind);
+                        if (!j->events->command(j->owner, behind - j->strings.len, data + done, n))
                                 return false;
                 }
                 done += n;
@@ -134,8 +133,8 @@ static bool next_input(struct client_job *j, struct frame *f, uint8_t *data) {
         if (!has_input(j))
                 return false;
         len = least(least(j->input_size, j->input_limit) - j->input_sent, HELPER_DATA_MAX);
-        if (len > 0)
-                j->events->input(j->owner, j->input_sent, data, len);
+        if (len > 0 && !j->events->input(j->owner, j->input_sent, data, len))
+                return false;
         for_job(f, FRAME_INPUT, j->spec.id);
         f->offset = j->input_sent;
         f->data = data;

@@ -22,7 +22,6 @@
 #include <stdint.h>
 
 #include "pool/helper/protocol.h"
-#include "pool/util/blob.h"
 
 #define CLIENT_ORDERS_MAX 16                  /* of a job, which the helper has not confirmed */
 #define CLIENT_HELLO_US (30 * USEC_PER_SEC)   /* until WELCOME, or the carrier is broken */
@@ -59,8 +58,10 @@ struct client_job_events {
         void (*started)(void *owner);
         /* Bytes of a stream, in order, each once. They count as acknowledged with client_job_acknowledge(). */
         void (*output)(void *owner, unsigned stream, const void *data, size_t len);
-        /* Reads exactly @len bytes of input from @offset: of client_job_input()'s, from the last taken() on. */
-        void (*input)(void *owner, uint64_t offset, void *data, size_t len);
+        /* Reads exactly @len bytes of the command from @offset. False: they cannot be read now. Until started() or ended(). */
+        bool (*command)(void *owner, uint64_t offset, void *data, size_t len);
+        /* The same of the input: of client_job_input()'s bytes, from the last taken() on. */
+        bool (*input)(void *owner, uint64_t offset, void *data, size_t len);
         /* The helper has the input before @offset: it is not read again. */
         void (*taken)(void *owner, uint64_t offset);
         /* Once. All output has been given. */
@@ -73,9 +74,10 @@ struct client_job_spec {
         uint16_t rows, columns;
         const char *shell, *workdir, *cwd, *user; /* see protocol.h; these and @env are copied */
         const char *const *env;                   /* NULL at the end */
-        const struct blob *command;               /* borrowed, until started() or ended() */
+        uint64_t command_len;
         int64_t timeout_us, grace_us;
-        bool resume;         /* an earlier run of the daemon has started it: it is not started, but gone on with */
+        /* An earlier run of the daemon has started it: it is not started, but gone on with. Without START_INPUT it gets no more input. */
+        bool resume;
         uint64_t streams[2]; /* with resume: output begins at these bytes */
 };
 
@@ -118,6 +120,9 @@ int client_job_start(struct client *c, const struct client_job_spec *spec, const
 
 /* The owner wants it no more: where it has not ended, it is killed. No event follows. */
 void client_job_free(struct client_job *j);
+
+/* Its shell has not ended, by what the helper has said last. */
+bool client_job_runs(const struct client_job *j);
 
 /* There are so many bytes of input now; with @end, there will be no more. */
 void client_job_input(struct client_job *j, uint64_t size, bool end);

@@ -43,8 +43,7 @@ struct truth {
         uint64_t taken;
         unsigned orders;  /* signals that were ordered */
         unsigned n_ended; /* events */
-        struct blob command;
-        uint64_t input_size;
+        uint64_t command_len, input_size;
         bool has_input, wants_kill, kill_ordered;
         struct client_job *job;
 };
@@ -301,12 +300,22 @@ static void job_output(void *owner, unsigned stream, const void *data, size_t le
                 client_job_acknowledge(t->job, t->streams);
 }
 
-static void job_input(void *owner, uint64_t offset, void *data, size_t len) {
+static bool job_command(void *owner, uint64_t offset, void *data, size_t len) {
+        struct truth *t = owner;
+
+        CHECK(offset + len <= t->command_len);
+        for (size_t i = 0; i < len; i++)
+                ((uint8_t *)data)[i] = byte_of((unsigned)(t - truths), 3, offset + i);
+        return true;
+}
+
+static bool job_input(void *owner, uint64_t offset, void *data, size_t len) {
         struct truth *t = owner;
 
         CHECK(offset >= t->taken && offset + len <= t->input_size);
         for (size_t i = 0; i < len; i++)
                 ((uint8_t *)data)[i] = byte_of((unsigned)(t - truths), 2, offset + i);
+        return true;
 }
 
 static void job_taken(void *owner, uint64_t offset) {
@@ -333,13 +342,13 @@ static void job_ended(void *owner, const struct client_end *e) {
         }
 }
 
-static const struct client_job_events job_events = { job_started, job_output, job_input, job_taken, job_ended };
+static const struct client_job_events job_events = { job_started, job_output, job_command, job_input, job_taken, job_ended };
 
 static void ask(struct truth *t) {
         static const char *const env[] = { "A=1", NULL };
         struct client_job_spec spec = {
                 .flags = t->has_input ? START_INPUT : 0, .shell = "bash", .workdir = "/w", .cwd = "", .user = "nobody",
-                .env = env, .command = &t->command, .timeout_us = 5000000 + (t - truths), .resume = t->started,
+                .env = env, .command_len = t->command_len, .timeout_us = 5000000 + (t - truths), .resume = t->started,
                 .streams = { t->streams[0], t->streams[1] },
         };
         int r;
@@ -434,36 +443,29 @@ static bool all_forgotten(void) {
         return true;
 }
 
-static void make_truths(const struct check_dir *dir) {
-        static uint8_t command[COMMAND_MAX];
-
+static void make_truths(void) {
         memset(truths, 0, sizeof(truths));
         for (unsigned i = 0; i < JOBS; i++) {
                 struct truth *t = &truths[i];
-                uint64_t len = prng_scaled(&dice, COMMAND_MAX);
 
+                t->command_len = prng_scaled(&dice, COMMAND_MAX);
                 t->total[0] = prng_scaled(&dice, 300000);
                 t->total[1] = prng_scaled(&dice, 30000);
                 t->has_input = prng_chance(&dice, 500);
                 t->input_size = t->has_input ? prng_scaled(&dice, 200000) : 0;
                 t->wants_kill = prng_chance(&dice, 200);
-                blob_init(&t->command, dir->fd, 1 << 20);
-                for (uint64_t at = 0; at < len; at++)
-                        command[at] = byte_of(i, 3, at);
-                CHECK_INT(blob_append(&t->command, command, len), 0);
         }
 }
 
 /* @cuts and @deaths: in a thousand turns of the world. */
 static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
-        struct check_dir dir = check_dir_make();
         unsigned turns = 0;
 
         dice = (struct prng){ seed };
         epoch = newest_epoch = newest_carrier = 0;
         n_refusals = 0;
         now = USEC_PER_SEC;
-        make_truths(&dir);
+        make_truths();
         daemon_starts();
         for (; turns < 400000 && (!all_forgotten() || helper_jobs_count() > 0); turns++) {
                 now += prng_scaled(&dice, 100000);
@@ -487,14 +489,12 @@ static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
                 CHECK_INT(t->signals, 3);
                 if (!t->killed)
                         CHECK_INT(t->input, t->input_size);
-                blob_deinit(&t->command);
         }
         CHECK_INT(helper_jobs_count(), 0);
         CHECK_INT(n_refusals, 0);
         if (check_failed_now)
                 printf("# seed %" PRIu64 ", %u turns\n", seed, turns);
         daemon_dies();
-        check_dir_remove(&dir);
 }
 
 static void carriers_that_hold(void) {

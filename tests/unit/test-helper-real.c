@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "pool/helper/client.h"
+#include "pool/util/buf.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "prng.h"
@@ -30,7 +31,7 @@ static int64_t bytes_left; /* until the carrier breaks */
 
 struct job {
         struct client_job *job;
-        struct blob command;
+        char command[200];
         struct buf expected[2], streams[2];
         char input[5000];
         unsigned n_started, n_ended;
@@ -121,10 +122,18 @@ static void job_output(void *owner, unsigned stream, const void *data, size_t le
         client_job_acknowledge(j->job, (uint64_t[]){ j->streams[0].len, j->streams[1].len });
 }
 
-static void job_input(void *owner, uint64_t offset, void *data, size_t len) {
+static bool job_command(void *owner, uint64_t offset, void *data, size_t len) {
+        struct job *j = owner;
+
+        memcpy(data, j->command + offset, len);
+        return true;
+}
+
+static bool job_input(void *owner, uint64_t offset, void *data, size_t len) {
         struct job *j = owner;
 
         memcpy(data, j->input + offset, len);
+        return true;
 }
 
 static void job_taken(void *owner, uint64_t offset) {
@@ -141,7 +150,7 @@ static void job_ended(void *owner, const struct client_end *end) {
         client_job_free(j->job);
 }
 
-static const struct client_job_events job_events = { job_started, job_output, job_input, job_taken, job_ended };
+static const struct client_job_events job_events = { job_started, job_output, job_command, job_input, job_taken, job_ended };
 
 static void start(unsigned n) {
         static const char *const none[] = { NULL };
@@ -149,11 +158,9 @@ static void start(unsigned n) {
         unsigned out = prng_scaled(&dice, 20000), err = prng_scaled(&dice, 2000), input = prng_scaled(&dice, 5000);
         struct client_job_spec spec = {
                 .id = { (uint8_t)(n + 1) }, .flags = START_INPUT, .shell = "/bin/sh", .workdir = "/", .cwd = "",
-                .user = "", .env = none, .command = &j->command,
+                .user = "", .env = none,
         };
-        char text[200];
 
-        blob_init(&j->command, dir.fd, 1 << 20);
         for (int s = 0; s < 2; s++) {
                 j->expected[s] = (struct buf)BUF_INIT(1 << 20);
                 j->streams[s] = (struct buf)BUF_INIT(1 << 20);
@@ -163,8 +170,8 @@ static void start(unsigned n) {
         for (unsigned i = 0; i < input; i++)
                 j->input[i] = (char)('a' + i % 26);
         buf_append(&j->expected[0], j->input, input);
-        snprintf(text, sizeof(text), "seq %u; seq %u >&2; cat; exit %u", out, err, n % 200);
-        CHECK_INT(blob_append(&j->command, text, strlen(text)), 0);
+        snprintf(j->command, sizeof(j->command), "seq %u; seq %u >&2; cat; exit %u", out, err, n % 200);
+        spec.command_len = strlen(j->command);
         CHECK_INT(client_job_start(client, &spec, &job_events, j, &j->job), 0);
         client_job_input(j->job, input, true);
 }
@@ -233,7 +240,6 @@ static void jobs_over_carriers_that_break(void) {
                         buf_deinit(&j->streams[s]);
                         buf_deinit(&j->expected[s]);
                 }
-                blob_deinit(&j->command);
         }
         client_free(client);
         close_fd(carrier);
