@@ -251,6 +251,8 @@ const char *client_job_on_state(struct client_job *j, const struct frame *f) {
                 j = tell_started(j);
         if (j && has_input(j) && f->offset > j->input_taken) {
                 j->input_taken = f->offset;
+                if (j->input_sent < f->offset) /* an earlier run of the daemon has sent it */
+                        j->input_sent = f->offset;
                 j->events->taken(j->owner, f->offset);
         }
         return NULL;
