@@ -26,7 +26,7 @@ static struct job_context context;
 
 int helper_job_init(const struct job_context *given) {
         context = *given;
-        return reapers_init(given->forget);
+        return reapers_init(given->proc, given->forget);
 }
 
 /* states */
@@ -63,9 +63,18 @@ static void close_channel(struct job *j) {
         close(TAKE_FD(j->channel));
 }
 
+/* What its reaper has got. A terminal is one descriptor three times. */
+static void close_given(struct job *j) {
+        for (int i = 0; i < 3; i++)
+                if (i == 0 || j->ends[i] != j->ends[0])
+                        close_fd(j->ends[i]);
+        j->ends[0] = j->ends[1] = j->ends[2] = -1;
+        close_fd(TAKE_FD(j->strings));
+}
+
 static void ended(struct job *j) {
         streams_close(j);
-        close_fd(TAKE_FD(j->strings));
+        close_given(j);
         order(j, &(struct reaper_order){ .type = REAPER_DRAIN });
         set_state(j, HELPER_JOB_ENDED);
 }
@@ -128,9 +137,21 @@ static void give_up(struct job *j, const char *text) {
 
 /* reports of the reaper */
 
+/* Nothing is left of the job. */
+static void reaper_ready(struct job *j) {
+        if (j->state < HELPER_JOB_DRAINING) {
+                kill(reapers_pid(j->slot), SIGKILL); /* it is not what it was, so a guardian takes its place */
+                return;
+        }
+        loop_remove(j->channel);
+        reapers_keep(j->slot, TAKE_FD(j->channel));
+        j->due_us = USEC_NEVER;
+}
+
 static void on_report(struct job *j, const struct reaper_report *r) {
         switch (r->type) {
         case REAPER_STARTING:
+                close_given(j);
                 j->shell = r->shell;
                 j->started_us = r->at_us;
                 if (j->timeout_us > 0 && !j->killed)
@@ -158,6 +179,8 @@ static void on_report(struct job *j, const struct reaper_report *r) {
                 if (j->state == HELPER_JOB_RUNNING)
                         shell_ended(j, r->status, r->ran_us);
                 break;
+        case REAPER_READY:
+                break;
         case REAPER_LEFT:
                 give_up(j, r->failure.text);
                 break;
@@ -174,6 +197,8 @@ static void take_reports(struct job *j) {
                 if (r.failure.how >= HELPER_END_N)
                         r.failure.how = HELPER_END_FAILED;
                 on_report(j, &r);
+                if (r.ready && j->channel >= 0)
+                        reaper_ready(j);
         }
         if (j->channel >= 0 && (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)))
                 loop_remove(j->channel); /* its end tells the rest */
@@ -217,17 +242,7 @@ static void on_input(struct loop_source *source, uint32_t events) {
 
 /* start */
 
-static int open_channel(struct job *j, int *reaper_end) {
-        int fds[2];
-
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-                return -errno;
-        j->channel = fds[0];
-        *reaper_end = fds[1];
-        return loop_add(j->channel, &j->channel_source, EPOLLIN);
-}
-
-static void fork_reaper(struct job *j, const int ends[3], int channel) {
+static int give_to_reaper(struct job *j) {
         struct start_spec spec = {
                 .flags = j->flags,
                 .n_env = j->n_env,
@@ -235,47 +250,34 @@ static void fork_reaper(struct job *j, const int ends[3], int channel) {
                 .timeout_us = j->timeout_us,
                 .grace_us = j->grace_us,
                 .strings = j->strings,
-                .streams = { ends[0], ends[1], ends[2] },
+                .streams = { j->ends[0], j->ends[1], j->ends[2] },
                 .dir = context.dir,
                 .root = context.root,
                 .oom_score = context.oom_score,
         };
-        struct reaper io = { .spec = &spec, .channel = channel, .reads = { -1, -1 }, .proc = context.proc };
-        pid_t pid;
+        bool terminal = j->flags & START_TERMINAL;
+        int r;
 
         memcpy(spec.job, j->id, sizeof(spec.job));
-        for (int i = 0; i < 2 && !(j->flags & START_TERMINAL); i++)
-                io.reads[i] = j->streams[i].fd;
-        pid = reapers_fork(&j->slot);
-        if (pid == 0)
-                reaper_run(&io);
-        if (pid < 0) {
-                int r = -errno;
-
-                close_channel(j);
-                failed(j, r, "starting a process");
-        }
+        r = reapers_start(&spec, (int[]){ terminal ? -1 : j->streams[0].fd, terminal ? -1 : j->streams[1].fd }, &j->slot,
+                          &j->channel);
+        if (r == 0)
+                r = loop_add(j->channel, &j->channel_source, EPOLLIN);
+        return r;
 }
 
 static void start(struct job *j) {
-        int ends[3], channel = -1, r;
+        int r;
 
         set_state(j, HELPER_JOB_STARTING);
-        r = streams_open(j, ends);
+        r = streams_open(j, j->ends);
         if (r < 0) {
                 failed(j, r, j->flags & START_TERMINAL ? "making a terminal" : "making pipes");
                 return;
         }
-        r = open_channel(j, &channel);
-        if (r == 0)
-                fork_reaper(j, ends, channel);
-        else
-                failed(j, r, "making a socket");
-        for (int i = 0; i < 3; i++)
-                if (i == 0 || ends[i] != ends[i - 1])
-                        close(ends[i]);
-        close_fd(channel);
-        close_fd(TAKE_FD(j->strings));
+        r = give_to_reaper(j);
+        if (r < 0)
+                failed(j, r, "starting a process");
 }
 
 void helper_job_new(struct job *j, const struct frame *f) {
@@ -291,6 +293,7 @@ void helper_job_new(struct job *j, const struct frame *f) {
                 .window = f->window,
                 .timeout_us = (int64_t)f->timeout_us,
                 .grace_us = (int64_t)f->grace_us,
+                .ends = { -1, -1, -1 },
                 .input_fd = -1,
                 .last_input = '\n',
                 .channel = -1,
@@ -378,6 +381,16 @@ void helper_job_on_room(struct job *j) {
 
 /* a reaper that is gone */
 
+static int open_channel(struct job *j, int *guardian_end) {
+        int fds[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+                return -errno;
+        j->channel = fds[0];
+        *guardian_end = fds[1];
+        return loop_add(j->channel, &j->channel_source, EPOLLIN);
+}
+
 static void guard(struct job *j) {
         struct start_spec spec = { .grace_us = j->grace_us, .strings = -1, .streams = { -1, -1, -1 } };
         struct reaper io = { .spec = &spec, .reads = { -1, -1 }, .proc = context.proc };
@@ -409,6 +422,11 @@ static bool shell_is_child(const struct job *j) {
         return j->shell > 0 && waitid(P_PID, j->shell, NULL, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
+/* It was killed before it came to this job. Once may be chance. */
+static bool was_idle(const struct job *j) {
+        return j->strings >= 0 && !j->killed && !j->given_again;
+}
+
 static void reaper_gone(struct job *j, int status) {
         take_reports(j);
         close_channel(j);
@@ -416,6 +434,10 @@ static void reaper_gone(struct job *j, int status) {
         j->due_us = USEC_NEVER;
         if (WIFEXITED(status) && (j->state >= HELPER_JOB_DRAINING || j->guarded))
                 return;
+        if (was_idle(j) && give_to_reaper(j) == 0) {
+                j->given_again = true;
+                return;
+        }
         if (j->state == HELPER_JOB_STARTING && shell_is_child(j))
                 set_state(j, HELPER_JOB_RUNNING);
         if (j->state == HELPER_JOB_RUNNING && !shell_is_child(j)) {

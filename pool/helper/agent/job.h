@@ -37,7 +37,8 @@ struct job {
         uint32_t n_env, spec_len, spec_have, order, window;
         int64_t timeout_us, grace_us;
 
-        int strings;    /* the file of them, while they come; -1 */
+        int strings;    /* the file of them, until the shell starts; -1 */
+        int ends[3];    /* what are to be its 0, 1 and 2, likewise */
         int input_fd;   /* writing end of standard input, or the terminal; -1 */
         bool input_waits; /* for the job to read */
         uint8_t last_input;
@@ -50,6 +51,7 @@ struct job {
         struct loop_source channel_source;
         unsigned slot;      /* of its reaper */
         pid_t shell;        /* 0: not started, or it has ended */
+        bool given_again;   /* to another reaper, before it started */
         bool guarded;       /* its reaper was killed, a guardian is in its place */
         bool killed, left;  /* it ends when all its processes have; or some of them do not end */
         bool timed_out;

@@ -28,6 +28,7 @@ struct watch {
         int64_t give_up_us; /* when to say what is left */
         unsigned n_empty;   /* looks in a row that found nothing */
         bool draining, leaving;
+        bool ready; /* the helper knows that nothing is left */
 };
 
 static void report(const struct watch *w, struct reaper_report *r) {
@@ -88,26 +89,35 @@ static void check_deadline(struct watch *w, int64_t now) {
 
 /* events */
 
-static void shell_ended(struct watch *w, int status, int64_t now) {
-        struct reaper_report r = { .type = REAPER_ENDED, .status = status, .ran_us = now - w->started_us };
+static void shell_ended(struct watch *w, int status, bool alone) {
+        struct reaper_report r = {
+                .type = REAPER_ENDED, .status = status, .ran_us = clock_now() - w->started_us, .ready = alone
+        };
 
         /* When a session ends, some kernels send HUP to what is stopped in it. */
         if (w->killed && WIFSIGNALED(status))
                 r.status = SIGKILL;
         w->shell = 0;
+        w->ready = alone;
         start_finish(&w->start);
         report(w, &r);
 }
 
 /* False: nothing is below this process any more. */
 static bool reap(struct watch *w) {
-        int status;
+        int status, status_of_shell = 0;
+        bool ended = false, alone;
         pid_t pid;
 
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-                if (pid == w->shell)
-                        shell_ended(w, status, clock_now());
-        return pid == 0 || errno != ECHILD;
+                if (pid == w->shell) {
+                        ended = true;
+                        status_of_shell = status;
+                }
+        alone = pid < 0 && errno == ECHILD;
+        if (ended)
+                shell_ended(w, status_of_shell, alone);
+        return !alone;
 }
 
 static void on_order(struct watch *w, const struct reaper_order *o, int64_t now) {
@@ -186,7 +196,7 @@ static bool goes_on(struct watch *w) {
         return reap(w);
 }
 
-static _Noreturn void run(struct watch *w) {
+static void run(struct watch *w) {
         while (goes_on(w)) {
                 int64_t now = clock_now();
 
@@ -195,7 +205,6 @@ static _Noreturn void run(struct watch *w) {
                         kill_again(w, now);
                 wait_for_events(w);
         }
-        _exit(0);
 }
 
 static void on_child(int signo) {
@@ -224,35 +233,115 @@ static void close_starting(struct watch *w) {
 
         close(spec->strings);
         for (int i = 0; i < 3; i++)
-                if (i == 0 || spec->streams[i] != spec->streams[i - 1])
-                        close(spec->streams[i]);
-        close_fd(TAKE_FD(w->start.cwd_fd));
+                close(spec->streams[i]);
+        start_release(&w->start);
 }
 
-_Noreturn void reaper_run(const struct reaper *io) {
-        static struct watch w = { .deadline_us = USEC_NEVER };
-        struct reaper_report r = { .type = REAPER_FAILED };
+/* the job comes */
+
+enum { N_FDS = 6 }; /* strings, three streams, and two reading ends where there are some */
+
+struct packet {
+        struct iovec iov;
+        union {
+                struct cmsghdr align;
+                char space[CMSG_SPACE(N_FDS * sizeof(int))];
+        } fds;
+        struct msghdr m;
+};
+
+static void packet_init(struct packet *p, struct start_spec *spec) {
+        *p = (struct packet){ .iov = { spec, sizeof(*spec) } };
+        p->m = (struct msghdr){
+                .msg_iov = &p->iov, .msg_iovlen = 1, .msg_control = &p->fds, .msg_controllen = sizeof(p->fds)
+        };
+}
+
+int reaper_give(int channel, const struct start_spec *spec, const int reads[2]) {
+        const int fds[N_FDS] = { spec->strings, spec->streams[0], spec->streams[1], spec->streams[2], reads[0], reads[1] };
+        size_t size = (reads[0] < 0 ? N_FDS - 2 : N_FDS) * sizeof(int);
+        struct start_spec copy = *spec;
+        struct packet p;
+        struct cmsghdr *c;
+
+        packet_init(&p, &copy);
+        p.m.msg_controllen = CMSG_SPACE(size);
+        c = CMSG_FIRSTHDR(&p.m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(size);
+        memcpy(CMSG_DATA(c), fds, size);
+        return sendmsg(channel, &p.m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/*
+ * Waits for it. Orders that it overtakes were for the job before. Its pointers are to what this process has in common
+ * with the helper since the fork. False: the helper is gone, or needs this process no more.
+ */
+static bool take_job(struct watch *w, struct start_spec *spec) {
+        int fds[N_FDS] = { -1, -1, -1, -1, -1, -1 };
+        struct cmsghdr *c;
+        struct packet p;
+        ssize_t n;
+
+        do {
+                packet_init(&p, spec);
+                n = recvmsg(w->io.channel, &p.m, MSG_CMSG_CLOEXEC);
+                c = n > 0 ? CMSG_FIRSTHDR(&p.m) : NULL;
+        } while (n > 0 ? !c : n < 0 && errno == EINTR);
+        if (n != sizeof(*spec) || c->cmsg_len < CMSG_LEN((N_FDS - 2) * sizeof(int)))
+                return false;
+        memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+        spec->strings = fds[0];
+        memcpy(spec->streams, fds + 1, sizeof(spec->streams));
+        memcpy(w->io.reads, fds + 4, sizeof(w->io.reads));
+        return true;
+}
+
+static void do_job(struct watch *w) {
+        const struct start_spec *spec = w->io.spec;
+        struct reaper_report r = { .type = REAPER_FAILED, .ready = true };
         pid_t shell = -1;
 
-        prctl(PR_SET_CHILD_SUBREAPER, 1);
-        init(&w, io);
-        w.family = (struct family){ .parent = getpid() };
-        if (start_prepare(&w.start, io->spec, &r.failure)) {
-                w.started_us = clock_now();
-                shell = start_shell(&w.start, tell_starting, &w, &r.failure);
+        if (start_prepare(&w->start, spec, &r.failure)) {
+                w->started_us = clock_now();
+                shell = start_shell(&w->start, tell_starting, w, &r.failure);
         }
-        close_starting(&w);
+        close_starting(w);
         if (shell < 0) {
-                start_finish(&w.start);
-                report(&w, &r);
-                _exit(0);
+                start_finish(&w->start);
+                w->ready = true;
+                report(w, &r);
+                return;
         }
-        w.shell = shell;
-        if (io->spec->timeout_us > 0)
-                w.deadline_us = clock_after(w.started_us, io->spec->timeout_us);
+        w->shell = shell;
+        if (spec->timeout_us > 0)
+                w->deadline_us = clock_after(w->started_us, spec->timeout_us);
         r = (struct reaper_report){ .type = REAPER_STARTED };
-        report(&w, &r);
-        run(&w);
+        report(w, &r);
+        run(w);
+}
+
+_Noreturn void reaper_run(int channel, int proc) {
+        static struct watch w;
+        static struct start_spec spec = { .strings = -1, .streams = { -1, -1, -1 } };
+        struct reaper io = { .spec = &spec, .channel = channel, .reads = { -1, -1 }, .proc = proc };
+        struct reaper_report ready = { .type = REAPER_READY, .ready = true };
+
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        init(&w, &io);
+        for (;;) {
+                w = (struct watch){ .io = io, .family.parent = getpid(), .deadline_us = USEC_NEVER };
+                if (!take_job(&w, &spec))
+                        _exit(0);
+                do_job(&w);
+                close_fd(w.io.reads[0]);
+                close_fd(w.io.reads[1]);
+                if (w.io.channel < 0)
+                        _exit(0);
+                if (!w.ready)
+                        report(&w, &ready);
+        }
 }
 
 _Noreturn void guardian_run(const struct reaper *io, const struct family *family, int64_t deadline_us) {
@@ -263,4 +352,5 @@ _Noreturn void guardian_run(const struct reaper *io, const struct family *family
         w.deadline_us = deadline_us;
         w.shell = -1;
         run(&w);
+        _exit(0);
 }

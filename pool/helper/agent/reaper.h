@@ -4,16 +4,16 @@
 /*
  * A reaper: one process for each job, between the helper and the job's shell.
  *
- * It is the subreaper of its job alone, so whatever the job's processes do, they stay below it, and it ends when none
- * is left. It waits for the shell, keeps the job's time limit, and sends signals. It goes on when the job has ended and
+ * It is the subreaper of its job alone, so whatever the job's processes do, they stay below it. When none is left it is
+ * ready for another job, until the helper closes their socket. It waits for the shell, keeps the job's time limit, and sends signals. It goes on when the job has ended and
  * left processes in the background, and then reads what they print, lest they stop or get SIGPIPE.
  *
  * A job that is root can kill its reaper. Then its processes become children of the helper, which puts a guardian in
  * its place. That does the same, but the helper waits for the shell, and processes of several such jobs are not told
  * apart.
  *
- * A reaper and the helper speak over a socket of packets, one struct each. When it closes without LEAVE, the helper is
- * gone, and the reaper kills the job.
+ * A reaper and the helper speak over a socket of packets, one struct each. When it closes without LEAVE during a job, the
+ * helper is gone, and the reaper kills the job.
  */
 
 #include <stdbool.h>
@@ -42,6 +42,7 @@ enum reaper_report_type {
         REAPER_FAILED,   /* it did not start, failure says why */
         REAPER_TIMEOUT,  /* its time is over, and it is being killed */
         REAPER_ENDED,    /* the shell has ended with status, after ran_us */
+        REAPER_READY,    /* it has no process left, which an earlier report of the job did not say */
         REAPER_LEFT,     /* some processes do not end by KILL, failure.text names them */
 };
 
@@ -51,18 +52,22 @@ struct reaper_report {
         int status; /* as of wait() */
         int64_t at_us;  /* STARTING */
         int64_t ran_us; /* ENDED */
+        uint8_t ready;  /* FAILED, ENDED, READY: nothing is left of the job, and another one may come */
         struct start_failure failure;
 };
 
 struct reaper {
-        const struct start_spec *spec;
+        const struct start_spec *spec; /* of a guardian */
         int channel;  /* to the helper */
         int reads[2]; /* reading ends of the job's streams, or -1 */
         int proc;     /* /proc, or -1 */
 };
 
-/* Become the reaper of a job that is to be started. To be called in a child of the helper. */
-_Noreturn void reaper_run(const struct reaper *r);
+/* Become the reaper of the jobs that come over the channel, one after the other. To be called in a child of the helper. */
+_Noreturn void reaper_run(int channel, int proc);
+
+/* Gives a reaper a job. @reads: as in struct reaper. 0, or -errno when the reaper is gone. */
+int reaper_give(int channel, const struct start_spec *spec, const int reads[2]);
 
 /* Become the guardian of a job whose reaper died. @deadline_us: when its time is over; @family: see processes.h. */
 struct family;

@@ -4,6 +4,8 @@
 /*
  * The processes of all reapers and guardians. Their numbers lie in memory that guardians share: those look for the
  * helper's children that are none of these.
+ *
+ * One reaper whose job has ended is kept for the next job, which then costs no fork.
  */
 
 #include <stdbool.h>
@@ -11,8 +13,19 @@
 
 #include "pool/helper/agent/processes.h"
 
+struct start_spec;
+
 /* @forget is called in each child. */
-int reapers_init(void (*forget)(void));
+int reapers_init(int proc, void (*forget)(void));
+
+/*
+ * Gives a job to a reaper, the one that is kept or a new one: its slot, and the channel to it. @reads: as in struct
+ * reaper. 0 or -errno.
+ */
+int reapers_start(const struct start_spec *spec, const int reads[2], unsigned *slot, int *channel);
+
+/* A reaper is ready for another job: the next one, or none. It takes the slot and the channel. */
+void reapers_keep(unsigned slot, int channel);
 
 /* fork(), and the child is in a slot of the table. Slots that nobody uses are those of reapers in the background. */
 pid_t reapers_fork(unsigned *slot);

@@ -37,19 +37,31 @@ __attribute__((format(printf, 4, 5))) static bool fail(struct start_failure *why
 
 /* strings and variables */
 
-static bool take_strings(struct start *s, char **env, struct start_failure *why) {
+/* Memory until start_release(); NULL when there is none. */
+__attribute__((format(printf, 2, 3))) static char *make_string(struct start *s, const char *format, ...) {
+        char *string = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&string, format, ap) < 0)
+                string = NULL;
+        va_end(ap);
+        return s->made[s->n_made++] = string;
+}
+
+static bool take_strings(struct start *s, struct start_failure *why) {
         const struct start_spec *spec = s->spec;
         const char *next, *end, **names[] = { &s->shell, &s->workdir, &s->cwd, &s->user };
         void *map = mmap(NULL, spec->spec_len, PROT_READ, MAP_PRIVATE, spec->strings, 0);
 
         if (map == MAP_FAILED)
                 return fail(why, HELPER_END_FAILED, -errno, "reading the request");
-        next = map;
+        next = s->strings = map;
         end = next + spec->spec_len;
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 *names[i] = spec_string(&next, end);
         for (uint32_t i = 0; i < spec->n_env; i++)
-                env[i] = (char *)spec_string(&next, end);
+                s->given[i] = (char *)spec_string(&next, end);
         s->command = spec_string(&next, end);
         if (!s->command || s->workdir[0] != '/')
                 return fail(why, HELPER_END_FAILED, -EPROTO, "reading the request");
@@ -66,86 +78,76 @@ static void set_variable(char **env, size_t *n, char *entry) {
         *n += at == *n;
 }
 
-/* KEY=VALUE in memory that stays; "" where there is none. */
-static char *make_variable(const char *key, const char *value) {
-        char *entry = NULL;
-
-        return asprintf(&entry, "%s=%s", key, value) < 0 ? (char *)"" : entry;
-}
-
 /* The helper's own variables, those of the user, and those of the job over them. */
-static bool merge_variables(struct start *s, char **given, struct start_failure *why) {
+static bool merge_variables(struct start *s, struct start_failure *why) {
         const struct account *a = &s->account;
         const char *keys[] = { "HOME", "USER", "LOGNAME" }, *values[] = { a->home, a->name, a->name };
         size_t own = 0, n = 0;
-        char **env;
+        char **env, *made;
 
         while (environ[own])
                 own++;
-        env = calloc(own + s->spec->n_env + 5, sizeof(*env));
+        env = s->env = calloc(own + s->spec->n_env + 5, sizeof(*env));
         if (!env)
                 return fail(why, HELPER_END_FAILED, -ENOMEM, "reading the request");
         for (size_t i = 0; i < own; i++)
                 set_variable(env, &n, environ[i]);
-        if (*s->user)
-                for (size_t i = 0; i < 3; i++)
-                        set_variable(env, &n, make_variable(keys[i], *values[i] ? values[i] : s->user));
-        else if (!getenv("HOME"))
+        for (size_t i = 0; i < 3 && *s->user; i++) {
+                made = make_string(s, "%s=%s", keys[i], *values[i] ? values[i] : s->user);
+                if (!made)
+                        return fail(why, HELPER_END_FAILED, -ENOMEM, "reading the request");
+                set_variable(env, &n, made);
+        }
+        if (!*s->user && !getenv("HOME"))
                 set_variable(env, &n, (char *)(geteuid() == 0 ? "HOME=/root" : "HOME=/"));
         if (s->spec->flags & START_TERMINAL)
                 set_variable(env, &n, (char *)"TERM=xterm");
         for (uint32_t i = 0; i < s->spec->n_env; i++)
-                set_variable(env, &n, given[i]);
-        s->env = env;
+                set_variable(env, &n, s->given[i]);
         return true;
 }
 
 /* user */
 
-/* A file of the sandbox in memory. What is no regular file, or too large, is empty. */
-static void map_file(const char *path, const char **text, size_t *len) {
+/* A file of the sandbox in memory, which is returned, or NULL. What is no regular file, or too large, is empty. */
+static void *read_file(const char *path, const char **text, size_t *len) {
         _cleanup_(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         struct stat st;
-        void *map;
+        void *copy;
 
         *text = "";
         *len = 0;
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > ACCOUNT_FILE_MAX)
-                return;
+                return NULL;
         /* A copy: a map of a file that is cut shorter meanwhile would kill us. */
-        map = malloc(st.st_size);
-        if (!map)
-                return;
-        *text = map;
-        *len = read(fd, map, st.st_size);
+        copy = malloc(st.st_size);
+        if (!copy)
+                return NULL;
+        *text = copy;
+        *len = read(fd, copy, st.st_size);
         if (*len > (size_t)st.st_size)
                 *len = 0;
+        return copy;
 }
 
 static bool find_user(struct start *s, struct start_failure *why) {
+        _cleanup_(cleanup_free) void *passwd = NULL, *group = NULL;
         const char *text;
         size_t len;
         int r;
 
         if (!*s->user)
                 return true;
-        map_file("/etc/passwd", &text, &len);
+        passwd = read_file("/etc/passwd", &text, &len);
         r = account_find(&s->account, s->user, text, len);
         if (r < 0)
                 return fail(why, HELPER_END_USER, r, "user: there is no user %s", s->user);
-        map_file("/etc/group", &text, &len);
+        group = read_file("/etc/group", &text, &len);
         account_add_groups(&s->account, text, len);
         return true;
 }
 
 /* workdir and cwd */
-
-/* In memory that stays; NULL when there is none. */
-static const char *below_root(const char *root, const char *path) {
-        char *whole = NULL;
-
-        return asprintf(&whole, "%s%s", root, path) < 0 ? NULL : whole;
-}
 
 /* The root holds the workdir and all below it; every other path is the machine's. A relative cwd is below the workdir. */
 static bool add_root(struct start *s, struct start_failure *why) {
@@ -155,8 +157,8 @@ static bool add_root(struct start *s, struct start_failure *why) {
         if (!*root)
                 return true;
         if (!strncmp(s->cwd, s->workdir, len) && (!s->cwd[len] || s->cwd[len] == '/'))
-                s->cwd = below_root(root, s->cwd);
-        s->workdir = below_root(root, s->workdir);
+                s->cwd = make_string(s, "%s%s", root, s->cwd);
+        s->workdir = make_string(s, "%s%s", root, s->workdir);
         return s->cwd && s->workdir ? true : fail(why, HELPER_END_FAILED, -ENOMEM, "reading the request");
 }
 
@@ -237,13 +239,21 @@ static bool write_script(struct start *s, struct start_failure *why) {
 }
 
 bool start_prepare(struct start *s, const struct start_spec *spec, struct start_failure *why) {
-        char **given = calloc(spec->n_env + 1, sizeof(*given));
-
-        *s = (struct start){ .spec = spec, .cwd_fd = -1 };
-        if (!given)
+        *s = (struct start){ .spec = spec, .cwd_fd = -1, .given = calloc(spec->n_env + 1, sizeof(*s->given)) };
+        if (!s->given)
                 return fail(why, HELPER_END_FAILED, -ENOMEM, "reading the request");
-        return take_strings(s, given, why) && add_root(s, why) && find_user(s, why) && merge_variables(s, given, why) &&
+        return take_strings(s, why) && add_root(s, why) && find_user(s, why) && merge_variables(s, why) &&
                make_workdir(s, why) && open_cwd(s, why) && write_script(s, why);
+}
+
+void start_release(struct start *s) {
+        if (s->strings)
+                munmap(TAKE_PTR(s->strings), s->spec->spec_len);
+        free(TAKE_PTR(s->given));
+        free(TAKE_PTR(s->env));
+        while (s->n_made > 0)
+                free(s->made[--s->n_made]);
+        close_fd(TAKE_FD(s->cwd_fd));
 }
 
 void start_finish(struct start *s) {
@@ -343,6 +353,7 @@ static int be_shell(const struct start *s, volatile enum step *step) {
 
 pid_t start_shell(struct start *s, void (*on_start)(void *data, pid_t pid), void *data, struct start_failure *why) {
         volatile enum step step = STEP_STREAMS;
+        char **own = environ;
         volatile int r = 0;
         pid_t pid;
 
@@ -352,6 +363,7 @@ pid_t start_shell(struct start *s, void (*on_start)(void *data, pid_t pid), void
                 r = be_shell(s, &step);
                 _exit(127);
         }
+        environ = own; /* whose the child's has been */
         if (pid < 0)
                 fail(why, HELPER_END_FAILED, -errno, "starting a process");
         else if (r == 0)

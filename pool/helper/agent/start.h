@@ -25,10 +25,15 @@ struct start_spec {
         int oom_score;    /* of the environment's processes */
 };
 
+#define START_MADE 5 /* three variables of a user, and two paths with a root */
+
 struct start {
         const struct start_spec *spec;
         const char *shell, *workdir, *cwd, *user, *command; /* paths with the root */
-        char **env;
+        char *strings;           /* what these are in, or NULL */
+        char **given, **env;     /* variables of the request, and those of the shell */
+        char *made[START_MADE];  /* more memory */
+        size_t n_made;
         struct account account; /* where there is a user */
         int cwd_fd;
         char script[4200]; /* path of the file with the command, or "" */
@@ -50,6 +55,9 @@ bool start_prepare(struct start *s, const struct start_spec *spec, struct start_
  * becomes the shell: it shares the memory of the caller.
  */
 pid_t start_shell(struct start *s, void (*on_start)(void *data, pid_t pid), void *data, struct start_failure *why);
+
+/* The shell runs, or will not: frees all but the file of its command. */
+void start_release(struct start *s);
 
 /* The shell has ended: removes the file of its command. */
 void start_finish(struct start *s);

@@ -95,6 +95,7 @@ int streams_open(struct job *j, int job_ends[3]) {
         for (int i = 0; i < 3; i++)
                 if (i == 0 || job_ends[i] != job_ends[i - 1])
                         close_fd(job_ends[i]);
+        job_ends[0] = job_ends[1] = job_ends[2] = -1;
         streams_close(j);
         return r;
 }
