@@ -42,7 +42,8 @@ static void set_state(struct job *j, enum helper_job_state state) {
         if (!(after[j->state] & 1 << state))
                 __builtin_trap();
         j->state = state;
-        j->tell = true;
+        if (state != HELPER_JOB_STARTING) /* which passes at once */
+                j->tell = true;
 }
 
 static void order(struct job *j, const struct reaper_order *o) {

@@ -168,9 +168,11 @@ static bool make_workdir(struct start *s, struct start_failure *why) {
         bool is_new = fresh || access(s->workdir, F_OK) < 0;
         int r = fresh ? remove_tree(AT_FDCWD, s->workdir) : 0;
 
+        if (!is_new)
+                return true;
         if (r == 0)
                 r = make_path(AT_FDCWD, s->workdir, 0755);
-        if (r == 0 && is_new && *s->user && lchown(s->workdir, a->uid, a->gid) < 0)
+        if (r == 0 && *s->user && lchown(s->workdir, a->uid, a->gid) < 0)
                 r = -errno;
         if (r < 0 && fresh)
                 return fail(why, HELPER_END_FAILED, r, "making the workdir");
