@@ -66,6 +66,15 @@ struct client_leftover {
         bool listed;    /* this carrier's helper has it, or may have it */
 };
 
+/* One that is done once. At most one of its kind is under way. */
+struct client_request {
+        uint64_t number; /* of the last one */
+        bool asked;      /* there is no answer yet */
+        bool sent;       /* over this carrier */
+        uint8_t flags;
+        struct buf data;
+};
+
 struct client {
         const struct client_events *events;
         void *owner;
@@ -83,6 +92,7 @@ struct client {
         unsigned n_jobs, n_leftovers, n_forgotten;
         uint64_t pings[HELPER_REQUESTS_MAX]; /* the first @n_pings_sent are under way */
         unsigned n_pings, n_pings_sent;
+        struct client_request requests[HELPER_N_REQUESTS];
         int64_t lazy_us; /* since when something waits for company; or never */
 };
 

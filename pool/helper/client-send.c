@@ -46,6 +46,26 @@ static bool next_ping(struct client *c, struct frame *f) {
         return true;
 }
 
+static bool next_request(struct client *c, struct frame *f) {
+        for (int kind = 0; kind < HELPER_N_REQUESTS; kind++) {
+                struct client_request *q = &c->requests[kind];
+
+                if (!q->asked || q->sent)
+                        continue;
+                *f = (struct frame){
+                        .type = FRAME_REQUEST,
+                        .kind = (uint8_t)kind,
+                        .request = q->number,
+                        .flags = q->flags,
+                        .data = (const uint8_t *)q->data.data,
+                        .len = q->data.len,
+                };
+                q->sent = true;
+                return true;
+        }
+        return false;
+}
+
 /* the strings of a job */
 
 static size_t least(uint64_t a, uint64_t b) {
@@ -211,7 +231,7 @@ bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
                 make_hello(c, f);
                 return true;
         }
-        if (next_leftover(c, f) || next_ping(c, f))
+        if (next_leftover(c, f) || next_ping(c, f) || next_request(c, f))
                 return true;
         list_for_each_safe (j, tmp, &c->jobs, link) {
                 if (!next_of_job(j, f, data))
@@ -241,6 +261,9 @@ bool client_is_urgent(const struct client *c) {
 
         if (!c->hello_sent || c->n_pings_sent < c->n_pings)
                 return true;
+        for (int kind = 0; kind < HELPER_N_REQUESTS; kind++)
+                if (c->requests[kind].asked && !c->requests[kind].sent)
+                        return true;
         list_for_each (j, &c->jobs, link)
                 if (job_is_urgent(j))
                         return true;

@@ -2,6 +2,7 @@
 #include "pool/helper/client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,8 @@ int client_new(struct client **out, const uint8_t key[HELPER_KEY_SIZE], const ch
         c->lazy_us = USEC_NEVER;
         list_init(&c->jobs);
         list_init(&c->leftovers);
+        for (int i = 0; i < HELPER_N_REQUESTS; i++)
+                c->requests[i].data = (struct buf)BUF_INIT(HELPER_DATA_MAX);
         *out = c;
         return 0;
 }
@@ -36,6 +39,8 @@ void client_free(struct client *c) {
                 return;
         list_for_each_safe (l, tmp, &c->leftovers, link)
                 client_leftover_drop(c, l);
+        for (int i = 0; i < HELPER_N_REQUESTS; i++)
+                buf_deinit(&c->requests[i].data);
         explicit_bzero(c->key, sizeof(c->key));
         free(c->decoder);
         free(c);
@@ -62,6 +67,8 @@ int client_carrier_new(struct client *c, int64_t now) {
         c->hello_sent = c->broken = false;
         c->n_pings = c->n_pings_sent = 0;
         c->expected = 0;
+        for (int i = 0; i < HELPER_N_REQUESTS; i++)
+                c->requests[i].sent = false;
         list_for_each (j, &c->jobs, link)
                 client_job_on_carrier(j);
         list_for_each (l, &c->leftovers, link)
@@ -138,7 +145,22 @@ static const char *on_job(struct client *c, const struct frame *f) {
         return --c->expected == 0 ? on_list_end(c) : NULL;
 }
 
+static const char *on_answer(struct client *c, const struct frame *f) {
+        struct client_request *q = &c->requests[f->kind];
+
+        if (!q->asked || !q->sent || q->number != f->request)
+                return "REPLY to nothing";
+        q->asked = false;
+        buf_clear(&q->data);
+        c->events->cleaned(c->owner, (int)f->value, (const char *)f->data, f->len);
+        return NULL;
+}
+
 static const char *on_reply(struct client *c, const struct frame *f) {
+        if (f->kind >= HELPER_N_REQUESTS || f->len > HELPER_REPORT_MAX || f->value > INT_MAX)
+                return "REPLY of a kind that is not known";
+        if (f->kind != HELPER_PING)
+                return on_answer(c, f);
         if (c->n_pings_sent == 0 || c->pings[0] != f->request)
                 return "REPLY to nothing";
         memmove(c->pings, c->pings + 1, (c->n_pings - 1) * sizeof(*c->pings));
@@ -259,4 +281,28 @@ int client_ping(struct client *c, uint64_t request) {
                 return -EAGAIN;
         c->pings[c->n_pings++] = request;
         return 0;
+}
+
+/* One that is done once, with strings that end with NUL. */
+static int ask(struct client *c, enum helper_request kind, uint8_t flags, const char *first,
+               const char *const *others) {
+        struct client_request *q = &c->requests[kind];
+        int r = q->asked ? -EBUSY : buf_append(&q->data, first, strlen(first) + 1);
+
+        for (; r == 0 && *others; others++)
+                r = buf_append(&q->data, *others, strlen(*others) + 1);
+        if (r < 0) {
+                if (r != -EBUSY)
+                        buf_clear(&q->data);
+                return r;
+        }
+        q->flags = flags;
+        q->number++;
+        q->asked = true;
+        q->sent = false;
+        return 0;
+}
+
+int client_clean(struct client *c, const struct client_cleanup *what) {
+        return ask(c, HELPER_CLEAN, what->sandbox ? CLEAN_SANDBOX : 0, what->workdir, what->emptied);
 }

@@ -43,6 +43,8 @@ struct client_events {
         void (*refused)(void *owner, uint32_t count);
         /* The answer to client_ping(). */
         void (*replied)(void *owner, uint64_t request);
+        /* The answer to client_clean(). @error: 0, or an errno. @text: what is left; for people, of any bytes. */
+        void (*cleaned)(void *owner, int error, const char *text, size_t len);
 };
 
 struct client_end {
@@ -110,6 +112,19 @@ int64_t client_tick(struct client *c, int64_t now);
 
 /* Answered by replied(), unless the carrier breaks first. @request: any number. -EAGAIN: there are too many. */
 int client_ping(struct client *c, uint64_t request);
+
+struct client_cleanup {
+        bool sandbox;               /* the helper has the sandbox to itself: see CLEAN_SANDBOX */
+        const char *workdir;        /* to be removed; "": none */
+        const char *const *emptied; /* directories, NULL at the end; the first is that for temporary files */
+};
+
+/*
+ * Ends all jobs, and removes what they have left. Answered once by cleaned(), over whatever carrier there is by then;
+ * not if there is a newer daemon. Jobs may be started again after that. There is no time limit.
+ * -EBUSY: one is under way. -EFBIG: too many bytes of names.
+ */
+int client_clean(struct client *c, const struct client_cleanup *what);
 
 /*
  * A job. The helper starts it once, however often it is asked for under this id. -EAGAIN: the helper has as many as it

@@ -12,4 +12,5 @@
 #define HELPER_INPUT_FIRST (8 << 10)  /* bytes of input that may be sent before the helper has said how many it takes */
 #define HELPER_WINDOW_MAX (512 << 10) /* bytes of a job's output that may be under way without an acknowledgement */
 #define HELPER_REQUESTS_MAX 64        /* requests without a reply */
+#define HELPER_REPORT_MAX 2048        /* bytes of text in the answer to a request */
 #define HELPER_US_MAX (INT64_C(1) << 50) /* of a time limit, in microseconds */

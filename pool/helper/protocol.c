@@ -42,7 +42,7 @@ static const struct layout layouts[FRAME_N_TYPES] = {
         [FRAME_KILL] = { "KILL", FRAME_OF_DAEMON, 0, { ANY(job), ANY(order), TIME(grace_us) } },
         [FRAME_RESIZE] = { "RESIZE", FRAME_OF_DAEMON, 0, { ANY(job), ANY(order), ANY(rows), ANY(columns) } },
         [FRAME_FORGET] = { "FORGET", FRAME_OF_DAEMON, 0, { ANY(job) } },
-        [FRAME_REQUEST] = { "REQUEST", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(request), ANY(kind) } },
+        [FRAME_REQUEST] = { "REQUEST", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(request), ANY(kind), ANY(flags) } },
 
         [FRAME_WELCOME] = { "WELCOME", FRAME_OF_HELPER, 0,
                             { ANY(version), ANY(epoch), ANY(carrier), AT_MOST(count, HELPER_JOBS_MAX) } },
@@ -55,7 +55,7 @@ static const struct layout layouts[FRAME_N_TYPES] = {
         [FRAME_ENDED] = { "ENDED", FRAME_OF_HELPER, HELPER_TEXT_MAX,
                           { ANY(job), AT_MOST(how, HELPER_END_N - 1), ANY(value), ANY(ran_us), OFFSET(streams[0]),
                             OFFSET(streams[1]) } },
-        [FRAME_REPLY] = { "REPLY", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(value) } },
+        [FRAME_REPLY] = { "REPLY", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(kind), ANY(value) } },
         [FRAME_REFUSED] = { "REFUSED", FRAME_OF_HELPER, 0, { ANY(count) } },
         [FRAME_ERROR] = { "ERROR", FRAME_OF_HELPER, HELPER_TEXT_MAX, {} },
 };

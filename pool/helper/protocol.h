@@ -54,6 +54,11 @@
  *   ENDED      FORGET                      (none)     drops the job; its id is then unknown
  *   any        HELLO                       same       → JOB; OUTPUT from the first byte that is not acknowledged; ENDED
  *
+ * A request is answered by a REPLY with its kind and number. PING is lost with its carrier. The others take time and are
+ * done once: the daemon asks again over each new carrier, with the same number, until it has the answer. The helper
+ * goes on with what it is doing under that number and epoch, and keeps its last answer. Another number, or a new epoch,
+ * asks for the same work once more. Numbers begin with 1.
+ *
  * Texts of the helper are for people. Whoever is inside may have written them.
  *
  * Whatever is sent that this does not allow ends the carrier: the helper says why with ERROR, the daemon with an event.
@@ -80,7 +85,7 @@ enum frame_type {
         FRAME_KILL,      /* an order: TERM to every process, and KILL after a grace; KILL at once with 0 */
         FRAME_RESIZE,    /* an order: size of the terminal */
         FRAME_FORGET,    /* the job, which has ended */
-        FRAME_REQUEST,   /* something else, by a number; answered by REPLY */
+        FRAME_REQUEST,   /* something else, by kind and number; answered by REPLY */
 
         /* From the helper. */
         FRAME_WELCOME, /* version in use, epoch, carrier, how many JOB frames follow */
@@ -88,7 +93,7 @@ enum frame_type {
         FRAME_JOB,     /* what the helper has of a job: state, strings, input and how far it may be sent, last order */
         FRAME_OUTPUT,  /* bytes of a stream, from an offset, in the order in which the helper read them */
         FRAME_ENDED,   /* how the job ended, and how many bytes each stream has; data: text, for people */
-        FRAME_REPLY,   /* to a request: errno, data */
+        FRAME_REPLY,   /* to a request: its kind and number, errno, data */
         FRAME_REFUSED, /* how many carriers have come with a wrong key */
         FRAME_ERROR,   /* the helper closes the carrier; data: why */
 };
@@ -122,7 +127,22 @@ enum helper_end {
 #define HELPER_END_N (HELPER_END_UNKNOWN + 1)
 
 enum helper_request {
-        HELPER_PING, /* answered at once, after the JOB of each job whose state has changed */
+        HELPER_PING,  /* answered at once, after the JOB of each job whose state has changed */
+        HELPER_CLEAN, /* ends and removes what a lease has left; data: strings; data of the answer: text, what is left */
+};
+#define HELPER_N_REQUESTS (HELPER_CLEAN + 1)
+
+/*
+ * CLEAN ends all jobs, and every process below the helper, with KILL. It removes the workdir, empties some directories,
+ * and checks that a file can be written in the workdir and in the first of those. It follows no link that is younger
+ * than the helper, and enters nothing that is mounted. Afterwards the workdir is not there.
+ *
+ * Its strings, each with a final NUL: workdir ("": none), then the directories to be emptied. All are absolute; where
+ * the sandbox is only a directory (serve -r), they lie in there.
+ */
+enum {
+        CLEAN_SANDBOX = 1, /* all of the sandbox is the helper's: ends and unmounts whatever is younger than the helper */
+        CLEAN_FLAGS = CLEAN_SANDBOX,
 };
 
 /*

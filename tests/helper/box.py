@@ -47,7 +47,7 @@ def _busybox(applets):
 class Box:
     """The helper is the first process of the sandbox, or a daemon in it."""
 
-    def __init__(self, program, directory, kind="debian", daemonise=False, environment=(), sanitized=False):
+    def __init__(self, program, directory, kind="debian", daemonise=False, environment=(), sanitized=False, more=()):
         self.program = program
         self.key = os.urandom(16)
         self.run = pathlib.Path(directory) / "run"
@@ -58,7 +58,7 @@ class Box:
         arguments = ["bwrap", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-add", "ALL", *root,
                      "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", "--perms", "0711", "--dir",
                      "/run",
-                     "--bind", str(self.run), "/run/modalpool", "--ro-bind", program, "/run/helper", "--clearenv",
+                     "--bind", str(self.run), "/run/modalpool", "--ro-bind", program, "/run/helper", *more, "--clearenv",
                      "--setenv", "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
         for library in _libraries(program):
             if kind != "debian":

@@ -125,6 +125,7 @@ class Daemon:
         self.n_carriers = 0
         self.refused = 0
         self.replies = []
+        self.requests, self.answers = {}, {}  # what is done once, by kind and number
         self.forgotten = collections.deque(maxlen=wire.JOBS_MAX)
         self.strays, self.ended_strays = set(), set()  # jobs that are not ours
 
@@ -142,6 +143,8 @@ class Daemon:
             self._acknowledge(job)
             if job.state is None:
                 self._send_start(job)
+        for key in self.requests:
+            self._send_request(key)
         if wait:
             self.run(lambda: self.carrier.welcome or self.carrier.gone)
         if old and not old.gone:
@@ -223,6 +226,26 @@ class Daemon:
         if not job.hold:
             self.send("ACK", job=job.id, stdout=len(job.out), stderr=len(job.err), window=job.window)
 
+    # requests
+
+    def request(self, kind, *strings, flags=0):
+        """Ask for it. The key of its answer."""
+        key = kind, len(self.requests) + 1
+        self.requests[key] = flags, b"".join(os.fsencode(string) + b"\0" for string in strings)
+        self._send_request(key)
+        return key
+
+    def _send_request(self, key):
+        if key not in self.answers:
+            flags, data = self.requests[key]
+            self.send("REQUEST", data, request=key[1], kind=key[0], flags=flags)
+
+    def clean(self, workdir="", *emptied, flags=wire.CLEAN_SANDBOX, seconds=DEADLINE):
+        """(errno, what is left) of a clean-up."""
+        key = self.request(wire.CLEAN, workdir, *(emptied or ["/tmp"]), flags=flags)
+        self.run(lambda: key in self.answers, seconds)
+        return self.answers[key]
+
     # frames
 
     def run(self, until, seconds=DEADLINE):
@@ -262,8 +285,11 @@ class Daemon:
     def on_refused(self, data, count):
         self.refused = count
 
-    def on_reply(self, data, request, value):
-        self.replies.append((request, value))
+    def on_reply(self, data, request, kind, value):
+        if kind == wire.PING:
+            self.replies.append((request, value))
+        else:
+            self.answers[kind, request] = (value, data)
 
     def on_job(self, data, job, state, spec_len, offset, limit, order):
         first = job not in self.carrier.listed and len(self.carrier.listed) < self.carrier.expected

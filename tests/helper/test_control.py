@@ -2,6 +2,7 @@
 """`serve -c`: the helper as a daemon on the same machine starts it, in a sandbox and without one."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import select
@@ -217,3 +218,31 @@ def test_no_shell(controlled):
     assert box.hello == b"" and box.process.wait(30) == 1
     assert box.process.stderr.read() == b"option shell: there is no program nosuchshell\n"
     assert controlled(plain=True, shell="bash").hello == b"\0"
+
+
+def test_clean_of_a_root(controlled, make_daemon):
+    """All lies in the root. What the helper did not start is none of its business."""
+    box = controlled(plain=True)
+    daemon = make_daemon(box)
+    (box.root / "tmp").mkdir()
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        daemon.do("echo x > f; echo x > ../../tmp/f; setsid sleep 86405.125 & exit 0", workdir="/srv/w", fresh=True)
+        error, text = daemon.clean("/srv/w", "/tmp", flags=wire.CLEAN_SANDBOX)
+        assert error == errno.EPERM and text.startswith(b"the sandbox is only a directory: ")
+        assert daemon.clean("/srv/w", "/tmp", flags=0) == (0, b"")
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+    assert box.until_gone("86405.125", 0) == []
+    assert not (box.root / "srv/w").exists() and list((box.root / "tmp").iterdir()) == []
+
+
+def test_clean_of_a_sandbox(controlled, make_daemon):
+    """Of processes that do not know root's rights outside."""
+    daemon = make_daemon(controlled())
+    daemon.do("mkdir a; chmod 0 a; echo x > /tmp/f; setsid sleep 86405.125 & exit 0", workdir="/tmp/w", fresh=True)
+    assert daemon.clean("/tmp/w", "/tmp") == (0, b"")
+    assert daemon.box.until_gone("86405.125", 0) == []
+    assert daemon.do("ls -A /tmp", workdir="/").out == b""

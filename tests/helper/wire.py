@@ -21,7 +21,7 @@ FROM_DAEMON = {
     7: ("KILL", "job:16s order:I grace_us:Q"),
     8: ("RESIZE", "job:16s order:I rows:H columns:H"),
     9: ("FORGET", "job:16s"),
-    10: ("REQUEST", "request:Q kind:B"),
+    10: ("REQUEST", "request:Q kind:B flags:B"),
 }
 FROM_HELPER = {
     11: ("WELCOME", "version:I epoch:Q carrier:Q count:I"),
@@ -29,11 +29,13 @@ FROM_HELPER = {
     13: ("JOB", "job:16s state:B spec_len:I offset:Q limit:Q order:I"),
     14: ("OUTPUT", "job:16s stream:B offset:Q"),
     15: ("ENDED", "job:16s how:B value:I ran_us:Q stdout:Q stderr:Q"),
-    16: ("REPLY", "request:Q value:I"),
+    16: ("REPLY", "request:Q kind:B value:I"),
     17: ("REFUSED", "count:I"),
     18: ("ERROR", ""),
 }
 FRESH, INPUT, TERMINAL = 1, 2, 4
+PING, CLEAN = range(2)
+CLEAN_SANDBOX = 1
 RECEIVING, STARTING, RUNNING, DRAINING, ENDED = range(5)
 EXIT, SIGNAL, TIMEOUT, CWD, USER, FAILED, UNKNOWN = range(7)
 

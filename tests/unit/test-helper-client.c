@@ -10,6 +10,9 @@
 #include <string.h>
 
 #include "check.h"
+#include "pool/helper/agent/clean.h"
+#include "pool/helper/agent/cleaner.h"
+#include "pool/helper/agent/cleaning.h"
 #include "pool/helper/agent/job.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/reapers.h"
@@ -174,6 +177,39 @@ int64_t helper_job_tick(struct job *j, int64_t at) {
 void helper_job_reaped(struct job *j, pid_t pid, int status) {
 }
 
+/* the helper's cleaner */
+
+static void (*clean_done)(const struct clean_report *report); /* NULL: there is none */
+static struct clean_report clean_report;
+static unsigned n_cleaners;
+
+const char *clean_check(const struct clean_request *q) {
+        CHECK_INT(q->kind, HELPER_CLEAN);
+        CHECK_INT(q->flags, CLEAN_SANDBOX);
+        CHECK_INT(q->len, strlen(q->strings) + 1 + sizeof("/tmp"));
+        CHECK_STR(q->strings + strlen(q->strings) + 1, "/tmp");
+        return NULL;
+}
+
+/* Its report says which request it was for. */
+int cleaner_start(const struct clean_request *q, void (*done)(const struct clean_report *report)) {
+        CHECK(!clean_done);
+        clean_done = done;
+        clean_report.error = EBUSY;
+        snprintf(clean_report.text, sizeof(clean_report.text), "%s", q->strings);
+        n_cleaners++;
+        return 0;
+}
+
+static void cleaner_turn(void) {
+        void (*done)(const struct clean_report *report) = clean_done;
+
+        if (!done || !prng_chance(&dice, 100))
+                return;
+        clean_done = NULL;
+        done(&clean_report);
+}
+
 /* carriers: the present one, and the helper's end of it */
 
 struct pipe {
@@ -218,6 +254,7 @@ static void helper_hello(const struct frame *f) {
         newest_epoch = f->epoch;
         newest_carrier = f->carrier;
         attached = true;
+        cleaning_new_carrier();
         helper_says(&(struct frame){ .type = FRAME_WELCOME, .version = 1, .epoch = f->epoch, .carrier = f->carrier,
                                      .count = helper_jobs_count() });
         put(&to_daemon, all, helper_jobs_tell_all(all));
@@ -237,8 +274,10 @@ static void helper_turn(void) {
 
                         if (f.type == FRAME_HELLO)
                                 helper_hello(&f);
-                        else if (f.type == FRAME_REQUEST)
+                        else if (f.type == FRAME_REQUEST && f.kind == HELPER_PING)
                                 helper_says(&(struct frame){ .type = FRAME_REPLY, .request = f.request });
+                        else if (f.type == FRAME_REQUEST)
+                                wrong = cleaning_take(&f, newest_epoch);
                         else
                                 wrong = helper_jobs_take(&f);
                         if (wrong)
@@ -248,6 +287,9 @@ static void helper_turn(void) {
                 CHECK_INT(r, 0);
         }
         helper_jobs_tick();
+        cleaner_turn();
+        while (attached && cleaning_next_reply(&f))
+                helper_says(&f);
         while (attached && to_daemon.len < 100000 && (helper_jobs_next_state(&f) || helper_jobs_next_output(&f)))
                 helper_says(&f);
 }
@@ -258,6 +300,8 @@ static struct client *client;
 static uint64_t epoch;
 static bool is_broken;
 static unsigned n_replies;
+static unsigned n_cleans, n_cleaned; /* asked for, by all daemons; answered */
+static bool is_cleaning;
 
 static void on_open(void *owner) {
 }
@@ -280,7 +324,33 @@ static void on_replied(void *owner, uint64_t request) {
         n_replies++;
 }
 
-static const struct client_events events = { on_open, on_broken, on_stale, on_refused, on_replied };
+static void on_cleaned(void *owner, int error, const char *text, size_t len) {
+        char expected[32];
+
+        snprintf(expected, sizeof(expected), "/w/%u", n_cleans);
+        CHECK(is_cleaning);
+        CHECK_INT(error, EBUSY);
+        CHECK_INT(len, strlen(expected));
+        CHECK(!memcmp(text, expected, len));
+        is_cleaning = false;
+        n_cleaned++;
+}
+
+static void daemon_cleans(void) {
+        static const char *const emptied[] = { "/tmp", NULL };
+        char workdir[32];
+
+        snprintf(workdir, sizeof(workdir), "/w/%u", n_cleans + 1);
+        if (is_cleaning) {
+                CHECK_INT(client_clean(client, &(struct client_cleanup){ true, workdir, emptied }), -EBUSY);
+                return;
+        }
+        n_cleans++;
+        is_cleaning = true;
+        CHECK_INT(client_clean(client, &(struct client_cleanup){ true, workdir, emptied }), 0);
+}
+
+static const struct client_events events = { on_open, on_broken, on_stale, on_refused, on_replied, on_cleaned };
 
 static void job_started(void *owner) {
         struct truth *t = owner;
@@ -355,7 +425,7 @@ static void ask(struct truth *t) {
 
         spec.id[0] = (uint8_t)(t - truths + 1);
         if (!t->started)
-                spec.streams[0] = spec.streams[1] = 0;
+                spec.streams[0] = spec.streams[1] = t->taken = 0; /* its input is read from the first byte */
         r = client_job_start(client, &spec, &job_events, t, &t->job);
         CHECK_INT(r, 0);
         t->asked = true;
@@ -391,6 +461,7 @@ static void daemon_dies(void) {
         }
         client_free(client);
         client = NULL;
+        is_cleaning = false;
 }
 
 static void connect_carrier(void) {
@@ -425,6 +496,8 @@ static void daemon_turn(void) {
                         t->forgotten = true;
                 }
         }
+        if (prng_chance(&dice, 20))
+                daemon_cleans();
         if (connected && is_broken)
                 disconnect();
         if (!connected)
@@ -463,7 +536,7 @@ static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
 
         dice = (struct prng){ seed };
         epoch = newest_epoch = newest_carrier = 0;
-        n_refusals = 0;
+        n_refusals = n_cleaners = n_cleans = n_cleaned = 0;
         now = USEC_PER_SEC;
         make_truths();
         daemon_starts();
@@ -492,6 +565,9 @@ static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
         }
         CHECK_INT(helper_jobs_count(), 0);
         CHECK_INT(n_refusals, 0);
+        CHECK(n_cleaned > 0 && n_cleaners <= n_cleans);
+        if (!deaths) /* each once */
+                CHECK(n_cleaned + is_cleaning == n_cleans && n_cleaners + 1 >= n_cleans);
         if (check_failed_now)
                 printf("# seed %" PRIu64 ", %u turns\n", seed, turns);
         daemon_dies();

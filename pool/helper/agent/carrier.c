@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pool/helper/agent/cleaning.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/limits.h"
 #include "pool/helper/agent/loop.h"
@@ -106,6 +107,7 @@ static void carrier_accept(struct carrier *c, const struct frame *f) {
         out_start = 0;
         out_waits = false;
         n_pings = 0;
+        cleaning_new_carrier();
         out_len = frame_encode(&welcome, out);
         out_len += helper_jobs_tell_all(out + out_len);
         tell_refused = refused > 0;
@@ -132,8 +134,10 @@ static void on_hello(struct carrier *c, const struct frame *f) {
 static const char *on_request(const struct frame *f) {
         if (n_pings == HELPER_REQUESTS_MAX)
                 return "REQUEST with too many that wait";
-        if (f->kind != HELPER_PING)
+        if (f->kind >= HELPER_N_REQUESTS)
                 return "REQUEST of a kind that is not known";
+        if (f->kind != HELPER_PING)
+                return cleaning_take(f, epoch);
         pings[n_pings++] = f->request;
         return NULL;
 }
@@ -265,6 +269,8 @@ static bool next_frame(struct frame *f) {
                 return true;
         }
         if (helper_jobs_next_state(f))
+                return true;
+        if (cleaning_next_reply(f))
                 return true;
         if (n_pings == 0)
                 return helper_jobs_next_output(f);

@@ -117,6 +117,12 @@ const char *helper_jobs_take(const struct frame *f) {
         }
 }
 
+void helper_jobs_kill_all(void) {
+        for (unsigned i = 0; i < HELPER_JOBS_MAX; i++)
+                if (jobs[i].used)
+                        helper_job_kill(&jobs[i], 0);
+}
+
 /* frames to the daemon */
 
 static void make_job_frame(struct job *j, struct frame *f) {

@@ -40,6 +40,9 @@ size_t helper_jobs_tell_all(uint8_t *out);
 bool helper_jobs_next_state(struct frame *f);
 bool helper_jobs_next_output(struct frame *f);
 
+/* Ends every job at once, with all its processes. */
+void helper_jobs_kill_all(void);
+
 /* Does what is due. Returns when to call it again. */
 int64_t helper_jobs_tick(void);
 

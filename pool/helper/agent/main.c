@@ -40,6 +40,7 @@
 #include "pool/helper/agent/control.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/loop.h"
+#include "pool/helper/agent/origin.h"
 #include "pool/helper/agent/shutdown.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -224,7 +225,9 @@ static int init(int fd, const uint8_t *key, int oom_score) {
 
         context.proc = proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         take_signals(&child);
-        r = loop_init();
+        r = origin_note(options.dir, options.root, proc);
+        if (r == 0)
+                r = loop_init();
         if (r == 0) {
                 child_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
                 r = child_fd < 0 ? -errno : loop_add(child_fd, &child_source, EPOLLIN);

@@ -90,7 +90,7 @@ static int compare(const void *a, const void *b) {
         return (x > y) - (x < y);
 }
 
-static struct process *lookup(const struct processes *p, pid_t pid) {
+struct process *processes_lookup(const struct processes *p, pid_t pid) {
         struct process key = { .pid = pid };
 
         return p->n > 0 ? bsearch(&key, p->list, p->n, sizeof(key), compare) : NULL;
@@ -135,32 +135,27 @@ static bool belongs(const struct processes *p, const struct process *process, co
 
         if (process->parent == f->parent)
                 return process->pid != getpid() && !is_other(f, process->pid);
-        parent = lookup(p, process->parent);
+        parent = processes_lookup(p, process->parent);
         return parent && parent->found;
 }
 
-/* Such that each child that was forked meanwhile either is not in it, or stands in @others. */
-static int read_consistently(struct processes *p, int proc, const struct family *f) {
+int processes_read(struct processes *p, int proc, const volatile uint32_t *shared_version) {
         uint32_t version;
         int r;
 
-        if (!f->version)
+        if (!shared_version)
                 return read_all(p, proc);
         do {
-                while ((version = *f->version) % 2)
+                while ((version = *shared_version) % 2)
                         sched_yield();
                 r = read_all(p, proc);
-        } while (r == 0 && *f->version != version);
+        } while (r == 0 && *shared_version != version);
         return r;
 }
 
-int processes_find(struct processes *p, int proc, const struct family *family) {
-        size_t n = 0;
+void processes_mark(struct processes *p, const struct family *family) {
         bool more = true;
-        int r = read_consistently(p, proc, family);
 
-        if (r < 0)
-                return r;
         /* A child may have a lower number than its parent. */
         while (more) {
                 more = false;
@@ -168,6 +163,16 @@ int processes_find(struct processes *p, int proc, const struct family *family) {
                         if (!p->list[i].found && belongs(p, &p->list[i], family))
                                 p->list[i].found = more = true;
         }
+}
+
+int processes_find(struct processes *p, int proc, const void *who) {
+        const struct family *family = who;
+        size_t n = 0;
+        int r = processes_read(p, proc, family->version);
+
+        if (r < 0)
+                return r;
+        processes_mark(p, family);
         for (size_t i = 0; i < p->n; i++)
                 if (p->list[i].found && !p->list[i].zombie)
                         p->list[n++] = p->list[i];
@@ -193,7 +198,7 @@ void processes_signal(const struct processes *p, int proc, int signo) {
 
 static bool has_new(const struct processes *now, const struct processes *before) {
         for (size_t i = 0; i < now->n; i++) {
-                const struct process *same = lookup(before, now->list[i].pid);
+                const struct process *same = processes_lookup(before, now->list[i].pid);
 
                 if (!same || same->started != now->list[i].started)
                         return true;
@@ -201,7 +206,7 @@ static bool has_new(const struct processes *now, const struct processes *before)
         return false;
 }
 
-int processes_kill(struct processes *left, int proc, const struct family *family) {
+int processes_kill(struct processes *left, int proc, processes_finder *find, const void *who) {
         struct processes before = PROCESSES_INIT, swap;
         int r = 0;
 
@@ -210,7 +215,7 @@ int processes_kill(struct processes *left, int proc, const struct family *family
                 swap = before;
                 before = *left;
                 *left = swap;
-                r = processes_find(left, proc, family);
+                r = find(left, proc, who);
                 if (r < 0 || !has_new(left, &before))
                         break;
                 processes_signal(left, proc, SIGSTOP);

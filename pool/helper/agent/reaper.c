@@ -62,7 +62,7 @@ static void kill_start(struct watch *w, int64_t grace_us, int64_t now) {
 static void kill_again(struct watch *w, int64_t now) {
         struct reaper_report r = { .type = REAPER_LEFT };
         struct processes left = PROCESSES_INIT;
-        int found = processes_kill(&left, w->io.proc, &w->family);
+        int found = processes_kill(&left, w->io.proc, processes_find, &w->family);
 
         if (found < 0 && w->shell > 0)
                 kill(-w->shell, SIGKILL);

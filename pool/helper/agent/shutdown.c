@@ -28,7 +28,7 @@ static void kill_all(int proc) {
         sigemptyset(&child);
         sigaddset(&child, SIGCHLD);
         do {
-                (void)processes_kill(&left, proc, &all);
+                (void)processes_kill(&left, proc, processes_find, &all);
                 while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
                         ;
                 if (pid < 0 && errno == ECHILD)

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/helper/agent/clean.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pool/helper/agent/leftovers.h"
+#include "pool/helper/agent/mounts.h"
+#include "pool/helper/agent/origin.h"
+#include "pool/helper/agent/path.h"
+#include "pool/helper/agent/remove.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/io.h"
+
+#define ROOM (64 << 10) /* bytes that a lease must be able to write */
+#define TRIAL_NAME ".modalpool-trial"
+
+struct cleanup {
+        const struct clean_request *request;
+        const struct family *reapers;
+        const char *workdir, **emptied; /* NULL at the end */
+        struct mounts mounts;
+        const char **kept;
+        struct removal removal;
+        struct clean_report *report;
+};
+
+__attribute__((format(printf, 3, 4))) static int fail(struct cleanup *c, int r, const char *format, ...) {
+        char *text = c->report->text;
+        size_t size = sizeof(c->report->text), len;
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(text, size, format, ap);
+        va_end(ap);
+        len = strlen(text);
+        snprintf(text + len, size - len, ": %s", strerror(-r));
+        c->report->error = -r;
+        return r;
+}
+
+/* processes and mounts */
+
+static int kill_processes(struct cleanup *c) {
+        bool sandbox = c->request->flags & CLEAN_SANDBOX;
+        char names[HELPER_REPORT_MAX / 2];
+        int r = leftovers_kill(c->reapers, sandbox, names, sizeof(names));
+
+        if (r == -ETIMEDOUT)
+                return fail(c, r, "processes that do not end: %s", names);
+        return r < 0 ? fail(c, r, "looking for processes in /proc") : 0;
+}
+
+static bool concerns(const struct cleanup *c, const char *point) {
+        if (path_is_within(point, c->workdir) || path_is_within(c->workdir, point))
+                return true;
+        for (const char **path = c->emptied; *path; path++)
+                if (path_is_within(point, *path) || path_is_within(*path, point))
+                        return true;
+        return false;
+}
+
+/* The mounts of others are none of ours, unless they lie where something is to be removed. */
+static int check_mounts(struct cleanup *c) {
+        struct mounts noted, now;
+        int r = mounts_read_file(&noted, origin.mounts);
+
+        if (r == 0)
+                r = mounts_read(&now, origin.proc);
+        if (r < 0)
+                return fail(c, r, "reading what is mounted");
+        for (size_t i = 0; i < now.n; i++)
+                if (!mounts_find(&noted, &now.list[i]) && concerns(c, now.list[i].point))
+                        return fail(c, -EBUSY, "something is mounted at %s", now.list[i].point);
+        return 0;
+}
+
+static int undo_mounts(struct cleanup *c) {
+        char what[ORIGIN_PATH_MAX];
+        int r;
+
+        if (!(c->request->flags & CLEAN_SANDBOX))
+                return check_mounts(c);
+        r = mounts_undo(origin.proc, origin.mounts, what, sizeof(what));
+        return r < 0 ? fail(c, r, "what is mounted at %s", what) : 0;
+}
+
+/* What is mounted, and what is the helper's own, is kept. */
+static int find_kept(struct cleanup *c) {
+        size_t n = 0;
+        int r = mounts_read(&c->mounts, origin.proc);
+
+        if (r < 0)
+                return fail(c, r, "reading what is mounted");
+        c->kept = calloc(c->mounts.n + 1, sizeof(*c->kept));
+        if (!c->kept)
+                return fail(c, -ENOMEM, "reading what is mounted");
+        for (; n < c->mounts.n; n++)
+                c->kept[n] = c->mounts.list[n].point;
+        c->kept[n++] = origin.program;
+        c->removal.kept = c->kept;
+        c->removal.n_kept = n;
+        c->removal.own = origin.dir;
+        return 0;
+}
+
+/* files */
+
+/* Commands that were too long for an argument, of jobs whose reaper could not remove them. */
+static int remove_scripts(struct cleanup *c) {
+        DIR *d = opendir(origin.dir);
+        struct dirent *e;
+        int r = d ? 0 : -errno;
+
+        while (r == 0 && (e = readdir(d)))
+                if (strncmp(e->d_name, "job-", 4) == 0 && unlinkat(dirfd(d), e->d_name, 0) < 0)
+                        r = -errno;
+        if (d)
+                closedir(d);
+        return r < 0 ? fail(c, r, "removing scripts in %s", origin.dir) : 0;
+}
+
+static int remove_files(struct cleanup *c) {
+        int r = *c->workdir ? remove_path(&c->removal, c->workdir) : 0;
+
+        for (const char **path = c->emptied; r == 0 && *path; path++)
+                r = remove_inside(&c->removal, *path);
+        return r < 0 ? fail(c, r, "removing %s", c->removal.what) : 0;
+}
+
+/* A file can be written, read back, and removed. */
+static int try_file(int dir) {
+        static char written[ROOM], read[ROOM];
+        _cleanup_(cleanup_close) int fd =
+                openat(dir, TRIAL_NAME, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        memset(written, 0xa5, sizeof(written));
+        r = write_at(fd, written, sizeof(written), 0);
+        if (r == 0 && read_at(fd, read, sizeof(read), 0) != sizeof(read))
+                r = -EIO;
+        if (r == 0 && memcmp(written, read, sizeof(read)) != 0)
+                r = -EIO;
+        if (unlinkat(dir, TRIAL_NAME, 0) < 0 && r == 0)
+                r = -errno;
+        return r;
+}
+
+static int try_directory(const char *path, mode_t mode) {
+        const char *name;
+        _cleanup_(cleanup_close) int parent = path_open_parent(path, true, &name), dir = -1;
+
+        if (parent < 0)
+                return parent;
+        if (mkdirat(parent, name, 0700) == 0) {
+                if (fchmodat(parent, name, mode, 0) < 0)
+                        return -errno;
+        } else if (errno != EEXIST) {
+                return -errno;
+        }
+        dir = path_open(path, false);
+        return dir < 0 ? dir : try_file(dir);
+}
+
+static int try_files(struct cleanup *c) {
+        int r = *c->emptied ? try_directory(*c->emptied, 01777) : 0;
+
+        if (r < 0)
+                return fail(c, r, "writing a file in %s", *c->emptied);
+        if (!*c->workdir)
+                return 0;
+        r = try_directory(c->workdir, 0755);
+        if (r < 0)
+                return fail(c, r, "writing a file in %s", c->workdir);
+        r = remove_path(&c->removal, c->workdir);
+        return r < 0 ? fail(c, r, "removing %s", c->removal.what) : 0;
+}
+
+/* the request */
+
+const char *clean_check(const struct clean_request *q) {
+        char *end = q->strings + q->len;
+
+        if (q->flags & ~CLEAN_FLAGS)
+                return "CLEAN with flags that are not known";
+        if (q->len == 0 || end[-1] != '\0')
+                return "CLEAN without its strings";
+        for (char *next = q->strings, *path; next < end;) {
+                bool none = next == q->strings && !*next;
+
+                path = next;
+                next += strlen(next) + 1;
+                if (!none && !path_normalise(path))
+                        return "CLEAN with a path that is none";
+        }
+        return NULL;
+}
+
+/* In a sandbox that is only a directory all is in there. */
+static const char *below_root(const char *path) {
+        char *whole = NULL;
+
+        if (!*origin.root || !*path)
+                return path;
+        return asprintf(&whole, "%s%s", origin.root, path) < 0 ? NULL : whole;
+}
+
+static int take_strings(struct cleanup *c) {
+        const char *next = c->request->strings, *end = next + c->request->len, *path = NULL;
+        size_t n = 0;
+
+        if ((c->request->flags & CLEAN_SANDBOX) && *origin.root)
+                return fail(c, -EPERM, "the sandbox is only a directory");
+        c->emptied = calloc(c->request->len, sizeof(*c->emptied));
+        if (!c->emptied)
+                return fail(c, -ENOMEM, "reading the request");
+        c->workdir = below_root(spec_string(&next, end));
+        while (c->workdir && (path = spec_string(&next, end)) && (c->emptied[n] = below_root(path)))
+                n++;
+        return c->workdir && !path ? 0 : fail(c, -ENOMEM, "reading the request");
+}
+
+void clean(const struct clean_request *q, const struct family *reapers, struct clean_report *report) {
+        static int (*const steps[])(struct cleanup *c) = {
+                take_strings, kill_processes, undo_mounts, find_kept, remove_scripts, remove_files, try_files,
+        };
+        static struct cleanup c;
+        int r = 0;
+
+        c = (struct cleanup){ .request = q, .reapers = reapers, .report = report };
+        for (size_t i = 0; r == 0 && i < sizeof(steps) / sizeof(*steps); i++)
+                r = steps[i](&c);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* A clean-up, as HELPER_CLEAN in protocol.h says. It takes its time, and memory as it needs it. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/helper/agent/processes.h"
+#include "pool/helper/protocol.h"
+
+struct clean_request {
+        enum helper_request kind;
+        uint8_t flags;
+        char *strings;
+        size_t len;
+};
+
+struct clean_report {
+        int error; /* an errno, or 0 */
+        char text[HELPER_REPORT_MAX + 1];
+};
+
+/* NULL, or what is wrong with a request. Brings its paths into their shortest form. */
+const char *clean_check(const struct clean_request *q);
+
+/* @reapers: see reapers_orphans(). @report is empty. */
+void clean(const struct clean_request *q, const struct family *reapers, struct clean_report *report);

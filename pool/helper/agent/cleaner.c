@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/helper/agent/cleaner.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "pool/helper/agent/descriptors.h"
+#include "pool/helper/agent/jobs.h"
+#include "pool/helper/agent/loop.h"
+#include "pool/helper/agent/origin.h"
+#include "pool/helper/agent/reapers.h"
+#include "pool/util/cleanup.h"
+
+static int channel = -1; /* to the process */
+static unsigned slot;
+static void (*on_done)(const struct clean_report *report);
+
+static void on_channel(struct loop_source *source, uint32_t events);
+
+static struct loop_source channel_source = { .ready = on_channel };
+
+static _Noreturn void run(const struct clean_request *request, int end, const struct family *reapers) {
+        static struct clean_report report;
+        const int keep[] = { end, origin.proc, origin.mounts };
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_NAME, "modalpool-clean");
+        if (getppid() != reapers->parent)
+                _exit(0); /* the helper has died before it could take this one with it */
+        descriptors_close_others(keep, sizeof(keep) / sizeof(*keep));
+        clean(request, reapers, &report);
+        (void)send(end, &report, sizeof(report), MSG_NOSIGNAL);
+        _exit(0);
+}
+
+static void close_channel(void) {
+        loop_remove(channel);
+        close(TAKE_FD(channel));
+}
+
+static void on_channel(struct loop_source *source, uint32_t events) {
+        static struct clean_report report;
+        ssize_t n;
+
+        if (channel < 0)
+                return;
+        n = recv(channel, &report, sizeof(report), MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        close_channel();
+        reapers_leave(slot);
+        /* A job that is root can make it say anything. */
+        report.text[sizeof(report.text) - 1] = '\0';
+        if (n != sizeof(report) || report.error < 0)
+                report = (struct clean_report){ .error = EIO, .text = "the process that cleans was killed" };
+        on_done(&report);
+}
+
+int cleaner_start(const struct clean_request *request, void (*done)(const struct clean_report *report)) {
+        struct family reapers = reapers_orphans();
+        int fds[2], r;
+        pid_t pid;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+                return -errno;
+        channel = fds[0];
+        on_done = done;
+        helper_jobs_kill_all();
+        r = loop_add(channel, &channel_source, EPOLLIN);
+        if (r == 0) {
+                pid = reapers_fork(&slot);
+                if (pid == 0)
+                        run(request, fds[1], &reapers);
+                r = pid < 0 ? -errno : 0;
+        }
+        close(fds[1]);
+        if (r < 0)
+                close_channel();
+        return r;
+}
