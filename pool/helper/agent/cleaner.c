@@ -41,6 +41,7 @@ static _Noreturn void run(const struct clean_request *request, int end, const st
 static void close_channel(void) {
         loop_remove(channel);
         close(TAKE_FD(channel));
+        reapers_keep_one(true);
 }
 
 static void on_channel(struct loop_source *source, uint32_t events) {
@@ -71,6 +72,7 @@ int cleaner_start(const struct clean_request *request, void (*done)(const struct
         channel = fds[0];
         on_done = done;
         helper_jobs_kill_all();
+        reapers_keep_one(false);
         r = loop_add(channel, &channel_source, EPOLLIN);
         if (r == 0) {
                 pid = reapers_fork(&slot);

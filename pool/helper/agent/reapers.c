@@ -26,6 +26,7 @@ static int proc;
 static struct {
         unsigned slot;
         int channel; /* -1: there is none */
+        bool unwanted;
 } spare = { .channel = -1 };
 
 int reapers_init(int proc_fd, void (*in_child)(void)) {
@@ -123,13 +124,19 @@ int reapers_start(const struct start_spec *spec, const int reads[2], unsigned *s
 }
 
 void reapers_keep(unsigned slot, int channel) {
-        if (spare.channel < 0) {
+        if (spare.channel < 0 && !spare.unwanted) {
                 spare.slot = slot;
                 spare.channel = channel;
         } else {
                 close(channel); /* which ends it */
                 used[slot] = false;
         }
+}
+
+void reapers_keep_one(bool keep) {
+        spare.unwanted = !keep;
+        if (!keep && spare.channel >= 0)
+                drop_spare();
 }
 
 void reapers_reaped(pid_t pid) {

@@ -27,6 +27,9 @@ int reapers_start(const struct start_spec *spec, const int reads[2], unsigned *s
 /* A reaper is ready for another job: the next one, or none. It takes the slot and the channel. */
 void reapers_keep(unsigned slot, int channel);
 
+/* Whether one is kept at all. Not during a clean-up, which ends what jobs could have touched. */
+void reapers_keep_one(bool keep);
+
 /* fork(), and the child is in a slot of the table. Slots that nobody uses are those of reapers in the background. */
 pid_t reapers_fork(unsigned *slot);
 
