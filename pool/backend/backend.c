@@ -52,6 +52,12 @@ void backend_client_each_call(const struct backend_client *c,
                 c->ops->each_call(c, each, data);
 }
 
+void backend_client_each_end(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *ends),
+                             void *data) {
+        if (c->ops->each_end)
+                c->ops->each_end(c, each, data);
+}
+
 void backend_attach(struct backend *b, struct backend_client *c) {
         b->client = c;
         c->n_backends++;

@@ -93,6 +93,13 @@ struct backend_calls {
         int64_t took_us;    /* from the first try to the end, summed likewise */
 };
 
+/* Sandboxes that ended though nobody here ended them, since the start, by what the provider says of that. */
+struct backend_ends {
+        const char *cause; /* its word for it */
+        int exit_code;     /* that came with it, 0 for none */
+        uint64_t n;
+};
+
 struct backend_events {
         /* Ok: the provider can be reached and accepts us. */
         void (*ready)(void *owner, const struct result *r);
@@ -153,6 +160,8 @@ struct backend_client_ops {
         void (*free)(struct backend_client *c);
         void (*each_call)(const struct backend_client *c, void (*each)(void *data, const struct backend_calls *calls),
                           void *data); /* or NULL */
+        void (*each_end)(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *ends),
+                         void *data); /* or NULL */
 };
 
 struct backend_ops {
@@ -233,6 +242,10 @@ void backend_client_free(struct backend_client *c);
 /* Call @each for every pair of method and status, for the calls of all its backends together. */
 void backend_client_each_call(const struct backend_client *c,
                               void (*each)(void *data, const struct backend_calls *calls), void *data);
+
+/* Likewise for every pair of cause and exit code. */
+void backend_client_each_end(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *ends),
+                             void *data);
 
 /* Answered by ready(). */
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);

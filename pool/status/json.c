@@ -43,9 +43,14 @@ static void add_call(void *data, const struct backend_calls *n) {
                                               seconds(n->took_us)));
 }
 
+static void add_end(void *data, const struct backend_ends *n) {
+        json_array_append_new(data, json_pack("{s:s, s:i, s:I}", "cause", n->cause, "exit_code", n->exit_code, "count",
+                                              (json_int_t)n->n));
+}
+
 static json_t *make_root(const struct status_sources *s) {
         const struct result *trouble = pool_trouble(s->pool);
-        json_t *root = json_object(), *calls = json_array(), *group;
+        json_t *root = json_object(), *calls = json_array(), *ends = json_array(), *group;
         struct figures f;
 
         figures_collect(&f, s);
@@ -60,6 +65,8 @@ static json_t *make_root(const struct status_sources *s) {
         }
         for (unsigned i = 0; i < f.n; i++)
                 add_figure(root, &f.all[i]);
+        backend_client_each_end(pool_backend(s->pool)->client, add_end, ends);
+        json_object_set_new(root, "environments_died_by_cause", ends);
         backend_client_each_call(pool_backend(s->pool)->client, add_call, calls);
         json_object_set_new(root, "calls", calls);
         return root;

@@ -8,6 +8,8 @@
 #include "pool/status/figures.h"
 #include "pool/util/clock.h"
 
+#define DIED_BY_CAUSE "environments_died_by_cause_total"
+
 static int render_head(const char *name, const char *help, const char *type, struct buf *out) {
         return buf_printf(out, "# HELP modalpool_%s %s.\n# TYPE modalpool_%s %s\n", name, help, name, type);
 }
@@ -112,6 +114,31 @@ static int render_calls(const struct backend_client *client, struct buf *out) {
         return r;
 }
 
+/* Ends of environments, as the provider explains them. */
+struct ends {
+        struct buf *out;
+        int r;
+};
+
+static void render_end(void *data, const struct backend_ends *n) {
+        struct ends *e = data;
+
+        if (e->r == 0)
+                e->r = buf_printf(e->out, "modalpool_" DIED_BY_CAUSE "{");
+        if (e->r == 0)
+                e->r = render_label("cause", n->cause, e->out);
+        if (e->r == 0)
+                e->r = buf_printf(e->out, ",exit_code=\"%d\"} %" PRIu64 "\n", n->exit_code, n->n);
+}
+
+static int render_ends(const struct backend_client *client, struct buf *out) {
+        struct ends e = { .out = out };
+
+        e.r = render_head(DIED_BY_CAUSE, "Environments that died, by what the provider says of it", "counter", out);
+        backend_client_each_end(client, render_end, &e);
+        return e.r;
+}
+
 int status_metrics(const struct status_sources *s, struct buf *out) {
         struct figures f;
         int r = 0;
@@ -121,5 +148,7 @@ int status_metrics(const struct status_sources *s, struct buf *out) {
                 r = render_group(&f.groups[i], out);
         for (unsigned i = 0; r == 0 && i < f.n; i++)
                 r = render_figure(&f.all[i], out);
+        if (r == 0)
+                r = render_ends(pool_backend(s->pool)->client, out);
         return r < 0 ? r : render_calls(pool_backend(s->pool)->client, out);
 }

@@ -23,6 +23,14 @@ static void take_data(void *owner, const void *data, size_t len) {
                 __builtin_trap();
 }
 
+static void explain(const struct modal_result *result) {
+        char words[MODAL_RESULT_TEXT_MAX];
+
+        modal_result_explain(result, words);
+        if (!*words || !memchr(words, '\0', sizeof(words)))
+                __builtin_trap();
+}
+
 /* The first byte says as which answer the rest is read. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         char *text = NULL, *other = NULL;
@@ -34,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 
         if (len-- == 0)
                 return 0;
-        switch (*data++ % 12) {
+        switch (*data++ % 13) {
         case 0:
                 modal_read_environment(data, len, &text);
                 break;
@@ -80,6 +88,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         case 10:
                 if (modal_read_token(data, len, &text) == 0 && !*text)
                         __builtin_trap();
+                break;
+        case 12:
+                if (modal_read_wait(data, len, &result) == 0)
+                        explain(&result);
                 break;
         }
         free(text);

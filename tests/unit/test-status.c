@@ -170,7 +170,7 @@ static void pool_for_programs(void) {
                   "environments_orphans_total environments_adopted_total oversubscribed_total leases_granted_total "
                   "leases_granted_warm_total leases_granted_cold_total leases_wait_microseconds_total "
                   "leases_wait_seconds_sum leases_wait_seconds_count jobs_submitted_total output_bytes_total "
-                  "loop_turn_seconds_sum loop_turn_seconds_count loop_slow_turns_total calls environment_list lease_list");
+                  "loop_turn_seconds_sum loop_turn_seconds_count loop_slow_turns_total environments_died_by_cause calls environment_list lease_list");
         CHECK_STR(json_string_value(json_object_get(root, "backend")), "simulated");
         CHECK_STR(json_string_value(json_object_get(root, "trouble")), "create: did not work");
         CHECK_INT(number(root, "leases"), 2);
@@ -213,9 +213,15 @@ static void calls(const struct backend_client *c, void (*each)(void *data, const
         each(data, &(struct backend_calls){ "Strange", "\"a\\b\nc", 1, 0, 40 });
 }
 
+static void ends(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *n), void *data) {
+        each(data, &(struct backend_ends){ "kernel_oom_kill", 137, 2 });
+        each(data, &(struct backend_ends){ "failure", -15, 1 });
+}
+
 static void pool_for_prometheus(void) {
         struct buf out = BUF_INIT(100000);
-        struct backend_client_ops ops = { .each_call = calls };
+        struct backend_client_ops ops = { .each_call = calls, .each_end = ends };
+        json_t *root;
 
         rig_start();
         rig.backend.client.ops = &ops;
@@ -248,7 +254,16 @@ static void pool_for_prometheus(void) {
                   "# TYPE modalpool_calls_retries_total counter\n"
                   "modalpool_calls_retries_total{method=\"SandboxCreate\",status=\"OK\"} 2\n"
                   "modalpool_calls_retries_total{method=\"Strange\",status=\"\\\"a\\\\b\\nc\"} 0\n");
+        CHECK_STR(line(&out, "modalpool_environments_died_by_cause_total{cause=\"k"),
+                  "modalpool_environments_died_by_cause_total{cause=\"kernel_oom_kill\",exit_code=\"137\"} 2");
+        CHECK_STR(line(&out, "modalpool_environments_died_by_cause_total{cause=\"f"),
+                  "modalpool_environments_died_by_cause_total{cause=\"failure\",exit_code=\"-15\"} 1");
         CHECK(strstr(render(status_stats, &out), "\"method\": \"SandboxCreate\""));
+        root = json_loads(buf_text(&out), 0, NULL);
+        CHECK_INT(json_array_size(json_object_get(root, "environments_died_by_cause")), 2);
+        CHECK_STR(keys(row(root, "environments_died_by_cause", 1)), "cause exit_code count");
+        CHECK_INT(number(row(root, "environments_died_by_cause", 1), "exit_code"), -15);
+        json_decref(root);
         buf_deinit(&out);
         rig_stop();
 }

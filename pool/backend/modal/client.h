@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The connection to Modal: who we are, the HTTP connections, what the calls came to, and what went wrong in words.
+ * The connection to Modal: who we are, the HTTP connections, what calls and sandboxes came to, and what went wrong in words.
  *
  * It is the bottom of the Modal backend: it knows no call, no sandbox and no pool. A mount needs one, whatever the
  * number of its pools; its owner keeps it until the last call over it has ended or was cancelled.
@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "pool/backend/modal/config/credentials.h"
+#include "pool/backend/modal/ends.h"
 #include "pool/backend/modal/rpc/counts.h"
 #include "pool/net/grpc.h"
 #include "pool/net/http.h"
@@ -29,6 +30,7 @@ struct modal_client {
         struct modal_credentials credentials;
         struct modal_counts counts;
         struct list secrets;
+        struct modal_ends ends;
 };
 
 /* Of zeros. 0, or -errno with @why; what was made by then goes with deinit. */

@@ -28,6 +28,7 @@
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
 #define CALL_COUNTS_MAX 425                         /* kinds of ended calls: 25 methods, each with 17 statuses */
+#define END_COUNTS_MAX 64                           /* kinds of ends of sandboxes: causes with their exit codes */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
 #define CALL_TRIES 3                                /* after the first */
@@ -46,6 +47,7 @@
 #define DESTROY_RETRY_US (12 * USEC_PER_SEC)        /* to end one with Modal; less than stop_timeout */
 #define BUILD_RETRY_US (120 * USEC_PER_SEC)         /* for the next sign of an image build */
 #define LIVENESS_RETRY_MS 45000                     /* when one failed */
+#define CAUSE_WAIT_US (3 * USEC_PER_SEC)            /* for Modal to say why a sandbox has ended */
 #define HOLD_PROBE_US (2 * USEC_PER_SEC)            /* for which a router has to hold back a call */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
 #define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */

@@ -31,9 +31,14 @@ static void each_call(const struct backend_client *c, void (*each)(void *data, c
         modal_counts_each(&container_of(c, const struct modal, backend_client)->client.counts, each, data);
 }
 
+static void each_end(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *ends), void *data) {
+        modal_ends_each(&container_of(c, const struct modal, backend_client)->client.ends, each, data);
+}
+
 static const struct backend_client_ops client_ops = {
         .free = client_free,
         .each_call = each_call,
+        .each_end = each_end,
 };
 
 int modal_client_new(struct backend_client **out, uv_loop_t *loop, const struct modal_client_options *o,

@@ -165,9 +165,13 @@ static void follow_build(struct modal_template *t);
 
 /* What Modal says may be no more than that a command failed: why, the end of the log knows best. */
 static void explain_build(struct modal_template *t, struct result *r) {
-        const char *text = *t->build.text ? t->build.text : modal_result_name(t->build.status);
+        char text[MODAL_RESULT_TEXT_MAX];
 
         modal_client_scrub(t->control->client, t->build.text);
+        if (*t->build.text)
+                snprintf(text, sizeof(text), "%s", t->build.text);
+        else
+                modal_result_explain(&t->build, text);
         if (t->last_line && !strstr(text, t->last_line))
                 result_set(r, RESULT_INVALID, "image %s cannot be built: %s; its log ends with: %s", t->settings.image, text,
                            t->last_line);

@@ -136,6 +136,7 @@ static void ask_for_task(struct modal_create *c);
 static void on_task(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
         struct modal_create *c = owner;
         struct modal_result result;
+        char text[MODAL_RESULT_TEXT_MAX];
         _cleanup_(cleanup_free) char *task = NULL;
         struct result r;
 
@@ -147,8 +148,9 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
                 return;
         }
         if (result.status != MODAL_RESULT_NONE) {
-                result_set(&r, RESULT_FAILED, "environment %s ended before it was up: %s%s%s", c->identity->id,
-                           modal_result_name(result.status), *result.text ? ": " : "", result.text);
+                modal_ends_add(&c->template->control->client->ends, modal_result_name(result.status), result.exit_code);
+                modal_result_explain(&result, text);
+                result_set(&r, RESULT_FAILED, "environment %s ended before it was up: %s", c->identity->id, text);
                 finish(c, &r);
                 return;
         }

@@ -10,6 +10,7 @@
 
 #define HOLD_SECS 50.0f      /* how long one SandboxWait holds its answer back … */
 #define HOLD_LEAST_SECS 2.0f /* … and when others wait for their turn */
+#define HOLD_CAUSE_SECS 2.0f /* … and when it is known to have ended, which Modal may learn a while later */
 #define AGAIN_MS 500
 
 static void poll_next(struct modal_liveness_queue *q);
@@ -36,6 +37,8 @@ void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *
 }
 
 void modal_liveness_start(struct modal_liveness *l) {
+        if (l->ended)
+                return;
         list_remove(&l->link);
         list_add_tail(&l->queue->waiting, &l->link);
         poll_next(l->queue);
@@ -49,11 +52,10 @@ static void start_later(struct modal_liveness *l, uint64_t ms) {
         uv_timer_start(&l->timer, on_timer, ms, 0);
 }
 
-void modal_liveness_stop(struct modal_liveness *l) {
+/* No poll is under way any more. */
+static void cancel_poll(struct modal_liveness *l) {
         struct modal_liveness *next;
 
-        uv_timer_stop(&l->timer);
-        list_remove(&l->link);
         if (!l->call)
                 return;
         modal_call_cancel(TAKE_PTR(l->call));
@@ -64,35 +66,54 @@ void modal_liveness_stop(struct modal_liveness *l) {
                 start_later(next, AGAIN_MS);
 }
 
+void modal_liveness_stop(struct modal_liveness *l) {
+        uv_timer_stop(&l->timer);
+        list_remove(&l->link);
+        cancel_poll(l);
+}
+
+/* Say that it has ended, and why. */
+static void tell(struct modal_liveness *l) {
+        char text[MODAL_RESULT_TEXT_MAX];
+
+        uv_timer_stop(&l->timer);
+        if (l->result.status == MODAL_RESULT_NONE) {
+                l->lost(l, l->what);
+                return;
+        }
+        modal_ends_add(&l->control->client->ends, modal_result_name(l->result.status), l->result.exit_code);
+        modal_result_explain(&l->result, text);
+        l->lost(l, text);
+}
+
 static int pack(void *owner, struct buf *out) {
         struct modal_liveness *l = owner;
 
         l->asked_us = clock_now();
-        l->hold_secs = list_empty(&l->queue->waiting) ? HOLD_SECS : HOLD_LEAST_SECS;
+        l->hold_secs = l->ended                        ? HOLD_CAUSE_SECS
+                       : list_empty(&l->queue->waiting) ? HOLD_SECS
+                                                        : HOLD_LEAST_SECS;
         return modal_pack_wait(out, l->identity->id, l->hold_secs);
 }
 
 static void take_answer(struct modal_liveness *l, const struct grpc_status *status, const void *reply, size_t len) {
-        struct modal_result result = {};
-        bool waited = clock_now() - l->asked_us >= l->hold_secs * (USEC_PER_SEC / 2);
-        bool over = status->code == GRPC_NOT_FOUND ||
-                    (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 &&
-                     result.status != MODAL_RESULT_NONE);
-        char what[320];
+        bool waited = clock_now() - l->asked_us >= l->hold_secs * (USEC_PER_SEC / 2), over;
 
-        if (!over && status->code == GRPC_OK && waited) {
+        if (status->code == GRPC_OK && modal_read_wait(reply, len, &l->result) < 0)
+                l->result = (struct modal_result){};
+        if (status->code == GRPC_NOT_FOUND && !*l->what)
+                snprintf(l->what, sizeof(l->what), "%s", status->message);
+        over = status->code == GRPC_NOT_FOUND || l->result.status != MODAL_RESULT_NONE;
+        if (over && (l->ended || list_empty(&l->processes->listened)))
+                tell(l);
+        else if (l->ended)
+                ; /* the timer asks again */
+        else if (over)
+                start_later(l, AGAIN_MS); /* the processes find out by themselves, with what they still said */
+        else if (status->code == GRPC_OK && waited)
                 modal_liveness_start(l);
-        } else if (!over) {
+        else
                 start_later(l, LIVENESS_RETRY_MS);
-        } else if (!list_empty(&l->processes->listened)) {
-                start_later(l, AGAIN_MS); /* they find out by themselves, with what they still said */
-        } else if (status->code == GRPC_NOT_FOUND) {
-                l->lost(l, status->message);
-        } else {
-                snprintf(what, sizeof(what), "%s%s%s", modal_result_name(result.status), *result.text ? ": " : "",
-                         result.text);
-                l->lost(l, what);
-        }
 }
 
 static void on_answer(void *owner, const struct grpc_status *status, const void *reply, size_t len) {
@@ -130,4 +151,37 @@ static void poll_next(struct modal_liveness_queue *q) {
                 else
                         start_later(l, LIVENESS_RETRY_MS);
         }
+}
+
+/* it is known to have ended */
+
+static void ask_for_cause(struct modal_liveness *l) {
+        if (!l->call && poll_now(l) == 0)
+                l->queue->n_polls++; /* maybe over the maximum: it is a short one */
+}
+
+static void on_cause_timer(uv_timer_t *timer) {
+        struct modal_liveness *l = timer->data;
+
+        if (clock_now() < l->give_up_us) {
+                ask_for_cause(l);
+                return;
+        }
+        cancel_poll(l);
+        tell(l);
+}
+
+void modal_liveness_ended(struct modal_liveness *l, const char *what) {
+        if (l->ended)
+                return;
+        l->ended = true;
+        snprintf(l->what, sizeof(l->what), "%s", what);
+        list_remove(&l->link);
+        if (l->result.status != MODAL_RESULT_NONE) {
+                tell(l);
+                return;
+        }
+        l->give_up_us = clock_now() + CAUSE_WAIT_US;
+        uv_timer_start(&l->timer, on_cause_timer, AGAIN_MS, AGAIN_MS);
+        ask_for_cause(l); /* unless a poll is under way, which is answered now */
 }

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The liveness poll: whether a sandbox still is there. While nothing runs in it, nothing else would tell.
+ * The liveness poll: whether a sandbox still is there, and why not. While nothing runs in it, nothing else would tell.
  *
  *   stopped → queued → polling → queued …    or, after a failure, it waits for a while
+ *   any of these → ended → lost              something else tells that it has ended: one more poll asks for the cause
  *
  * Modal holds the answer back until the sandbox has ended. Each such call costs memory here, a place on a connection,
  * and work by curl for whatever comes over that; so with more than LIVENESS_POLLS_MAX sandboxes they take turns by a
@@ -19,6 +20,7 @@
 #include "pool/backend/modal/rpc/call.h"
 #include "pool/backend/modal/rpc/control.h"
 #include "pool/backend/modal/identity.h"
+#include "pool/backend/modal/wire/codec.h"
 #include "pool/util/list.h"
 
 struct modal_liveness_queue {
@@ -27,7 +29,7 @@ struct modal_liveness_queue {
 };
 
 struct modal_liveness {
-        void (*lost)(struct modal_liveness *l, const char *what); /* the event: the sandbox has ended */
+        void (*lost)(struct modal_liveness *l, const char *what); /* the event: the sandbox has ended, and of what */
         struct modal_liveness_queue *queue;
         struct modal_control *control;
         const struct modal_identity *identity;
@@ -36,6 +38,10 @@ struct modal_liveness {
         struct modal_call *call; /* NULL: no poll is under way */
         int64_t asked_us;        /* since when it is … */
         float hold_secs;         /* … and for how long the answer is held back */
+        struct modal_result result; /* of an answer that it has ended */
+        bool ended;                 /* something else tells that: its cause is asked for … */
+        int64_t give_up_us;         /* … until then */
+        char what[GRPC_MESSAGE_TEXT_MAX]; /* what told that it has ended, where there is no result */
         uv_timer_t timer;        /* until it is queued again; closed by the sandbox */
 };
 
@@ -48,3 +54,9 @@ void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *
 /* Poll again and again, until it is stopped or lost. */
 void modal_liveness_start(struct modal_liveness *l);
 void modal_liveness_stop(struct modal_liveness *l);
+
+/*
+ * The sandbox has ended, as a router or the control plane says by @what, also before the first poll. Then lost() comes:
+ * at once if the cause is known, else when Modal has told it, and after CAUSE_WAIT_US at the latest.
+ */
+void modal_liveness_ended(struct modal_liveness *l, const char *what);

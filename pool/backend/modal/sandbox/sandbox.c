@@ -89,17 +89,29 @@ static void fail_soon(struct modal_sandbox *s) {
         uv_timer_start(&s->soon, on_soon, 0, 0);
 }
 
+static bool is_over(const struct modal_sandbox *s) {
+        return s->lost || (s->sandbox.state != SANDBOX_CREATING && s->sandbox.state != SANDBOX_LIVE);
+}
+
 static void lost(struct modal_sandbox *s, const char *what) {
-        if (s->lost || (s->sandbox.state != SANDBOX_CREATING && s->sandbox.state != SANDBOX_LIVE))
+        if (is_over(s))
                 return;
         result_set(&s->why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
         modal_client_scrub(template_of(s)->control->client, s->why.text);
         fail_soon(s);
 }
 
+/* It has ended, as somebody says who does not know why: Modal is asked for the cause. */
+static void ended(struct modal_sandbox *s, const char *what) {
+        if (is_over(s))
+                return;
+        modal_processes_lost(&s->processes);
+        modal_liveness_ended(&s->liveness, what);
+}
+
 /* The control plane says that its task has ended. */
 static void on_router_gone(struct modal_router *router, const struct grpc_status *status) {
-        lost(container_of(router, struct modal_sandbox, router), status->message);
+        ended(container_of(router, struct modal_sandbox, router), status->message);
 }
 
 static void on_liveness_lost(struct modal_liveness *l, const char *what) {
@@ -113,7 +125,7 @@ static struct modal_sandbox *of_processes(struct modal_processes *t) {
 }
 
 static void on_processes_lost(struct modal_processes *t, const char *what) {
-        lost(of_processes(t), what);
+        ended(of_processes(t), what);
 }
 
 /* A command could be started there, so it lives. When it is dead, the process itself says so. */

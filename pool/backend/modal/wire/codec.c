@@ -16,13 +16,44 @@
 #define NETWORK_BLOCKED 2
 #define NETWORK_ALLOWLIST 3
 
-const char *modal_result_name(int status) {
-        static const char *const names[] = {
-                "running", "success", "failure", "terminated", "its lifetime is over", "it could not be started",
-                "an internal failure of Modal", "its idle timeout", "evicted for lack of memory",
+/* What each GenericStatus is called, and what it means. */
+struct result_words {
+        const char *name, *meaning;
+};
+
+static const struct result_words *words_of(int status) {
+        static const struct result_words unknown = { "unknown", "for a reason that is not known here" }, known[] = {
+                [MODAL_RESULT_NONE] = { "unspecified", "it has not ended" },
+                [MODAL_RESULT_SUCCESS] = { "success", "it ended by itself" },
+                [MODAL_RESULT_FAILURE] = { "failure", "it failed" },
+                [MODAL_RESULT_TERMINATED] = { "terminated", "it was terminated" },
+                [MODAL_RESULT_TIMEOUT] = { "timeout", "its time limit is over" },
+                [MODAL_RESULT_INIT_FAILURE] = { "init_failure", "it could not be started" },
+                [MODAL_RESULT_INTERNAL_FAILURE] = { "internal_failure", "an internal failure of Modal" },
+                [MODAL_RESULT_IDLE_TIMEOUT] = { "idle_timeout", "it was idle for too long" },
+                [MODAL_RESULT_MEMORY_MANAGER_EVICTION] = { "memory_manager_eviction", "Modal's memory manager evicted it" },
+                [MODAL_RESULT_MEMORY_THRASHING_EVICTION] = { "memory_thrashing_eviction",
+                                                             "out of memory: Modal evicted it, as its memory thrashed" },
+                [MODAL_RESULT_KERNEL_OOM_KILL] = { "kernel_oom_kill", "out of memory: the kernel killed it" },
         };
 
-        return status >= 0 && (size_t)status < sizeof(names) / sizeof(names[0]) ? names[status] : "an unknown reason";
+        return status >= 0 && (size_t)status < sizeof(known) / sizeof(known[0]) ? &known[status] : &unknown;
+}
+
+const char *modal_result_name(int status) {
+        return words_of(status)->name;
+}
+
+void modal_result_explain(const struct modal_result *r, char out[static MODAL_RESULT_TEXT_MAX]) {
+        const struct result_words *words = words_of(r->status);
+        char code[32] = "", number[32] = "";
+
+        if (!strcmp(words->name, "unknown"))
+                snprintf(number, sizeof(number), " status %d", r->status);
+        if (r->exit_code != 0)
+                snprintf(code, sizeof(code), ", exit code %d", r->exit_code);
+        snprintf(out, MODAL_RESULT_TEXT_MAX, "%s (%s%s%s)%s%s", words->meaning, words->name, number, code,
+                 *r->text ? ": " : "", r->text);
 }
 
 static void copy_result(struct modal_result *out, const ModalWire__GenericResult *r) {

@@ -16,6 +16,7 @@
 
 #include "pool/util/buf.h"
 
+/* GenericStatus. Any other number may come, too. */
 enum modal_result_status {
         MODAL_RESULT_NONE = 0, /* it has not ended */
         MODAL_RESULT_SUCCESS = 1,
@@ -25,7 +26,9 @@ enum modal_result_status {
         MODAL_RESULT_INIT_FAILURE = 5,
         MODAL_RESULT_INTERNAL_FAILURE = 6,
         MODAL_RESULT_IDLE_TIMEOUT = 7,
-        MODAL_RESULT_EVICTED = 8,
+        MODAL_RESULT_MEMORY_MANAGER_EVICTION = 8,
+        MODAL_RESULT_MEMORY_THRASHING_EVICTION = 9,
+        MODAL_RESULT_KERNEL_OOM_KILL = 10,
 };
 
 /* How an image build or a sandbox ended. */
@@ -35,7 +38,13 @@ struct modal_result {
         char text[256]; /* what Modal says of it, or "" */
 };
 
+#define MODAL_RESULT_TEXT_MAX 400 /* bytes of a result in words, with the final NUL */
+
+/* The status as metrics have it: "kernel_oom_kill". */
 const char *modal_result_name(int status);
+
+/* All of a result in words: "out of memory: the kernel killed it (kernel_oom_kill, exit code 137): what Modal says". */
+void modal_result_explain(const struct modal_result *r, char out[static MODAL_RESULT_TEXT_MAX]);
 
 struct modal_volume {
         char *name, *id, *path;
