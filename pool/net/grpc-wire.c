@@ -262,11 +262,10 @@ static int hex_value(char c) {
         return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* "%41" is A; what is no escape stays as it is. The text is as text_show() shows it. */
-static void decode_percent(const char *in, size_t len, char *out, size_t room) {
+void grpc_percent_decode(const char *in, size_t len, char *out, size_t size) {
         size_t n = 0;
 
-        for (size_t i = 0; i < len && n + 1 < room; i++) {
+        for (size_t i = 0; i < len && n + 1 < size; i++) {
                 if (in[i] == '%' && len - i > 2 && hex_value(in[i + 1]) >= 0 && hex_value(in[i + 2]) >= 0) {
                         out[n++] = hex_value(in[i + 1]) << 4 | hex_value(in[i + 2]);
                         i += 2;
@@ -274,7 +273,7 @@ static void decode_percent(const char *in, size_t len, char *out, size_t room) {
                         out[n++] = in[i];
                 }
         }
-        text_show(out, room, out, n);
+        text_show(out, size, out, n);
 }
 
 /* Digits only; anything else is "UNKNOWN". */
@@ -302,15 +301,33 @@ static void read_details(struct grpc_headers *h, const char *value, size_t len) 
                 h->retry_after_us = grpc_retry_after(bytes, n);
 }
 
-static bool is_name(const char *name, size_t len, const char *wanted) {
-        return len == strlen(wanted) && !strncasecmp(name, wanted, len);
+static bool is_status_line(const char *line, size_t len) {
+        return len > 5 && !strncasecmp(line, "HTTP/", 5);
+}
+
+bool grpc_header_is(const struct grpc_header *h, const char *name) {
+        return h->name_len == strlen(name) && !strncasecmp(h->name, name, h->name_len);
+}
+
+bool grpc_header_split(struct grpc_header *h, const char *line, size_t len) {
+        const char *colon = is_status_line(line, len) ? NULL : memchr(line, ':', len);
+        const char *value, *end = line + len;
+
+        if (!colon)
+                return false;
+        value = colon + 1;
+        while (value < end && (*value == ' ' || *value == '\t'))
+                value++;
+        while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
+                end--;
+        *h = (struct grpc_header){ line, value, colon - line, end - value };
+        return true;
 }
 
 void grpc_headers_line(struct grpc_headers *h, const char *line, size_t len) {
-        const char *colon, *value;
-        size_t name;
+        struct grpc_header one;
 
-        if (len > 5 && !strncasecmp(line, "HTTP/", 5)) {
+        if (is_status_line(line, len)) {
                 const char *space = memchr(line, ' ', len);
 
                 grpc_headers_init(h);
@@ -318,26 +335,17 @@ void grpc_headers_line(struct grpc_headers *h, const char *line, size_t len) {
                         h->http_status = h->http_status * 10 + (*p - '0');
                 return;
         }
-        colon = memchr(line, ':', len);
-        if (!colon)
+        if (!grpc_header_split(&one, line, len))
                 return;
-        name = colon - line;
-        value = colon + 1;
-        len -= name + 1;
-        while (len > 0 && (*value == ' ' || *value == '\t'))
-                value++, len--;
-        while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
-                len--;
-
-        if (is_name(line, name, "grpc-status")) {
+        if (grpc_header_is(&one, "grpc-status")) {
                 h->has_status = true;
-                h->code = read_code(value, len);
-        } else if (is_name(line, name, "grpc-message")) {
-                decode_percent(value, len, h->message, sizeof(h->message));
-        } else if (is_name(line, name, "grpc-status-details-bin")) {
-                read_details(h, value, len);
-        } else if (is_name(line, name, "content-type")) {
-                h->is_grpc = len >= 16 && !strncasecmp(value, "application/grpc", 16);
+                h->code = read_code(one.value, one.value_len);
+        } else if (grpc_header_is(&one, "grpc-message")) {
+                grpc_percent_decode(one.value, one.value_len, h->message, sizeof(h->message));
+        } else if (grpc_header_is(&one, "grpc-status-details-bin")) {
+                read_details(h, one.value, one.value_len);
+        } else if (grpc_header_is(&one, "content-type")) {
+                h->is_grpc = one.value_len >= 16 && !strncasecmp(one.value, "application/grpc", 16);
         }
 }
 

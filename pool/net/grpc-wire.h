@@ -68,6 +68,19 @@ static inline bool grpc_frames_whole(const struct grpc_frames *f) {
 /* The five bytes that go before a message of @len bytes. */
 void grpc_frame_head(unsigned char head[5], uint32_t len);
 
+/* A header or trailer line of a response. */
+struct grpc_header {
+        const char *name, *value; /* within the line, without the space around the value */
+        size_t name_len, value_len;
+};
+
+/* False for a status line, and for what is no header. */
+bool grpc_header_split(struct grpc_header *h, const char *line, size_t len);
+bool grpc_header_is(const struct grpc_header *h, const char *name);
+
+/* "%41" is A; what is no escape stays as it is. The text is as text_show() shows it, and cut to less than @size bytes. */
+void grpc_percent_decode(const char *in, size_t len, char *out, size_t size);
+
 /* What the header and trailer lines of a response say. */
 struct grpc_headers {
         int http_status; /* 0 before the status line */

@@ -31,8 +31,11 @@ static void call_free(struct grpc_call *c) {
 
 static void on_header(void *owner, const char *line, size_t len) {
         struct grpc_call *c = owner;
+        struct grpc_header header;
 
         grpc_headers_line(&c->headers, line, len);
+        if (c->events->metadata && grpc_header_split(&header, line, len))
+                c->events->metadata(c->owner, &header);
 }
 
 static int take_message(void *owner, const void *message, size_t len) {

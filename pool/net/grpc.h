@@ -30,6 +30,8 @@ struct grpc_status {
 };
 
 struct grpc_events {
+        /* A header or trailer, whatever the call comes to. It must not cancel the call. NULL: they are not wanted. */
+        void (*metadata)(void *owner, const struct grpc_header *header);
         /* -errno ends the call: INTERNAL. */
         int (*message)(void *owner, const void *message, size_t len);
         void (*done)(void *owner, const struct grpc_status *status);

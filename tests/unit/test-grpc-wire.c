@@ -92,6 +92,24 @@ static void headers(void) {
         CHECK(!h.has_status && !h.is_grpc);
 }
 
+static const char *value_of(const char *text, const char *name) {
+        static char value[100];
+        struct grpc_header h;
+
+        if (!grpc_header_split(&h, text, strlen(text)) || !grpc_header_is(&h, name))
+                return NULL;
+        snprintf(value, sizeof(value), "%.*s", (int)h.value_len, h.value);
+        return value;
+}
+
+static void parts_of_a_line(void) {
+        CHECK_STR(value_of("X-Some:  a: b \t", "x-some"), "a: b");
+        CHECK_STR(value_of("x-some:", "x-some"), "");
+        CHECK_STR(value_of("x-some: \t", "x-some"), "");
+        CHECK(!value_of("x-some: a", "x-som") && !value_of("x-some: a", "x-some-more"));
+        CHECK(!value_of("x-some", "x-some") && !value_of("", "") && !value_of("HTTP/2 200 a: b", "HTTP/2 200 a"));
+}
+
 static void odd_statuses(void) {
         static const char *const lines[] = { "grpc-status:", "grpc-status: -1", "grpc-status: 99", "grpc-status: 1x",
                                              "grpc-status: 99999999999999999999" };
@@ -194,6 +212,7 @@ int main(void) {
         RUN(frames_cut_off);
         RUN(frames_refused);
         RUN(headers);
+        RUN(parts_of_a_line);
         RUN(odd_statuses);
         RUN(retry_details);
         RUN(base64);
