@@ -8,6 +8,7 @@
 
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
+#include "pool/util/log.h"
 
 enum core_state {
         CORE_NEW,
@@ -53,6 +54,8 @@ int core_new(struct core **out, const struct core_parts *parts) {
 void core_free(struct core *c) {
         if (!c)
                 return;
+        if (c->parts.backend->client->owner == c)
+                backend_client_listen(c->parts.backend->client, NULL, NULL);
         leases_free(c->leases);
         pool_free(c->pool);
         event_ring_free(c->ring);
@@ -78,6 +81,18 @@ static void on_notice(void *owner, const char *line) {
         event_emit(c->ring, "backend", c->parts.backend->ops->name, "notice", NULL, line);
         c->events->notice(c->owner, line);
 }
+
+static void on_warning(void *owner, const char *text) {
+        struct core *c = owner;
+        const char *backend = c->parts.backend->ops->name;
+
+        log_warning("%s warns: %s", backend, text);
+        event_emit(c->ring, "backend", backend, "warning", NULL, text);
+}
+
+static const struct backend_client_events client_events = {
+        .warning = on_warning,
+};
 
 static void on_found(void *owner, const struct sandbox_found *found) {
         struct core *c = owner;
@@ -118,6 +133,7 @@ int core_start(struct core *c, const struct core_events *events, void *owner) {
         c->events = events;
         c->owner = owner;
         c->state = CORE_STARTING;
+        backend_client_listen(c->parts.backend->client, &client_events, c);
         return backend_start(c->parts.backend, c->parts.use, &backend_events, c);
 }
 

@@ -58,6 +58,22 @@ void backend_client_each_end(const struct backend_client *c, void (*each)(void *
                 c->ops->each_end(c, each, data);
 }
 
+void backend_client_each_warning(const struct backend_client *c,
+                                 void (*each)(void *data, const struct backend_warning *warning), void *data) {
+        if (c->ops->each_warning)
+                c->ops->each_warning(c, each, data);
+}
+
+void backend_client_listen(struct backend_client *c, const struct backend_client_events *events, void *owner) {
+        c->events = events;
+        c->owner = owner;
+}
+
+void backend_client_warning(struct backend_client *c, const char *text) {
+        if (c->events)
+                c->events->warning(c->owner, text);
+}
+
 void backend_attach(struct backend *b, struct backend_client *c) {
         b->client = c;
         c->n_backends++;

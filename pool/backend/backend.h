@@ -100,6 +100,18 @@ struct backend_ends {
         uint64_t n;
 };
 
+/* What the provider warns of beside its answers. */
+struct backend_warning {
+        const char *text; /* as text_show() gives it */
+        uint64_t n;       /* how often it came */
+        int64_t last_us;  /* when it came last, by clock_now() */
+};
+
+struct backend_client_events {
+        /* The provider gives a warning that is new. */
+        void (*warning)(void *owner, const char *text);
+};
+
 struct backend_events {
         /* Ok: the provider can be reached and accepts us. */
         void (*ready)(void *owner, const struct result *r);
@@ -162,6 +174,8 @@ struct backend_client_ops {
                           void *data); /* or NULL */
         void (*each_end)(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *ends),
                          void *data); /* or NULL */
+        void (*each_warning)(const struct backend_client *c,
+                             void (*each)(void *data, const struct backend_warning *warning), void *data); /* or NULL */
 };
 
 struct backend_ops {
@@ -189,6 +203,8 @@ struct backend_ops {
 /* For implementations: the first member of each client's and each backend's own struct. */
 struct backend_client {
         const struct backend_client_ops *ops;
+        const struct backend_client_events *events; /* NULL: nobody listens */
+        void *owner;
         unsigned n_backends; /* that are not freed */
 };
 
@@ -246,6 +262,13 @@ void backend_client_each_call(const struct backend_client *c,
 /* Likewise for every pair of cause and exit code. */
 void backend_client_each_end(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *ends),
                              void *data);
+
+/* The newest warnings, the one that came last first. */
+void backend_client_each_warning(const struct backend_client *c,
+                                 void (*each)(void *data, const struct backend_warning *warning), void *data);
+
+/* Be told of its events from now on, in place of who was told before; NULL: nobody is. */
+void backend_client_listen(struct backend_client *c, const struct backend_client_events *events, void *owner);
 
 /* Answered by ready(). */
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);
@@ -356,6 +379,7 @@ void exec_cancel(struct exec *e);
 void backend_attach(struct backend *b, struct backend_client *c);
 
 /* For implementations: these deliver the events and keep the states above. */
+void backend_client_warning(struct backend_client *c, const char *text);
 void backend_ready(struct backend *b, const struct result *r);
 void backend_notice(struct backend *b, const char *line);
 void backend_found(struct backend *b, const struct sandbox_found *found);

@@ -48,14 +48,30 @@ static void add_end(void *data, const struct backend_ends *n) {
                                               (json_int_t)n->n));
 }
 
+/* Those of a pool, and when it is now. */
+struct warnings {
+        json_t *list;
+        int64_t now_us;
+};
+
+static void add_warning(void *data, const struct backend_warning *w) {
+        const struct warnings *all = data;
+
+        json_array_append_new(all->list, json_pack("{s:s, s:I, s:o}", "text", w->text, "count", (json_int_t)w->n,
+                                                   "last_seconds", seconds(all->now_us - w->last_us)));
+}
+
 static json_t *make_root(const struct status_sources *s) {
         const struct result *trouble = pool_trouble(s->pool);
         json_t *root = json_object(), *calls = json_array(), *ends = json_array(), *group;
+        struct warnings warnings = { json_array(), s->now_us };
         struct figures f;
 
         figures_collect(&f, s);
         json_object_set_new(root, "backend", json_string(pool_backend(s->pool)->ops->name));
         json_object_set_new(root, "trouble", trouble ? json_string(trouble->text) : json_null());
+        backend_client_each_warning(pool_backend(s->pool)->client, add_warning, &warnings);
+        json_object_set_new(root, "warnings", warnings.list);
         json_object_set_new(root, "leases", json_integer(leases_count(s->leases)));
         for (unsigned i = 0; i < f.n_groups; i++) {
                 group = json_object();

@@ -138,6 +138,19 @@ static int render_spool(const struct status_sources *s, struct buf *out) {
         return r < 0 ? r : buf_append(out, "\n", 1);
 }
 
+static void render_warning(void *data, const struct backend_warning *w) {
+        struct table *t = data;
+        char ago[TEXT_DURATION_SIZE];
+
+        if (t->r == 0)
+                t->r = buf_printf(t->out, "warning       %s", w->text);
+        if (t->r == 0 && w->n > 1)
+                t->r = buf_printf(t->out, " (%" PRIu64 " times, the last %s ago)", w->n,
+                                  text_from_usec(t->now_us - w->last_us, ago));
+        if (t->r == 0)
+                t->r = buf_append(t->out, "\n", 1);
+}
+
 static int render_counts(const struct status_sources *s, struct buf *out) {
         const struct result *trouble = pool_trouble(s->pool);
         char oldest[TEXT_DURATION_SIZE];
@@ -173,6 +186,7 @@ int status_pool(const struct status_sources *s, struct buf *out) {
         struct table t = { .out = out, .now_us = s->now_us };
 
         t.r = render_counts(s, out);
+        backend_client_each_warning(pool_backend(s->pool)->client, render_warning, &t);
         if (t.r == 0)
                 t.r = buf_printf(out, "\n%-26s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES",
                                  "AGE", "SINCE", "LEFT");

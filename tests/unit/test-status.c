@@ -162,7 +162,7 @@ static void pool_for_programs(void) {
         lag_turn(&rig.lag, 250000, sim.now_us);
         root = json_loads(render(status_stats, &out), JSON_REJECT_DUPLICATES, NULL);
         CHECK_STR(keys(root),
-                  "backend trouble leases environments leases_by_state jobs jobs_ended leases_waiting "
+                  "backend trouble warnings leases environments leases_by_state jobs jobs_ended leases_waiting "
                   "leases_oldest_wait_seconds environments_max environments_min spool_bytes spool_max_bytes spool_max_per_user_bytes reads_waiting reads_oldest_wait_seconds "
                   "loop_longest_turn_seconds loop_longest_turn_of_minute_seconds environments_created_total "
                   "environments_create_failures_total environments_destroyed_total environments_destroy_failures_total "
@@ -216,6 +216,30 @@ static void calls(const struct backend_client *c, void (*each)(void *data, const
 static void ends(const struct backend_client *c, void (*each)(void *data, const struct backend_ends *n), void *data) {
         each(data, &(struct backend_ends){ "kernel_oom_kill", 137, 2 });
         each(data, &(struct backend_ends){ "failure", -15, 1 });
+}
+
+static void warnings(const struct backend_client *c, void (*each)(void *data, const struct backend_warning *w), void *data) {
+        each(data, &(struct backend_warning){ "\"old\"", 3, sim.now_us - 90 * USEC_PER_SEC });
+        each(data, &(struct backend_warning){ "once", 1, 0 });
+}
+
+/* What the provider warns of: a line each for people, an object each for programs. */
+static void warnings_of_the_provider(void) {
+        struct backend_client_ops ops = { .each_warning = warnings };
+        struct buf out = BUF_INIT(100000);
+        json_t *root;
+
+        rig_start();
+        rig.backend.client.ops = &ops;
+        rig_run(100 * USEC_PER_SEC);
+        CHECK(strstr(render(status_pool, &out), "\nwarning       \"old\" (3 times, the last 1m30s ago)\nwarning       once\n\n"));
+        root = json_loads(render(status_stats, &out), 0, NULL);
+        CHECK_STR(keys(row(root, "warnings", 0)), "text count last_seconds");
+        CHECK_STR(json_string_value(json_object_get(row(root, "warnings", 0), "text")), "\"old\"");
+        CHECK_INT(number(row(root, "warnings", 0), "last_seconds"), 90);
+        json_decref(root);
+        buf_deinit(&out);
+        rig_stop();
 }
 
 static void pool_for_prometheus(void) {
@@ -331,6 +355,7 @@ int main(void) {
         RUN(lease_and_job);
         RUN(pool_for_people);
         RUN(pool_for_programs);
+        RUN(warnings_of_the_provider);
         RUN(pool_for_prometheus);
         RUN(many);
         RUN(too_small);

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
+#include "pool/util/text.h"
 
 const struct grpc_status modal_no_memory = { .code = GRPC_INTERNAL, .message = "out of memory", .retry_after_us = -1 };
 
@@ -49,6 +51,16 @@ void modal_client_scrub(const struct modal_client *c, char *text) {
         scrub(text, "eyJ"); /* any JSON web token */
         list_for_each (s, &c->secrets, link)
                 scrub(text, s->text);
+}
+
+void modal_client_take_warning(struct modal_client *c, const char *value, size_t len) {
+        char text[WARNING_READ_MAX];
+
+        grpc_percent_decode(value, len, text, sizeof(text));
+        modal_client_scrub(c, text);
+        text_show(text, WARNING_LEN_MAX, text, strlen(text)); /* only now: a secret that is cut would not be found */
+        if (text[strspn(text, " ")] && modal_warnings_add(&c->warnings, text, clock_now()) && c->warned)
+                c->warned(c, text);
 }
 
 static enum result_code code_of(const struct grpc_status *status) {

@@ -13,6 +13,7 @@
 #include "pool/backend/modal/config/credentials.h"
 #include "pool/backend/modal/ends.h"
 #include "pool/backend/modal/rpc/counts.h"
+#include "pool/backend/modal/warnings.h"
 #include "pool/net/grpc.h"
 #include "pool/net/http.h"
 #include "pool/util/list.h"
@@ -31,6 +32,8 @@ struct modal_client {
         struct modal_counts counts;
         struct list secrets;
         struct modal_ends ends;
+        struct modal_warnings warnings;
+        void (*warned)(struct modal_client *c, const char *text); /* of each new one; set by the owner, or NULL */
 };
 
 /* Of zeros. 0, or -errno with @why; what was made by then goes with deinit. */
@@ -45,6 +48,9 @@ void modal_secret_drop(struct modal_secret *s);
 
 /* Take our secrets out of what a server said. */
 void modal_client_scrub(const struct modal_client *c, char *text);
+
+/* A warning as it comes in the metadata of an answer: percent-encoded, any bytes. */
+void modal_client_take_warning(struct modal_client *c, const char *value, size_t len);
 
 /*
  * A sentence for a failed call: "WHAT: what the other side said", with its result code and no

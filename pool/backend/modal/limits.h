@@ -29,6 +29,10 @@
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
 #define CALL_COUNTS_MAX 425                         /* kinds of ended calls: 25 methods, each with 17 statuses */
 #define END_COUNTS_MAX 64                           /* kinds of ends of sandboxes: causes with their exit codes */
+#define WARNINGS_MAX 16                             /* warnings of Modal that are kept */
+#define WARNINGS_NEW_MAX 32                         /* that are taken in an hour */
+#define WARNING_READ_MAX 4096                       /* bytes of one that are looked at … */
+#define WARNING_LEN_MAX 256                         /* … and kept, with the final NUL */
 
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)         /* one try of a short call */
 #define CALL_TRIES 3                                /* after the first */

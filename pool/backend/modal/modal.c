@@ -35,10 +35,20 @@ static void each_end(const struct backend_client *c, void (*each)(void *data, co
         modal_ends_each(&container_of(c, const struct modal, backend_client)->client.ends, each, data);
 }
 
+static void each_warning(const struct backend_client *c, void (*each)(void *data, const struct backend_warning *warning),
+                         void *data) {
+        modal_warnings_each(&container_of(c, const struct modal, backend_client)->client.warnings, each, data);
+}
+
+static void on_warned(struct modal_client *c, const char *text) {
+        backend_client_warning(&container_of(c, struct modal, client)->backend_client, text);
+}
+
 static const struct backend_client_ops client_ops = {
         .free = client_free,
         .each_call = each_call,
         .each_end = each_end,
+        .each_warning = each_warning,
 };
 
 int modal_client_new(struct backend_client **out, uv_loop_t *loop, const struct modal_client_options *o,
@@ -49,6 +59,7 @@ int modal_client_new(struct backend_client **out, uv_loop_t *loop, const struct 
         if (!m)
                 return -ENOMEM;
         m->backend_client.ops = &client_ops;
+        m->client.warned = on_warned;
         modal_liveness_queue_init(&m->liveness_queue);
         r = modal_client_init(&m->client, loop, o, why);
         if (r < 0) {

@@ -29,6 +29,7 @@
  *   rpc/call.c, endpoint.c     one call with its retries, over an endpoint
  *   identity.c                 what a sandbox is known by, and of which kind it is
  *   client.c                   the connection: credentials, HTTP, errors in words
+ *   warnings.c                 what Modal warns of
  *   rpc/counts.c, ends.c       calls by method and status, ends of sandboxes by cause
  *   wire/                      messages: modal.proto, and what packs and reads them
  *   config/                    options: credentials, ~/.modal.toml, settings of a template

@@ -197,7 +197,15 @@ static int on_message(void *owner, const void *data, size_t len) {
         return r;
 }
 
+static void on_metadata(void *owner, const struct grpc_header *header) {
+        const struct modal_call *c = owner;
+
+        if (grpc_header_is(header, "x-modal-warning"))
+                modal_client_take_warning(c->endpoint->client, header->value, header->value_len);
+}
+
 static const struct grpc_events grpc_events = {
+        .metadata = on_metadata,
         .message = on_message,
         .done = on_status,
 };
