@@ -133,6 +133,7 @@ def settings(pytestconfig, tmp_path_factory):
     made.prefix = "sb-"
     if not made.v2:
         made.options.update(sandbox="v1")
+    Simulator.slow = made.slow
     directory = tmp_path_factory.mktemp("sim")
     with Simulator(directory=directory) as made.simulator:
         made.environment.update(made.simulator.env({}))

@@ -166,6 +166,9 @@ def test_tools_see_what_is_new(lease, need, tool):
         lease.run(f"echo {word}")
         lease.mount.sh(COPIERS[tool])
         assert copy.read_text() == word + "\n"
+        if copy.stat().st_mtime_ns != mtime(lease / "output"):
+            # The kernel's time for a new file is that of its last tick, which may be before the output's.
+            os.utime(copy, ns=(time.time_ns(), time.time_ns()))
         made = copy.stat().st_ino, copy.stat().st_mtime_ns
         lease.mount.sh(COPIERS[tool])
         assert (copy.stat().st_ino, copy.stat().st_mtime_ns) == made

@@ -38,6 +38,8 @@ class Simulator:
     `settings` are those of POST /config, `faults` is a document of POST /faults.
     """
 
+    slow = 1  # everything may take this many times the time; tests/cases sets it for every simulator
+
     def __init__(self, tls=True, faults=None, seed=0, directory=None, **settings):
         self._arguments = ["--while-stdin", "--seed", str(seed)]
         if not tls:
@@ -62,7 +64,7 @@ class Simulator:
         self._process = subprocess.Popen(
             [interpreter(), "-m", "modal_sim", *self._arguments], env=env,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        readable, _, _ = select.select([self._process.stdout], [], [], START_SECS)
+        readable, _, _ = select.select([self._process.stdout], [], [], START_SECS * self.slow)
         line = self._process.stdout.readline() if readable else b""
         if not line:
             self.stop()
@@ -77,7 +79,7 @@ class Simulator:
             return
         self._process.stdin.close()
         try:
-            self._process.wait(STOP_SECS)
+            self._process.wait(STOP_SECS * self.slow)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -110,7 +112,7 @@ class Simulator:
 
     def until(self, condition, seconds=20):
         """Waits for what the records say; they have no event to wait for."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * self.slow
         while not condition(stats := self.stats()):
             assert time.monotonic() < deadline, stats
             time.sleep(0.02)

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from modal_proto import api_pb2, task_command_router_pb2 as pb
 
+from . import simulator
 from .client import STDERR, STDOUT, Client
 from .conftest import eventually, leftovers
 from .simulator import HERE, Simulator, interpreter
@@ -295,6 +296,15 @@ def test_a_gigabyte_of_output(box, sim):
     print(f"1 GiB: at most {peak - before} kB more memory than before ({before} kB)")
     assert got == size
     assert peak - before < 128 << 10
+
+
+def test_time_to_start_on_a_slow_machine(monkeypatch):
+    monkeypatch.setattr(simulator, "START_SECS", 0.001)
+    with pytest.raises(RuntimeError, match="did not start"):
+        Simulator().start()
+    monkeypatch.setattr(Simulator, "slow", 120_000)
+    with Simulator() as sim:
+        assert sim.sandboxes() == []
 
 
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "stdin", "spawner"])
