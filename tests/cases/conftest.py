@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -150,23 +151,37 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 class Watchdog:
-    """Ends a test that hangs: prints what waits for what, unblocks it, and fails the test."""
+    """
+    Ends a test that hangs: prints what waits for what, unblocks it, and fails the test.
+
+    Its clock goes slower when more processes want to run than there are cores, as the test does.
+    """
 
     def __init__(self, limit, mounts):
         self.mounts = mounts
         self.limit = limit
         self.bitten = False
         self.ended = threading.Event()  # the test itself
-        self.timer = threading.Timer(limit, self.bite)
-        self.timer.daemon = True
+        self.over = threading.Event()  # with all that comes behind it
+        self.thread = threading.Thread(target=self.watch, daemon=True)
 
     def start(self):
         signal.signal(signal.SIGALRM, self.give_up)
-        self.timer.start()
+        self.thread.start()
 
     def stop(self):
-        self.timer.cancel()
-        self.timer.join()
+        self.over.set()
+        self.thread.join()
+
+    def watch(self):
+        left, before = self.limit, time.monotonic()
+        while left > 0:
+            if self.over.wait(min(left, 1)):
+                return
+            now = time.monotonic()
+            left -= (now - before) * min(1, os.cpu_count() / max(1, os.getloadavg()[0]))
+            before = now
+        self.bite()
 
     def bite(self):
         self.bitten = True
