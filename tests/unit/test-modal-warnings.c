@@ -26,16 +26,18 @@ static void take(struct modal_client *c, const char *value) {
         modal_client_take_warning(c, value, strlen(value));
 }
 
-static struct modal_client client(void) {
+static void client_init(struct modal_client *c) {
         static char id[] = "ak-me", secret[] = "as-secret";
 
         buf_clear(&told);
-        return (struct modal_client){ .credentials = { .token_id = id, .token_secret = secret }, .warned = on_warned };
+        *c = (struct modal_client){ .credentials = { .token_id = id, .token_secret = secret }, .warned = on_warned };
+        list_init(&c->secrets);
 }
 
 static void each_once(void) {
-        struct modal_client c = client();
+        struct modal_client c;
 
+        client_init(&c);
         take(&c, "a%20is old");
         take(&c, "b");
         take(&c, "a is%20old");
@@ -45,9 +47,10 @@ static void each_once(void) {
 
 /* Whatever bytes there are, encoded or not: one printable line, of a bounded length, with no secret. */
 static void any_bytes(void) {
-        struct modal_client c = client();
+        struct modal_client c;
         char long_one[3 * WARNING_LEN_MAX];
 
+        client_init(&c);
         take(&c, "x%0astate%1b[2J%e2%80%aey%ff%");
         take(&c, "w\x1b\x7f\xc2\x85z\xe2\x81\xa6");
         take(&c, "the token as-secret of ak-me");
