@@ -13,7 +13,6 @@
 #include "fs/limits.h"
 #include "fs/node.h"
 #include "pool/base/limits.h"
-#include "pool/lease/settings.h"
 #include "pool/status/status.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -83,14 +82,15 @@ static int render_result(const struct target *t, struct buf *out) {
         json_t *root;
         int signo;
 
-        if (!j)
+        if (!j || j->state == JOB_DRAFT)
                 return 0;
         if (!job_ended(j))
                 return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;
         if (j->code == RESULT_RELEASED)
                 return -ESTALE;
         signo = j->code == RESULT_OK && j->exit_code > 128 && j->exit_code < 128 + _NSIG ? j->exit_code - 128 : 0;
-        root = json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s?}", "job", (json_int_t)j->number, "end",
+        root = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s?}", "job",
+                         j->name ? json_string(j->name) : json_integer(j->number), "end",
                          job_end_name(job_how_ended(j)), "exit_code",
                          j->code == RESULT_OK ? json_integer(j->exit_code) : json_null(), "signal",
                          signo ? json_integer(signo) : json_null(), "submitted", moment(j, j->submitted_us), "started",
@@ -161,16 +161,35 @@ const struct file files[FILE_N] = {
         [FILE_JOB_RESULT] = { "result", FILE_JOB, READ, &wait_ops, render_result, .time = time_of_end },
         [FILE_JOB_STATUS] = { "status", FILE_JOB, READ, &text_ops, render_job_status, .time = time_of_job },
         [FILE_JOB_ERROR] = { "error", FILE_JOB, READ, &text_ops, render_job_error, .time = time_of_job },
+        [FILE_JOB_CTL] = { "ctl", FILE_JOB, WRITE, &ctl_ops, render_ctl },
+
+        [FILE_NAMED] = { NULL, FILE_JOBS, DIRECTORY, .time = time_of_submission },
+        [FILE_NAMED_CMD] = { "cmd", FILE_NAMED, WRITE, &draft_ops, .size = command_size,
+                             .time = time_of_submission, .argument = VIEW_OUTPUT },
+        [FILE_NAMED_OUTPUT] = { "output", FILE_NAMED, READ, &stream_ops, .size = stream_size,
+                                .time = time_of_stream, .argument = VIEW_OUTPUT },
+        [FILE_NAMED_STDOUT] = { "stdout", FILE_NAMED, READ, &stream_ops, .size = stream_size,
+                                .time = time_of_stream, .argument = VIEW_STDOUT },
+        [FILE_NAMED_STDERR] = { "stderr", FILE_NAMED, READ, &stream_ops, .size = stream_size,
+                                .time = time_of_stream, .argument = VIEW_STDERR },
+        [FILE_NAMED_EXIT_CODE] = { "exit_code", FILE_NAMED, READ, &wait_ops, render_exit_code, .time = time_of_end },
+        [FILE_NAMED_RESULT] = { "result", FILE_NAMED, READ, &wait_ops, render_result, .time = time_of_end },
+        [FILE_NAMED_STATUS] = { "status", FILE_NAMED, READ, &text_ops, render_job_status, .time = time_of_job },
+        [FILE_NAMED_ERROR] = { "error", FILE_NAMED, READ, &text_ops, render_job_error, .time = time_of_job },
+        [FILE_NAMED_STDIN] = { "stdin", FILE_NAMED, WRITE, &stdin_ops, .size = stdin_size, .time = time_of_stdin },
+        [FILE_NAMED_CWD] = { "cwd", FILE_NAMED, WRITE, &setting_ops, render_setting,
+                             .time = time_of_setting, .argument = SETTING_CWD },
+        [FILE_NAMED_TIMEOUT] = { "timeout", FILE_NAMED, WRITE, &setting_ops, render_setting,
+                                 .time = time_of_setting, .argument = SETTING_TIMEOUT },
+        [FILE_NAMED_ENV] = { "env", FILE_NAMED, WRITE, &setting_ops, render_setting,
+                             .time = time_of_setting, .argument = SETTING_ENV },
+        [FILE_NAMED_CTL] = { "ctl", FILE_NAMED, WRITE, &ctl_ops, render_ctl },
 };
 
 _Static_assert(FILE_N <= 1 << NODE_FILE_BITS, "node numbers hold a row of the table");
 
 static bool in_lease(enum file_id id) {
         return id >= FILE_LEASE && id < FILE_N;
-}
-
-static bool in_job(enum file_id id) {
-        return id >= FILE_JOB && id < FILE_N;
 }
 
 int target_find(struct fs *fs, uint64_t number, struct target *out) {
@@ -183,8 +202,8 @@ int target_find(struct fs *fs, uint64_t number, struct target *out) {
                 t.lease = leases_find_serial(fs->leases, node.lease);
                 if (!t.lease)
                         return -ESTALE;
-                t.job = in_job(t.id) ? lease_job(t.lease, node.job) : lease_newest(t.lease);
-                if (in_job(t.id) && !t.job)
+                t.job = is_file_of_job(t.id) ? lease_job(t.lease, node.job) : lease_newest(t.lease);
+                if (is_file_of_job(t.id) && !t.job)
                         return -ESTALE;
         }
         *out = t;
@@ -194,30 +213,25 @@ int target_find(struct fs *fs, uint64_t number, struct target *out) {
 uint64_t target_node(const struct target *t) {
         return node_number((struct node){
                 .lease = t->lease ? lease_serial(t->lease) : 0,
-                .job = in_job(t->id) ? t->job->number : 0,
+                .job = is_file_of_job(t->id) ? t->job->number : 0,
                 .file = t->id,
         });
 }
 
-/* The job whose file it is; NULL for a file of the lease itself. */
-static struct job *job_of(const struct target *t) {
-        return in_job(t->id) ? t->job : NULL;
-}
-
 void target_hide(const struct target *t) {
-        lease_hide(t->lease, job_of(t), t->id);
+        lease_hide(t->lease, target_job(t), t->id);
 }
 
 bool target_hidden(const struct target *t) {
-        return t->lease && lease_hides(t->lease, job_of(t), t->id);
+        return t->lease && lease_hides(t->lease, target_job(t), t->id);
 }
 
 void target_renew(const struct target *t) {
-        lease_renew_directory(t->lease, job_of(t));
+        lease_renew_directory(t->lease, target_job(t));
 }
 
 uint64_t target_generation(const struct target *t) {
-        return t->id == FILE_JOBS || t->id == FILE_JOB ? 1 + (uint64_t)lease_directory_generation(t->lease, job_of(t)) : 1;
+        return t->id == FILE_JOBS || t->id == FILE_JOB || t->id == FILE_NAMED ? 1 + (uint64_t)lease_directory_generation(t->lease, target_job(t)) : 1;
 }
 
 /* Whether the row t->id belongs into the directory @dir as it is now. */
@@ -227,10 +241,22 @@ static bool stands_in(const struct target *t, const struct target *dir) {
         return f->name && f->parent == dir->id && (t->id != FILE_LATEST || t->job);
 }
 
+static enum file_id job_row_id(const struct job *j) {
+        return j->name ? FILE_NAMED : FILE_JOB;
+}
+
+/* "1", but not "01": each job has one name. */
+static struct job *find_job(const struct lease *l, const char *name) {
+        uint64_t number;
+
+        if (name[0] != '0' && text_to_u64(name, &number) == 0)
+                return number < JOB_NAMED_FIRST ? lease_job(l, number) : NULL;
+        return lease_named_job(l, name);
+}
+
 /* Whether or not unlink took the name away. */
 static int find_name(const struct target *dir, const char *name, struct target *out) {
         struct target t = *dir;
-        uint64_t number;
 
         for (t.id = FILE_NONE + 1; t.id < FILE_N; t.id++)
                 if (stands_in(&t, dir) && !strcmp(files[t.id].name, name)) {
@@ -245,13 +271,10 @@ static int find_name(const struct target *dir, const char *name, struct target *
                         return -ENOENT;
                 t.job = lease_newest(t.lease);
         } else if (dir->id == FILE_JOBS) {
-                t.id = FILE_JOB;
-                /* "1", but not "01": each job has one name. */
-                if (name[0] == '0' || text_to_u64(name, &number) < 0 || number > JOB_NUMBER_MAX)
-                        return -ENOENT;
-                t.job = lease_job(t.lease, number);
+                t.job = find_job(t.lease, name);
                 if (!t.job)
                         return -ENOENT;
+                t.id = job_row_id(t.job);
         } else {
                 return -ENOENT;
         }
@@ -313,7 +336,7 @@ void target_stat(const struct target *t, struct stat *st) {
 
 /* Positions: rows of the table come first, by their number, then leases by serial or jobs by number. */
 bool target_next(const struct target *dir, uint64_t *position, const char **name, struct target *out) {
-        static char number[16];
+        static char number[JOB_NAME_SIZE];
         struct target t = *dir;
         uint64_t id;
 
@@ -336,12 +359,11 @@ bool target_next(const struct target *dir, uint64_t *position, const char **name
                 *name = lease_name(t.lease);
                 *position = FILE_N + lease_serial(t.lease);
         } else if (dir->id == FILE_JOBS) {
-                t.id = FILE_JOB;
                 t.job = lease_job_after(t.lease, id);
                 if (!t.job)
                         return false;
-                snprintf(number, sizeof(number), "%" PRIu32, t.job->number);
-                *name = number;
+                t.id = job_row_id(t.job);
+                *name = job_name(t.job, number);
                 *position = FILE_N + t.job->number;
         } else {
                 return false;

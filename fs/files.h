@@ -57,6 +57,22 @@ enum file_id {
         FILE_JOB_RESULT,
         FILE_JOB_STATUS,
         FILE_JOB_ERROR,
+        FILE_JOB_CTL,
+
+        FILE_NAMED,
+        FILE_NAMED_CMD,
+        FILE_NAMED_OUTPUT,
+        FILE_NAMED_STDOUT,
+        FILE_NAMED_STDERR,
+        FILE_NAMED_EXIT_CODE,
+        FILE_NAMED_RESULT,
+        FILE_NAMED_STATUS,
+        FILE_NAMED_ERROR,
+        FILE_NAMED_STDIN,
+        FILE_NAMED_CWD,
+        FILE_NAMED_TIMEOUT,
+        FILE_NAMED_ENV,
+        FILE_NAMED_CTL,
 
         FILE_N,
 };
@@ -106,6 +122,15 @@ struct file {
 
 extern const struct file files[FILE_N];
 
+static inline bool is_file_of_job(enum file_id id) {
+        return id >= FILE_JOB && id < FILE_N;
+}
+
+/* The job whose file it is; NULL for a file of the lease itself, and of the pool. */
+static inline struct job *target_job(const struct target *t) {
+        return is_file_of_job(t->id) ? t->job : NULL;
+}
+
 /* Find a node. -ESTALE if its lease or job is gone. */
 int target_find(struct fs *fs, uint64_t node, struct target *out);
 
@@ -140,7 +165,7 @@ void target_stat(const struct target *t, struct stat *st);
 bool target_next(const struct target *dir, uint64_t *position, const char **name, struct target *out);
 
 /* The behaviours. */
-extern const struct file_ops cmd_ops, command_ops, stream_ops, text_ops, wait_ops, setting_ops, stdin_ops, ctl_ops,
+extern const struct file_ops cmd_ops, draft_ops, command_ops, stream_ops, text_ops, wait_ops, setting_ops, stdin_ops, ctl_ops,
         pool_ctl_ops, events_ops;
 
 /* Contents of files whose reads wait: 0, -EAGAIN while there are none yet, another -errno if there never will be. */

@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "fs/errno.h"
 #include "fs/limits.h"
 #include "fs/reply.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/named.h"
+#include "pool/lease/submit.h"
 
 /*
  * The kernel sends RELEASE in the background, by default twelve at a time. The others wait in the kernel, and a later
@@ -120,17 +123,28 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino) {
         buf_deinit(&text);
 }
 
+/* Who asks again is told that the job is there, also when no more may wait. */
+static int make_job(struct target *t, const char *name) {
+        enum result_code code = lease_accepts(t->lease);
+
+        if (!lease_named_job(t->lease, name) && code != RESULT_OK)
+                return -errno_of_result(code);
+        t->id = FILE_NAMED;
+        return lease_make_job(t->lease, name, &t->job);
+}
+
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
         const struct fuse_ctx *caller = fuse_req_ctx(req);
         struct fs *fs = fs_of(req);
-        struct target_request a = {
-                .request = REQUEST_INIT(&entry_kind, req),
-                .target = { .fs = fs, .id = FILE_LEASE },
-        };
-        int r = -EPERM;
+        struct target_request a = { .request = REQUEST_INIT(&entry_kind, req) };
+        int r = target_find(fs, parent, &a.target);
 
-        if (parent == FUSE_ROOT_ID)
+        if (r == 0 && a.target.id == FILE_ROOT) {
+                a.target.id = FILE_LEASE;
                 r = lease_create(fs->leases, name, caller->uid, caller->gid, &a.target.lease);
+        } else if (r == 0) {
+                r = a.target.id == FILE_JOBS ? make_job(&a.target, name) : -EPERM;
+        }
         request_answer(&a.request, r);
 }
 
@@ -170,7 +184,9 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
                 lease_release(t.lease);
         } else if (r == 0) {
                 r = find_removable(&dir, name, true, &t);
-                if (r == 0)
+                if (r == 0 && t.id == FILE_NAMED)
+                        lease_remove_job(t.lease, t.job);
+                else if (r == 0)
                         target_renew(&t);
         }
         answer_status(req, r);

@@ -7,7 +7,7 @@
  */
 
 #include "fs/files.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/util/clock.h"
 
 static int64_t later(int64_t a, int64_t b) {
@@ -42,11 +42,11 @@ int64_t time_of_environment(const struct target *t) {
 }
 
 int64_t time_of_setting(const struct target *t) {
-        return lease_set_wall_us(t->lease, files[t->id].argument);
+        return lease_set_wall_us(t->lease, target_job(t), files[t->id].argument);
 }
 
 int64_t time_of_stdin(const struct target *t) {
-        return lease_input_wall_us(t->lease);
+        return lease_input_wall_us(t->lease, target_job(t));
 }
 
 /* of the newest job, where they stand in the lease */

@@ -15,6 +15,8 @@
  * A command is submitted by READ, FSYNC and RELEASE as they arrive, and
  * by nothing else: not by poll, and not by a read that wakes up.
  *
+ * `cmd` of a job with a name is the same, but that it takes one command only.
+ *
  * Processes may share an open file. A read is about the command that was
  * submitted last when it arrived. When another process submits the next one, a
  * read that waits stays with its own job: it gets that job's next bytes, or its
@@ -49,17 +51,10 @@ static int cmd_open(struct handle *h) {
         return cmd_accept(h);
 }
 
-static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
-        int r = 0;
+/* All of them or none: part of a command is another command. */
+static ssize_t take_bytes(struct handle *h, const char *data, size_t len) {
+        int r;
 
-        if (lease_state(h->lease) == LEASE_RELEASED)
-                return -ESTALE;
-        if (!h->draft) {
-                /* The next command of a descriptor that is kept open. */
-                r = cmd_accept(h);
-                if (r < 0)
-                        return r;
-        }
         if (memchr(data, '\0', len)) {
                 lease_remark(h->lease, "cmd: refused: a command cannot hold a NUL byte");
                 r = -EINVAL;
@@ -75,6 +70,16 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
                 return r;
         }
         return len;
+}
+
+static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
+        int r = 0;
+
+        if (lease_state(h->lease) == LEASE_RELEASED)
+                return -ESTALE;
+        if (!h->draft)
+                r = cmd_accept(h); /* the next command of a descriptor that is kept open */
+        return r < 0 ? r : take_bytes(h, data, len);
 }
 
 static int cmd_submit(struct handle *h) {
@@ -103,20 +108,28 @@ static bool cmd_ready(const struct handle *h) {
 }
 
 /* Unlike RELEASE, fsync can report that the command was refused when it was submitted. */
-static int cmd_sync(struct handle *h) {
+static int sync_with(struct handle *h, int (*submit)(struct handle *h)) {
         bool submits = h->blob.size > 0;
-        int r = cmd_submit(h);
+        int r = submit(h);
 
         if (r == 0 && submits && h->job && job_ended(h->job))
                 r = -errno_of_result(h->job->code);
         return r;
 }
 
-static void cmd_release(struct handle *h) {
-        int r = cmd_submit(h);
+static void release_with(struct handle *h, int (*submit)(struct handle *h)) {
+        int r = submit(h);
 
         if (r < 0)
                 log_warning("lease=%s: command not run: %s", lease_name(h->lease), strerror(-r));
+}
+
+static int cmd_sync(struct handle *h) {
+        return sync_with(h, cmd_submit);
+}
+
+static void cmd_release(struct handle *h) {
+        release_with(h, cmd_submit);
 }
 
 uint64_t command_size(const struct target *t) {
@@ -131,6 +144,50 @@ const struct file_ops cmd_ops = {
         .write = cmd_write,
         .sync = cmd_sync,
         .release = cmd_release,
+        .watches = stream_watches,
+};
+
+/* of a job with a name: its draft is the job itself, so it is submitted once */
+
+static int draft_open(struct handle *h) {
+        if (!handle_can_write(h))
+                return 0;
+        if (h->job->state != JOB_DRAFT)
+                return -EBUSY;
+        if (lease_code(h->lease) != RESULT_OK)
+                return -errno_of_result(lease_code(h->lease));
+        h->stream = handle_can_read(h);
+        blob_init(&h->blob, h->fs->spool_dir, COMMAND_SIZE_MAX);
+        h->blob.quota = lease_quota(h->lease);
+        return 0;
+}
+
+static ssize_t draft_write(struct handle *h, const char *data, size_t len) {
+        if (lease_state(h->lease) == LEASE_RELEASED)
+                return -ESTALE;
+        return h->job->state == JOB_DRAFT ? take_bytes(h, data, len) : -EBUSY;
+}
+
+static int draft_submit(struct handle *h) {
+        return h->refused || h->blob.size == 0 ? 0 : lease_submit(h->lease, h->job, &h->blob);
+}
+
+static int draft_sync(struct handle *h) {
+        return sync_with(h, draft_submit);
+}
+
+static void draft_release(struct handle *h) {
+        release_with(h, draft_submit);
+}
+
+const struct file_ops draft_ops = {
+        .open = draft_open,
+        .read_arrives = draft_submit,
+        .read = cmd_read,
+        .ready = cmd_ready,
+        .write = draft_write,
+        .sync = draft_sync,
+        .release = draft_release,
         .watches = stream_watches,
 };
 

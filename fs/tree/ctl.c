@@ -64,7 +64,9 @@ static ssize_t write_lines(struct handle *h, const char *data, size_t len,
 /* of a lease */
 
 static int run_lease(struct handle *h, const char *line) {
-        return lease_command(h->lease, line);
+        struct target t = handle_target(h);
+
+        return lease_command(h->lease, target_job(&t), line);
 }
 
 static ssize_t ctl_write(struct handle *h, const char *data, size_t len) {
@@ -76,7 +78,7 @@ static int ctl_flush(struct handle *h) {
 }
 
 int render_ctl(const struct target *t, struct buf *out) {
-        return buf_printf(out, "kill\nsignal NAME\ncancel\nrenew\n");
+        return buf_printf(out, "%s", lease_ctl_usage(target_job(t)));
 }
 
 const struct file_ops ctl_ops = {

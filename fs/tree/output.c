@@ -3,7 +3,7 @@
 /*
  * output, stdout, stderr: the output of the job that was newest at open, by
  * offset. A read waits for bytes and returns those that there are. It returns 0
- * at the end of the job, or at once if no job was ever submitted. If the end of
+ * at the end of the job, or at once if none was submitted. If the end of
  * the job is not known, an error follows the last byte.
  */
 
@@ -12,7 +12,7 @@
 #include "fs/handle.h"
 
 static ssize_t stream_read(struct handle *h, struct job *j, uint64_t offset, char *data, size_t len) {
-        if (!j)
+        if (!j || j->state == JOB_DRAFT)
                 return 0;
         if (offset < spool_size(j->spool, h->file->argument))
                 return spool_read(j->spool, h->file->argument, offset, data, len);
@@ -24,7 +24,7 @@ static ssize_t stream_read(struct handle *h, struct job *j, uint64_t offset, cha
 }
 
 bool stream_ready(const struct handle *h) {
-        return !h->job || job_ended(h->job) || h->position < spool_size(h->job->spool, h->file->argument);
+        return !h->job || h->job->state == JOB_DRAFT || job_ended(h->job) || h->position < spool_size(h->job->spool, h->file->argument);
 }
 
 struct list *stream_watches(struct handle *h) {

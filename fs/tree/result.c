@@ -14,8 +14,8 @@
 int render_exit_code(const struct target *t, struct buf *out) {
         const struct job *j = t->job;
 
-        if (!j)
-                return 0; /* no job was ever submitted: nothing to wait for */
+        if (!j || j->state == JOB_DRAFT)
+                return 0; /* none was submitted: nothing to wait for */
         if (!job_ended(j))
                 return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;
         if (j->code == RESULT_RELEASED)

@@ -7,6 +7,8 @@
  * checked at close.
  *
  * stdin: bytes for the next job, added up until one is submitted.
+ *
+ * A job with a name has all of them for itself.
  */
 
 #include <errno.h>
@@ -15,12 +17,26 @@
 
 #include "fs/handle.h"
 #include "fs/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/util/log.h"
+
+/* The job whose settings these are, or NULL for those of the lease. */
+static struct job *job_of(const struct handle *h) {
+        struct target t = handle_target(h);
+
+        return target_job(&t);
+}
+
+/* Those of a job can be set until it is submitted. */
+static int check_open(const struct handle *h) {
+        const struct job *j = job_of(h);
+
+        return handle_can_write(h) && j && j->state != JOB_DRAFT ? -EBUSY : 0;
+}
 
 static int setting_open(struct handle *h) {
         h->text.max = SETTING_SIZE_MAX;
-        return 0;
+        return check_open(h);
 }
 
 /* The value: without the final newline. */
@@ -56,14 +72,18 @@ static ssize_t setting_write(struct handle *h, const char *data, size_t len) {
         }
         if (r == 0) {
                 chomp(&so_far);
-                r = lease_check_setting(h->lease, h->file->argument, buf_text(&so_far));
+                r = lease_check_setting(h->lease, job_of(h), h->file->argument, buf_text(&so_far));
         }
         buf_deinit(&so_far);
         return r < 0 ? setting_refuse(h, r) : (ssize_t)len;
 }
 
-/* Pass the value that was written to @take. */
-static int setting_give(struct handle *h, int (*take)(struct lease *l, enum lease_setting setting, const char *text)) {
+static int check(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
+        return lease_check_setting(l, j, setting, text);
+}
+
+/* Check the value that was written, or store it. */
+static int setting_give(struct handle *h, bool store) {
         struct buf text = BUF_INIT(SETTING_SIZE_MAX);
         int r;
 
@@ -72,17 +92,17 @@ static int setting_give(struct handle *h, int (*take)(struct lease *l, enum leas
         r = buf_append(&text, h->text.data, h->text.len);
         chomp(&text);
         if (r == 0)
-                r = take(h->lease, h->file->argument, buf_text(&text));
+                r = (store ? lease_set : check)(h->lease, job_of(h), h->file->argument, buf_text(&text));
         buf_deinit(&text);
         return r;
 }
 
 static int setting_flush(struct handle *h) {
-        return setting_give(h, lease_check_setting);
+        return setting_give(h, false);
 }
 
 static int setting_sync(struct handle *h) {
-        int r = setting_give(h, lease_set);
+        int r = setting_give(h, true);
 
         /* A value that was set is not set again at close, because another process may have set a new one. */
         if (r == 0)
@@ -100,7 +120,7 @@ static void setting_truncate(struct handle *h) {
 }
 
 int render_setting(const struct target *t, struct buf *out) {
-        return lease_get(t->lease, files[t->id].argument, out);
+        return lease_get(t->lease, target_job(t), files[t->id].argument, out);
 }
 
 const struct file_ops setting_ops = {
@@ -116,21 +136,21 @@ const struct file_ops setting_ops = {
 /* stdin */
 
 static int stdin_open(struct handle *h) {
-        h->written = lease_input(h->lease)->size; /* what is written comes behind that */
-        return 0;
+        h->written = lease_input(h->lease, job_of(h))->size; /* what is written comes behind that */
+        return check_open(h);
 }
 
 static void stdin_truncate(struct handle *h) {
-        lease_clear_input(h->lease);
+        (void)lease_clear_input(h->lease, job_of(h));
         h->written = 0;
 }
 
 static ssize_t stdin_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
-        return blob_read(lease_input(h->lease), offset, data, len);
+        return blob_read(lease_input(h->lease, job_of(h)), offset, data, len);
 }
 
 static ssize_t stdin_write(struct handle *h, const char *data, size_t len) {
-        int r = lease_add_input(h->lease, data, len);
+        int r = lease_add_input(h->lease, job_of(h), data, len);
 
         if (r < 0)
                 return r;
@@ -139,7 +159,7 @@ static ssize_t stdin_write(struct handle *h, const char *data, size_t len) {
 }
 
 uint64_t stdin_size(const struct target *t) {
-        return lease_input(t->lease)->size;
+        return lease_input(t->lease, target_job(t))->size;
 }
 
 const struct file_ops stdin_ops = {

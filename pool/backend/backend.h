@@ -236,6 +236,7 @@ struct sandbox {
         void *owner;
         enum sandbox_state state;
         bool cleaning;
+        bool serial; /* it is to run one exec at a time; set before it is live */
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         int64_t expires_us;      /* when the provider ends it by itself; 0: never; set once it is live */

@@ -107,6 +107,7 @@ static void take_names(struct fault_sandbox *s) {
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
         s->sandbox.resume_token = s->inner->resume_token;
         s->sandbox.expires_us = s->inner->expires_us;
+        s->sandbox.serial = s->inner->serial;
 }
 
 static void on_created(void *owner, const struct result *r) {

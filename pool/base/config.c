@@ -77,6 +77,8 @@ static const struct option_row core_rows[] = {
           .help = "bytes of commands, input and output that the pool keeps on disk, 0: what the disk holds" },
         { "spool_max_per_user", OPTION_BYTES, AT(spool_max_per_user), "0", NULL, 0, INT64_MAX,
           .scope = OPTION_OF_DAEMON, .help = "of these, bytes of one user, 0: no maximum of its own" },
+        { "jobs_max", OPTION_NUMBER, AT(jobs_max), "16", NULL, 1, JOBS_AT_ONCE_MAX, .scope = OPTION_OF_DAEMON,
+          .help = "jobs that run side by side in one lease" },
         { "history", OPTION_NUMBER, AT(history), "256", NULL, 1, 100000, .scope = OPTION_OF_DAEMON,
           .help = "finished jobs kept readable in a lease" },
         { "state", OPTION_FILE, AT(state), "", .help = "directory for the journal and for output" },

@@ -43,17 +43,17 @@ static const char *const statements[N_STATEMENTS] = {
         [DROP_ENVIRONMENT] = "DELETE FROM environment WHERE nonce=?",
         [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user FROM environment"
                              " ORDER BY created_us",
-        [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [DROP_LEASE] = "DELETE FROM lease WHERE serial=?",
         [EACH_LEASE] = "SELECT serial,instance,name,uid,gid,created_wall_us,state,code,error,environment,prepared,cwd,"
-                       "env,timeout_us FROM lease ORDER BY serial",
-        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                       "env,timeout_us,last_named FROM lease ORDER BY serial",
+        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [UPDATE_JOB] = "UPDATE job SET state=?,wanted_dead=?,timed_out=?,output_refused=?,started_us=?,ended_us=?,"
                        "code=?,exit_code=?,error=? WHERE lease=? AND number=?",
         [DROP_JOB] = "DELETE FROM job WHERE lease=? AND number=?",
         [DROP_JOBS] = "DELETE FROM job WHERE lease=?",
         [EACH_JOB] = "SELECT lease,number,command,input,cwd,env,timeout_us,submitted_us,state,wanted_dead,timed_out,"
-                     "output_refused,started_us,ended_us,code,exit_code,error FROM job WHERE lease=? ORDER BY number",
+                     "output_refused,started_us,ended_us,code,exit_code,error,name FROM job WHERE lease=? ORDER BY number",
         [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease LIMIT 1",
         [GET_META] = "SELECT value FROM meta WHERE key=?",
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
@@ -81,6 +81,10 @@ static const char *const formats[] = {
         "UPDATE environment SET user=(SELECT uid FROM lease WHERE environment=nonce)"
         " WHERE nonce IN (SELECT environment FROM lease);"
         "UPDATE environment SET ending=1 WHERE uses>0 AND user=4294967295;",
+
+        /* 3: jobs with names. */
+        ("ALTER TABLE job ADD COLUMN name TEXT;"
+         "ALTER TABLE lease ADD COLUMN last_named INTEGER DEFAULT 0;"),
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -222,10 +226,10 @@ int journal_put_lease(struct journal *j, const struct journal_lease *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_LEASE, "iitiiiiittibbi", (int64_t)row->serial, (int64_t)row->instance, row->name,
+        return note(j, run(j, PUT_LEASE, "iitiiiiittibbii", (int64_t)row->serial, (int64_t)row->instance, row->name,
                            (int64_t)row->uid, (int64_t)row->gid, row->created_wall_us, (int64_t)row->state,
                            (int64_t)row->code, row->error, row->environment, (int64_t)row->prepared, row->cwd,
-                           row->env, row->timeout_us));
+                           row->env, row->timeout_us, (int64_t)row->last_named));
 }
 
 int journal_drop_lease(struct journal *j, uint64_t serial) {
@@ -250,11 +254,11 @@ int journal_add_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, ADD_JOB, "iixxbbiiiiiiiiiit", (int64_t)row->lease, (int64_t)row->number, row->command,
+        return note(j, run(j, ADD_JOB, "iixxbbiiiiiiiiiitt", (int64_t)row->lease, (int64_t)row->number, row->command,
                            row->command_len, row->input, row->input_len, row->cwd, row->env, row->timeout_us,
                            row->submitted_us, (int64_t)row->state, (int64_t)row->wanted_dead, (int64_t)row->timed_out,
                            (int64_t)row->output_refused, row->started_us, row->ended_us, (int64_t)row->code,
-                           (int64_t)row->exit_code, row->error));
+                           (int64_t)row->exit_code, row->error, row->name));
 }
 
 int journal_update_job(struct journal *j, const struct journal_job *row) {
@@ -340,6 +344,7 @@ int journal_each_lease(struct journal *j, int (*each)(void *data, const struct j
                                        .cwd = string_of(s, 11),
                                        .env = string_of(s, 12),
                                        .timeout_us = sqlite3_column_int64(s, 13),
+                                       .last_named = sqlite3_column_int64(s, 14),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);
@@ -375,6 +380,7 @@ int journal_each_job(struct journal *j, uint64_t lease, int (*each)(void *data, 
                                        .code = sqlite3_column_int(s, 14),
                                        .exit_code = sqlite3_column_int(s, 15),
                                        .error = text_of(s, 16),
+                                       .name = text_of(s, 17),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

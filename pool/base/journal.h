@@ -54,6 +54,7 @@ struct journal_lease {
         const char *error;        /* or NULL */
         const char *environment;  /* the nonce of the one it holds, or NULL */
         bool prepared;
+        uint32_t last_named;      /* the number of the newest job with a name that was dropped; 0: none was */
         const char *cwd, *env;
         int64_t timeout_us;
 };
@@ -61,7 +62,8 @@ struct journal_lease {
 struct journal_job {
         uint64_t lease; /* its serial */
         uint32_t number;
-        /* As submitted. The bytes are NULL if they are in a file. */
+        const char *name; /* NULL: cmd's; "": its name was removed */
+        /* As submitted, or as set in a draft. The bytes are NULL if they are in a file. */
         const void *command, *input;
         uint64_t command_len, input_len;
         const char *cwd, *env;

@@ -65,7 +65,8 @@ int command_init(struct command *c, const struct command_settings *settings) {
         c->cwd = NULL;
         if (*cwd && *cwd != '/' && asprintf(&c->cwd, "%s/%s", settings->workdir, cwd) < 0)
                 return -ENOMEM;
-        c->lines = strdup(settings->env);
+        if (asprintf(&c->lines, "%s\n%s", settings->pool_env, settings->env) < 0)
+                c->lines = NULL;
         snprintf(c->mark, sizeof(c->mark), "%s=%s", EXEC_MARK, settings->id);
         c->env = c->lines ? make_env(c->lines, c->mark) : NULL;
         if (!c->env) {

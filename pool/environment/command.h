@@ -22,7 +22,8 @@ struct command_settings {
         const char *shell;   /* likewise */
         const char *workdir; /* likewise */
         const char *cwd;     /* absolute, or relative to the workdir; "": the workdir */
-        const char *env;     /* lines KEY=VALUE, possibly empty ones; a later one wins */
+        const char *pool_env; /* lines KEY=VALUE, possibly empty ones; a later one wins, … */
+        const char *env;      /* … and those of the job over the pool's */
 };
 
 struct command {

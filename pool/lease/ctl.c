@@ -11,37 +11,63 @@
 #include "pool/lease/run.h"
 #include "pool/util/text.h"
 
-static int verb_kill(struct lease *l, const char *argument) {
+static void kill_job(struct lease *l, struct job *j) {
+        lease_kill_job(l, j, JOB_FATE_KILLED, "killed through ctl");
+}
+
+static bool runs(const struct job *j) {
+        return j->state == JOB_STARTING || j->state == JOB_RUNNING;
+}
+
+/* The one that a word without a job is about: that of cmd. */
+static struct job *running_job(const struct lease *l, struct job *j) {
+        if (!j)
+                return l->current;
+        return runs(j) ? j : NULL;
+}
+
+static int verb_kill(struct lease *l, struct job *j, const char *argument) {
+        struct job *tmp, *running = running_job(l, j);
+
+        if (!strcmp(argument, "all") && !j) {
+                list_for_each_safe (j, tmp, &l->running, turn)
+                        kill_job(l, j);
+                return 0;
+        }
         if (*argument)
                 return -EINVAL;
-        if (l->current)
-                lease_kill_job(l, l->current, JOB_FATE_KILLED, "killed through ctl");
+        if (running)
+                kill_job(l, running);
         return 0;
 }
 
-static int verb_signal(struct lease *l, const char *argument) {
+static int verb_signal(struct lease *l, struct job *j, const char *argument) {
+        struct job *running = running_job(l, j);
         int signo = text_to_signal(argument);
 
         if (signo < 0)
                 return -EINVAL;
         if (signo == SIGKILL)
-                return verb_kill(l, "");
-        if (l->current)
-                lease_signal_job(l->current, signo);
+                return verb_kill(l, j, "");
+        if (running)
+                lease_signal_job(running, signo);
         return 0;
 }
 
-static int verb_cancel(struct lease *l, const char *argument) {
+static int verb_cancel(struct lease *l, struct job *j, const char *argument) {
         struct result why;
 
         if (*argument)
                 return -EINVAL;
         result_set(&why, RESULT_CANCELLED, "cancelled through ctl before it ran");
-        lease_end_jobs(l, false, &why);
+        if (!j)
+                lease_end_queued(l, &why);
+        else if (j->state == JOB_QUEUED)
+                lease_end_job(l, j, &why, 0);
         return 0;
 }
 
-static int verb_renew(struct lease *l, const char *argument) {
+static int verb_renew(struct lease *l, struct job *j, const char *argument) {
         int r = 0;
 
         if (*argument || (l->state != LEASE_LOST && l->state != LEASE_FAILED))
@@ -59,16 +85,21 @@ static int verb_renew(struct lease *l, const char *argument) {
 
 static const struct {
         const char *name;
-        int (*run)(struct lease *l, const char *argument);
+        int (*run)(struct lease *l, struct job *j, const char *argument);
+        bool of_job; /* also of a single one */
         const char *expected;
 } verbs[] = {
-        { "kill", verb_kill, "no argument" },
-        { "signal", verb_signal, "a signal's name, such as INT" },
-        { "cancel", verb_cancel, "no argument" },
-        { "renew", verb_renew, "no argument, and a lease that is lost or failed" },
+        { "kill", verb_kill, true, "no argument, or in a lease's ctl \"all\"" },
+        { "signal", verb_signal, true, "a signal's name, such as INT" },
+        { "cancel", verb_cancel, true, "no argument" },
+        { "renew", verb_renew, false, "no argument, and a lease that is lost or failed" },
 };
 
-int lease_command(struct lease *l, const char *line) {
+const char *lease_ctl_usage(bool of_job) {
+        return of_job ? "kill\nsignal NAME\ncancel\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\n";
+}
+
+int lease_command(struct lease *l, struct job *j, const char *line) {
         size_t len = strcspn(line, " ");
         const char *argument = line + len + strspn(line + len, " ");
         int r;
@@ -76,9 +107,9 @@ int lease_command(struct lease *l, const char *line) {
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
         for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-                if (strlen(verbs[i].name) != len || strncmp(verbs[i].name, line, len))
+                if (strlen(verbs[i].name) != len || strncmp(verbs[i].name, line, len) || (j && !verbs[i].of_job))
                         continue;
-                r = verbs[i].run(l, argument);
+                r = verbs[i].run(l, j, argument);
                 if (r == -EINVAL)
                         lease_remark(l, "ctl: \"%s\": %s takes %s", line, verbs[i].name, verbs[i].expected);
                 else if (r < 0)
@@ -87,6 +118,6 @@ int lease_command(struct lease *l, const char *line) {
                         lease_set_remark(l, NULL);
                 return r;
         }
-        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, renew", line);
+        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel%s", line, j ? "" : ", renew");
         return -EINVAL;
 }

@@ -47,9 +47,15 @@ static void note_end(struct lease *l, const struct job *j, const struct result *
 static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
         if (j->state == JOB_QUEUED)
                 l->n_queued--;
+        else if (j->state == JOB_DRAFT)
+                l->n_named_drafts--;
+        else
+                l->n_running--;
         if (l->current == j)
                 l->current = NULL;
-        l->n_ended++;
+        l->n_over++;
+        if (!j->name)
+                l->n_ended++;
         l->table->starved_us = 0; /* what it had is free now */
         job_add_remark(j, r->text);
         note_end(l, j, r, code);
@@ -59,33 +65,47 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         lease_note_use(l);
 }
 
+/* What nobody can ask for any more. */
+static void drop_forgotten(struct lease *l, struct job *j) {
+        (void)journal_drop_job(l->table->journal, l->serial, j->number);
+        list_remove(&j->link);
+        job_unref(j);
+}
+
 void lease_end_job(struct lease *l, struct job *j, const struct result *r, int code) {
         end_job(l, j, r, code);
+        if (j->forgotten)
+                drop_forgotten(l, j);
         trim_history(l);
 }
 
 /* They never ran, whatever the reason is: that is known of them. */
-static void end_queued(struct lease *l, const struct result *why) {
+void lease_end_queued(struct lease *l, const struct result *why) {
         struct result r = *why;
         struct job *j;
 
         if (r.code != RESULT_LOST && r.code != RESULT_RELEASED)
                 r.code = RESULT_CANCELLED;
-        list_for_each (j, &l->jobs, link)
-                if (j->state == JOB_QUEUED)
-                        end_job(l, j, &r, 0);
+        while ((j = list_first(&l->queue, struct job, turn)))
+                end_job(l, j, &r, 0);
+        if (l->n_running == 0)
+                list_remove(&l->starved);
+        trim_history(l);
 }
 
-void lease_end_jobs(struct lease *l, bool running, const struct result *why) {
-        if (running && l->current) {
-                if (l->current->exec)
-                        exec_cancel(l->current->exec);
-                end_job(l, l->current, why, 0);
+void lease_end_jobs(struct lease *l, const struct result *why) {
+        struct job *j;
+
+        while ((j = list_first(&l->running, struct job, turn))) {
+                if (j->exec)
+                        exec_cancel(j->exec);
+                end_job(l, j, why, 0);
+                if (j->forgotten)
+                        drop_forgotten(l, j);
         }
         if (l->n_queued > 0)
-                end_queued(l, why);
-        if (!l->current)
-                list_remove(&l->starved);
+                lease_end_queued(l, why);
+        list_remove(&l->starved);
         trim_history(l);
 }
 

@@ -15,10 +15,11 @@
  */
 void lease_end_job(struct lease *l, struct job *j, const struct result *r, int code);
 
-/* End what is queued, and with @running also what runs, without a result. */
-void lease_end_jobs(struct lease *l, bool running, const struct result *why);
+/* End without a result what is queued; and also what runs. Drafts stay. */
+void lease_end_queued(struct lease *l, const struct result *why);
+void lease_end_jobs(struct lease *l, const struct result *why);
 
-/* Jobs run in order, so those before the newest that an earlier run began have ended: end them. */
+/* Jobs of cmd run in order, so those before the newest that an earlier run began have ended: end them. */
 void lease_end_unwritten(struct lease *l);
 
 /* How a job will stand in the journal when it has ended like that. Borrowed from the job and from @r. */

@@ -15,8 +15,13 @@
 #include "pool/util/watch.h"
 
 static const char *const state_names[JOB_N_STATES] = {
-        [JOB_QUEUED] = "queued", [JOB_STARTING] = "starting", [JOB_RUNNING] = "running", [JOB_ENDED] = "ended",
+        [JOB_DRAFT] = "draft", [JOB_QUEUED] = "queued", [JOB_STARTING] = "starting", [JOB_RUNNING] = "running", [JOB_ENDED] = "ended",
 };
+
+const char *job_name(const struct job *j, char out[static JOB_NAME_SIZE]) {
+        snprintf(out, JOB_NAME_SIZE, "%" PRIu32, j->number);
+        return j->name ?: out;
+}
 
 const char *job_state_name(enum job_state state) {
         return state_names[state];
@@ -74,12 +79,14 @@ static struct job *make(struct spool *spool, const struct job_store *store) {
         j->spool = spool;
         j->quota = quota_account_ref(store->quota);
         j->due_us = USEC_NEVER;
+        j->state = JOB_DRAFT;
         list_init(&j->link);
+        list_init(&j->turn);
         list_init(&j->deadline);
         list_init(&j->watches);
         blob_init(&j->command, store->dir, COMMAND_SIZE_MAX);
-        blob_init(&j->input, store->dir, INPUT_SIZE_MAX);
-        j->command.quota = j->input.quota = store->quota;
+        j->command.quota = store->quota;
+        settings_init(&j->settings, store->dir, store->quota);
         return j;
 }
 
@@ -97,27 +104,37 @@ int job_new(struct job **out, const struct job_store *store) {
         return 0;
 }
 
-int job_submit(struct job *j, uint64_t lease_serial, uint32_t number, struct blob *command, struct blob *input) {
+int job_set_number(struct job *j, uint64_t lease_serial, uint32_t number, const char *name) {
+        char file[BLOB_NAME_MAX];
+
+        assert(j->number == 0);
+        if (name) {
+                j->name = strdup(name);
+                if (!j->name)
+                        return -ENOMEM;
+        }
+        j->number = number;
+        file_name(file, lease_serial, number, "");
+        spool_name(j->spool, file);
+        return 0;
+}
+
+int job_submit(struct job *j, uint64_t lease_serial, struct blob *command) {
         char name[BLOB_NAME_MAX];
         int r;
 
-        assert(j->number == 0);
-        j->number = number;
-        file_name(name, lease_serial, number, "");
-        spool_name(j->spool, name);
         blob_move(&j->command, command);
-        blob_move(&j->input, input);
-
-        file_name(name, lease_serial, number, ".command");
+        file_name(name, lease_serial, j->number, ".command");
         r = blob_rename(&j->command, name);
         if (r == 0) {
-                file_name(name, lease_serial, number, ".input");
-                r = blob_rename(&j->input, name);
+                file_name(name, lease_serial, j->number, ".input");
+                r = blob_rename(&j->settings.input, name);
         }
         if (r < 0) {
                 blob_clear(&j->command);
-                blob_clear(&j->input);
+                blob_clear(&j->settings.input);
         }
+        job_set_state(j, JOB_QUEUED);
         return r;
 }
 
@@ -135,7 +152,7 @@ static void end_unreadable(struct job *j, int r) {
         struct result why;
 
         blob_clear(&j->command);
-        blob_clear(&j->input);
+        blob_clear(&j->settings.input);
         if (job_ended(j))
                 return;
         result_set(&why, RESULT_FAILED, "what it was to run cannot be read any more: %s", strerror(-r));
@@ -175,7 +192,6 @@ int job_restore(struct job **out, const struct journal_job *row, const struct jo
         }
         j->number = row->number;
         j->state = row->state;
-        j->timeout_us = row->timeout_us;
         j->fate = row_fate(row);
         j->output_error = -row->output_refused;
         j->submitted_us = row->submitted_us;
@@ -186,18 +202,20 @@ int job_restore(struct job **out, const struct journal_job *row, const struct jo
         j->error = row->error ? strdup(row->error) : NULL;
         r = restore_blob(&j->command, row->command, row->command_len, row->lease, row->number, ".command");
         if (r == 0 && !job_ended(j))
-                r = restore_blob(&j->input, row->input, row->input_len, row->lease, row->number, ".input");
+                r = restore_blob(&j->settings.input, row->input, row->input_len, row->lease, row->number, ".input");
         if (r < 0 && r != -ENOMEM) {
                 end_unreadable(j, r);
                 r = 0;
         }
-        if (job_ended(j)) {
+        if (job_ended(j))
                 spool_end(j->spool);
-        } else {
-                j->cwd = strdup(row->cwd);
-                j->env = strdup(row->env);
-                if (!j->cwd || !j->env)
-                        r = -ENOMEM;
+        j->settings.timeout_us = row->timeout_us;
+        if (r == 0 && (row->name || !job_ended(j)))
+                r = settings_set(&j->settings, row->cwd, row->env, row->timeout_us, clock_read_us(CLOCK_REALTIME));
+        if (r == 0 && row->name) {
+                j->name = strdup(row->name);
+                j->forgotten = !*row->name;
+                r = j->name ? 0 : -ENOMEM;
         }
         if (r < 0) {
                 job_keep(j);
@@ -212,13 +230,14 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
         return (struct journal_job){
                 .lease = lease_serial,
                 .number = j->number,
+                .name = j->forgotten ? "" : j->name,
                 .command = blob_bytes(&j->command),
                 .command_len = j->command.size,
-                .input = blob_bytes(&j->input),
-                .input_len = j->input.size,
-                .cwd = j->cwd,
-                .env = j->env,
-                .timeout_us = j->timeout_us,
+                .input = blob_bytes(&j->settings.input),
+                .input_len = j->settings.input.size,
+                .cwd = j->settings.cwd,
+                .env = j->settings.env,
+                .timeout_us = j->settings.timeout_us,
                 .submitted_us = j->submitted_us,
                 .state = j->state,
                 .wanted_dead = j->fate != JOB_FATE_OWN,
@@ -234,7 +253,7 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
 
 void job_keep(struct job *j) {
         spool_keep(j->spool);
-        j->command.kept = j->input.kept = true;
+        j->command.kept = j->settings.input.kept = true;
 }
 
 struct job *job_ref(struct job *j) {
@@ -247,13 +266,13 @@ void job_unref(struct job *j) {
                 return;
         assert(!j->exec && list_empty(&j->watches));
         list_remove(&j->link);
+        list_remove(&j->turn);
         list_remove(&j->deadline);
         blob_deinit(&j->command);
-        blob_deinit(&j->input);
+        settings_deinit(&j->settings);
         spool_unref(j->spool);
         quota_account_unref(j->quota);
-        free(j->cwd);
-        free(j->env);
+        free(j->name);
         free(j->error);
         free(j);
 }
@@ -271,6 +290,7 @@ void job_reader_unref(struct job *j) {
 
 /* It may end at any time before it has ended: cancelled, with its environment, or because it could not be started. */
 static const uint32_t next_states[] = {
+        [JOB_DRAFT] = TRANSITION_TO(JOB_QUEUED) | TRANSITION_TO(JOB_ENDED),
         [JOB_QUEUED] = TRANSITION_TO(JOB_STARTING) | TRANSITION_TO(JOB_ENDED),
         [JOB_STARTING] = TRANSITION_TO(JOB_RUNNING) | TRANSITION_TO(JOB_ENDED),
         [JOB_RUNNING] = TRANSITION_TO(JOB_ENDED),
@@ -287,12 +307,10 @@ static const struct transitions transitions = {
 
 /* Every job comes here three times, so its name is made only for the log. */
 static bool check_state(const struct job *j, enum job_state state) {
-        char name[16];
+        char name[JOB_NAME_SIZE];
 
-        if (transition_is_legal(&transitions, j->state, state))
-                return true;
-        snprintf(name, sizeof(name), "%" PRIu32, j->number);
-        return transition_check(&transitions, name, j->state, state);
+        return transition_is_legal(&transitions, j->state, state) ||
+               transition_check(&transitions, job_name(j, name), j->state, state);
 }
 
 void job_set_state(struct job *j, enum job_state state) {
@@ -332,9 +350,12 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
         j->due_us = USEC_NEVER;
         list_remove(&j->deadline);
         spool_end(j->spool);
-        blob_clear(&j->input);
-        free(TAKE_PTR(j->env));
-        free(TAKE_PTR(j->cwd));
+        list_remove(&j->turn);
+        blob_clear(&j->settings.input);
+        if (!j->name) { /* no file shows them */
+                free(TAKE_PTR(j->settings.env));
+                free(TAKE_PTR(j->settings.cwd));
+        }
         j->ended_us = now;
         j->code = r->code;
         j->exit_code = exit_code;

@@ -4,11 +4,12 @@
 /*
  * A job: one command, from its submission to the last reader of its output.
  *
- *   queued → starting → running → ended
- *   and from each of the first three → ended, without an exit code
+ *   draft → queued → starting → running → ended
+ *   and from each of the first four → ended, without an exit code
  *
- * Before its submission it is a draft: only the memory for it, taken while
- * whoever writes the command can still be told that there is none.
+ * Before its submission it is a draft. That of a command that is being written to
+ * `cmd` is only the memory for it, taken while whoever writes can still be told
+ * that there is none. One with a name was made by mkdir, and stands in its lease.
  *
  * Made by a lease and shared with readers, a reference each. The lease moves
  * it along; a job on its own does nothing.
@@ -16,8 +17,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <uthash.h>
 
 #include "pool/base/journal.h"
+#include "pool/lease/limits.h"
+#include "pool/lease/settings.h"
 #include "pool/lease/spool.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
@@ -28,7 +32,8 @@ enum job_state {
         JOB_STARTING, /* handed to the backend */
         JOB_RUNNING,
         JOB_ENDED,
-        JOB_N_STATES,
+        JOB_DRAFT,
+        JOB_N_STATES, /* the journal has their numbers */
 };
 
 /* What the daemon has decided about how a job ends. A later one replaces an earlier one, never the other way round. */
@@ -68,20 +73,21 @@ struct hidden {
 };
 
 struct job {
-        struct list link;     /* in its lease's list of jobs, oldest first */
+        struct list link;     /* in one of its lease's lists of jobs, oldest first */
+        struct list turn;     /* in its lease's list of queued, or of running jobs, while it is that */
         struct list deadline; /* in the list of deadlines, while starting or running */
         struct list watches;  /* told of each change */
         unsigned refs;
-        uint32_t number; /* from 1, within the lease; 0: a draft */
+        uint32_t number; /* within the lease: of cmd's from 1, of those with names from JOB_NAMED_FIRST; 0: cmd's draft */
+        char *name;      /* in jobs/; NULL: it is cmd's */
+        bool forgotten;  /* the name was removed: it is killed, and then dropped */
+        UT_hash_handle hh_name;
         enum job_state state;
         void *lease; /* who runs it; NULL once ended */
 
-        /* What to run: as set when it was submitted. */
+        /* What to run. */
         struct blob command;
-        struct blob input;
-        char *cwd;
-        char *env;          /* lines KEY=VALUE: the pool's, then the lease's */
-        int64_t timeout_us; /* 0: none */
+        struct settings settings;
 
         /* How it goes. */
         struct exec *exec; /* while starting or running */
@@ -91,7 +97,7 @@ struct job {
         int output_error; /* -errno: bytes of its output were dropped, and no more are taken; 0: none were */
         bool written_as_starting; /* the journal has it so, while it still is queued */
         int64_t due_us; /* when to do the next thing about it, or USEC_NEVER */
-        int64_t submitted_us, started_us, ended_us;
+        int64_t submitted_us, started_us, ended_us; /* 0: not yet */
         int64_t submitted_wall_us, changed_wall_us; /* wall time of the submission; of the newest state or remark; by its lease */
         struct spool *spool;
         struct quota_account *quota; /* what its files are charged to */
@@ -114,11 +120,14 @@ struct job_store {
 /* A draft. 0 or -ENOMEM. */
 int job_new(struct job **out, const struct job_store *store);
 
+/* A draft gets its number and, unless @name is NULL, its name. 0 or -ENOMEM. */
+int job_set_number(struct job *j, uint64_t lease_serial, uint32_t number, const char *name);
+
 /*
- * A draft gets its number, and takes the bytes of @command and @input. When they cannot be kept for a later run, it has
- * its number all the same, but no bytes: 0 or -errno.
+ * A draft with a number is queued, and takes the bytes of @command. It keeps them and those of its input for a later run;
+ * when that cannot be done, it is queued all the same, but has no bytes: 0 or -errno.
  */
-int job_submit(struct job *j, uint64_t lease_serial, uint32_t number, struct blob *command, struct blob *input);
+int job_submit(struct job *j, uint64_t lease_serial, struct blob *command);
 
 /* One of an earlier run, as the journal has it. Where its files cannot be read it has ended. */
 int job_restore(struct job **out, const struct journal_job *row, const struct job_store *store);
@@ -154,6 +163,10 @@ void job_add_remark(struct job *j, const char *text);
 /* Of one that ended. */
 enum job_end job_how_ended(const struct job *j);
 const char *job_end_name(enum job_end end);
+
+/* As the directory is called in jobs/. */
+#define JOB_NAME_SIZE (JOB_NAME_MAX + 1)
+const char *job_name(const struct job *j, char out[static JOB_NAME_SIZE]);
 
 static inline bool job_ended(const struct job *j) {
         return j->state == JOB_ENDED;

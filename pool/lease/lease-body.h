@@ -8,14 +8,16 @@
  *   restore.c   after a restart: leases and jobs of an earlier run
  *   table.c     the table of all leases: create and release, the pool's events, what is due
  *   ctl.c       the words of ctl
+ *   named.c     jobs with a name are made and removed
  *   submit.c    a command becomes a job
  *   run.c       jobs start, run and time out
  *   shortage.c  jobs that this machine cannot start now
  *   end.c       jobs end                                     fate.c      jobs are killed
- *   settings.c  cwd, timeout, env, standard input            unused.c    leases without jobs
+ *   set.c       settings are read and set                    unused.c    leases without jobs
  *   lease.c     one lease: its state, and what readers ask of it
  *   deadline.c  the deadlines of jobs
  *   job.c       one job
+ *   settings.c  cwd, timeout, env, standard input: of a lease, of a job
  *   spool.c     its output
  *
  * What a lower part has to say to a higher one it returns, or tells by an event.
@@ -25,7 +27,6 @@
 
 #include "pool/lease/deadline.h"
 #include "pool/lease/lease.h"
-#include "pool/lease/settings.h"
 #include "pool/lease/table.h"
 
 struct leases {
@@ -73,17 +74,23 @@ struct lease {
         struct list watches;
 
         char *workdir; /* BASE/hermes_tasks/NAME */
-        char *cwd;
-        char *env;
-        int64_t timeout_us;
-        struct blob input;
-        int64_t set_wall_us[SETTING_N], input_wall_us; /* wall time of the last change of each */
+        struct settings settings;
 
-        struct list jobs; /* oldest first; a reference each */
-        struct job *current;
-        unsigned n_queued, n_ended;
-        unsigned n_drafts; /* commands that are being written, which will need a number */
-        uint32_t last_number;
+        /* Its jobs, oldest first. A job is in one of these, by its link, with a reference … */
+        struct list jobs;      /* of cmd, once they are submitted */
+        struct list named;     /* those with a name */
+        struct list forgotten; /* those whose name was removed and that still run */
+        struct job *by_job_name; /* a hash over `named` */
+        /* … and by its turn in one of these, while it is queued, or starting or running. */
+        struct list queue; /* in the order of their submission */
+        struct list running;
+        struct job *current; /* the one of cmd that runs; there is one at most */
+        unsigned n_queued, n_running;
+        unsigned n_named, n_named_drafts;
+        unsigned n_drafts;      /* commands that are being written to cmd, which will need a number */
+        unsigned n_ended;       /* in `jobs` */
+        uint32_t n_over;        /* that ended since the lease was made, in this run or an earlier one */
+        uint32_t last_number, last_named;
         struct list starved; /* in the table's list */
         struct list unused; /* in the table's list, exactly while it has an environment and no job */
         int64_t unused_since_us;
@@ -114,8 +121,16 @@ void lease_announce(struct lease *l);
 /* Tell the log and the events that a job is now in @state. */
 void lease_announce_job(struct lease *l, struct job *j, const char *state);
 
-/* Write down how a job stands. 0 or -errno. */
+/* Write down how a job stands; or put its whole row, when what was to be run changed, or its name. 0 or -errno. */
 int lease_write_job(const struct lease *l, const struct job *j);
+int lease_add_job_row(const struct lease *l, const struct job *j);
+
+/* Put a job of an earlier run, or one that was just submitted, among those that wait, or those that run. */
+void lease_enqueue(struct lease *l, struct job *j);
+void lease_add_running(struct lease *l, struct job *j);
+
+/* Whether it is this job's turn to start, if no other waits before it. */
+bool lease_has_turn(const struct lease *l, const struct job *j);
 
 /* Note that something changed which status or error show. */
 void lease_touch(struct lease *l);
@@ -130,6 +145,10 @@ void lease_set_remark(struct lease *l, const char *text);
 
 /* Which quota it is that leaves no more room to the lease's owner, for `error`. */
 const char *lease_say_quota(const struct lease *l, char out[static QUOTA_TEXT_SIZE]);
+
+/* Whether its environment, when it has one, runs more than one job at a time; and that it does not. */
+bool lease_runs_side_by_side(const struct lease *l);
+#define RUNS_ONE_JOB "jobs with names run side by side, and environment %s runs one job at a time"
 
 /* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/base/limits.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
 #include "pool/lease/unused.h"
@@ -44,11 +45,15 @@ void lease_announce(struct lease *l) {
 }
 
 void lease_announce_job(struct lease *l, struct job *j, const char *state) {
-        char name[NAME_LEN_MAX + 16];
+        char name[NAME_LEN_MAX + 1 + JOB_NAME_SIZE];
 
-        log_debug("lease=%s environment=%s job=%" PRIu32 ": %s", l->name, lease_environment(l) ?: "-", j->number,
-                  state);
-        snprintf(name, sizeof(name), "%s/%" PRIu32, l->name, j->number);
+        /* Every job comes here four times. */
+        if (j->name)
+                snprintf(name, sizeof(name), "%s/%s", l->name, j->name);
+        else
+                snprintf(name, sizeof(name), "%s/%" PRIu32, l->name, j->number);
+        log_debug("lease=%s environment=%s job=%s: %s", l->name, lease_environment(l) ?: "-",
+                  strrchr(name, '/') + 1, state);
         l->changed_wall_us = j->changed_wall_us = event_emit(l->table->events, "job", name, state, NULL, j->error);
 }
 
@@ -56,6 +61,12 @@ int lease_write_job(const struct lease *l, const struct job *j) {
         struct journal_job row = job_row(j, l->serial);
 
         return journal_update_job(l->table->journal, &row);
+}
+
+int lease_add_job_row(const struct lease *l, const struct job *j) {
+        struct journal_job row = job_row(j, l->serial);
+
+        return journal_add_job(l->table->journal, &row);
 }
 
 void lease_publish_state(struct lease *l) {
@@ -119,9 +130,10 @@ int lease_write(const struct lease *l) {
                                                             .error = l->error,
                                                             .environment = e ? environment_nonce(e) : NULL,
                                                             .prepared = l->prepared,
-                                                            .cwd = l->cwd,
-                                                            .env = l->env,
-                                                            .timeout_us = l->timeout_us,
+                                                            .last_named = l->last_named,
+                                                            .cwd = l->settings.cwd,
+                                                            .env = l->settings.env,
+                                                            .timeout_us = l->settings.timeout_us,
                                                     });
 }
 
@@ -142,23 +154,24 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         list_init(&l->link);
         list_init(&l->watches);
         list_init(&l->jobs);
+        list_init(&l->named);
+        list_init(&l->forgotten);
+        list_init(&l->queue);
+        list_init(&l->running);
         list_init(&l->starved);
         list_init(&l->unused);
-        blob_init(&l->input, t->spool_dir, INPUT_SIZE_MAX);
-        l->quota = l->input.quota = quota_open(t->quota, uid);
+        l->quota = quota_open(t->quota, uid);
+        settings_init(&l->settings, t->spool_dir, l->quota);
         l->table = t;
         l->serial = serial;
         l->uid = uid;
         l->gid = gid;
         l->name = strdup(name);
         l->workdir = workdir_path(t->config->base, name);
-        l->cwd = strdup("");
-        l->env = strdup("");
         lease_touch(l);
-        l->created_wall_us = l->state_wall_us = l->input_wall_us = l->changed_wall_us;
-        for (int i = 0; i < SETTING_N; i++)
-                l->set_wall_us[i] = l->changed_wall_us;
-        if (!l->name || !l->workdir || !l->cwd || !l->env || !l->quota) {
+        l->created_wall_us = l->state_wall_us = l->changed_wall_us;
+        if (!l->name || !l->workdir || !l->quota ||
+            settings_set(&l->settings, "", "", t->config->timeout_us, l->changed_wall_us) < 0) {
                 lease_unref(l);
                 return NULL;
         }
@@ -190,15 +203,13 @@ struct lease *lease_ref(struct lease *l) {
 void lease_unref(struct lease *l) {
         if (!l || --l->refs > 0)
                 return;
-        assert(list_empty(&l->watches) && list_empty(&l->jobs));
+        assert(list_empty(&l->watches) && list_empty(&l->jobs) && list_empty(&l->named) && list_empty(&l->forgotten));
         if (l->table) /* it was never released, for it never came into the table */
                 pool_deinit_claim(l->table->pool, &l->claim);
-        blob_deinit(&l->input);
+        settings_deinit(&l->settings);
         quota_account_unref(l->quota);
         free(l->name);
         free(l->workdir);
-        free(l->cwd);
-        free(l->env);
         free(l->error);
         free(l->remark);
         free(l);
@@ -332,19 +343,79 @@ struct job *lease_job(const struct lease *l, uint32_t number) {
         return j && j->number == number ? j : NULL;
 }
 
-struct job *lease_job_after(const struct lease *l, uint32_t number) {
+static struct job *job_after(const struct list *jobs, uint32_t number) {
         struct job *j;
 
-        list_for_each (j, &l->jobs, link)
+        list_for_each (j, jobs, link)
                 if (j->number > number)
                         return j;
         return NULL;
+}
+
+struct job *lease_job_after(const struct lease *l, uint32_t number) {
+        struct job *j = number < JOB_NAMED_FIRST - 1 ? job_after(&l->jobs, number) : NULL;
+
+        return j ?: job_after(&l->named, number);
+}
+
+struct job *lease_named_job(const struct lease *l, const char *name) {
+        struct job *j;
+
+        HASH_FIND(hh_name, l->by_job_name, name, strlen(name), j);
+        return j;
+}
+
+/* the order of jobs */
+
+void lease_enqueue(struct lease *l, struct job *j) {
+        struct list *at = &l->queue;
+        struct job *before, *tmp;
+
+        /* From the newest: only after a restart does one come that was submitted before others. */
+        list_for_each_reverse_safe (before, tmp, &l->queue, turn) {
+                if (before->submitted_us <= j->submitted_us)
+                        break;
+                at = &before->turn;
+        }
+        list_insert_before(at, &j->turn);
+        l->n_queued++;
+}
+
+bool lease_runs_side_by_side(const struct lease *l) {
+        return !l->claim.environment || !environment_sandbox(l->claim.environment)->serial;
+}
+
+void lease_add_running(struct lease *l, struct job *j) {
+        list_add_tail(&l->running, &j->turn);
+        l->n_running++;
+        if (!j->name)
+                l->current = j;
+}
+
+/*
+ * The first job makes and empties the workdir, so it runs alone until it has begun. Jobs of cmd run one after another,
+ * beside those with names.
+ */
+bool lease_has_turn(const struct lease *l, const struct job *j) {
+        return l->state == LEASE_LEASED && l->n_running < l->table->config->jobs_max &&
+               (l->prepared || l->n_running == 0) && (j->name || !l->current);
 }
 
 struct job *lease_current(const struct lease *l) {
         return l->current;
 }
 
+unsigned lease_running(const struct lease *l) {
+        return l->n_running;
+}
+
 unsigned lease_queued(const struct lease *l) {
         return l->n_queued;
+}
+
+void lease_each_running(const struct lease *l, void (*each)(void *data, const struct job *j), void *data) {
+        const struct job *j;
+
+        list_for_each (j, &l->running, turn)
+                each(data, j);
 }

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * A lease: one directory of the mount, one environment, and jobs one after another.
+ * A lease: one directory of the mount, one environment, and its jobs: those of cmd one after another, those with names
+ * beside them.
  *
  *   waiting → leased → lost
  *   waiting → failed           renew: lost or failed → waiting
@@ -69,10 +70,14 @@ const char *lease_environment(const struct lease *l);
 /* Told when the lease changes state. */
 struct list *lease_watches(struct lease *l);
 
-/* Jobs: the newest, one by number, the first with a number above @number; borrowed, or NULL. */
+/*
+ * Jobs: the newest of cmd, one by number, the first with a number above @number, one by name; borrowed, or NULL. Those
+ * with a name have numbers behind all others.
+ */
 struct job *lease_newest(const struct lease *l);
 struct job *lease_job(const struct lease *l, uint32_t number);
 struct job *lease_job_after(const struct lease *l, uint32_t number);
+struct job *lease_named_job(const struct lease *l, const char *name);
 
 /*
  * Names that unlink took away, in memory only. @file is below 64, what fs/ calls one of its files: of the job @j, or of
@@ -89,6 +94,10 @@ void lease_show(struct lease *l);
 void lease_renew_directory(struct lease *l, struct job *j);
 unsigned lease_directory_generation(const struct lease *l, const struct job *j);
 
-/* For people: the running job, and how many wait. */
+/* For people: the running job of cmd, how many jobs run, and how many wait. */
 struct job *lease_current(const struct lease *l);
+unsigned lease_running(const struct lease *l);
 unsigned lease_queued(const struct lease *l);
+
+/* Call @each for every job that starts or runs, the oldest first. */
+void lease_each_running(const struct lease *l, void (*each)(void *data, const struct job *j), void *data);

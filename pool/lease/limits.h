@@ -10,7 +10,9 @@
 #define NAME_LEN_MAX 200                            /* bytes of a lease's name */
 #define COMMAND_SIZE_MAX (UINT64_C(16) << 20)       /* bytes of one command */
 #define INPUT_SIZE_MAX (UINT64_C(1) << 30)          /* bytes of standard input for one job */
-#define QUEUE_MAX 64                                /* jobs that wait in one lease */
+#define QUEUE_MAX 64                                /* jobs that wait in one lease, and drafts with a name */
+#define JOB_NAME_MAX 64                             /* bytes of a job's name */
+#define NAMED_MAX 4096                              /* jobs with a name in one lease, whatever their state */
 
 #define START_TIMEOUT_US (120 * USEC_PER_SEC)      /* a job handed over that has not begun by then is lost with its environment */
 #define KILL_TIMEOUT_US (60 * USEC_PER_SEC)         /* one that was killed has ended by then, whatever is left of it: over Modal a kill waits its turn */

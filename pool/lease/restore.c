@@ -21,8 +21,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pool/base/limits.h"
 #include "pool/lease/end.h"
 #include "pool/lease/lease-body.h"
+#include "pool/lease/named.h"
 #include "pool/lease/submit.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -43,7 +45,7 @@ static void restore_wall_times(const struct leases *t, struct job *j) {
 static struct journal_job known_job(const struct lease *l, const struct journal_job *row, struct result *why) {
         struct journal_job known = *row;
 
-        if (row->state >= 0 && row->state < JOB_N_STATES)
+        if (row->state >= 0 && row->state < JOB_N_STATES && (row->state != JOB_DRAFT || row->name))
                 return known;
         log_error("lease=%s job=%" PRIu32 ": unknown state %d in the journal; the job counts as ended", l->name,
                   row->number, row->state);
@@ -54,6 +56,27 @@ static struct journal_job known_job(const struct lease *l, const struct journal_
         return known;
 }
 
+/* Numbers between those of rows are of jobs that the history has dropped. */
+static void note_number(struct lease *l, const struct journal_job *row) {
+        if (row->number >= JOB_NAMED_FIRST) {
+                if (l->last_named < row->number)
+                        l->last_named = row->number;
+        } else {
+                l->n_over += row->number - l->last_number - 1;
+                l->last_number = row->number;
+        }
+}
+
+/* With the reference. */
+static void add_by_name(struct lease *l, struct job *j) {
+        if (!j->name)
+                list_add_tail(&l->jobs, &j->link);
+        else if (j->forgotten)
+                list_add_tail(&l->forgotten, &j->link);
+        else
+                lease_add_named(l, j);
+}
+
 static int read_job(void *data, const struct journal_job *row) {
         struct lease *l = data;
         struct job_store store = lease_job_store(l);
@@ -62,7 +85,7 @@ static int read_job(void *data, const struct journal_job *row) {
         struct job *j;
         int r;
 
-        l->last_number = row->number; /* also when it is left out: the provider may know a job of this number */
+        note_number(l, row); /* also when it is left out: the provider may know a job of this number */
         r = job_restore(&j, &known, &store);
         if (r < 0) {
                 log_error("lease=%s job=%" PRIu32 ": its files cannot be read, it is left out: %s", l->name, row->number,
@@ -70,19 +93,23 @@ static int read_job(void *data, const struct journal_job *row) {
                 return 0;
         }
         restore_wall_times(l->table, j);
-        list_add_tail(&l->jobs, &j->link);
+        add_by_name(l, j);
+        j->lease = job_ended(j) ? NULL : l;
         switch (j->state) {
+        case JOB_DRAFT:
+                l->n_named_drafts++;
+                break;
         case JOB_QUEUED:
-                l->n_queued++;
-                j->lease = l;
+                lease_enqueue(l, j);
                 break;
         case JOB_STARTING:
         case JOB_RUNNING:
-                l->current = j;
-                j->lease = l;
+                lease_add_running(l, j);
                 break;
         case JOB_ENDED:
-                l->n_ended++;
+                l->n_over++;
+                if (!j->name)
+                        l->n_ended++;
                 break;
         case JOB_N_STATES:
                 break;
@@ -108,24 +135,24 @@ static void restore_claim(struct lease *l, const char *environment) {
         if (l->state != LEASE_WAITING && l->state != LEASE_LEASED) {
                 /* Its jobs ended before it did, and that could not be written down. */
                 result_set(&why, l->code, "%s", l->error ?: "");
-                lease_end_jobs(l, true, &why);
+                lease_end_jobs(l, &why);
                 return;
         }
         if (environment && pool_restore_claim(l->table->pool, &l->claim, environment)) {
                 restore_workdir(l);
                 lease_publish_state(l);
                 /* A job was handed over there. Unless that is to be done again, the next is not the first. */
-                if (environment_workdir(l->claim.environment) && !l->current)
+                if (environment_workdir(l->claim.environment) && l->n_running == 0)
                         lease_set_prepared(l);
                 return;
         }
         /* With a job that began, the grant is what could not be written: nobody knows where that runs. */
-        if (l->state == LEASE_WAITING && !environment && !l->current) {
+        if (l->state == LEASE_WAITING && !environment && l->n_running == 0) {
                 pool_claim(l->table->pool, &l->claim);
                 return;
         }
         result_set(&why, RESULT_LOST, "the environment ended with the daemon that held it; echo renew > ctl asks for a new one");
-        lease_end_jobs(l, true, &why);
+        lease_end_jobs(l, &why);
         lease_set_state(l, LEASE_LOST, &why);
 }
 
@@ -180,13 +207,11 @@ static int read_lease(void *data, const struct journal_lease *row) {
         l->created_us = l->table->clock() - (clock_read_us(CLOCK_REALTIME) - row->created_wall_us);
         restore_state(l, row);
         l->prepared = row->prepared;
-        l->timeout_us = row->timeout_us;
-        free(l->cwd);
-        free(l->env);
-        l->cwd = strdup(row->cwd);
-        l->env = strdup(row->env);
+        l->last_named = row->last_named;
         one->environment = row->environment ? strdup(row->environment) : NULL;
-        return l->cwd && l->env && (one->environment || !row->environment) ? 0 : -ENOMEM;
+        if (!one->environment && row->environment)
+                return -ENOMEM;
+        return settings_set(&l->settings, row->cwd, row->env, row->timeout_us, l->changed_wall_us);
 }
 
 /* Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. */

@@ -28,11 +28,12 @@ static void on_started(void *owner) {
                 j->started_us = l->table->clock();
         if (j->fate == JOB_FATE_OWN)
                 deadline_set(&l->table->deadlines, j,
-                               j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER);
+                               j->settings.timeout_us > 0 ? clock_after(j->started_us, j->settings.timeout_us) : USEC_NEVER);
         lease_announce_job(l, j, "running");
         if (j->state != JOB_RUNNING) /* it is, if an earlier run has seen it start */
                 job_set_state(j, JOB_RUNNING);
         (void)lease_write_job(l, j);
+        lease_start_next(l); /* others may have waited until the workdir was there */
 }
 
 static void on_output(void *owner, enum stream stream, const void *data, size_t len) {
@@ -55,7 +56,7 @@ static void on_ended(void *owner, const struct result *r, int code) {
 static void time_out(struct lease *l, struct job *j) {
         char why[64];
 
-        snprintf(why, sizeof(why), "timed out after %g s", (double)j->timeout_us / USEC_PER_SEC);
+        snprintf(why, sizeof(why), "timed out after %g s", (double)j->settings.timeout_us / USEC_PER_SEC);
         lease_kill_job(l, j, JOB_FATE_TIMEOUT, why);
 }
 
@@ -106,8 +107,9 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
                                            .id = id,
                                            .shell = l->table->config->shell,
                                            .workdir = l->workdir,
-                                           .cwd = j->cwd,
-                                           .env = j->env,
+                                           .cwd = j->settings.cwd,
+                                           .pool_env = l->table->config->env,
+                                           .env = j->settings.env,
                                    });
         if (r < 0)
                 return r;
@@ -115,7 +117,7 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.offsets[STREAM_STDOUT] = spool_size(j->spool, VIEW_STDOUT);
         command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
         command.spec.command = &j->command;
-        command.spec.input = &j->input;
+        command.spec.input = &j->settings.input;
         command.spec.fresh = !l->prepared;
         r = sandbox_exec(environment_sandbox(l->claim.environment), &command.spec, &exec_events, j, &j->exec);
         command_deinit(&command);
@@ -146,50 +148,55 @@ static int start_job(struct lease *l, struct job *j) {
 
 /* It is with the backend. */
 static void follow_job(struct lease *l, struct job *j) {
-        l->current = j;
         list_remove(&l->starved);
         deadline_add(&l->table->deadlines, j, clock_after(l->table->clock(), START_TIMEOUT_US));
 }
 
-/* From the newest, for before those that are queued there may be hundreds that have ended. */
-static struct job *first_queued(struct lease *l) {
-        struct job *j, *before, *first = NULL;
-        unsigned left = l->n_queued;
+static struct job *next_job(struct lease *l) {
+        struct job *j;
 
-        list_for_each_reverse_safe (j, before, &l->jobs, link) {
-                if (left == 0)
-                        break;
-                if (j->state == JOB_QUEUED) {
-                        first = j;
-                        left--;
-                }
+        list_for_each (j, &l->queue, turn)
+                if (lease_has_turn(l, j))
+                        return j;
+        return NULL;
+}
+
+/* 0, or a shortage: then it is tried again. */
+static int begin_job(struct lease *l, struct job *j) {
+        struct result why;
+        int r;
+
+        if (j->name && !lease_runs_side_by_side(l)) {
+                result_set(&why, RESULT_CANCELLED, "not run: " RUNS_ONE_JOB, lease_environment(l));
+                lease_end_job(l, j, &why, 0);
+                return 0;
         }
-        return first;
+        r = start_job(l, j);
+        if (is_shortage(r)) {
+                lease_starve(l, j, r);
+                return r;
+        }
+        if (r < 0) {
+                result_set(&why, RESULT_CANCELLED, "job not started in environment %s: %s", lease_environment(l),
+                           strerror(-r));
+                lease_end_job(l, j, &why, 0);
+                return 0;
+        }
+        list_remove(&j->turn);
+        l->n_queued--;
+        lease_add_running(l, j);
+        follow_job(l, j);
+        lease_announce_job(l, j, "starting");
+        job_set_state(j, JOB_STARTING);
+        return 0;
 }
 
 void lease_start_next(struct lease *l) {
-        struct result why;
         struct job *j;
-        int r;
 
-        while (l->state == LEASE_LEASED && !l->current && l->n_queued > 0) {
-                j = first_queued(l);
-                r = start_job(l, j);
-                if (is_shortage(r)) {
-                        lease_starve(l, j, r);
+        while (l->n_queued > 0 && (j = next_job(l)))
+                if (begin_job(l, j) < 0)
                         return;
-                }
-                if (r < 0) {
-                        result_set(&why, RESULT_CANCELLED, "job not started in environment %s: %s",
-                                   lease_environment(l), strerror(-r));
-                        lease_end_job(l, j, &why, 0);
-                        continue;
-                }
-                l->n_queued--;
-                follow_job(l, j);
-                lease_announce_job(l, j, "starting");
-                job_set_state(j, JOB_STARTING);
-        }
 }
 
 void lease_signal_job(struct job *j, int signo) {
@@ -203,19 +210,13 @@ void lease_signal_job(struct job *j, int signo) {
  * A job that had not said that it runs is handed over again, under the same id, which starts it only once; the
  * provider goes on with it where it did run already.
  */
-void lease_resume(struct lease *l) {
-        struct job *j = l->current;
+static int resume_job(struct lease *l, struct job *j) {
         struct result why;
-        int r;
+        int r = exec_job(l, j, j->state == JOB_RUNNING);
 
-        if (!j) {
-                lease_start_next(l);
-                return;
-        }
-        r = exec_job(l, j, j->state == JOB_RUNNING);
         if (is_shortage(r)) {
                 lease_starve(l, j, r);
-                return;
+                return r;
         }
         if (r < 0) {
                 /* It runs there all the same, so nothing else may. */
@@ -223,7 +224,7 @@ void lease_resume(struct lease *l) {
                            "environment %s given up: the job of an earlier run cannot be followed: %s",
                            lease_environment(l), strerror(-r));
                 pool_condemn(l->table->pool, &l->claim, &why);
-                return;
+                return r;
         }
         follow_job(l, j);
         lease_set_prepared(l); /* it may have begun before */
@@ -234,6 +235,16 @@ void lease_resume(struct lease *l) {
         j->signals = 0;
         if (j->fate != JOB_FATE_OWN)
                 lease_send_kill(l, j);
+        return 0;
+}
+
+void lease_resume(struct lease *l) {
+        struct job *j, *tmp;
+
+        list_for_each_safe (j, tmp, &l->running, turn)
+                if (!j->exec && resume_job(l, j) < 0)
+                        return;
+        lease_start_next(l);
 }
 
 /* Killed, and not heard of: it ends for its lease, which keeps its environment. */
@@ -251,10 +262,11 @@ static void give_up(struct lease *l, struct job *j) {
 static void condemn(struct lease *l, const struct job *j) {
         bool started = j->exec->started;
         int64_t us = started ? EXEC_POLL_TIMEOUT_US : j->fate != JOB_FATE_OWN ? KILL_TIMEOUT_US : START_TIMEOUT_US;
+        char number[JOB_NAME_SIZE];
         struct result lost;
 
-        result_set(&lost, RESULT_LOST, "environment %s given up: job %" PRIu32 " did not %s within %d s",
-                   lease_environment(l), j->number, started ? "tell whether it runs" : "start",
+        result_set(&lost, RESULT_LOST, "environment %s given up: job %s did not %s within %d s", lease_environment(l),
+                   job_name(j, number), started ? "tell whether it runs" : "start",
                    (int)(us / USEC_PER_SEC));
         pool_condemn(l->table->pool, &l->claim, &lost);
 }

@@ -2,17 +2,17 @@
 #pragma once
 
 /*
- * A lease's jobs: one after another in its environment. What the backend has to say of an exec comes here as an event.
+ * A lease's jobs in its environment. What the backend has to say of an exec comes here as an event.
  */
 
 #include "pool/lease/lease.h"
 
 struct leases;
 
-/* Start the first queued job, if none runs. */
+/* Start queued jobs, as far as it is their turn. */
 void lease_start_next(struct lease *l);
 
-/* Go on with the job that an earlier run started; where there is none, start the next. */
+/* Go on with the jobs that an earlier run started, and start others as above. */
 void lease_resume(struct lease *l);
 
 /* Send a signal other than KILL to all processes of a job that began: now, or when its environment has answered. */

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* What is set in a lease before a command: cwd, timeout, env and standard input. A submission takes it as it is then. */
+/*
+ * What is set before a command: cwd, timeout, env and standard input.
+ *
+ * A lease has settings, and every job has its own. A job of `cmd` takes over those of its lease when it is submitted, a
+ * job with a name when it is made; only that one's can still be changed, until it is submitted.
+ */
 
-#include "pool/lease/lease.h"
+#include <stdint.h>
+
+#include "pool/util/blob.h"
 #include "pool/util/buf.h"
 
 enum lease_setting {
@@ -13,18 +20,17 @@ enum lease_setting {
         SETTING_N,
 };
 
-/* Check or store a setting, the text as the user wrote it. -EINVAL with lease_error, -ENOMEM. */
-int lease_check_setting(struct lease *l, enum lease_setting setting, const char *text);
-int lease_set(struct lease *l, enum lease_setting setting, const char *text);
+struct settings {
+        char *cwd;          /* absolute, or relative to the workdir; "": the workdir */
+        char *env;          /* lines KEY=VALUE */
+        int64_t timeout_us; /* 0: none */
+        struct blob input;
+        int64_t set_wall_us[SETTING_N], input_wall_us; /* wall time of the last change of each */
+};
 
-/* The text of a setting, with its newline, into @out. */
-int lease_get(const struct lease *l, enum lease_setting setting, struct buf *out);
+/* Empty. Input has its files in @dir and is charged to @account; both are borrowed, and @account may come later. */
+void settings_init(struct settings *s, int dir, struct quota_account *account);
+void settings_deinit(struct settings *s);
 
-/* Standard input for the next job: what there is of it, add bytes (as blob_append(), with lease_error), start over. -ESTALE. */
-const struct blob *lease_input(const struct lease *l);
-int lease_add_input(struct lease *l, const void *data, size_t len);
-void lease_clear_input(struct lease *l);
-
-/* Wall time of the last change of a setting, and of the input. */
-int64_t lease_set_wall_us(const struct lease *l, enum lease_setting setting);
-int64_t lease_input_wall_us(const struct lease *l);
+/* Set all but input, at that wall time. 0 or -ENOMEM. */
+int settings_set(struct settings *s, const char *cwd, const char *env, int64_t timeout_us, int64_t wall_us);

@@ -13,12 +13,13 @@
 void lease_starve(struct lease *l, const struct job *j, int r) {
         struct leases *t = l->table;
         int64_t now = t->clock();
+        char number[JOB_NAME_SIZE];
 
         result_set(&t->shortage, RESULT_BUSY, "the next job waits until this machine can start it: %s%s", strerror(-r),
                    r == -EMFILE ? "; ulimit -n or LimitNOFILE= of the daemon sets the limit" : "");
         if (now >= t->starved_warn_us) {
-                log_warning("lease=%s environment=%s job=%" PRIu32 ": %s", l->name, lease_environment(l), j->number,
-                            t->shortage.text);
+                log_warning("lease=%s environment=%s job=%s: %s", l->name, lease_environment(l),
+                            job_name(j, number), t->shortage.text);
                 t->starved_warn_us = clock_after(now, STARVED_WARN_EVERY_US);
         }
         list_remove(&l->starved);

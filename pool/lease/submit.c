@@ -15,7 +15,8 @@
 enum result_code lease_accepts(const struct lease *l) {
         if (l->code != RESULT_OK)
                 return l->code;
-        return l->n_queued >= QUEUE_MAX || l->last_number + l->n_drafts >= JOB_NUMBER_MAX ? RESULT_BUSY : RESULT_OK;
+        return l->n_queued + l->n_named_drafts >= QUEUE_MAX || l->last_number + l->n_drafts >= JOB_NAMED_FIRST - 1
+                       ? RESULT_BUSY : RESULT_OK;
 }
 
 struct job_store lease_job_store(const struct lease *l) {
@@ -40,13 +41,15 @@ void lease_discard(struct lease *l, struct job *draft) {
         job_unref(draft);
 }
 
-/* What the job is to run with, as it is set now. */
-static int take_settings(struct lease *l, struct job *j) {
-        j->timeout_us = l->timeout_us;
-        j->cwd = strdup(l->cwd);
-        if (asprintf(&j->env, "%s\n%s", l->table->config->env, l->env) < 0)
-                j->env = NULL;
-        return j->cwd && j->env ? 0 : -ENOMEM;
+/* A draft of cmd becomes the lease's newest job, with the settings as they are now. */
+static int take_number(struct lease *l, struct job *j) {
+        const struct settings *s = &l->settings;
+
+        l->n_drafts--;
+        (void)job_set_number(j, l->serial, ++l->last_number, NULL);
+        list_add_tail(&l->jobs, &job_ref(j)->link);
+        blob_move(&j->settings.input, &l->settings.input);
+        return settings_set(&j->settings, s->cwd, s->env, s->timeout_us, l->changed_wall_us);
 }
 
 /* Write it down. @why: ok, or why it could not be stored; and then also why it could not be written down. */
@@ -55,7 +58,7 @@ static void add_job(struct lease *l, struct job *j, struct result *why) {
         int r = 0;
 
         /* It starts at once: then one row says both. */
-        j->written_as_starting = result_ok(why) && l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+        j->written_as_starting = result_ok(why) && l->n_queued == 0 && lease_has_turn(l, j);
         if (j->written_as_starting) {
                 row.state = JOB_STARTING;
                 r = lease_write_use(l);
@@ -68,33 +71,37 @@ static void add_job(struct lease *l, struct job *j, struct result *why) {
 
 int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
         struct job *j = draft;
-        bool took_input = l->input.size > 0;
+        bool took_input = !j->name && l->settings.input.size > 0;
         struct result why;
-        int r;
+        int r = 0, stored;
 
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
-        l->n_drafts--;
+        if (j->state != JOB_DRAFT)
+                return -EBUSY;
         j->lease = l;
         j->submitted_us = l->table->clock();
-        r = job_submit(j, l->serial, ++l->last_number, command, &l->input);
+        if (j->name)
+                l->n_named_drafts--;
+        else
+                r = take_number(l, j);
+        stored = job_submit(j, l->serial, command);
         if (r == 0)
-                r = take_settings(l, j);
+                r = stored;
         if (r == 0)
                 why.code = RESULT_OK; /* no text is read then */
         else
                 result_set(&why, RESULT_CANCELLED, "not run: it could not be stored: %s", strerror(-r));
         add_job(l, j, &why);
-        l->n_queued++;
+        lease_enqueue(l, j);
         l->table->totals.submitted++;
-        list_add_tail(&l->jobs, &job_ref(j)->link);
         lease_show(l);
         lease_note_use(l);
         lease_replace(&l->remark, NULL);
         lease_announce_job(l, j, "queued");
         j->submitted_wall_us = j->changed_wall_us;
         if (took_input)
-                l->input_wall_us = j->submitted_wall_us;
+                l->settings.input_wall_us = j->submitted_wall_us;
         if (!result_ok(&why)) {
                 /* Close cannot fail, so the job must: whoever reads next must not get the result of the one before. */
                 lease_end_job(l, j, &why, 0);
@@ -104,7 +111,7 @@ int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
         /* It was opened before the lease was lost: it is not forgotten, it fails like those before it. */
         if (l->code != RESULT_OK) {
                 result_set(&why, l->code, "%s", l->error);
-                lease_end_jobs(l, false, &why);
+                lease_end_queued(l, &why);
         }
         lease_start_next(l);
         return 0;

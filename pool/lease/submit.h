@@ -22,11 +22,12 @@ int lease_draft(struct lease *l, struct job **out);
 void lease_discard(struct lease *l, struct job *draft);
 
 /*
- * Make the newest job of @draft: run @command after all that were submitted
- * before, with the settings and the input that were set until now. The bytes of
- * @command are taken; the caller's reference stays his. On a lost or failed lease,
+ * Submit @draft, of cmd or with a name: run @command after all that were submitted
+ * before, with the settings and the input that were set until now. One of cmd is
+ * the newest job then. The bytes of @command are taken; the caller's reference stays his. On a lost or failed lease,
  * and when the job cannot be stored or written down, it ends at once with the
  * reason, without having run. 0, or -ESTALE after release: then it still is a draft.
+ * -EBUSY: one with a name was submitted before, or removed.
  */
 int lease_submit(struct lease *l, struct job *draft, struct blob *command);
 

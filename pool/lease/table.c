@@ -103,14 +103,14 @@ static void on_granted(struct claim *c) {
 static void on_failed(struct claim *c, const struct result *why) {
         struct lease *l = container_of(c, struct lease, claim);
 
-        lease_end_jobs(l, true, why);
+        lease_end_jobs(l, why);
         lease_set_state(l, LEASE_FAILED, why);
 }
 
 static void on_lost(struct claim *c, const struct result *why) {
         struct lease *l = container_of(c, struct lease, claim);
 
-        lease_end_jobs(l, true, why);
+        lease_end_jobs(l, why);
         lease_set_state(l, LEASE_LOST, why);
 }
 
@@ -166,7 +166,6 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
                 return -ENOMEM;
         l->instance = t->instance;
         l->created_us = t->clock();
-        l->timeout_us = t->config->timeout_us;
         r = lease_write(l);
         if (r < 0) {
                 lease_unref(l);
@@ -188,7 +187,7 @@ void lease_release(struct lease *l) {
         result_set(&why, RESULT_RELEASED, "lease %s was released", l->name);
         if (journal_drop_lease(t->journal, l->serial) < 0)
                 pool_retire(t->pool, &l->claim); /* after a crash the lease is there again, and has that environment */
-        lease_end_jobs(l, true, &why);
+        lease_end_jobs(l, &why);
         lease_set_state(l, LEASE_RELEASED, &why);
         pool_release(t->pool, &l->claim);
         pool_deinit_claim(t->pool, &l->claim);
@@ -198,6 +197,8 @@ void lease_release(struct lease *l) {
         HASH_DELETE(hh_name, t->by_name, l);
         HASH_DELETE(hh_serial, t->by_serial, l);
         t->changed_wall_us = l->changed_wall_us;
+        HASH_CLEAR(hh_name, l->by_job_name);
+        list_move_all(&l->jobs, &l->named);
         while ((j = list_first(&l->jobs, struct job, link))) {
                 list_remove(&j->link);
                 job_unref(j);
@@ -206,11 +207,22 @@ void lease_release(struct lease *l) {
         lease_unref(l);
 }
 
+static unsigned count_starting(const struct lease *l) {
+        const struct job *j;
+        unsigned n = 0;
+
+        list_for_each (j, &l->running, turn)
+                n += j->state == JOB_STARTING;
+        return n;
+}
+
 void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, const struct lease_info *info),
                  void *data) {
         const struct lease *l;
+        unsigned starting;
 
-        list_for_each (l, &t->list, link)
+        list_for_each (l, &t->list, link) {
+                starting = count_starting(l);
                 each(data, &(struct lease_info){
                                    .name = l->name,
                                    .state = l->state,
@@ -219,10 +231,13 @@ void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, c
                                    .created_us = l->created_us,
                                    .wait_us = l->state == LEASE_WAITING ? now - l->claim.since_us : l->claim.waited_us,
                                    .current = l->current,
+                                   .starting = starting,
+                                   .running = l->n_running - starting,
                                    .queued = l->n_queued,
-                                   .ended = l->last_number - l->n_queued - (l->current != NULL),
+                                   .ended = l->n_over,
                                    .unused_since_us = list_empty(&l->unused) ? USEC_NEVER : l->unused_since_us,
                            });
+        }
 }
 
 const struct leases_totals *leases_totals(const struct leases *t) {
@@ -237,10 +252,22 @@ void leases_drain(struct leases *t, bool drain) {
         t->draining = drain;
 }
 
-int leases_rewrite(struct leases *t) {
+static int rewrite_jobs(const struct lease *l, const struct list *jobs) {
         struct journal_job row;
-        struct lease *l;
         struct job *j;
+        int r = 0;
+
+        list_for_each (j, jobs, link)
+                if (r == 0) {
+                        row = job_row(j, l->serial);
+                        r = journal_add_job(l->table->journal, &row);
+                        j->written_as_starting = false; /* what waits is written as it is */
+                }
+        return r;
+}
+
+int leases_rewrite(struct leases *t) {
+        struct lease *l;
         int r = journal_rewrite_begin(t->journal);
 
         if (r == 0)
@@ -248,12 +275,12 @@ int leases_rewrite(struct leases *t) {
         list_for_each (l, &t->list, link) {
                 if (r == 0)
                         r = lease_write(l);
-                list_for_each (j, &l->jobs, link)
-                        if (r == 0) {
-                                row = job_row(j, l->serial);
-                                r = journal_add_job(t->journal, &row);
-                                j->written_as_starting = false; /* what waits is written as it is */
-                        }
+                if (r == 0)
+                        r = rewrite_jobs(l, &l->jobs);
+                if (r == 0)
+                        r = rewrite_jobs(l, &l->named);
+                if (r == 0)
+                        r = rewrite_jobs(l, &l->forgotten);
         }
         return journal_rewrite_end(t->journal, r);
 }
@@ -274,16 +301,24 @@ void leases_tick(struct leases *t) {
         leases_warn_unused(t, now);
 }
 
+static void keep_jobs(const struct list *jobs) {
+        struct job *j;
+
+        list_for_each (j, jobs, link)
+                job_keep(j);
+}
+
 void leases_stop(struct leases *t, bool keep) {
         struct lease *l, *tmp;
-        struct job *j;
 
         t->draining = true;
         if (keep) {
                 t->journal = NULL; /* what happens from here on is not for the next run */
-                list_for_each (l, &t->list, link)
-                        list_for_each (j, &l->jobs, link)
-                                job_keep(j);
+                list_for_each (l, &t->list, link) {
+                        keep_jobs(&l->jobs);
+                        keep_jobs(&l->named);
+                        keep_jobs(&l->forgotten);
+                }
         }
         list_for_each_safe (l, tmp, &t->list, link)
                 lease_release(l);

@@ -27,8 +27,8 @@ struct lease_info {
         const char *environment; /* or NULL */
         int64_t created_us;
         int64_t wait_us;           /* how long it has waited for its environment, or had to */
-        const struct job *current; /* or NULL */
-        unsigned queued;
+        const struct job *current; /* of cmd, or NULL */
+        unsigned starting, running, queued;
         uint32_t ended;
         int64_t unused_since_us;   /* it has held its environment without a job since then; USEC_NEVER: it does not */
 };

@@ -11,7 +11,7 @@
 void lease_note_use(struct lease *l) {
         struct leases *t = l->table;
         int64_t period = t->config->held_warning_us;
-        bool unused = l->state == LEASE_LEASED && !l->current && l->n_queued == 0;
+        bool unused = l->state == LEASE_LEASED && l->n_running == 0 && l->n_queued == 0;
 
         if (unused == !list_empty(&l->unused))
                 return;

@@ -9,8 +9,8 @@ static void count_lease(void *data, const struct lease_info *info) {
 
         n->in_state[info->state]++;
         n->jobs[JOB_QUEUED] += info->queued;
-        if (info->current)
-                n->jobs[info->current->state]++;
+        n->jobs[JOB_STARTING] += info->starting;
+        n->jobs[JOB_RUNNING] += info->running;
         if (info->state == LEASE_WAITING && n->oldest_wait_us < info->wait_us)
                 n->oldest_wait_us = info->wait_us;
 }

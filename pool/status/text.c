@@ -18,22 +18,37 @@ static const char *job_error(const struct job *j) {
         return j->error ? j->error : "ok";
 }
 
+struct names {
+        struct buf *out;
+        int r;
+};
+
+static void name_running(void *data, const struct job *j) {
+        struct names *names = data;
+        char number[JOB_NAME_SIZE];
+
+        if (names->r == 0)
+                names->r = buf_printf(names->out, " %s", job_name(j, number));
+}
+
 int status_lease(const struct lease *l, struct buf *out) {
-        const struct job *newest = lease_newest(l), *current = lease_current(l);
+        const struct job *newest = lease_newest(l);
+        struct names names = { .out = out };
         const char *environment = lease_environment(l);
         int r;
 
         r = buf_printf(out, "state %s\nenvironment %s\nowner %u\ncreated %.3f\nqueued %u\n",
                        lease_state_name(lease_state(l)), environment ? environment : "-", (unsigned)lease_uid(l),
                        seconds(lease_created_wall_us(l)), lease_queued(l));
-        if (r == 0 && current)
-                r = buf_printf(out, "running %" PRIu32 "\n", current->number);
-        else if (r == 0)
-                r = buf_printf(out, "running -\n");
+        if (r == 0)
+                r = buf_printf(out, "running%s", lease_running(l) > 0 ? "" : " -");
+        if (r == 0)
+                lease_each_running(l, name_running, &names);
+        r = r < 0 ? r : names.r;
         if (r == 0 && newest)
-                r = buf_printf(out, "newest %" PRIu32 "\n", newest->number);
+                r = buf_printf(out, "\nnewest %" PRIu32 "\n", newest->number);
         else if (r == 0)
-                r = buf_printf(out, "newest -\n");
+                r = buf_printf(out, "\nnewest -\n");
         if (r == 0)
                 r = buf_printf(out, "error %s\n", lease_error(l) ? lease_error(l) : "ok");
         return r;
@@ -115,10 +130,7 @@ static void lease_row(void *data, const struct lease_info *l) {
         duration(t, t->now_us - l->created_us, true, " ");
         duration(t, l->wait_us, true, " ");
         column(t, l->environment ? l->environment : "-", 26);
-        if (l->current)
-                snprintf(text, sizeof(text), "%" PRIu32 "/%u/%" PRIu32, l->current->number, l->queued, l->ended);
-        else
-                snprintf(text, sizeof(text), "-/%u/%" PRIu32, l->queued, l->ended);
+        snprintf(text, sizeof(text), "%u/%u/%" PRIu32, l->starting + l->running, l->queued, l->ended);
         column(t, text, 10);
         duration(t, t->now_us - l->unused_since_us, l->unused_since_us != USEC_NEVER, "\n");
 }

@@ -49,10 +49,10 @@ BUGS = [
      'asprintf(&c->cwd, "/%s", cwd)'),
     ("the first of two values of a variable wins", "return one < other ? -1 : one > other;",
      "return one > other ? -1 : one < other;"),
-    ("jobs start in the wrong order", "first = j;\n                        left--;",
-     "first = first ?: j;\n                        left--;"),
+    ("jobs start in the wrong order", "if (lease_has_turn(l, j))\n                        return j;",
+     "if (lease_has_turn(l, j) && (j->turn.next == &l->queue || list_entry(j->turn.next, struct job, turn)->name))\n                        return j;"),
     ("a job that timed out has an exit code of its own", "*code = job_killed_code(j);", ""),
-    ("a job has no time limit", "j->timeout_us > 0 ? clock_after(j->started_us, j->timeout_us) : USEC_NEVER",
+    ("a job has no time limit", "j->settings.timeout_us > 0 ? clock_after(j->started_us, j->settings.timeout_us) : USEC_NEVER",
      "USEC_NEVER"),
     ("output past output_max is dropped, and the job goes on",
      "r = spool_append(j->spool, stream, data, len);", "r = spool_append(j->spool, stream, data, len);\n"

@@ -9,7 +9,7 @@
 
 #include "pool/lease/ctl.h"
 #include "pool/lease/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/lease/submit.h"
 #include "pool/util/text.h"
 
@@ -77,8 +77,8 @@ static void on_drop_lease(struct timer *t) {
 
         SIM_CHECK(lease_state(m->lease) == LEASE_RELEASED && lease_code(m->lease) == RESULT_RELEASED &&
                           lease_draft(m->lease, &draft) == -ESTALE &&
-                          lease_command(m->lease, "kill") == -ESTALE &&
-                          lease_set(m->lease, SETTING_CWD, "") == -ESTALE && !lease_newest(m->lease) &&
+                          lease_command(m->lease, NULL, "kill") == -ESTALE &&
+                          lease_set(m->lease, NULL, SETTING_CWD, "") == -ESTALE && !lease_newest(m->lease) &&
                           !lease_environment(m->lease),
                   "lease %s is not quite released", m->name);
         while (!list_empty(&m->jobs))
@@ -203,7 +203,7 @@ void model_command(struct model_lease *m, const char *line) {
         } else {
                 good = !strcmp(line, "signal INT") || !strcmp(line, "signal 15");
         }
-        r = lease_command(m->lease, line);
+        r = lease_command(m->lease, NULL, line);
         if (r == -ENOSPC && renewable && !strcmp(line, "renew") && model.n_writes_failed > failed)
                 return;
         SIM_CHECK(r == (good ? 0 : -EINVAL), "lease %s: ctl %s: %d", m->name, line, r);
@@ -221,7 +221,7 @@ void model_set(struct model_lease *m, enum lease_setting setting, const char *te
                 good = !*text || text_to_usec(text, &usec) == 0;
         else if (setting == SETTING_ENV)
                 good = !*text || strchr(text, '=') > text;
-        r = lease_set(m->lease, setting, text);
+        r = lease_set(m->lease, NULL, setting, text);
         if (model.n_writes_failed > failed) {
                 SIM_CHECK(good && r == -ENOSPC, "lease %s: setting %d \"%s\" not written: %d", m->name, setting, text, r);
                 return;
@@ -236,8 +236,8 @@ void model_set(struct model_lease *m, enum lease_setting setting, const char *te
 }
 
 void model_write_input(struct model_lease *m, const char *text) {
-        lease_clear_input(m->lease);
-        SIM_CHECK(lease_add_input(m->lease, text, strlen(text)) == 0, "input refused");
+        lease_clear_input(m->lease, NULL);
+        SIM_CHECK(lease_add_input(m->lease, NULL, text, strlen(text)) == 0, "input refused");
         snprintf(m->input, sizeof(m->input), "%s", text);
 }
 

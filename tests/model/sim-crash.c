@@ -185,9 +185,9 @@ static void take_job(struct model_lease *m, struct model_job *j) {
 static void check_settings(const struct model_lease *m) {
         const struct lease *l = m->lease;
 
-        SIM_CHECK(!strcmp(l->cwd, m->cwd) && !strcmp(l->env, m->env) && l->timeout_us == m->timeout_us,
-                  "lease %s has cwd \"%s\", env \"%s\", timeout %g", m->name, l->cwd, l->env,
-                  (double)l->timeout_us / USEC_PER_SEC);
+        SIM_CHECK(!strcmp(l->settings.cwd, m->cwd) && !strcmp(l->settings.env, m->env) && l->settings.timeout_us == m->timeout_us,
+                  "lease %s has cwd \"%s\", env \"%s\", timeout %g", m->name, l->settings.cwd, l->settings.env,
+                  (double)l->settings.timeout_us / USEC_PER_SEC);
         SIM_CHECK(lease_uid(l) == model_user(m->name) && lease_gid(l) == 1000, "lease %s is somebody else's", m->name);
 }
 
@@ -236,12 +236,12 @@ static void see_job(struct model_lease *m, struct job *job) {
         j->job = job_ref(job);
         j->number = job->number;
         j->seen = job->state;
-        j->timeout_us = job->timeout_us;
+        j->timeout_us = job->settings.timeout_us;
         snprintf(j->command, sizeof(j->command), "job %" PRIu64 ".%" PRIu32, m->serial, j->number);
         j->padding = job->command.size - strlen(j->command);
-        copy(j->cwd, sizeof(j->cwd), job->cwd);
-        copy(j->env, sizeof(j->env), job->env ? strchr(job->env, '\n') + 1 : NULL);
-        blob_read(&job->input, 0, j->input, sizeof(j->input) - 1);
+        copy(j->cwd, sizeof(j->cwd), job->settings.cwd);
+        copy(j->env, sizeof(j->env), job->settings.env);
+        blob_read(&job->settings.input, 0, j->input, sizeof(j->input) - 1);
         j->left = j->seen == JOB_STARTING || j->seen == JOB_RUNNING;
         j->kill_wanted = job->fate != JOB_FATE_OWN && job->fate != JOB_FATE_TIMEOUT;
         j->killed_us = job->fate == JOB_FATE_TIMEOUT;
@@ -282,9 +282,9 @@ static void see_lease(struct lease *l) {
         }
         m->last_number = l->last_number;
         copy(m->workdir, sizeof(m->workdir), l->workdir); /* of the lease before, where its clean-up was not written down */
-        copy(m->cwd, sizeof(m->cwd), l->cwd);
-        copy(m->env, sizeof(m->env), l->env);
-        m->timeout_us = l->timeout_us;
+        copy(m->cwd, sizeof(m->cwd), l->settings.cwd);
+        copy(m->env, sizeof(m->env), l->settings.env);
+        m->timeout_us = l->settings.timeout_us;
         list_init(&m->jobs);
         list_add_tail(&model.leases, &m->link);
         watch_init(&m->watch, model_on_lease_changed);

@@ -10,7 +10,7 @@
 #include "sim-backend.h"
 #include "pool/core.h"
 #include "pool/lease/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/lease/table.h"
 #include "pool/util/clock.h"
 #include "pool/util/watch.h"

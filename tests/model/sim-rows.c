@@ -59,7 +59,7 @@ static int check_job(void *data, const struct journal_job *row) {
         SIM_CHECK(row->state == state && row->code == (int)job->code && row->exit_code == job->exit_code &&
                           row->wanted_dead == (job->fate != JOB_FATE_OWN) &&
                           row->timed_out == (job->fate == JOB_FATE_TIMEOUT) &&
-                          row->started_us == job->started_us && row->timeout_us == job->timeout_us,
+                          row->started_us == job->started_us && row->timeout_us == job->settings.timeout_us,
                   "job %" PRIu64 ".%" PRIu32 " is %s, the journal has it as %s", m->serial, row->number,
                   job_state_name(job->state), job_state_name(row->state));
         return 0;

@@ -6,7 +6,7 @@
 #include "sim-model.h"
 #include "fs/limits.h"
 #include "pool/lease/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/status/status.h"
 #include "pool/util/clock.h"
 

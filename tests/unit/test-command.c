@@ -9,7 +9,7 @@ static struct command command;
 
 static void init(const char *workdir, const char *cwd, const char *env) {
         CHECK_INT(command_init(&command, &(struct command_settings){
-                                                 .id = ID, .shell = "", .workdir = workdir, .cwd = cwd, .env = env }),
+                                                 .id = ID, .shell = "", .workdir = workdir, .cwd = cwd, .pool_env = "", .env = env }),
                   0);
 }
 

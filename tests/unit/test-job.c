@@ -24,7 +24,10 @@ static struct job *make(const char *command, const char *input) {
         CHECK_INT(blob_append(&i, input, strlen(input)), 0);
         CHECK_INT(job_new(&j, &(struct job_store){ dir.fd, 100, NULL }), 0);
         CHECK_INT(j->number, 0);
-        CHECK_INT(job_submit(j, 3, 1, &c, &i), 0);
+        CHECK_INT(j->state, JOB_DRAFT);
+        CHECK_INT(job_set_number(j, 3, 1, NULL), 0);
+        blob_move(&j->settings.input, &i);
+        CHECK_INT(job_submit(j, 3, &c), 0);
         CHECK_INT(c.size, 0); /* the bytes are the job's now */
         CHECK_INT(i.size, 0);
         blob_deinit(&c);
@@ -42,17 +45,16 @@ static void life(void) {
         CHECK_INT(j->state, JOB_QUEUED);
         CHECK_INT(j->number, 1);
         CHECK_INT(j->command.size, 4);
-        CHECK_INT(j->input.size, 2);
+        CHECK_INT(j->settings.input.size, 2);
         job_set_state(j, JOB_STARTING);
         job_set_state(j, JOB_RUNNING);
         CHECK_INT(told, 2);
-        j->cwd = strdup("x");
-        j->env = strdup("A=1");
+        CHECK_INT(settings_set(&j->settings, "x", "A=1", 0, 0), 0);
         job_end(j, &r, 3, 77);
         CHECK_INT(told, 3);
         CHECK(job_ended(j) && j->code == RESULT_OK && j->exit_code == 3 && j->ended_us == 77);
-        CHECK(!j->error && !j->cwd && !j->env && !j->lease);
-        CHECK_INT(j->input.size, 0);   /* nobody needs it any more */
+        CHECK(!j->error && !j->settings.cwd && !j->settings.env && !j->lease);
+        CHECK_INT(j->settings.input.size, 0);   /* nobody needs it any more */
         CHECK_INT(j->command.size, 4); /* this one can still be read */
         watch_remove(&w);
         job_unref(j);
@@ -93,6 +95,7 @@ static void references(void) {
 /* A state is followed by those that the head of job.h names. Every other transition is illegal. */
 static void transitions(void) {
         static const bool legal[JOB_N_STATES][JOB_N_STATES] = {
+                [JOB_DRAFT] = { [JOB_QUEUED] = true, [JOB_ENDED] = true },
                 [JOB_QUEUED] = { [JOB_STARTING] = true, [JOB_ENDED] = true },
                 [JOB_STARTING] = { [JOB_RUNNING] = true, [JOB_ENDED] = true },
                 [JOB_RUNNING] = { [JOB_ENDED] = true },

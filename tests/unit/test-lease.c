@@ -6,7 +6,7 @@
 #include "pool/lease/ctl.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/lease/submit.h"
 #include "pool/util/clock.h"
 
@@ -141,13 +141,13 @@ static void timeout_and_kill(void) {
 
         rig_start();
         l = rig_lease("t1");
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "1.5"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, "1.5"), 0);
         j = rig_job(l, "sleep");
         rig_run(SIM_DELAY_US * 3 / 2);
         rig_hold("sb-1", false);
         rig_run(3 * SECOND);
         CHECK_INT(j->state, JOB_STARTING); /* it is held before its start: no timeout yet */
-        CHECK_INT(lease_command(l, "kill"), 0);
+        CHECK_INT(lease_command(l, NULL, "kill"), 0);
         rig_run(SECOND);
         CHECK(j->state == JOB_ENDED && j->code == RESULT_OK && j->exit_code == 137);
         CHECK_STR(j->error, "killed through ctl");
@@ -175,7 +175,7 @@ static void kill_ignored(void) {
         next = rig_job(l, "never");
         rig_run(SIM_DELAY_US);
         rig_hold("sb-1", true);
-        CHECK_INT(lease_command(l, "kill"), 0);
+        CHECK_INT(lease_command(l, NULL, "kill"), 0);
         rig_run(60 * SECOND - 1);
         CHECK_INT(lease_state(l), LEASE_LEASED);
         rig_run(1);
@@ -185,12 +185,12 @@ static void kill_ignored(void) {
         CHECK_INT(lease_accepts(l), RESULT_LOST);
         job_unref(j);
         job_unref(next);
-        CHECK_INT(lease_command(l, "renew"), 0);
+        CHECK_INT(lease_command(l, NULL, "renew"), 0);
         CHECK_INT(lease_state(l), LEASE_WAITING);
         CHECK_INT(lease_code(l), RESULT_OK);
         rig_run(SECOND);
         CHECK_STR(lease_environment(l), "sb-2");
-        CHECK_INT(lease_command(l, "renew"), -EINVAL);
+        CHECK_INT(lease_command(l, NULL, "renew"), -EINVAL);
         rig_stop();
 }
 
@@ -208,7 +208,7 @@ static void kill_escaped(void) {
         CHECK_INT(j->state, JOB_RUNNING);
         rig_hold("sb-1", true);
         next = rig_job(l, "next");
-        CHECK_INT(lease_command(l, "kill"), 0);
+        CHECK_INT(lease_command(l, NULL, "kill"), 0);
         rig_run(60 * SECOND - 1);
         CHECK_INT(j->state, JOB_RUNNING);
         rig_run(1);
@@ -302,7 +302,7 @@ static void queue_and_history(void) {
         }
         CHECK_INT(lease_queued(l), 65);
         rig_run(SIM_DELAY_US);
-        CHECK_INT(lease_command(l, "cancel"), 0);
+        CHECK_INT(lease_command(l, NULL, "cancel"), 0);
         CHECK_INT(lease_queued(l), 0);
         CHECK_INT(jobs[0]->state, JOB_STARTING);
         CHECK(jobs[64]->state == JOB_ENDED && jobs[64]->code == RESULT_CANCELLED);
@@ -323,7 +323,7 @@ static void numbers_run_out(void) {
 
         rig_start();
         l = rig_lease("t1");
-        l->last_number = JOB_NUMBER_MAX - 2;
+        l->last_number = JOB_NAMED_FIRST - 3;
         for (int i = 0; i < 2; i++) {
                 CHECK_INT(lease_accepts(l), RESULT_OK);
                 CHECK_INT(lease_draft(l, &drafts[i]), 0);
@@ -338,11 +338,11 @@ static void numbers_run_out(void) {
                 CHECK_INT(lease_submit(l, drafts[i], &b), 0);
                 blob_deinit(&b);
                 CHECK_INT(lease_accepts(l), RESULT_BUSY);
-                CHECK_INT(drafts[i]->number, JOB_NUMBER_MAX - 1 + i);
+                CHECK_INT(drafts[i]->number, JOB_NAMED_FIRST - 2 + i);
                 job_unref(drafts[i]);
         }
         rig_run(SECOND);
-        CHECK_INT(lease_newest(l)->number, JOB_NUMBER_MAX);
+        CHECK_INT(lease_newest(l)->number, JOB_NAMED_FIRST - 1);
         CHECK(lease_newest(l)->code == RESULT_OK && lease_accepts(l) == RESULT_BUSY);
         rig_stop();
 }
@@ -385,7 +385,7 @@ static const char *setting(const struct lease *l, enum lease_setting which) {
         static char text[1000];
 
         buf_clear(&out);
-        CHECK_INT(lease_get(l, which, &out), 0);
+        CHECK_INT(lease_get(l, NULL, which, &out), 0);
         snprintf(text, sizeof(text), "%s", buf_text(&out));
         buf_deinit(&out);
         return text;
@@ -399,27 +399,27 @@ static void settings(void) {
         CHECK_STR(setting(l, SETTING_CWD), "/root/hermes_tasks/t 1\n");
         CHECK_STR(setting(l, SETTING_TIMEOUT), "180\n");
         CHECK_STR(setting(l, SETTING_ENV), "");
-        CHECK_INT(lease_set(l, SETTING_CWD, "sub"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_CWD, "sub"), 0);
         CHECK_STR(setting(l, SETTING_CWD), "sub\n");
-        CHECK_INT(lease_set(l, SETTING_CWD, "a\nb"), -EINVAL);
+        CHECK_INT(lease_set(l, NULL, SETTING_CWD, "a\nb"), -EINVAL);
         CHECK_STR(lease_error(l), "cwd: \"a b\": expected one line, a path");
         CHECK_STR(setting(l, SETTING_CWD), "sub\n");
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0.25"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, "0.25"), 0);
         CHECK(!lease_error(l));
         CHECK_STR(setting(l, SETTING_TIMEOUT), "0.25\n");
-        CHECK_INT(lease_check_setting(l, SETTING_TIMEOUT, "soon"), -EINVAL);
+        CHECK_INT(lease_check_setting(l, NULL, SETTING_TIMEOUT, "soon"), -EINVAL);
         CHECK_STR(lease_error(l), "timeout: \"soon\": expected seconds, such as 60, or 0 for none");
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, ""), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, ""), 0);
         CHECK_STR(setting(l, SETTING_TIMEOUT), "180\n");
-        CHECK_INT(lease_set(l, SETTING_ENV, "A=1\nB=x y"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_ENV, "A=1\nB=x y"), 0);
         CHECK_STR(setting(l, SETTING_ENV), "A=1\nB=x y\n");
-        CHECK_INT(lease_set(l, SETTING_ENV, "A=1\n2"), -EINVAL);
+        CHECK_INT(lease_set(l, NULL, SETTING_ENV, "A=1\n2"), -EINVAL);
         CHECK_STR(lease_error(l), "env: \"2\" is not KEY=VALUE");
-        CHECK_INT(lease_command(l, "explode now"), -EINVAL);
+        CHECK_INT(lease_command(l, NULL, "explode now"), -EINVAL);
         CHECK_STR(lease_error(l), "ctl: \"explode now\": unknown; known are kill, signal NAME, cancel, renew");
-        CHECK_INT(lease_command(l, "signal FOO"), -EINVAL);
+        CHECK_INT(lease_command(l, NULL, "signal FOO"), -EINVAL);
         CHECK_STR(lease_error(l), "ctl: \"signal FOO\": signal takes a signal's name, such as INT");
-        CHECK_INT(lease_command(l, "signal   INT"), 0);
+        CHECK_INT(lease_command(l, NULL, "signal   INT"), 0);
         CHECK(!lease_error(l));
         rig_stop();
 }
@@ -444,8 +444,8 @@ static void released_and_still_held(void) {
         CHECK_INT(lease_submit(l, draft, &b), -ESTALE);
         lease_discard(l, draft);
         CHECK_INT(lease_draft(l, &j), -ESTALE);
-        CHECK_INT(lease_command(l, "kill"), -ESTALE);
-        CHECK_INT(lease_set(l, SETTING_CWD, ""), -ESTALE);
+        CHECK_INT(lease_command(l, NULL, "kill"), -ESTALE);
+        CHECK_INT(lease_set(l, NULL, SETTING_CWD, ""), -ESTALE);
         CHECK(!lease_newest(l) && !lease_current(l) && !lease_environment(l));
         CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CLEANING), 1);
         rig_run(SECOND);
@@ -475,17 +475,17 @@ static void how_jobs_end(void) {
         CHECK_INT(n[JOB_END_FAILED], 1);
         rig.backend.rates.exec_codes = 0;
 
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "2"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, "2"), 0);
         job_unref(rig_job(l, "long"));
         rig_prolong("sb-1");
         rig_run(3 * USEC_PER_SEC);
         CHECK_INT(n[JOB_END_TIMEOUT], 1);
 
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, "0"), 0);
         job_unref(rig_job(l, "long"));
         rig_prolong("sb-1");
         rig_run(USEC_PER_SEC);
-        CHECK_INT(lease_command(l, "kill"), 0);
+        CHECK_INT(lease_command(l, NULL, "kill"), 0);
         rig_run(USEC_PER_SEC);
         CHECK_INT(n[JOB_END_KILLED], 1);
 
@@ -493,12 +493,12 @@ static void how_jobs_end(void) {
         rig_prolong("sb-1");
         job_unref(rig_job(l, "queued"));
         rig_run(USEC_PER_SEC);
-        CHECK_INT(lease_command(l, "cancel"), 0);
+        CHECK_INT(lease_command(l, NULL, "cancel"), 0);
         CHECK_INT(n[JOB_END_CANCELLED], 1);
         sim_sandbox_die(sim_backend_find(&rig.backend, "sb-1"));
         CHECK_INT(n[JOB_END_LOST], 1);
 
-        CHECK_INT(lease_command(l, "renew"), 0);
+        CHECK_INT(lease_command(l, NULL, "renew"), 0);
         rig_run(USEC_PER_SEC);
         job_unref(rig_job(l, "long"));
         rig_prolong("sb-2");
@@ -561,7 +561,7 @@ static void held_without_a_job(void) {
         b = rig_lease("b");
         rig_lease("waits");
         rig_run(30 * USEC_PER_SEC);
-        CHECK_INT(lease_set(b, SETTING_TIMEOUT, "0"), 0);
+        CHECK_INT(lease_set(b, NULL, SETTING_TIMEOUT, "0"), 0);
         job_unref(rig_job(b, "true"));
         rig_run(20 * USEC_PER_SEC);
         CHECK_INT(warnings("a") + warnings("b"), 0);
@@ -579,7 +579,7 @@ static void held_without_a_job(void) {
         CHECK_INT(lease_state(a), LEASE_LOST);
         rig_run(200 * USEC_PER_SEC);
         CHECK_INT(warnings("a"), 11);
-        CHECK_INT(lease_command(b, "kill"), 0);
+        CHECK_INT(lease_command(b, NULL, "kill"), 0);
         rig_run(USEC_PER_SEC);
         lease_release(b);
         rig_run(600 * USEC_PER_SEC);
@@ -705,15 +705,15 @@ static void input_over_quota(void) {
         rig.config.spool_max_per_user = 15000;
         rig_restart();
         l = rig_lease_of("t", 1);
-        CHECK_INT(lease_add_input(l, data, 10000), 0);
-        CHECK_INT(lease_add_input(l, data, 5001), -EDQUOT);
-        CHECK_INT(lease_input(l)->size, 10000);
+        CHECK_INT(lease_add_input(l, NULL, data, 10000), 0);
+        CHECK_INT(lease_add_input(l, NULL, data, 5001), -EDQUOT);
+        CHECK_INT(lease_input(l, NULL)->size, 10000);
         CHECK_STR(lease_error(l), "stdin: refused: it would pass spool_max_per_user, 15000 bytes for all that user 1 "
                                   "keeps; rmdir of a lease makes room");
-        lease_clear_input(l);
+        lease_clear_input(l, NULL);
         CHECK_INT(leases_spool_bytes(rig.table), 0);
-        CHECK_INT(lease_add_input(l, data, 10000), 0);
-        CHECK_INT(lease_add_input(l, data, 5000), 0);
+        CHECK_INT(lease_add_input(l, NULL, data, 10000), 0);
+        CHECK_INT(lease_add_input(l, NULL, data, 5000), 0);
         CHECK_INT(leases_spool_bytes(rig.table), 15000);
         rig_stop();
 }

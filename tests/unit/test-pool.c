@@ -282,12 +282,12 @@ static void refused_for_good(void) {
         rig_run(SIM_DELAY_US);
         CHECK_INT(lease_state(c), LEASE_FAILED);
         rig.backend.rates.create_hopeless = 0;
-        CHECK_INT(lease_command(c, "renew"), 0);
+        CHECK_INT(lease_command(c, NULL, "renew"), 0);
         rig_run(29 * SECOND);
         CHECK_INT(lease_state(c), LEASE_FAILED);
         rig_run(SECOND);
-        CHECK_INT(lease_command(c, "renew"), 0);
-        CHECK_INT(lease_command(a, "renew"), 0);
+        CHECK_INT(lease_command(c, NULL, "renew"), 0);
+        CHECK_INT(lease_command(a, NULL, "renew"), 0);
         rig_run(SECOND);
         CHECK(lease_state(a) == LEASE_LEASED && lease_state(c) == LEASE_LEASED);
         CHECK(!pool_trouble(rig.pool));
@@ -345,7 +345,7 @@ static void resumed(void) {
         rig.backend.rates.create_hopeless = 0;
         pool_retry(rig.pool);
         CHECK(!pool_trouble(rig.pool));
-        CHECK_INT(lease_command(l, "renew"), 0);
+        CHECK_INT(lease_command(l, NULL, "renew"), 0);
         rig_run(SIM_DELAY_US);
         CHECK_INT(lease_state(l), LEASE_LEASED);
         rig_stop();

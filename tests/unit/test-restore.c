@@ -11,7 +11,7 @@
 #include "rig.h"
 #include "pool/lease/ctl.h"
 #include "pool/lease/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC
@@ -69,9 +69,9 @@ static void signals_wait_for_the_environment(void) {
         rig_run(SECOND);
         rig_restart();
         l = leases_find(rig.table, "t");
-        CHECK_INT(lease_command(l, "signal USR1"), 0);
-        CHECK_INT(lease_command(l, "signal USR1"), 0);
-        CHECK_INT(lease_command(l, "signal 64"), 0);
+        CHECK_INT(lease_command(l, NULL, "signal USR1"), 0);
+        CHECK_INT(lease_command(l, NULL, "signal USR1"), 0);
+        CHECK_INT(lease_command(l, NULL, "signal 64"), 0);
         CHECK_INT(rig.backend.totals.signals, 0);
         rig_run(10 * SIM_DELAY_US);
         CHECK_INT(lease_state(l), LEASE_LEASED);
@@ -86,7 +86,7 @@ static void silent_job_is_lost(void) {
 
         rig_start();
         l = rig_lease("t");
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, "0"), 0);
         job_unref(rig_job(l, "sleep"));
         rig_run(SIM_DELAY_US);
         rig_prolong(lease_environment(l));
@@ -162,7 +162,7 @@ static void job_without_environment_is_lost(void) {
         CHECK_INT(rig.backend.totals.execs, 1);
         CHECK_INT(rig.backend.totals.cleaned, 1);
         CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
-        CHECK_INT(lease_command(l, "renew"), 0);
+        CHECK_INT(lease_command(l, NULL, "renew"), 0);
         rig_run(10 * SIM_DELAY_US);
         CHECK_INT(lease_state(l), LEASE_LEASED);
         CHECK_INT(rig.backend.totals.execs, 1);
@@ -299,10 +299,10 @@ static void job_does_not_go_on_in_another_environment(void) {
         full = 1;
         sim_sandbox_die(sandbox_of(l));
         full = 1;
-        CHECK_INT(lease_command(l, "renew"), -ENOSPC);
+        CHECK_INT(lease_command(l, NULL, "renew"), -ENOSPC);
         CHECK_INT(lease_state(l), LEASE_LOST);
         CHECK(strstr(lease_error(l), "renew"));
-        CHECK_INT(lease_command(l, "renew"), 0);
+        CHECK_INT(lease_command(l, NULL, "renew"), 0);
         for (struct timer *t; (void)pool_tick(rig.pool), t = timer_next();)
                 timer_fire(t);
         CHECK_INT(lease_state(l), LEASE_LEASED);
@@ -435,7 +435,7 @@ static void unknown_state_of_a_lease(void) {
                 CHECK_INT(lease_state(leases_find(rig.table, "other")), LEASE_LEASED);
                 CHECK_INT(rig.backend.totals.cleaned, 1);
                 CHECK_INT(pool_count(rig.pool, ENVIRONMENT_IDLE), 1);
-                CHECK_INT(lease_command(l, "renew"), 0);
+                CHECK_INT(lease_command(l, NULL, "renew"), 0);
                 rig_run(SECOND);
                 CHECK_INT(lease_state(l), LEASE_LEASED);
                 rig_stop();

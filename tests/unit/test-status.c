@@ -4,7 +4,7 @@
 
 #include "rig.h"
 #include "fs/limits.h"
-#include "pool/lease/settings.h"
+#include "pool/lease/set.h"
 #include "pool/status/status.h"
 #include "pool/util/clock.h"
 
@@ -87,7 +87,7 @@ static void pool_for_people(void) {
         rig_lease("a name of some length, as people give them");
         rig_lease("\xe6\x97\xa5\xe6\x9c\xac 3 4 5 6 7 8 9 0 ");
         rig_run(SIM_DELAY_US);
-        CHECK_INT(lease_set(l, SETTING_TIMEOUT, "0"), 0);
+        CHECK_INT(lease_set(l, NULL, SETTING_TIMEOUT, "0"), 0);
         job_unref(rig_job(l, "true"));
         rig_run(USEC_PER_SEC);
         job_unref(rig_job(l, "long"));
@@ -98,7 +98,7 @@ static void pool_for_people(void) {
         rig.backend.rates.create_fails = 1000;
         CHECK_INT(config_set(&rig.config, "max", "3", CONFIG_CTL, &(struct result){}), 0);
         rig_run(SIM_DELAY_US);
-        CHECK_INT(lease_add_input(l, input, sizeof(input)), 0);
+        CHECK_INT(lease_add_input(l, NULL, input, sizeof(input)), 0);
         CHECK_INT(config_set(&rig.config, "spool_max", "10M", CONFIG_CTL, &(struct result){}), 0);
         CHECK_INT(config_set(&rig.config, "spool_max_per_user", "5M", CONFIG_CTL, &(struct result){}), 0);
         s = rig_sources();
@@ -122,9 +122,9 @@ static void pool_for_people(void) {
                   "sb-3                       ending   -                                 0     0s     0s      -\n"
                   "\n"
                   "LEASE                STATE   OWNER         AGE   WAIT ENVIRONMENT                JOBS       UNUSED\n"
-                  "works                leased  1000        3m11s     0s sb-1                       2/1/1           -\n"
-                  "a name of some leng… leased  1000        3m11s     0s sb-2                       -/0/0       3m11s\n"
-                  "日本 3 4 5 6 7 8 9 0   waiting 1000        3m11s  3m11s -                          -/0/0           -\n");
+                  "works                leased  1000        3m11s     0s sb-1                       1/1/1           -\n"
+                  "a name of some leng… leased  1000        3m11s     0s sb-2                       0/0/0       3m11s\n"
+                  "日本 3 4 5 6 7 8 9 0   waiting 1000        3m11s  3m11s -                          0/0/0           -\n");
         buf_deinit(&out);
         rig_stop();
 }

@@ -272,6 +272,7 @@ static struct modal_sandbox *sandbox_new(struct backend *b, const char *nonce) {
         if (!s)
                 return NULL;
         s->sandbox.backend = b;
+        s->sandbox.serial = true; /* a kill tells a job's processes from another's by when they began */
         snprintf(s->identity.nonce, sizeof(s->identity.nonce), "%s", nonce);
         s->identity.id = s->sandbox.id;
         s->identity.began_us = clock_now();
