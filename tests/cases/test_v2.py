@@ -68,7 +68,8 @@ def test_the_token_of_a_sandbox_goes_with_its_calls(mount, calm):
         assert one.run("cat file") == ("kept\n", 0)
         calm.kill_sandbox(two.read("environment").strip())
         mp.until(lambda: two.status()["state"] == "lost")
-        mp.stop()
+        mp.crash()
+        mp.stop()  # by reap
         sent = calm.stats()["sandbox_tokens"]
         assert not [method for method in sent if method.startswith("missing")], sent
         assert {"sent SandboxWaitV2", "sent SandboxTerminateV2", "sent SandboxGetCommandRouterAccess"} <= set(sent)

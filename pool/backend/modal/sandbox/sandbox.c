@@ -26,7 +26,6 @@ static void on_handle_closed(uv_handle_t *handle) {
                 return;
         modal_terminate_deinit(&s->terminate);
         modal_cleanup_deinit(&s->cleanup);
-        modal_identity_deinit(&s->identity);
         free(s->resume_token);
         free(s);
 }
@@ -56,6 +55,7 @@ static void stop(struct modal_sandbox *s) {
 static void gone(struct modal_sandbox *s, const struct result *r) {
         modal_create_cancel(&s->create);
         modal_router_deinit(&s->router);
+        modal_identity_deinit(&s->identity); /* now, as the client may go before our memory does */
         sandbox_destroyed(&s->sandbox, r);
         close_handles(s);
 }
@@ -299,6 +299,7 @@ int modal_sandbox_create(struct backend *b, const char *nonce, struct sandbox **
                 return -ENOMEM;
         r = modal_create_start(&s->create);
         if (r < 0) {
+                modal_identity_deinit(&s->identity);
                 close_handles(s);
                 return r;
         }
@@ -320,6 +321,7 @@ int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume
                 fail_soon(s);
         }
         if (r < 0) {
+                modal_identity_deinit(&s->identity);
                 close_handles(s);
                 return r;
         }

@@ -57,11 +57,17 @@ func newWorld(url string, traits traits) *world {
 	}
 }
 
-func (w *world) newSandbox() *sandbox {
+// The form of an id tells clients the kind of its sandbox.
+const (
+	idV1 = "sb-%022d"
+	idV2 = "sb-v2-%d"
+)
+
+func (w *world) newSandbox(id string) *sandbox {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.made++
-	s := &sandbox{id: fmt.Sprintf("sb-%d", w.made), task: fmt.Sprintf("ta-%d", w.made), ended: make(chan struct{})}
+	s := &sandbox{id: fmt.Sprintf(id, w.made), task: fmt.Sprintf("ta-%d", w.made), ended: make(chan struct{})}
 	w.sandboxes[s.id] = s
 	w.tasks[s.task] = s
 	return s
@@ -112,11 +118,11 @@ func (c *control) ImageGetOrCreate(context.Context, *pb.ImageGetOrCreateRequest)
 }
 
 func (c *control) SandboxCreate(context.Context, *pb.SandboxCreateRequest) (*pb.SandboxCreateResponse, error) {
-	return pb.SandboxCreateResponse_builder{SandboxId: c.world.newSandbox().id}.Build(), nil
+	return pb.SandboxCreateResponse_builder{SandboxId: c.world.newSandbox(idV1).id}.Build(), nil
 }
 
 func (c *control) SandboxCreateV2(context.Context, *pb.SandboxCreateV2Request) (*pb.SandboxCreateV2Response, error) {
-	s := c.world.newSandbox()
+	s := c.world.newSandbox(idV2)
 	access := pb.CommandRouterAccess_builder{Jwt: c.world.token, Url: c.world.url}.Build()
 	return pb.SandboxCreateV2Response_builder{SandboxId: s.id, TaskId: s.task, CommandRouterAccess: access}.Build(), nil
 }
