@@ -214,13 +214,17 @@ static ModalWire__VolumeMount *make_mounts(const struct modal_volume *volumes, s
  * What a sandbox does by itself: nothing, as a shell that waits in its own read. A child would do as well but for the
  * clean-up, which spares only what the probe saw: one that is born after the probe, or anew because a job had killed
  * it, would be killed and born for ever. So that is the last resort, where no pipe can be made.
+ *
+ * The pipe has its name in /run for a moment: in /tmp, which is empty for a new lease, a first job could find it.
  */
 static const char *const entrypoint[] = {
         "/bin/sh",
         "-c",
-        "p=/tmp/.modalpool-wait\n"
         "while :; do\n"
-        "  { rm -f $p && mkfifo $p && command exec 3<>$p && rm -f $p && read -r l <&3; } || sleep 86400\n"
+        "  for p in /run/.modalpool-wait /tmp/.modalpool-wait; do\n"
+        "    rm -f $p && mkfifo $p 2>/dev/null && command exec 3<>$p && rm -f $p && read -r l <&3 && continue 2\n"
+        "  done\n"
+        "  sleep 86400\n"
         "done\n",
 };
 
