@@ -85,9 +85,10 @@ def test_no_cause(mount, calm):
     calm.faults()
 
 
-def test_before_it_is_up(mount, calm):
-    mp = mount(max=1)
-    calm.faults({"kind": "kill_sandbox", "method": "SandboxGetTaskId", "when": "before", "status": 10, "exitcode": -9, "count": 1})
+@pytest.mark.parametrize("method, sandbox", [("SandboxGetTaskId", "v1"), ("TaskExecStart", "v1"), ("TaskExecStart", "v2")])
+def test_before_it_is_up(mount, calm, method, sandbox):
+    mp = mount(max=1, sandbox=sandbox)
+    calm.faults({"kind": "kill_sandbox", "method": method, "when": "before", "status": 10, "exitcode": -9, "count": 1})
     lease = mp.lease()
     assert lease.run("echo next") == ("next\n", 0)
     assert mp.hears("out of memory: the kernel killed it (kernel_oom_kill, exit code -9)")
