@@ -40,7 +40,27 @@ static void open_breaker(struct breaker *b, const struct result *why) {
         event_emit(b->events, "backend", b->backend, "creates-stopped", NULL, why->text);
 }
 
+static void close_breaker(struct breaker *b) {
+        b->n_refused = 0;
+        if (!b->open)
+                return;
+        b->open = false;
+        log_info("environments: created again");
+        event_emit(b->events, "backend", b->backend, "creates-resumed", NULL, NULL);
+}
+
+/* The provider has no room for one more. It accepts what we ask for, so earlier refusals do not count any more. */
+static void no_room(struct breaker *b, int64_t sent_us, const struct result *why) {
+        breaker_put_off(b, sent_us, why);
+        result_set(&b->trouble, why->code, "%s; tried again until there is room", why->text);
+        close_breaker(b);
+}
+
 void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why) {
+        if (why->code == RESULT_BUSY) {
+                no_room(b, sent_us, why);
+                return;
+        }
         breaker_put_off(b, sent_us, why);
         if (is_refusal(why))
                 b->n_refused++;
@@ -51,12 +71,13 @@ void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why
 void breaker_reset(struct breaker *b) {
         b->trouble.code = RESULT_OK;
         b->failed_us = b->backoff_us = b->create_after_us = 0;
-        b->n_refused = 0;
-        if (!b->open)
-                return;
-        b->open = false;
-        log_info("environments: created again");
-        event_emit(b->events, "backend", b->backend, "creates-resumed", NULL, NULL);
+        close_breaker(b);
+}
+
+void breaker_succeeded(struct breaker *b, int64_t sent_us) {
+        if (b->trouble.code == RESULT_BUSY && sent_us <= b->failed_us)
+                return; /* there was room for it before there was none */
+        breaker_reset(b);
 }
 
 int64_t breaker_create_from(const struct breaker *b) {

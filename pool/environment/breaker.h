@@ -5,7 +5,7 @@
  * A circuit breaker for creates: it says when the next create may be sent.
  *
  *   closed → open    after BREAKER_ERRORS refusals in a row
- *   open → closed    when a create succeeds, or by breaker_reset()
+ *   open → closed    when a create succeeds or finds no room (RESULT_BUSY), or by breaker_reset()
  *
  * Each failure puts off the next create, for twice as long as the failure
  * before. While the breaker is open no create is sent for BREAKER_PAUSE_US;
@@ -51,7 +51,13 @@ void breaker_put_off(struct breaker *b, int64_t sent_us, const struct result *wh
 /* The provider answered a create that was sent at @sent_us with a failure. */
 void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why);
 
-/* A create succeeded, or the user asks for another try: close the breaker and forget all failures. */
+/*
+ * A create that was sent at @sent_us succeeded: close the breaker and forget all failures. If the newest failure was for
+ * lack of room, that stands unless the create was sent after it.
+ */
+void breaker_succeeded(struct breaker *b, int64_t sent_us);
+
+/* The user asks for another try: close the breaker and forget all failures. */
 void breaker_reset(struct breaker *b);
 
 /* The earliest time at which the next create may be sent. */

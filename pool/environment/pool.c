@@ -81,7 +81,7 @@ static void on_created(void *owner, struct environment *e, const struct result *
 
         if (result_ok(r)) {
                 p->totals.created++;
-                breaker_reset(&p->breaker);
+                breaker_succeeded(&p->breaker, e->since_us); /* since it was sent */
                 settle(p, e);
                 return;
         }

@@ -66,6 +66,9 @@ void pool_release(struct pool *p, struct claim *c);
 /* The environment can no longer be trusted: the claim loses it, and it is destroyed. */
 void pool_condemn(struct pool *p, struct claim *c, const struct result *why);
 
+/* Why the claim has to wait: max_per_user, or the newest create failed. False: nothing but its turn, or it does not wait. */
+bool pool_explain_wait(const struct pool *p, const struct claim *c, struct result *why);
+
 /* Do what is due. Returns when the next action is due, or USEC_NEVER. Call after each turn of the loop. */
 int64_t pool_tick(struct pool *p);
 

@@ -228,12 +228,46 @@ static void say_why_overdue(const struct pool *p, const struct claim *c, struct 
                            "waited %lld s for an environment; leases of uid %u hold %u, as many as max_per_user allows; "
                            "release a lease, or raise max_per_user or wait",
                            waited, (unsigned)c->uid, c->user->n_granted);
+        else if (trouble && pool_count_all(p) < p->config->max)
+                result_set(why, RESULT_TIMEOUT, "waited %lld s for an environment; the newest create failed: %s", waited,
+                           trouble->text);
         else
                 result_set(why, RESULT_TIMEOUT,
                            "waited %lld s for an environment; all %u are in use%s%s; "
                            "release a lease, or raise max or wait",
                            waited, (unsigned)p->config->max, trouble ? ", and the newest create failed: " : "",
                            trouble ? trouble->text : "");
+}
+
+/* Whether max_per_user keeps the claim waiting, and how many claims of its user are before it. */
+static bool is_held_back(const struct pool *p, const struct claim *c, unsigned *n_before) {
+        const struct claim *other;
+
+        *n_before = 0;
+        list_for_each (other, &c->user->waiting, link_user) {
+                if (other == c)
+                        break;
+                ++*n_before;
+        }
+        return *n_before >= count_allowed(p, c->user);
+}
+
+bool pool_explain_wait(const struct pool *p, const struct claim *c, struct result *why) {
+        const struct result *trouble = breaker_trouble(&p->breaker);
+        unsigned n_before;
+
+        if (c->state != CLAIM_WAITING)
+                return false;
+        if (is_held_back(p, c, &n_before)) {
+                result_set(why, RESULT_BUSY,
+                           "waits because of max_per_user=%u: leases of uid %u hold %u, and %u wait before this "
+                           "one; release a lease, or raise max_per_user",
+                           (unsigned)p->config->max_per_user, (unsigned)c->uid, c->user->n_granted, n_before);
+                return true;
+        }
+        if (trouble)
+                *why = *trouble;
+        return trouble != NULL;
 }
 
 /* Claims fail that have waited longer than wait. */

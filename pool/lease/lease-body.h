@@ -49,6 +49,7 @@ struct leases {
         int64_t starved_us;       /* … until when they are not tried again … */
         int64_t starved_warn_us;  /* … when the log is told of it again … */
         struct result shortage;   /* … and why: for `error` */
+        struct result wait_reason; /* what lease_error() said of a lease that waits */
         struct list unused;       /* leases that hold an environment and have no job, by warn_us */
         struct leases_totals totals;
 };

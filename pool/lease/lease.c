@@ -307,18 +307,14 @@ enum result_code lease_code(const struct lease *l) {
 }
 
 const char *lease_error(const struct lease *l) {
-        const struct result *trouble;
         const struct job *j;
 
         if (l->remark)
                 return l->remark;
         if (l->error)
                 return l->error;
-        if (l->state == LEASE_WAITING) {
-                trouble = pool_trouble(l->table->pool);
-                if (trouble)
-                        return trouble->text;
-        }
+        if (l->state == LEASE_WAITING && pool_explain_wait(l->table->pool, &l->claim, &l->table->wait_reason))
+                return l->table->wait_reason.text;
         if (!list_empty(&l->starved))
                 return l->table->shortage.text;
         j = lease_newest(l);

@@ -168,6 +168,8 @@ def test_max_per_user(mount):
     first = mp.lease("first")
     first.read("environment")
     second = mp.lease()
+    waits = f"waits because of max_per_user=1: leases of uid {os.getuid()} hold 1, and 0 wait before this one"
+    assert waits in second.read("error") and second.status()["state"] == "waiting" and waits in second.status()["error"]
     fails(errno.ETIMEDOUT, second.read, "environment")
     for word in (f"uid {os.getuid()}", "max_per_user", "release a lease"):
         assert word in second.read("error")

@@ -72,14 +72,16 @@ static void on_created(struct timer *t) {
         struct sim_sandbox *s = container_of(t, struct sim_sandbox, created);
         struct sim_backend *b = sim_backend_of(s);
         static const enum result_code hopeless[] = { RESULT_INVALID, RESULT_DENIED };
-        static const enum result_code transient[] = { RESULT_FAILED, RESULT_TIMEOUT, RESULT_BUSY };
+        static const enum result_code transient[] = { RESULT_FAILED, RESULT_TIMEOUT };
         bool heard = s->sandbox.state == SANDBOX_CREATING;
         struct result r = {};
 
         if (sim_chance(b->rates.create_hopeless))
                 result_set(&r, hopeless[sim_below(2)], "create: refused");
         else if (sim_chance(b->rates.create_fails))
-                result_set(&r, transient[sim_below(3)], "create: did not work");
+                result_set(&r, transient[sim_below(2)], "create: did not work");
+        else if (b->rates.create_no_room && sim_chance(b->rates.create_no_room))
+                result_set(&r, RESULT_BUSY, "create: no room");
         sim_trace("%s created%s: %s", s->sandbox.id, heard ? "" : ", unheard", result_code_name(r.code));
         if (result_ok(&r))
                 be_born(s);

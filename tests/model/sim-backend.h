@@ -26,7 +26,7 @@
 
 /* How often, in a thousand. All zero: everything succeeds, each answer after SIM_DELAY_US. */
 struct sim_rates {
-        unsigned create_refused, create_fails, create_hopeless, create_slow;
+        unsigned create_refused, create_fails, create_hopeless, create_slow, create_no_room;
         unsigned dies;
         unsigned expires; /* has an end set by the provider */
         unsigned clean_refused, clean_fails, clean_hangs;

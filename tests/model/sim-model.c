@@ -232,6 +232,7 @@ void model_read_all(struct model_job *j) {
 /* what the provider does */
 
 static void back_off(int64_t sent_us) {
+        model.no_room = false;
         if (sent_us <= model.failed_us)
                 return; /* of the same time as one that failed already */
         model.failed_us = sim.now_us;
@@ -280,15 +281,22 @@ static void on_creating(bool refused) {
 void model_forget_failures(void) {
         model.failed_us = model.backoff_us = 0;
         model.n_refused = 0;
-        model.broken = false;
+        model.broken = model.no_room = false;
 }
 
 static void on_created(const struct sim_sandbox *s, const struct result *r) {
         if (result_ok(r)) {
-                model_forget_failures();
+                if (!model.no_room || s->sent_us > model.failed_us)
+                        model_forget_failures();
                 return;
         }
         back_off(s->sent_us);
+        model.no_room = r->code == RESULT_BUSY;
+        if (model.no_room) { /* so what is asked for is accepted */
+                model.n_refused = 0;
+                model.broken = false;
+                return;
+        }
         model.n_refused += r->code == RESULT_INVALID || r->code == RESULT_DENIED;
         if (!model.broken && model.n_refused < BREAKER_ERRORS)
                 return;

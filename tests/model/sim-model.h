@@ -90,6 +90,7 @@ struct model {
         /* Since the newest create that succeeded, or the pool was told to try again: */
         int64_t paced_us; /* create_rate allows the next create then */
         int64_t failed_us, backoff_us; /* when one failed last or was not even sent, and the whole delay after it */
+        bool no_room;                  /* the newest failed for that */
         unsigned n_refused;            /* that were refused for good */
         bool broken;                   /* so there are no more, */
         int64_t trial_us;              /* but for one from then on */

@@ -43,6 +43,7 @@ static void draw_rates(struct sim_rates *r) {
                 .create_refused = one_of(0, 0, 50),
                 .create_fails = one_of(0, 20, 300),
                 .create_hopeless = one_of(0, 20, 200),
+                .create_no_room = one_of(0, 20, 300),
                 .create_slow = one_of(0, 10, 200),
                 .dies = one_of(0, 20, 300),
                 .expires = one_of(0, 300, 1000),

@@ -294,6 +294,62 @@ static void refused_for_good(void) {
         rig_stop();
 }
 
+/* Two hundred leases, and no room for any: all wait and are told, no refusal counts, and all are served in their order. */
+static void no_room(void) {
+        static const char words[] = "create: no room; tried again until there is room";
+        struct lease *l[200], *next;
+        char name[8];
+
+        rig_start();
+        rig.config.max = 200;
+        rig.config.creates = 8;
+        rig.backend.rates.create_no_room = 1000;
+        for (int i = 0; i < 200; i++) {
+                snprintf(name, sizeof(name), "l%d", i);
+                l[i] = rig_lease(name);
+        }
+        rig_run(200 * SECOND);
+        CHECK(rig.backend.totals.creates >= 8 * 8 && rig.backend.totals.creates <= 8 * 20); /* with back-off, but on and on */
+        for (int i = 0; i < 200; i++) {
+                CHECK_INT(lease_state(l[i]), LEASE_WAITING);
+                CHECK_STR(lease_error(l[i]), words);
+        }
+        rig.backend.rates.create_no_room = 0;
+        for (int i = 0; i < 200;) {
+                rig_run(SIM_DELAY_US);
+                while (i < 200 && lease_state(l[i]) == LEASE_LEASED) {
+                        CHECK(!lease_error(l[i]));
+                        i++;
+                }
+                for (int k = i; k < 200; k++)
+                        CHECK_INT(lease_state(l[k]), LEASE_WAITING);
+        }
+        next = rig_lease("next");
+        CHECK(!lease_error(next)); /* it waits for its turn alone */
+        rig_stop();
+}
+
+/* A refusal, then no room, then a refusal: that is not three of them in a row; and an open breaker closes. */
+static void no_room_is_no_refusal(void) {
+        struct lease *l;
+
+        rig_start();
+        rig.backend.rates.create_hopeless = 1000;
+        rig_lease("failed");
+        rig_run(5 * SECOND);
+        CHECK_INT(rig.backend.totals.creates, BREAKER_ERRORS);
+        rig_run(30 * SECOND);
+        rig.backend.rates.create_hopeless = 0;
+        rig.backend.rates.create_no_room = 1000;
+        l = rig_lease("a");
+        rig_run(3 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_WAITING);
+        rig.backend.rates.create_no_room = 0;
+        rig_run(31 * SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        rig_stop();
+}
+
 static void others_come_free(void) {
         struct lease *a, *b, *c;
 
@@ -586,6 +642,7 @@ static void served_in_turn(void) {
 }
 
 static void max_per_user(void) {
+        uint64_t creates;
         struct lease *b;
 
         rig_start();
@@ -600,8 +657,19 @@ static void max_per_user(void) {
         CHECK_INT(rig.backend.totals.creates, 3);
         CHECK_INT(lease_state(b), LEASE_LEASED);
         CHECK_INT(lease_state(leases_find(rig.table, "a3")), LEASE_WAITING);
+        CHECK_STR(lease_error(leases_find(rig.table, "a3")),
+                  "waits because of max_per_user=2: leases of uid 1000 hold 2, and 0 wait before this one; release a lease, or "
+                  "raise max_per_user");
+        rig.backend.rates.create_fails = 1000; /* which is not what it waits for */
+        rig_lease_of("c", BOB);
+        rig_run(SECOND);
+        CHECK(pool_trouble(rig.pool) && !strncmp(lease_error(leases_find(rig.table, "a3")), "waits", 5));
+        CHECK_STR(lease_error(leases_find(rig.table, "c")), "create: did not work");
+        lease_release(leases_find(rig.table, "c"));
+        rig.backend.rates.create_fails = 0;
+        creates = rig.backend.totals.creates;
         rig_run(rig.config.wait_us); /* not even one over max */
-        CHECK_INT(rig.backend.totals.creates, 3);
+        CHECK_INT(rig.backend.totals.creates, creates);
         lease_release(leases_find(rig.table, "a1"));
         rig_run(SECOND);
         CHECK_INT(lease_state(leases_find(rig.table, "a3")), LEASE_LEASED);
@@ -724,6 +792,8 @@ int main(void) {
         RUN(ended_while_probed);
         RUN(one_refusal);
         RUN(refused_for_good);
+        RUN(no_room);
+        RUN(no_room_is_no_refusal);
         RUN(others_come_free);
         RUN(direct_mode_has_nothing_to_give);
         RUN(resumed);
