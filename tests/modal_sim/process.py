@@ -113,6 +113,7 @@ class Process:
         self.code = None
         self.signal = None
         self.timed_out = False
+        self.kill = None     # sends it a signal; who starts it knows how
         self.ended = asyncio.Event()
         self._timer = None
 
@@ -150,10 +151,10 @@ class Process:
         for status in early:
             self._exited(status)
 
-    def limit_time(self, launcher, seconds):
+    def limit_time(self, seconds):
         def expire():
             self.timed_out = True
-            launcher.kill(self.key, 9)
+            self.kill(9)
         self._timer = asyncio.get_running_loop().call_later(seconds, expire)
 
     def fail(self, code, message):

@@ -145,14 +145,12 @@ class Router(SnapshotCalls):
     async def _start(self, entry, request, env):
         sandbox, process = entry.sandbox, entry.process
         sandbox.touch()
-        command = dict(box=sandbox.id, argv=list(request.command_args), env=env, cwd=request.workdir or sandbox.workdir)
+        pty = request.pty_info
+        command = dict(argv=list(request.command_args), env=env, cwd=request.workdir or sandbox.workdir)
         await asyncio.sleep(settings.current.exec_delay_secs)
         try:
-            if request.pty_info.enabled:
-                await process.start_on_terminal(
-                    self.world.launcher, request.pty_info.winsz_rows, request.pty_info.winsz_cols, **command)
-            else:
-                await process.start(self.world.launcher, "exec", **command)
+            await sandbox.container.exec(
+                process, terminal=(pty.winsz_rows, pty.winsz_cols) if pty.enabled else None, **command)
         except LaunchError as e:
             if e.step == "sandbox":
                 raise Refuse(NOT_FOUND, f"task {request.task_id!r} is not running here") from e
@@ -162,7 +160,7 @@ class Router(SnapshotCalls):
         self.records.exec_started(sandbox, request.exec_id)
         asyncio.ensure_future(self._follow(request.exec_id, entry))
         if request.timeout_secs and not process.ended.is_set():
-            process.limit_time(self.world.launcher, request.timeout_secs)
+            process.limit_time(request.timeout_secs)
 
     async def _follow(self, exec_id, entry):
         await entry.process.ended.wait()

@@ -7,7 +7,6 @@ so far as the simulator is: run the simulator where you would run the tests.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import time
@@ -15,58 +14,20 @@ import time
 from modal_proto import api_pb2
 
 from . import ids, settings
+from .bubblewrap import Bubblewrap
 from .launcher import LaunchError
 from .process import Process
 from .tunnels import Tunnels
 
 Result = api_pb2.GenericResult
-SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-SYSTEM_FILES = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/ld.so.cache",
-                "/etc/alternatives", "/etc/ssl", "/etc/debian_version", "/etc/os-release")
 BASE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "TERM": "dumb",
 }
-# Writes to its descriptor 3 when everything around it is in place, and
-# becomes the entrypoint.
-READY_SCRIPT = 'echo ready >&3; exec 3>&- 4>&-; exec "$@"'
-# Before that, where there is one, the snapshot that it starts from is unpacked from descriptor 5.
-RESTORE_SCRIPT = "tar -xpf - -C / --numeric-owner <&5 3>&- 4>&- || exit 125; exec 5<&-; "
-FS_TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fs-tools")
-FS_TOOLS_PATH = "/__modal/.bin/modal-sandbox-fs-tools"
 LIFETIME_DEFAULT = 300
 PROBE_MS = 100
-
-
-def system_mounts():
-    """What lies in a sandbox's root and is not its own."""
-    return ["/proc", "/dev", "/usr", "/__modal", *("/" + name for name in SYSTEM_LINKS), *SYSTEM_FILES]
-
-
-def bubblewrap(workdir, volumes, restore):
-    argv = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
-            "--die-with-parent", "--hostname", "modal", "--info-fd", "4",
-            "--size", str(settings.current.disk_bytes), "--tmpfs", "/", "--ro-bind", "/usr", "/usr"]
-    for name in SYSTEM_LINKS:
-        if os.path.islink("/" + name):
-            argv += ["--symlink", os.readlink("/" + name), "/" + name]
-        elif os.path.isdir("/" + name):
-            argv += ["--ro-bind", "/" + name, "/" + name]
-    for path in SYSTEM_FILES:
-        if os.path.exists(path):
-            argv += ["--ro-bind", path, path]
-    argv += ["--proc", "/proc", "--dev", "/dev"]
-    if settings.current.fs_tools:
-        argv += ["--ro-bind", FS_TOOLS, FS_TOOLS_PATH]
-    for path, mode in (("/root", "0700"), ("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "0755")):
-        argv += ["--perms", mode, "--dir", path]
-    for mount_path, directory, read_only in volumes:
-        argv += ["--ro-bind" if read_only else "--bind", directory, mount_path]
-    if workdir not in ("/", "/root", "/tmp"):
-        argv += ["--dir", workdir]
-    return argv + ["--chdir", workdir, "--", "/bin/sh", "-c", (RESTORE_SCRIPT if restore else "") + READY_SCRIPT, "sh"]
 
 
 class Sandbox:
@@ -97,6 +58,7 @@ class Sandbox:
         self.outbound = None              # the newest network policy set through the router
         self.tunnels = Tunnels(self, world.tunnel_context)
         self.main = None
+        self.container = Bubblewrap(self)
         self.execs = {}                   # exec_id -> Exec
         self.directory = os.path.join(world.directory, self.id)
         self._commands = 0
@@ -132,32 +94,18 @@ class Sandbox:
     async def _start(self):
         os.mkdir(self.directory, 0o700)
         self.main = Process(self.id, self.directory)
-        info_r, info_w = os.pipe2(os.O_CLOEXEC)
-        ready_r, ready_w = os.pipe2(os.O_CLOEXEC)
-        argv = bubblewrap(self.workdir, self.volumes, self.image.archive)
-        argv += list(self.definition.entrypoint_args) or ["sleep", "infinity"]
         self._watch = asyncio.ensure_future(self._watch_main())
-        theirs = [ready_w, info_w]
-        if self.image.archive:
-            theirs.append(self.image.open())
         try:
-            try:
-                await self.main.start(self.world.launcher, "box", theirs, argv=argv, env=self.env)
-            finally:
-                for fd in theirs:
-                    os.close(fd)
-            info = await read_to_end(info_r)
-            self._came_up = bool(await read_to_end(ready_r))
+            init = await self.container.start(list(self.definition.entrypoint_args) or ["sleep", "infinity"])
+            self._came_up = init is not None
         finally:
             self._told.set()
-            os.close(info_r)
-            os.close(ready_r)
         if not self._came_up:
             await self.main.ended.wait()
         if self.result is not None or self.main.ended.is_set():
             return  # _watch_main says why
         try:
-            await self.world.launcher.ready(self.id, json.loads(info)["child-pid"])
+            await self.world.launcher.ready(self.id, init)
         except LaunchError:
             return  # likewise: it has ended at once
         if self.result is not None:
@@ -182,7 +130,7 @@ class Sandbox:
     async def _answers(self, probe):
         try:
             if probe.WhichOneof("probe_oneof") == "tcp_port":
-                (await self.world.launcher.connect(self.id, probe.tcp_port)).close()
+                (await self.container.connect(probe.tcp_port)).close()
             elif probe.WhichOneof("probe_oneof") == "exec_command":
                 return (await self.command(list(probe.exec_command.argv))).code == 0
         except (OSError, LaunchError):
@@ -194,7 +142,7 @@ class Sandbox:
         self._commands += 1
         process = Process(f"command-{self.id}-{self._commands}", self.directory, keep_stdout=keep is not None)
         try:
-            await process.start(self.world.launcher, "exec", stdin=stdin, box=self.id, argv=argv, env=self.env, cwd="/")
+            await self.container.exec(process, stdin=stdin, argv=argv, env=self.env, cwd="/")
             await process.stdin.write(0, b"", True)
             await process.ended.wait()
             if keep and process.stdout.size:
@@ -258,27 +206,6 @@ class Sandbox:
         """Returns when no process of the sandbox is left."""
         if self.main is not None:
             await self._gone.wait()
-
-
-async def read_to_end(fd):
-    """Reads a pipe that a child holds open, without blocking the loop."""
-    loop = asyncio.get_running_loop()
-    os.set_blocking(fd, False)
-    data = b""
-    while True:
-        try:
-            piece = os.read(fd, 4096)
-        except BlockingIOError:
-            readable = loop.create_future()
-            loop.add_reader(fd, lambda: readable.done() or readable.set_result(None))
-            try:
-                await readable
-            finally:
-                loop.remove_reader(fd)
-            continue
-        if not piece:
-            return data
-        data += piece
 
 
 class World:

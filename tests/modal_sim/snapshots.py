@@ -9,7 +9,7 @@ from modal_proto import api_pb2
 
 from . import ids
 from .dispatch import Refuse
-from .sandbox import system_mounts
+from .root import system_mounts
 
 Result = api_pb2.GenericResult
 TTL_DEFAULT = 30 * 86400

@@ -120,8 +120,8 @@ class Spawner:
                 os.close(fd)
         return True
 
-    def on_box(self, request, fds):
-        """Start bubblewrap itself."""
+    def on_start(self, request, fds):
+        """Start a process outside: bubblewrap itself."""
         self.spawn(request, fds, None)
 
     def on_ready(self, request, fds):

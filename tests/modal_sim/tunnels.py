@@ -63,7 +63,7 @@ class Door:
         try:
             if self._allowed(writer.get_extra_info("peername")[0]) and (head := await self.admit(reader, writer)) is not None:
                 self.sandbox.touch()
-                inside = await self.sandbox.world.launcher.connect(self.sandbox.id, self.inner)
+                inside = await self.sandbox.container.connect(self.inner)
                 await self._carry(reader, writer, *await asyncio.open_connection(sock=inside), head)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass  # nobody listens inside, or one of the two has gone
