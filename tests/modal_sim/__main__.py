@@ -14,7 +14,7 @@ import tempfile
 import grpc
 from modal_proto import api_pb2, task_command_router_pb2
 
-from . import settings, tls
+from . import gvisor, settings, tls
 from .admin import Admin
 from .records import Records
 from .control import Control
@@ -24,7 +24,7 @@ from .launcher import Launcher
 from .objects import Objects
 from .proxy import Listener
 from .router import MESSAGE_MAX, Router
-from .sandbox import World
+from .sandbox import KINDS, World
 from .tokens import Tokens
 
 CONTROL_MESSAGE_MAX = 100 << 20
@@ -114,6 +114,8 @@ class Simulator:
 def arguments():
     parser = argparse.ArgumentParser(prog="sim", description="A simulator of Modal on loopback.")
     parser.add_argument("--plain", action="store_true", help="HTTP/2 without TLS")
+    parser.add_argument("--sandbox", choices=sorted(KINDS),
+                        help="what makes the sandboxes (bubblewrap); gvisor has Modal's kernel; --set sandbox=KIND")
     parser.add_argument("--capacity", type=int, metavar="N", help="sandboxes that have room at one time; --set capacity=N")
     parser.add_argument("--exec-delay", type=float, metavar="SECONDS",
                         help="before each exec is started (Modal takes 0.2); --set exec_delay_secs=SECONDS")
@@ -139,7 +141,11 @@ def configure(args):
         values["capacity"] = args.capacity
     if args.exec_delay is not None:
         values["exec_delay_secs"] = args.exec_delay
+    if args.sandbox is not None:
+        values["sandbox"] = args.sandbox
     settings.current.update(values)
+    if settings.current.sandbox == "gvisor":
+        gvisor.runsc()
     settings.current.tls = not args.plain
 
 
@@ -205,7 +211,7 @@ def main():
                         format="sim: %(message)s")
     try:
         configure(args)
-    except ValueError as e:
+    except (ValueError, RuntimeError) as e:
         sys.exit(f"sim: {e}")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

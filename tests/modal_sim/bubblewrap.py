@@ -53,7 +53,7 @@ class Bubblewrap:
                     theirs.append(sandbox.image.open())
                 await sandbox.main.start(
                     self.launcher, "start", theirs, env=sandbox.env,
-                    argv=arguments(sandbox.workdir, sandbox.volumes) + root.entrypoint(argv, sandbox.image.archive))
+                    argv=arguments(sandbox.workdir, sandbox.volumes) + root.entrypoint(argv, sandbox.image.archive, root.BECOME_SCRIPT))
             finally:
                 for fd in theirs:
                     os.close(fd)
@@ -62,6 +62,9 @@ class Bubblewrap:
         finally:
             os.close(info_r)
             os.close(ready_r)
+
+    def clear(self):
+        """Nothing of it runs any more, and nothing of it is left."""
 
     async def exec(self, process, *, stdin=None, terminal=None, **command):
         """Starts a process: `argv`, `env`, `cwd`; `terminal` is its (rows, columns). LaunchError says why it could not."""

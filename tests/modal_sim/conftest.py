@@ -12,11 +12,12 @@ from .simulator import Simulator
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "witness: the rarer runs of Modal's own SDKs; they run with -m witness")
+    config.addinivalue_line("markers", "gvisor: needs runsc, which scripts/setup --gvisor builds; they run with -m gvisor")
 
 
 def pytest_collection_modifyitems(config, items):
     if not config.option.markexpr:
-        rare = [item for item in items if item.get_closest_marker("witness")]
+        rare = [item for item in items if item.get_closest_marker("witness") or item.get_closest_marker("gvisor")]
         config.hook.pytest_deselected(items=rare)
         items[:] = [item for item in items if item not in rare]
 

@@ -1,8 +1,13 @@
 """One process of a sandbox: an exec, or the sandbox's own entrypoint."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
+import pty
 import socket
+import struct
+import termios
 
 from . import settings
 from .spool import Spool
@@ -119,11 +124,23 @@ class Process:
 
     async def start(self, launcher, op, extra_fds=(), stdin=None, **request):
         """`extra_fds` become its 3, 4, …; `stdin` is a descriptor to read instead of what is written here."""
-        fds = [self.stdin.pipe() if stdin is None else os.dup(stdin)]
-        for spool in (self.stdout, self.stderr):
-            fds.append(spool.pipe() if spool else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+        with self.streams(stdin) as fds:
+            await launcher.launch(op, self.key, [*fds, *extra_fds], self.exited, **request)
+
+    @contextlib.contextmanager
+    def streams(self, stdin=None, terminal=None):
+        """The three descriptors for the process, which are closed in the end; `terminal`: those of one of this machine."""
+        if terminal:
+            master, slave = pty.openpty()
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *terminal, 0, 0))
+            self._follow_terminal(master)
+            fds = [slave, os.dup(slave), os.dup(slave)]
+        else:
+            fds = [self.stdin.pipe() if stdin is None else os.dup(stdin)]
+            for spool in (self.stdout, self.stderr):
+                fds.append(spool.pipe() if spool else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
         try:
-            await launcher.launch(op, self.key, [*fds, *extra_fds], self._exited, **request)
+            yield fds
         finally:
             for fd in fds:
                 os.close(fd)
@@ -134,12 +151,17 @@ class Process:
 
         def exited(status):
             # A quick one ends before its terminal is ours to read.
-            self._exited(status) if attached else early.append(status)
+            self.exited(status) if attached else early.append(status)
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 await launcher.launch("exec", self.key, [theirs.fileno()], exited, terminal=[rows, cols], **request)
-            master = await launcher.receive_fd(ours)
+            self._follow_terminal(await launcher.receive_fd(ours))
+        attached = True
+        for status in early:
+            self.exited(status)
+
+    def _follow_terminal(self, master):
         self.stdin.follow_terminal(os.dup(master))
         if self.stdout:
             self.stdout.follow_terminal(master)
@@ -147,9 +169,6 @@ class Process:
             os.close(master)
         if self.stderr:
             self.stderr.finish()
-        attached = True
-        for status in early:
-            self._exited(status)
 
     def limit_time(self, seconds):
         def expire():
@@ -174,7 +193,7 @@ class Process:
                 spool.close()
         self.stdin.end()
 
-    def _exited(self, status):
+    def exited(self, status):
         # Modal does not say that it was the timeout; the client has to keep
         # its own clock. 137 is what users report.
         self._settle(137 if self.timed_out else status)

@@ -10,19 +10,22 @@ FS_TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fs-tools")
 FS_TOOLS_PATH = "/__modal/.bin/modal-sandbox-fs-tools"
 # Writes to its descriptor 3 when everything around it is in place, and
 # becomes the entrypoint.
-READY_SCRIPT = 'echo ready >&3; exec 3>&- 4>&-; exec "$@"'
+READY_SCRIPT = 'echo ready >&3; exec 3>&- 4>&-; '
+BECOME_SCRIPT = 'exec "$@"'
+# Or it stays, as the first process, and buries those whose parents have left them.
+INIT_SCRIPT = '"$@" <&0 & wait $!'
 # Before that, where there is one, the snapshot that it starts from is unpacked from descriptor 5.
 RESTORE_SCRIPT = "tar -xpf - -C / --numeric-owner <&5 3>&- 4>&- || exit 125; exec 5<&-; "
 
 
 def system_mounts():
     """What lies in a sandbox's root and is not its own."""
-    return ["/proc", "/dev", "/usr", "/__modal", *("/" + name for name in SYSTEM_LINKS), *SYSTEM_FILES]
+    return ["/proc", "/dev", "/sys", "/usr", "/__modal", *("/" + name for name in SYSTEM_LINKS), *SYSTEM_FILES]
 
 
-def entrypoint(argv, restore):
-    """The command that a sandbox begins with: it gets ready, and becomes `argv`."""
-    return ["/bin/sh", "-c", (RESTORE_SCRIPT if restore else "") + READY_SCRIPT, "sh", *argv]
+def entrypoint(argv, restore, last):
+    """The command that a sandbox begins with: it gets ready, and goes on to `argv` as `last` says."""
+    return ["/bin/sh", "-c", (RESTORE_SCRIPT if restore else "") + READY_SCRIPT + last, "sh", *argv]
 
 
 def own_workdir(workdir):

@@ -1,4 +1,4 @@
-"""Sandboxes: each is a real bubblewrap sandbox with real processes in it.
+"""Sandboxes: each is a real one, of bubblewrap or of gVisor, with real processes in it.
 
 A sandbox has the host's /usr to read, a root of its own in memory to write
 (with /root and /tmp), its own processes, /proc and an empty network. It has
@@ -15,6 +15,7 @@ from modal_proto import api_pb2
 
 from . import ids, settings
 from .bubblewrap import Bubblewrap
+from .gvisor import GVisor
 from .launcher import LaunchError
 from .process import Process
 from .tunnels import Tunnels
@@ -26,6 +27,7 @@ BASE_ENV = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
 }
+KINDS = {"bubblewrap": Bubblewrap, "gvisor": GVisor}
 LIFETIME_DEFAULT = 300
 PROBE_MS = 100
 
@@ -58,7 +60,7 @@ class Sandbox:
         self.outbound = None              # the newest network policy set through the router
         self.tunnels = Tunnels(self, world.tunnel_context)
         self.main = None
-        self.container = Bubblewrap(self)
+        self.container = KINDS[settings.current.sandbox](self)
         self.execs = {}                   # exec_id -> Exec
         self.directory = os.path.join(world.directory, self.id)
         self._commands = 0
@@ -88,6 +90,7 @@ class Sandbox:
         except asyncio.CancelledError:
             pass  # the simulator ends or starts anew; World.stop has finished this sandbox
         except (LaunchError, OSError) as e:
+            self.container.clear()
             self._gone.set()
             self.finish(Result.GENERIC_STATUS_INIT_FAILURE, exception=f"the sandbox could not be started: {e}")
 
@@ -155,6 +158,7 @@ class Sandbox:
     async def _watch_main(self):
         await self.main.ended.wait()
         await self._told.wait()
+        self.container.clear()
         self._gone.set()
         code = self.main.code if self.main.signal is None else 128 + self.main.signal
         if not self._came_up:

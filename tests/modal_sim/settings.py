@@ -14,6 +14,7 @@ class Settings:
     v2: bool = True                 # false: the calls of the second kind of sandbox are UNIMPLEMENTED
     sandbox_token: str = "give"     # of SandboxCreateV2: none is given; one is; demand: calls for the sandbox must bring it
     access_at_create: bool = True   # SandboxCreateV2 answers with the access to the router too
+    sandbox: str = "bubblewrap"     # bubblewrap or gvisor: what makes the sandboxes from then on
     build_secs: float = 0.05        # how long an image build takes
     start_delay_secs: float = 0.0   # added to the start of every sandbox
     exec_delay_secs: float = 0.0    # added to the start of every exec; on Modal it takes about 0.2

@@ -41,6 +41,8 @@ CLONE_NEWNET = 0x40000000
 SANDBOX_NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
 MAX_FDS = 16
 PR_SET_CHILD_SUBREAPER = 36
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
 TIOCSPTLCK = 0x40045431
 TIOCGPTN = 0x80045430
 
@@ -49,6 +51,15 @@ def join(pidfd, namespaces):
     if libc.setns(pidfd, namespaces) != 0:
         code = ctypes.get_errno()
         raise OSError(code, "setns: " + os.strerror(code))
+
+
+def only_loopback():
+    """A network of its own for this process, which has 127.0.0.1 and nothing else."""
+    if libc.unshare(CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, "unshare: " + os.strerror(code))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
 def open_terminal(rows, cols):
@@ -121,7 +132,7 @@ class Spawner:
         return True
 
     def on_start(self, request, fds):
-        """Start a process outside: bubblewrap itself."""
+        """Start a process outside: bubblewrap itself, or runsc."""
         self.spawn(request, fds, None)
 
     def on_ready(self, request, fds):
@@ -215,6 +226,8 @@ class Spawner:
             if pidfd is not None:
                 step = "sandbox"
                 join(pidfd, SANDBOX_NAMESPACES)
+            if request.get("loopback"):
+                only_loopback()
             step = "chdir"
             if request.get("cwd"):
                 os.chdir(request["cwd"])
