@@ -64,6 +64,7 @@ struct backend_setup {
         const char *dir;        /* a directory of this machine, for itself alone */
         const char *pool_id;    /* a UUID: marks sandboxes that outlive us as this pool's */
         const char *mountpoint; /* for people */
+        uint64_t epoch;         /* of this daemon: higher than that of any before it on the same journal */
 };
 
 /* What a backend is started for. */
@@ -158,6 +159,7 @@ struct exec_spec {
         bool live_input;            /* standard input is what exec_write() brings: with no input, and without resume */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, where the command starts */
+        bool brief;                 /* nothing is expected to follow: what is opened for it need not stay open */
         bool fresh;                 /* first empty the workdir of whatever is there; it is made in any case */
         const char *const *env;     /* "KEY=VALUE", each key once, over the sandbox's own; the mark; NULL at the end */
 };

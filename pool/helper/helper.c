@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/helper/helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "pool/helper/exec.h"
+#include "pool/helper/sandbox.h"
+#include "pool/helper/token.h"
+#include "pool/util/cleanup.h"
+#include "pool/util/io.h"
+#include "pool/util/log.h"
+#include "pool/util/uuid.h"
+
+#define PROGRAM_MAX (4 << 20) /* bytes */
+
+struct helper {
+        struct backend backend;
+        uv_loop_t *loop;
+        const struct helper_options *options;
+        char pool_id[HELPER_POOL_MAX + 1];
+        uint64_t epoch;
+        struct upload_program program; /* without bytes: none is uploaded */
+};
+
+static struct helper *helper_of(struct backend *b) {
+        return container_of(b, struct helper, backend);
+}
+
+/* a sandbox's carrier */
+
+static struct helper_sandbox *of_carrier(struct carrier *c) {
+        return container_of(c, struct helper_sandbox, carrier);
+}
+
+static int attach(struct carrier *c, const struct exec_events *events, void *owner, struct exec **out) {
+        struct helper_sandbox *s = of_carrier(c);
+
+        if (s->mode == HELPER_BUILT_IN)
+                return sandbox_attach(s->inner, events, owner, out);
+        return upload_attach(s->inner, events, owner, out);
+}
+
+static void on_turn(struct carrier *c) {
+        helper_execs_turn(of_carrier(c));
+}
+
+static void on_opened(struct carrier *c) {
+        helper_execs_opened(of_carrier(c));
+}
+
+static void on_replied(struct carrier *c, uint64_t request) {
+        helper_execs_replied(of_carrier(c), request);
+}
+
+static void on_gone(struct carrier *c, const struct result *why) {
+        struct helper_sandbox *s = of_carrier(c);
+
+        if (s->sandbox.state == SANDBOX_LIVE)
+                sandbox_died(&s->sandbox, why);
+}
+
+static void free_when_closed(struct helper_sandbox *s) {
+        if (--s->n_handles > 0)
+                return;
+        explicit_bzero(s->key, sizeof(s->key));
+        free(s->resume_token);
+        free(s);
+}
+
+static void on_carrier_closed(struct carrier *c) {
+        free_when_closed(of_carrier(c));
+}
+
+static const struct carrier_events carrier_events = {
+        .attach = attach,
+        .turn = on_turn,
+        .opened = on_opened,
+        .replied = on_replied,
+        .gone = on_gone,
+        .closed = on_carrier_closed,
+};
+
+/* what a sandbox's jobs are run by */
+
+static void take_names(struct helper_sandbox *s) {
+        memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
+        s->sandbox.expires_us = s->inner->expires_us;
+        s->sandbox.resume_token = s->resume_token ?: s->inner->resume_token;
+}
+
+/* From now on by a helper that is there. 0 or -errno. */
+static int use_helper(struct helper_sandbox *s, enum helper_mode mode) {
+        struct helper *h = helper_of(s->sandbox.backend);
+        int r = s->carrier.client ? 0 : carrier_start(&s->carrier, s->key, h->pool_id, h->epoch);
+
+        if (r == 0 && mode == HELPER_UPLOADED && s->inner->resume_token && !s->resume_token) {
+                s->resume_token = token_make(s->key, s->inner->resume_token);
+                r = s->resume_token ? 0 : -ENOMEM;
+        }
+        if (r == 0)
+                s->mode = mode;
+        return r;
+}
+
+/* What waited for the helper: the sandbox's creation, or its clean-up. */
+static void answer(struct helper_sandbox *s) {
+        take_names(s);
+        if (s->sandbox.cleaning)
+                sandbox_cleaned(&s->sandbox, &s->result);
+        else
+                sandbox_created(&s->sandbox, &s->result);
+}
+
+/* Without one it is used as it is. */
+static void go_plain(struct helper_sandbox *s, const char *why) {
+        char line[RESULT_TEXT_MAX];
+
+        s->mode = HELPER_PLAIN;
+        free(TAKE_PTR(s->resume_token));
+        snprintf(line, sizeof(line), "environment %s runs its jobs without a helper: %s", s->inner->id, why);
+        backend_notice(s->sandbox.backend, line);
+}
+
+static struct helper_sandbox *of_upload(struct upload *u) {
+        return container_of(u, struct helper_sandbox, upload);
+}
+
+static void on_uploaded(struct upload *u, const struct result *r) {
+        struct helper_sandbox *s = of_upload(u);
+
+        if (!result_ok(r))
+                go_plain(s, r->text);
+        else if (use_helper(s, HELPER_UPLOADED) < 0)
+                go_plain(s, strerror(ENOMEM));
+        answer(s);
+}
+
+static void on_upload_closed(struct upload *u) {
+        free_when_closed(of_upload(u));
+}
+
+static const struct upload_events upload_events = {
+        .done = on_uploaded,
+        .closed = on_upload_closed,
+};
+
+/* True: it is under way, and the rest comes with its end. */
+static bool upload(struct helper_sandbox *s) {
+        int r = 0;
+
+        if (!s->has_key && getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
+                r = -EIO;
+        s->has_key = r == 0;
+        if (r == 0)
+                r = upload_start(&s->upload, s->inner, s->key);
+        if (r < 0)
+                go_plain(s, strerror(-r));
+        return r == 0;
+}
+
+static bool wants_upload(const struct helper_sandbox *s) {
+        const struct helper *h = helper_of(s->sandbox.backend);
+
+        return s->mode != HELPER_BUILT_IN && h->options->upload && h->program.bytes;
+}
+
+/* a sandbox's events */
+
+static void on_created(void *owner, const struct result *r) {
+        struct helper_sandbox *s = owner;
+        bool plain = s->mode == HELPER_PLAIN && !s->adopted;
+
+        if (s->sandbox.state != SANDBOX_CREATING)
+                return;
+        take_names(s);
+        s->result = *r;
+        if (result_ok(r) && s->mode == HELPER_UPLOADED && use_helper(s, HELPER_UPLOADED) < 0)
+                result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
+        if (result_ok(r) && sandbox_has_helper(s->inner) && use_helper(s, HELPER_BUILT_IN) < 0)
+                result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
+        if (result_ok(r) && plain && wants_upload(s) && upload(s))
+                return;
+        answer(s);
+}
+
+static void on_died(void *owner, const struct result *why) {
+        struct helper_sandbox *s = owner;
+
+        upload_cancel(&s->upload);
+        carrier_stop(&s->carrier);
+        if (s->sandbox.state == SANDBOX_CREATING)
+                sandbox_created(&s->sandbox, why);
+        else if (s->sandbox.state == SANDBOX_LIVE)
+                sandbox_died(&s->sandbox, why);
+}
+
+/* It has ended every process, the helper too. */
+static void on_cleaned(void *owner, const struct result *r) {
+        struct helper_sandbox *s = owner;
+
+        s->result = *r;
+        if (result_ok(r) && wants_upload(s) && upload(s))
+                return;
+        if (result_ok(r) && s->mode == HELPER_UPLOADED)
+                go_plain(s, "it was put there by an earlier run; this one has none, or option helper=no");
+        answer(s);
+}
+
+static void give_destroyed(struct helper_sandbox *s, const struct result *r) {
+        sandbox_destroyed(&s->sandbox, r);
+        carrier_deinit(&s->carrier);
+        upload_deinit(&s->upload);
+}
+
+static void on_destroyed(void *owner, const struct result *r) {
+        struct helper_sandbox *s = owner;
+
+        s->inner = NULL;
+        give_destroyed(s, r);
+}
+
+static const struct sandbox_events inner_sandbox_events = {
+        .created = on_created,
+        .died = on_died,
+        .cleaned = on_cleaned,
+        .destroyed = on_destroyed,
+};
+
+/* its owner's calls */
+
+/* The key is that of a helper that the backend below starts; one that is uploaded has another. */
+static struct helper_sandbox *sandbox_new(struct helper *h, const char *nonce) {
+        struct helper_sandbox *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return NULL;
+        s->sandbox.backend = &h->backend;
+        list_init(&s->execs);
+        uuid_bytes(nonce, s->key);
+        return s;
+}
+
+/* There is one below. */
+static void sandbox_begin(struct helper_sandbox *s) {
+        struct helper *h = helper_of(s->sandbox.backend);
+
+        take_names(s);
+        carrier_init(&s->carrier, &carrier_events, h->loop, s->sandbox.id, h->options->carrier_idle_us);
+        upload_init(&s->upload, &upload_events, h->loop, &h->program);
+        s->n_handles = 2;
+}
+
+static int helper_create(struct backend *b, const char *nonce, struct sandbox **out) {
+        struct helper_sandbox *s = sandbox_new(helper_of(b), nonce);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        r = sandbox_create(b->inner, nonce, &inner_sandbox_events, s, &s->inner);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        sandbox_begin(s);
+        *out = &s->sandbox;
+        return 0;
+}
+
+static int helper_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
+        struct helper_sandbox *s = sandbox_new(helper_of(b), nonce);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        s->adopted = true;
+        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &s->has_key), &inner_sandbox_events, s, &s->inner);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        s->mode = s->has_key ? HELPER_UPLOADED : HELPER_PLAIN;
+        sandbox_begin(s);
+        *out = &s->sandbox;
+        return 0;
+}
+
+/* Nothing uses the sandbox any more, and nothing will. */
+static void end_use(struct helper_sandbox *s) {
+        upload_cancel(&s->upload);
+        carrier_stop(&s->carrier);
+        helper_execs_drop(s);
+}
+
+static void helper_leave(struct sandbox *sandbox) {
+        struct helper_sandbox *s = helper_sandbox_of(sandbox);
+
+        end_use(s);
+        sandbox_leave(s->inner);
+}
+
+/* One that a newer daemon has is that daemon's to destroy. */
+static void helper_destroy(struct sandbox *sandbox) {
+        struct helper_sandbox *s = helper_sandbox_of(sandbox);
+        bool taken = s->carrier.stale;
+
+        end_use(s);
+        if (taken)
+                sandbox_leave(s->inner);
+        else
+                sandbox_destroy(s->inner);
+}
+
+static int helper_clean(struct sandbox *sandbox, const char *workdir) {
+        struct helper_sandbox *s = helper_sandbox_of(sandbox);
+
+        carrier_close(&s->carrier);
+        helper_execs_drop(s);
+        return sandbox_clean(s->inner, workdir);
+}
+
+/* the backend */
+
+static void on_inner_ready(void *owner, const struct result *r) {
+        struct helper *h = owner;
+
+        backend_ready(&h->backend, r);
+}
+
+static void on_inner_notice(void *owner, const char *line) {
+        struct helper *h = owner;
+
+        backend_notice(&h->backend, line);
+}
+
+static void on_inner_found(void *owner, const struct sandbox_found *found) {
+        struct helper *h = owner;
+
+        backend_found(&h->backend, found);
+}
+
+static void on_inner_listed(void *owner, const struct result *r) {
+        struct helper *h = owner;
+
+        backend_listed(&h->backend, r);
+}
+
+static const struct backend_events inner_backend_events = {
+        .ready = on_inner_ready,
+        .notice = on_inner_notice,
+        .found = on_inner_found,
+        .listed = on_inner_listed,
+};
+
+static int helper_start(struct backend *b, enum backend_use use) {
+        return backend_start(b->inner, use, &inner_backend_events, helper_of(b));
+}
+
+static int helper_list(struct backend *b) {
+        return backend_list(b->inner);
+}
+
+static void helper_free(struct backend *b) {
+        struct helper *h = helper_of(b);
+
+        backend_free(b->inner);
+        free((char *)h->program.bytes);
+        free(h);
+}
+
+static const struct backend_ops helper_ops = {
+        .name = "helper",
+        .start = helper_start,
+        .free = helper_free,
+        .create = helper_create,
+        .adopt = helper_adopt,
+        .list = helper_list,
+        .leave = helper_leave,
+        .destroy = helper_destroy,
+        .clean = helper_clean,
+        .exec = helper_exec,
+        .exec_signal = helper_exec_signal,
+        .exec_poll = helper_exec_poll,
+        .exec_write = helper_exec_write,
+        .exec_end_input = helper_exec_end_input,
+        .exec_hold_output = helper_exec_hold_output,
+        .exec_kill = helper_exec_kill,
+        .exec_cancel = helper_exec_cancel,
+};
+
+static int read_program(struct upload_program *out, const char *path) {
+        _cleanup_(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+        _cleanup_(cleanup_free) char *bytes = NULL;
+        struct stat st;
+        ssize_t n;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > PROGRAM_MAX)
+                return -ENOEXEC;
+        bytes = malloc(st.st_size);
+        if (!bytes)
+                return -ENOMEM;
+        n = read_at(fd, bytes, st.st_size, 0);
+        if (n != st.st_size)
+                return n < 0 ? (int)n : -EIO;
+        *out = (struct upload_program){ .bytes = TAKE_PTR(bytes), .size = n };
+        return 0;
+}
+
+int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,
+               const struct backend_setup *setup, const char *program) {
+        struct helper *h = calloc(1, sizeof(*h));
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        h->backend.ops = &helper_ops;
+        h->loop = loop;
+        h->options = options;
+        h->epoch = setup->epoch;
+        snprintf(h->pool_id, sizeof(h->pool_id), "%s", setup->pool_id);
+        if (options->upload && program) {
+                r = read_program(&h->program, program);
+                if (r < 0)
+                        log_warning("%s: %s; new environments run their jobs without a helper", program, strerror(-r));
+        }
+        h->backend.inner = *backend;
+        backend_attach(&h->backend, (*backend)->client);
+        *backend = &h->backend;
+        return 0;
+}

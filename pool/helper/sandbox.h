@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A sandbox of the helper layer: that of the backend below, and how its jobs are run.
+ *
+ * What a job is run by is settled before the sandbox is live, and changes only during a clean-up:
+ *
+ *   HELPER_PLAIN      an exec of the backend below
+ *   HELPER_BUILT_IN   the helper that the backend below has started
+ *   HELPER_UPLOADED   the helper that this layer has put there
+ */
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "pool/backend/backend.h"
+#include "pool/helper/carrier.h"
+#include "pool/helper/upload.h"
+
+enum helper_mode {
+        HELPER_PLAIN,
+        HELPER_BUILT_IN,
+        HELPER_UPLOADED,
+};
+
+struct helper_sandbox {
+        struct sandbox sandbox;
+        struct sandbox *inner; /* NULL once it is destroyed */
+        bool adopted;
+        enum helper_mode mode;
+        bool has_key; /* of a helper that was uploaded, or will be */
+        uint8_t key[HELPER_KEY_SIZE];
+        char *resume_token; /* that of the sandbox below with the key in front; or NULL */
+        struct carrier carrier;
+        struct list execs; /* of struct helper_exec, that run by the helper */
+        struct upload upload;
+        struct result result; /* of what is answered when the upload is over, or when it is destroyed */
+        unsigned n_handles;
+};
+
+static inline struct helper_sandbox *helper_sandbox_of(struct sandbox *s) {
+        return container_of(s, struct helper_sandbox, sandbox);
+}
