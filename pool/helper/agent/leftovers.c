@@ -95,30 +95,45 @@ static size_t signal_reapers(const struct family *reapers, int signo) {
 }
 
 /*
+ * Processes that fork all the time can be faster than any look at them. To stop all at once is the one thing that no
+ * fork escapes, and it stops the helper, too: so it comes only when all else was in vain, and ends with the round.
+ */
+static int kill_stopped(const struct leftovers *l, struct processes *left) {
+        int r;
+
+        if (!l->sandbox)
+                return processes_kill(left, origin.proc, find, l);
+        kill(-1, SIGSTOP);
+        r = processes_kill(left, origin.proc, find, l);
+        kill(-1, SIGCONT);
+        return r;
+}
+
+/*
  * What was forked during a look may be missed by it: so two in a row have to find nothing. A job that is root can keep
  * its reaper from ending.
  */
 static int kill_rounds(const struct leftovers *l, struct processes *left) {
-        int64_t begin = clock_now(), now = begin;
-        bool patient = true;
+        int64_t begin = clock_now(), took = 0;
+        bool late = false;
         int quiet = 0;
 
         while (quiet < 2) {
-                int r = processes_kill(left, origin.proc, find, l);
+                int r = late ? kill_stopped(l, left) : processes_kill(left, origin.proc, find, l);
                 bool reapers = signal_reapers(l->reapers, 0) > 0;
 
                 if (r < 0)
                         return r;
                 quiet = r == 1 && !reapers ? quiet + 1 : 0;
-                now = clock_now();
-                if (quiet == 0 && now - begin >= LEFTOVERS_TIME_US)
+                if (quiet > 0)
+                        continue;
+                took = clock_now() - begin;
+                if (took >= LEFTOVERS_TIME_US)
                         return -ETIMEDOUT;
-                if (patient && now - begin >= LEFTOVERS_REAPERS_US) {
-                        patient = false;
+                if (!late && took >= LEFTOVERS_LATE_US)
                         signal_reapers(l->reapers, SIGKILL);
-                }
-                if (quiet == 0)
-                        poll(NULL, 0, KILL_ROUND_MS);
+                late = took >= LEFTOVERS_LATE_US;
+                poll(NULL, 0, KILL_ROUND_MS);
         }
         return 0;
 }

@@ -23,7 +23,7 @@
 #define KILL_TIME_US (5 * USEC_PER_SEC) /* … until that is told instead */
 #define SHUTDOWN_TIME_US (3 * USEC_PER_SEC) /* for all processes to end; a daemon waits 5 s, then it kills the helper */
 #define LEFTOVERS_TIME_US (10 * USEC_PER_SEC)   /* for all that jobs have left to end by KILL … */
-#define LEFTOVERS_REAPERS_US (2 * USEC_PER_SEC) /* … and for reapers to end by themselves */
+#define LEFTOVERS_LATE_US (2 * USEC_PER_SEC)     /* … and for reapers to end by themselves */
 #define FORK_ROUNDS 100            /* looks without a pause, for what was forked during the last */
 #define ARGUMENT_MAX 120000        /* bytes; Linux takes 128 KiB in one argument (MAX_ARG_STRLEN) */
 #define ACCOUNT_FILE_MAX (1 << 20) /* bytes of /etc/passwd and of /etc/group that are read */
