@@ -152,7 +152,10 @@ static const char *on_answer(struct client *c, const struct frame *f) {
                 return "REPLY to nothing";
         q->asked = false;
         buf_clear(&q->data);
-        c->events->cleaned(c->owner, (int)f->value, (const char *)f->data, f->len);
+        if (f->kind == HELPER_CLEAN)
+                c->events->cleaned(c->owner, (int)f->value, (const char *)f->data, f->len);
+        else
+                c->events->noted(c->owner, (int)f->value, (const char *)f->data, f->len);
         return NULL;
 }
 
@@ -283,20 +286,29 @@ int client_ping(struct client *c, uint64_t request) {
         return 0;
 }
 
-/* One that is done once, with strings that end with NUL. */
-static int ask(struct client *c, enum helper_request kind, uint8_t flags, const char *first,
-               const char *const *others) {
+/* One that is done once. */
+static int ask(struct client *c, enum helper_request kind, const struct client_cleanup *what) {
         struct client_request *q = &c->requests[kind];
-        int r = q->asked ? -EBUSY : buf_append(&q->data, first, strlen(first) + 1);
+        static const char *const none[] = { NULL };
+        const char *const *const lists[] = { what->emptied, what->unwatched ? what->unwatched : none };
+        int r = q->asked ? -EBUSY : 0;
 
-        for (; r == 0 && *others; others++)
-                r = buf_append(&q->data, *others, strlen(*others) + 1);
+        if (r < 0)
+                return r;
+        r = buf_append(&q->data, what->workdir, strlen(what->workdir) + 1);
+        for (int i = 0; i < 2; i++) {
+                if (r == 0 && i > 0)
+                        r = buf_append(&q->data, "", 1);
+                for (const char *const *path = lists[i]; r == 0 && *path; path++)
+                        r = buf_append(&q->data, *path, strlen(*path) + 1);
+        }
         if (r < 0) {
-                if (r != -EBUSY)
-                        buf_clear(&q->data);
+                buf_clear(&q->data);
                 return r;
         }
-        q->flags = flags;
+        q->flags = 0;
+        if (kind == HELPER_CLEAN)
+                q->flags = (what->sandbox ? CLEAN_SANDBOX : 0) | (what->compare ? CLEAN_COMPARE : 0);
         q->number++;
         q->asked = true;
         q->sent = false;
@@ -304,5 +316,9 @@ static int ask(struct client *c, enum helper_request kind, uint8_t flags, const 
 }
 
 int client_clean(struct client *c, const struct client_cleanup *what) {
-        return ask(c, HELPER_CLEAN, what->sandbox ? CLEAN_SANDBOX : 0, what->workdir, what->emptied);
+        return ask(c, HELPER_CLEAN, what);
+}
+
+int client_note(struct client *c, const struct client_cleanup *what) {
+        return ask(c, HELPER_NOTE, what);
 }

@@ -43,8 +43,12 @@ struct client_events {
         void (*refused)(void *owner, uint32_t count);
         /* The answer to client_ping(). */
         void (*replied)(void *owner, uint64_t request);
-        /* The answer to client_clean(). @error: 0, or an errno. @text: what is left; for people, of any bytes. */
+        /*
+         * The answers to client_clean() and client_note(). @error: 0, or an errno. @text: for people, of any bytes. Of
+         * ESTALE it is paths, each with a final NUL: see CLEAN in protocol.h.
+         */
         void (*cleaned)(void *owner, int error, const char *text, size_t len);
+        void (*noted)(void *owner, int error, const char *text, size_t len);
 };
 
 struct client_end {
@@ -114,9 +118,10 @@ int64_t client_tick(struct client *c, int64_t now);
 int client_ping(struct client *c, uint64_t request);
 
 struct client_cleanup {
-        bool sandbox;               /* the helper has the sandbox to itself: see CLEAN_SANDBOX */
-        const char *workdir;        /* to be removed; "": none */
-        const char *const *emptied; /* directories, NULL at the end; the first is that for temporary files */
+        bool sandbox, compare;        /* see CLEAN_SANDBOX and CLEAN_COMPARE in protocol.h */
+        const char *workdir;          /* to be removed; "": none */
+        const char *const *emptied;   /* directories, NULL at the end; the first is that for temporary files */
+        const char *const *unwatched; /* paths, NULL at the end; NULL: none */
 };
 
 /*
@@ -125,6 +130,12 @@ struct client_cleanup {
  * -EBUSY: one is under way. -EFBIG: too many bytes of names.
  */
 int client_clean(struct client *c, const struct client_cleanup *what);
+
+/*
+ * Notes how the sandbox is, for clean-ups to compare with: before the first job. Answered by noted() in the same way;
+ * with ECANCELED when a clean-up was asked for before it was done. No workdir; sandbox and compare do not matter.
+ */
+int client_note(struct client *c, const struct client_cleanup *what);
 
 /*
  * A job. The helper starts it once, however often it is asked for under this id. -EAGAIN: the helper has as many as it

@@ -56,8 +56,8 @@
  *
  * A request is answered by a REPLY with its kind and number. PING is lost with its carrier. The others take time and are
  * done once: the daemon asks again over each new carrier, with the same number, until it has the answer. The helper
- * goes on with what it is doing under that number and epoch, and keeps its last answer. Another number, or a new epoch,
- * asks for the same work once more. Numbers begin with 1.
+ * goes on with what it is doing under that number and epoch, and keeps its last answer of each kind. Another number, or
+ * a new epoch, asks for the same work once more. Numbers begin with 1.
  *
  * Texts of the helper are for people. Whoever is inside may have written them.
  *
@@ -129,20 +129,31 @@ enum helper_end {
 enum helper_request {
         HELPER_PING,  /* answered at once, after the JOB of each job whose state has changed */
         HELPER_CLEAN, /* ends and removes what a lease has left; data: strings; data of the answer: text, what is left */
+        HELPER_NOTE,  /* notes how the sandbox is, for a CLEAN to compare with; data: strings; of the answer: text */
 };
-#define HELPER_N_REQUESTS (HELPER_CLEAN + 1)
+#define HELPER_N_REQUESTS (HELPER_NOTE + 1)
 
 /*
  * CLEAN ends all jobs, and every process below the helper, with KILL. It removes the workdir, empties some directories,
  * and checks that a file can be written in the workdir and in the first of those. It follows no link that is younger
  * than the helper, and enters nothing that is mounted. Afterwards the workdir is not there.
  *
- * Its strings, each with a final NUL: workdir ("": none), then the directories to be emptied. All are absolute; where
- * the sandbox is only a directory (serve -r), they lie in there.
+ * With COMPARE it goes on: whatever was added since the NOTE is removed, and the times of directories are set back. If
+ * anything else is not as it was, the answer is ESTALE, and its data are strings, each with a final NUL: the first paths
+ * of what was changed or may have been; "DIRECTORY/" where something of that is gone. agent/manifest.h says what is
+ * noticed.
+ *
+ * NOTE is for a sandbox in which no job has run yet. It runs with low priority, and a CLEAN that comes before it is done
+ * ends it: then its answer is ECANCELED, and there is no note.
+ *
+ * The strings of both, each with a final NUL: workdir ("": none; so in NOTE), the directories to be emptied, and behind
+ * one that is "" the paths that are not watched. With COMPARE the lists have to be those of the NOTE. All are absolute;
+ * where the sandbox is only a directory (serve -r), they lie in there, and it cannot be noted.
  */
 enum {
         CLEAN_SANDBOX = 1, /* all of the sandbox is the helper's: ends and unmounts whatever is younger than the helper */
-        CLEAN_FLAGS = CLEAN_SANDBOX,
+        CLEAN_COMPARE = 2, /* only with SANDBOX */
+        CLEAN_FLAGS = CLEAN_SANDBOX | CLEAN_COMPARE,
 };
 
 /*

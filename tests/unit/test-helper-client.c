@@ -179,35 +179,43 @@ void helper_job_reaped(struct job *j, pid_t pid, int status) {
 
 /* the helper's cleaner */
 
-static void (*clean_done)(const struct clean_report *report); /* NULL: there is none */
-static struct clean_report clean_report;
-static unsigned n_cleaners;
+static void (*cleaner_done)(const struct clean_report *report); /* NULL: there is none */
+static struct clean_report cleaner_report;
+static unsigned n_cleaners[HELPER_N_REQUESTS], n_cancelled;
 
 const char *clean_check(const struct clean_request *q) {
-        CHECK_INT(q->kind, HELPER_CLEAN);
-        CHECK_INT(q->flags, CLEAN_SANDBOX);
-        CHECK_INT(q->len, strlen(q->strings) + 1 + sizeof("/tmp"));
-        CHECK_STR(q->strings + strlen(q->strings) + 1, "/tmp");
+        static const char lists[] = "\0/tmp\0/var/tmp\0\0/opt"; /* behind the workdir, with its final NUL */
+        size_t len = strlen(q->strings);
+
+        CHECK_INT(q->flags, q->kind == HELPER_CLEAN ? CLEAN_SANDBOX : 0);
+        CHECK_INT(q->len, len + sizeof(lists));
+        CHECK(!memcmp(q->strings + len, lists, sizeof(lists)));
         return NULL;
 }
 
 /* Its report says which request it was for. */
 int cleaner_start(const struct clean_request *q, void (*done)(const struct clean_report *report)) {
-        CHECK(!clean_done);
-        clean_done = done;
-        clean_report.error = EBUSY;
-        snprintf(clean_report.text, sizeof(clean_report.text), "%s", q->strings);
-        n_cleaners++;
+        CHECK(!cleaner_done);
+        cleaner_done = done;
+        cleaner_report.error = EBUSY;
+        cleaner_report.len = snprintf(cleaner_report.text, sizeof(cleaner_report.text), "%s", q->strings);
+        n_cleaners[q->kind]++;
         return 0;
 }
 
+void cleaner_cancel(void) {
+        CHECK(cleaner_done);
+        cleaner_done = NULL;
+        n_cancelled++;
+}
+
 static void cleaner_turn(void) {
-        void (*done)(const struct clean_report *report) = clean_done;
+        void (*done)(const struct clean_report *report) = cleaner_done;
 
         if (!done || !prng_chance(&dice, 100))
                 return;
-        clean_done = NULL;
-        done(&clean_report);
+        cleaner_done = NULL;
+        done(&cleaner_report);
 }
 
 /* carriers: the present one, and the helper's end of it */
@@ -300,8 +308,52 @@ static struct client *client;
 static uint64_t epoch;
 static bool is_broken;
 static unsigned n_replies;
-static unsigned n_cleans, n_cleaned; /* asked for, by all daemons; answered */
-static bool is_cleaning;
+static unsigned n_asked[HELPER_N_REQUESTS], n_answered[HELPER_N_REQUESTS]; /* by and to all daemons */
+static bool is_asked[HELPER_N_REQUESTS];                                    /* by this one */
+
+static void answered(enum helper_request kind, int error, const char *text, size_t len) {
+        char expected[32];
+
+        snprintf(expected, sizeof(expected), "/w/%u", n_asked[kind]);
+        CHECK(is_asked[kind]);
+        if (error == EBUSY) {
+                CHECK_INT(len, strlen(expected));
+                CHECK(!memcmp(text, expected, len));
+        } else {
+                CHECK_INT(error, ECANCELED);
+                CHECK_INT(kind, HELPER_NOTE);
+        }
+        is_asked[kind] = false;
+        n_answered[kind]++;
+}
+
+static void on_cleaned(void *owner, int error, const char *text, size_t len) {
+        answered(HELPER_CLEAN, error, text, len);
+}
+
+static void on_noted(void *owner, int error, const char *text, size_t len) {
+        answered(HELPER_NOTE, error, text, len);
+}
+
+static int ask_once(enum helper_request kind, const struct client_cleanup *what) {
+        return kind == HELPER_CLEAN ? client_clean(client, what) : client_note(client, what);
+}
+
+static void daemon_asks_once(enum helper_request kind) {
+        static const char *const emptied[] = { "/tmp", "/var/tmp", NULL }, *const unwatched[] = { "/opt", NULL };
+        char workdir[32];
+        struct client_cleanup what = { .sandbox = true, .workdir = workdir,
+                                       .emptied = emptied, .unwatched = unwatched };
+
+        snprintf(workdir, sizeof(workdir), "/w/%u", n_asked[kind] + 1);
+        if (is_asked[kind]) {
+                CHECK_INT(ask_once(kind, &what), -EBUSY);
+                return;
+        }
+        n_asked[kind]++;
+        is_asked[kind] = true;
+        CHECK_INT(ask_once(kind, &what), 0);
+}
 
 static void on_open(void *owner) {
 }
@@ -324,33 +376,7 @@ static void on_replied(void *owner, uint64_t request) {
         n_replies++;
 }
 
-static void on_cleaned(void *owner, int error, const char *text, size_t len) {
-        char expected[32];
-
-        snprintf(expected, sizeof(expected), "/w/%u", n_cleans);
-        CHECK(is_cleaning);
-        CHECK_INT(error, EBUSY);
-        CHECK_INT(len, strlen(expected));
-        CHECK(!memcmp(text, expected, len));
-        is_cleaning = false;
-        n_cleaned++;
-}
-
-static void daemon_cleans(void) {
-        static const char *const emptied[] = { "/tmp", NULL };
-        char workdir[32];
-
-        snprintf(workdir, sizeof(workdir), "/w/%u", n_cleans + 1);
-        if (is_cleaning) {
-                CHECK_INT(client_clean(client, &(struct client_cleanup){ true, workdir, emptied }), -EBUSY);
-                return;
-        }
-        n_cleans++;
-        is_cleaning = true;
-        CHECK_INT(client_clean(client, &(struct client_cleanup){ true, workdir, emptied }), 0);
-}
-
-static const struct client_events events = { on_open, on_broken, on_stale, on_refused, on_replied, on_cleaned };
+static const struct client_events events = { on_open, on_broken, on_stale, on_refused, on_replied, on_cleaned, on_noted };
 
 static void job_started(void *owner) {
         struct truth *t = owner;
@@ -461,7 +487,7 @@ static void daemon_dies(void) {
         }
         client_free(client);
         client = NULL;
-        is_cleaning = false;
+        memset(is_asked, 0, sizeof(is_asked));
 }
 
 static void connect_carrier(void) {
@@ -497,7 +523,9 @@ static void daemon_turn(void) {
                 }
         }
         if (prng_chance(&dice, 20))
-                daemon_cleans();
+                daemon_asks_once(HELPER_CLEAN);
+        if (prng_chance(&dice, 20))
+                daemon_asks_once(HELPER_NOTE);
         if (connected && is_broken)
                 disconnect();
         if (!connected)
@@ -530,13 +558,28 @@ static void make_truths(void) {
         }
 }
 
+static unsigned n_answers[HELPER_N_REQUESTS]; /* of all runs */
+
+/* Each was done once. */
+static void check_requests(enum helper_request kind, bool deaths) {
+        n_answers[kind] += n_answered[kind];
+        CHECK(n_cleaners[kind] <= n_asked[kind]);
+        if (!deaths)
+                CHECK_INT(n_answered[kind] + is_asked[kind], n_asked[kind]);
+        if (!deaths && kind == HELPER_CLEAN)
+                CHECK(n_cleaners[kind] + 1 >= n_asked[kind]);
+}
+
 /* @cuts and @deaths: in a thousand turns of the world. */
 static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
         unsigned turns = 0;
 
         dice = (struct prng){ seed };
-        epoch = newest_epoch = newest_carrier = 0;
-        n_refusals = n_cleaners = n_cleans = n_cleaned = 0;
+        newest_carrier = 0;
+        n_refusals = 0;
+        memset(n_cleaners, 0, sizeof(n_cleaners));
+        memset(n_asked, 0, sizeof(n_asked));
+        memset(n_answered, 0, sizeof(n_answered));
         now = USEC_PER_SEC;
         make_truths();
         daemon_starts();
@@ -553,6 +596,8 @@ static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
                 helper_turn();
                 daemon_turn();
         }
+        while (cleaner_done)
+                cleaner_turn();
         for (unsigned i = 0; i < JOBS; i++) {
                 struct truth *t = &truths[i];
 
@@ -565,9 +610,8 @@ static void run_world(uint64_t seed, unsigned cuts, unsigned deaths) {
         }
         CHECK_INT(helper_jobs_count(), 0);
         CHECK_INT(n_refusals, 0);
-        CHECK(n_cleaned > 0 && n_cleaners <= n_cleans);
-        if (!deaths) /* each once */
-                CHECK(n_cleaned + is_cleaning == n_cleans && n_cleaners + 1 >= n_cleans);
+        check_requests(HELPER_CLEAN, deaths > 0);
+        check_requests(HELPER_NOTE, deaths > 0);
         if (check_failed_now)
                 printf("# seed %" PRIu64 ", %u turns\n", seed, turns);
         daemon_dies();
@@ -589,9 +633,16 @@ static void daemons_that_die(void) {
                 run_world(seed, seed % 10, 1 + seed % 20);
 }
 
+static void requests_of_all_runs(void) {
+        CHECK(n_answers[HELPER_CLEAN] > 1000);
+        CHECK(n_answers[HELPER_NOTE] > 1000);
+        CHECK(n_cancelled > 100);
+}
+
 int main(void) {
         RUN(carriers_that_hold);
         RUN(carriers_that_break);
         RUN(daemons_that_die);
+        RUN(requests_of_all_runs);
         return check_done();
 }

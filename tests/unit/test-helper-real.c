@@ -107,11 +107,11 @@ static void on_replied(void *owner, uint64_t request) {
         check_failed_now = true;
 }
 
-static void on_cleaned(void *owner, int error, const char *text, size_t len) {
+static void on_done(void *owner, int error, const char *text, size_t len) {
         check_failed_now = true;
 }
 
-static const struct client_events events = { on_open, on_broken, on_stale, on_number, on_replied, on_cleaned };
+static const struct client_events events = { on_open, on_broken, on_stale, on_number, on_replied, on_done, on_done };
 
 static void job_started(void *owner) {
         struct job *j = owner;

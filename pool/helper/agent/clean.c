@@ -4,15 +4,19 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pool/helper/agent/compare.h"
 #include "pool/helper/agent/leftovers.h"
 #include "pool/helper/agent/mounts.h"
+#include "pool/helper/agent/note.h"
 #include "pool/helper/agent/origin.h"
 #include "pool/helper/agent/path.h"
 #include "pool/helper/agent/remove.h"
@@ -25,10 +29,11 @@
 struct cleanup {
         const struct clean_request *request;
         const struct family *reapers;
-        const char *workdir, **emptied; /* NULL at the end */
+        const char *workdir, **emptied, **unwatched; /* NULL at the end */
         struct mounts mounts;
         const char **kept;
         struct removal removal;
+        struct manifest manifest;
         struct clean_report *report;
 };
 
@@ -42,6 +47,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct cleanup *c, int r, 
         va_end(ap);
         len = strlen(text);
         snprintf(text + len, size - len, ": %s", strerror(-r));
+        c->report->len = strlen(text);
         c->report->error = -r;
         return r;
 }
@@ -185,21 +191,71 @@ static int try_files(struct cleanup *c) {
         return r < 0 ? fail(c, r, "removing %s", c->removal.what) : 0;
 }
 
+/* the note */
+
+static struct boundaries boundaries(const struct cleanup *c) {
+        return (struct boundaries){ .mounts = &c->mounts, .emptied = c->emptied, .unwatched = c->unwatched };
+}
+
+static int note(struct cleanup *c) {
+        struct boundaries b = boundaries(c);
+        uint64_t entries, directories;
+        char what[ORIGIN_PATH_MAX];
+        int r;
+
+        (void)setpriority(PRIO_PROCESS, 0, 19);
+        r = note_sandbox(origin.manifest, &b, what, sizeof(what), &entries, &directories);
+        if (r < 0)
+                return fail(c, r, "noting %s", what);
+        c->report->len = snprintf(c->report->text, sizeof(c->report->text),
+                                  "%" PRIu64 " entries in %" PRIu64 " directories", entries, directories);
+        return 0;
+}
+
+static int restore_emptied(struct cleanup *c) {
+        struct boundaries b = boundaries(c);
+        int r = manifest_open(&c->manifest, origin.manifest);
+
+        if (r < 0)
+                return fail(c, r, "there is no note of the sandbox");
+        if (c->manifest.head->lists != note_digest_of_lists(&b))
+                return fail(c, -EINVAL, "the note was made with other directories");
+        r = compare_restore_emptied(&c->manifest, &b, &c->removal);
+        return r < 0 ? fail(c, r, "making %s what it was", c->removal.what) : 0;
+}
+
+static int compare(struct cleanup *c) {
+        struct boundaries b = boundaries(c);
+        struct differences d = { .text = c->report->text, .size = sizeof(c->report->text) };
+        int r = compare_sandbox(&c->manifest, &b, &c->removal, &d);
+
+        if (r < 0)
+                return fail(c, r, "comparing %s", c->removal.what);
+        if (d.n == 0)
+                return 0;
+        c->report->len = d.len;
+        c->report->error = ESTALE;
+        return -ESTALE;
+}
+
 /* the request */
 
 const char *clean_check(const struct clean_request *q) {
         char *end = q->strings + q->len;
+        bool separated = false;
 
-        if (q->flags & ~CLEAN_FLAGS)
+        if (q->flags & ~(q->kind == HELPER_CLEAN ? CLEAN_FLAGS : 0))
                 return "CLEAN with flags that are not known";
+        if (q->flags & CLEAN_COMPARE && !(q->flags & CLEAN_SANDBOX))
+                return "CLEAN with COMPARE, but without SANDBOX";
         if (q->len == 0 || end[-1] != '\0')
                 return "CLEAN without its strings";
         for (char *next = q->strings, *path; next < end;) {
-                bool none = next == q->strings && !*next;
-
                 path = next;
                 next += strlen(next) + 1;
-                if (!none && !path_normalise(path))
+                if (!*path && (path == q->strings || !separated))
+                        separated = path != q->strings;
+                else if (!path_normalise(path))
                         return "CLEAN with a path that is none";
         }
         return NULL;
@@ -214,29 +270,51 @@ static const char *below_root(const char *path) {
         return asprintf(&whole, "%s%s", origin.root, path) < 0 ? NULL : whole;
 }
 
-static int take_strings(struct cleanup *c) {
-        const char *next = c->request->strings, *end = next + c->request->len, *path = NULL;
+/* Up to the end, or to one that is "". */
+static const char **take_list(const char **next, const char *end) {
+        const char **list = calloc((size_t)(end - *next) + 1, sizeof(*list)), *path;
         size_t n = 0;
 
-        if ((c->request->flags & CLEAN_SANDBOX) && *origin.root)
-                return fail(c, -EPERM, "the sandbox is only a directory");
-        c->emptied = calloc(c->request->len, sizeof(*c->emptied));
-        if (!c->emptied)
-                return fail(c, -ENOMEM, "reading the request");
-        c->workdir = below_root(spec_string(&next, end));
-        while (c->workdir && (path = spec_string(&next, end)) && (c->emptied[n] = below_root(path)))
-                n++;
-        return c->workdir && !path ? 0 : fail(c, -ENOMEM, "reading the request");
+        while (list && (path = spec_string(next, end)) && *path) {
+                list[n] = below_root(path);
+                if (!list[n++])
+                        return NULL;
+        }
+        return list;
 }
 
-void clean(const struct clean_request *q, const struct family *reapers, struct clean_report *report) {
-        static int (*const steps[])(struct cleanup *c) = {
-                take_strings, kill_processes, undo_mounts, find_kept, remove_scripts, remove_files, try_files,
-        };
-        static struct cleanup c;
+static int take_strings(struct cleanup *c) {
+        const char *next = c->request->strings, *end = next + c->request->len;
+        bool noted = c->request->kind == HELPER_NOTE || c->request->flags & CLEAN_COMPARE;
+
+        if ((noted || c->request->flags & CLEAN_SANDBOX) && *origin.root)
+                return fail(c, -EPERM, "the sandbox is only a directory");
+        c->workdir = below_root(spec_string(&next, end));
+        c->emptied = take_list(&next, end);
+        c->unwatched = take_list(&next, end);
+        return c->workdir && c->emptied && c->unwatched ? 0 : fail(c, -ENOMEM, "reading the request");
+}
+
+typedef int step(struct cleanup *c);
+
+static int do_steps(struct cleanup *c, step *const *steps) {
         int r = 0;
 
+        for (; r == 0 && *steps; steps++)
+                r = (*steps)(c);
+        return r;
+}
+
+void clean_do(const struct clean_request *q, const struct family *reapers, struct clean_report *report) {
+        static step *const to_clean[] = { take_strings, kill_processes, undo_mounts, find_kept,
+                                          remove_scripts, remove_files, try_files, NULL };
+        static step *const to_compare[] = { restore_emptied, compare, NULL };
+        static step *const to_note[] = { take_strings, find_kept, note, NULL };
+        static struct cleanup c;
+
         c = (struct cleanup){ .request = q, .reapers = reapers, .report = report };
-        for (size_t i = 0; r == 0 && i < sizeof(steps) / sizeof(*steps); i++)
-                r = steps[i](&c);
+        if (q->kind == HELPER_NOTE)
+                do_steps(&c, to_note);
+        else if (do_steps(&c, to_clean) == 0 && q->flags & CLEAN_COMPARE)
+                do_steps(&c, to_compare);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* A clean-up, as HELPER_CLEAN in protocol.h says. It takes its time, and memory as it needs it. */
+/* CLEAN and NOTE, as protocol.h says. They take their time, and memory as they need it. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,11 +18,12 @@ struct clean_request {
 
 struct clean_report {
         int error; /* an errno, or 0 */
-        char text[HELPER_REPORT_MAX + 1];
+        size_t len;
+        char text[HELPER_REPORT_MAX];
 };
 
 /* NULL, or what is wrong with a request. Brings its paths into their shortest form. */
 const char *clean_check(const struct clean_request *q);
 
 /* @reapers: see reapers_orphans(). @report is empty. */
-void clean(const struct clean_request *q, const struct family *reapers, struct clean_report *report);
+void clean_do(const struct clean_request *q, const struct family *reapers, struct clean_report *report);

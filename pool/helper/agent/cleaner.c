@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -26,14 +27,14 @@ static struct loop_source channel_source = { .ready = on_channel };
 
 static _Noreturn void run(const struct clean_request *request, int end, const struct family *reapers) {
         static struct clean_report report;
-        const int keep[] = { end, origin.proc, origin.mounts };
+        const int keep[] = { end, origin.proc, origin.mounts, origin.manifest };
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         prctl(PR_SET_NAME, "modalpool-clean");
         if (getppid() != reapers->parent)
                 _exit(0); /* the helper has died before it could take this one with it */
         descriptors_close_others(keep, sizeof(keep) / sizeof(*keep));
-        clean(request, reapers, &report);
+        clean_do(request, reapers, &report);
         (void)send(end, &report, sizeof(report), MSG_NOSIGNAL);
         _exit(0);
 }
@@ -56,9 +57,10 @@ static void on_channel(struct loop_source *source, uint32_t events) {
         close_channel();
         reapers_leave(slot);
         /* A job that is root can make it say anything. */
-        report.text[sizeof(report.text) - 1] = '\0';
-        if (n != sizeof(report) || report.error < 0)
-                report = (struct clean_report){ .error = EIO, .text = "the process that cleans was killed" };
+        if (n != sizeof(report) || report.error < 0 || report.len > sizeof(report.text)) {
+                report.error = EIO;
+                report.len = snprintf(report.text, sizeof(report.text), "the process that cleans was killed");
+        }
         on_done(&report);
 }
 
@@ -67,12 +69,17 @@ int cleaner_start(const struct clean_request *request, void (*done)(const struct
         int fds[2], r;
         pid_t pid;
 
+        /* An earlier note is none any more, also if this one comes to nothing. */
+        if (request->kind == HELPER_NOTE && origin.manifest >= 0 && ftruncate(origin.manifest, 0) < 0)
+                return -errno;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         channel = fds[0];
         on_done = done;
-        helper_jobs_kill_all();
-        reapers_keep_one(false);
+        if (request->kind == HELPER_CLEAN) {
+                helper_jobs_kill_all();
+                reapers_keep_one(false);
+        }
         r = loop_add(channel, &channel_source, EPOLLIN);
         if (r == 0) {
                 pid = reapers_fork(&slot);
@@ -84,4 +91,13 @@ int cleaner_start(const struct clean_request *request, void (*done)(const struct
         if (r < 0)
                 close_channel();
         return r;
+}
+
+void cleaner_cancel(void) {
+        pid_t pid = reapers_pid(slot);
+
+        if (pid > 0)
+                kill(pid, SIGKILL);
+        reapers_leave(slot);
+        close_channel();
 }

@@ -10,3 +10,6 @@
 
 /* There is none: starts one. Then @done is called once, later. 0 or -errno. */
 int cleaner_start(const struct clean_request *request, void (*done)(const struct clean_report *report));
+
+/* Kills it: it does not report any more. */
+void cleaner_cancel(void);

@@ -1,85 +1,118 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/helper/agent/cleaning.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "pool/helper/agent/cleaner.h"
 
-enum state { IDLE, RUNNING, DONE };
+enum state { IDLE, WAITING, RUNNING, DONE };
 
-static enum state state;
-static uint64_t epoch, number; /* of what is asked for */
-static char strings[HELPER_DATA_MAX];
-static struct clean_request request = { .strings = strings };
-static bool asked; /* by this carrier */
-static bool other; /* the cleaner works for an earlier request */
-static struct clean_report report;
+struct task {
+        enum state state;
+        uint64_t epoch, number; /* of what is asked for */
+        bool asked;             /* by this carrier */
+        bool again;             /* RUNNING is for an earlier request */
+        struct clean_request request;
+        struct clean_report report;
+        char strings[HELPER_DATA_MAX];
+};
 
-static void start(void);
+static struct task tasks[HELPER_N_REQUESTS];
+static struct task *const clean = &tasks[HELPER_CLEAN], *const note = &tasks[HELPER_NOTE];
+static struct task *running;
+
+static void fail(struct task *t, int r, const char *what) {
+        t->state = DONE;
+        t->report.error = -r;
+        t->report.len = snprintf(t->report.text, sizeof(t->report.text), "%s: %s", what, strerror(-r));
+}
+
+static void schedule(void);
 
 static void on_done(const struct clean_report *r) {
-        report = *r;
-        state = DONE;
-        if (other)
-                start();
+        struct task *t = running;
+
+        running = NULL;
+        t->report = *r;
+        t->state = t->again ? WAITING : DONE;
+        t->again = false;
+        schedule();
 }
 
-static void start(void) {
-        int r = cleaner_start(&request, on_done);
-
-        other = false;
-        state = r < 0 ? DONE : RUNNING;
-        if (r == 0)
-                return;
-        report.error = -r;
-        snprintf(report.text, sizeof(report.text), "starting a process: %s", strerror(-r));
+static void cancel_note(void) {
+        cleaner_cancel();
+        running = NULL;
+        if (note->again)
+                note->state = WAITING;
+        else
+                fail(note, -ECANCELED, "a clean-up came first");
+        note->again = false;
 }
 
-static bool is_same(const struct frame *f, uint64_t of) {
-        return state != IDLE && of == epoch && f->request == number && f->kind == request.kind;
+/* Starts what is next. */
+static void schedule(void) {
+        if (running == note && running && clean->state == WAITING)
+                cancel_note();
+        while (!running) {
+                struct task *next = clean->state == WAITING ? clean : note->state == WAITING ? note : NULL;
+                int r;
+
+                if (!next)
+                        return;
+                r = cleaner_start(&next->request, on_done);
+                if (r < 0) {
+                        fail(next, r, "starting a process");
+                } else {
+                        next->state = RUNNING;
+                        running = next;
+                }
+        }
 }
 
-const char *cleaning_take(const struct frame *f, uint64_t of) {
+const char *cleaning_take(const struct frame *f, uint64_t epoch) {
+        struct task *t = &tasks[f->kind];
         const char *wrong;
 
-        asked = true;
-        if (is_same(f, of))
+        t->asked = true;
+        if (t->state != IDLE && epoch == t->epoch && f->request == t->number)
                 return NULL;
-        epoch = of;
-        number = f->request;
-        request.kind = f->kind;
-        request.flags = f->flags;
-        request.len = f->len;
+        t->epoch = epoch;
+        t->number = f->request;
+        t->request = (struct clean_request){ .kind = f->kind, .flags = f->flags, .strings = t->strings, .len = f->len };
         if (f->len > 0)
-                memcpy(strings, f->data, f->len);
-        wrong = clean_check(&request);
+                memcpy(t->strings, f->data, f->len);
+        wrong = clean_check(&t->request);
         if (wrong) {
-                number = 0; /* no request has that one */
+                t->number = 0; /* no request has that one */
                 return wrong;
         }
-        if (state == RUNNING)
-                other = true;
+        if (t->state == RUNNING)
+                t->again = true;
         else
-                start();
+                t->state = WAITING;
+        schedule();
         return NULL;
 }
 
 void cleaning_new_carrier(void) {
-        asked = false;
+        clean->asked = note->asked = false;
 }
 
 bool cleaning_next_reply(struct frame *f) {
-        if (state != DONE || !asked)
+        struct task *t = clean->state == DONE && clean->asked ? clean : note;
+
+        if (t->state != DONE || !t->asked)
                 return false;
-        asked = false;
+        t->asked = false;
         *f = (struct frame){
                 .type = FRAME_REPLY,
-                .request = number,
-                .kind = (uint8_t)request.kind,
-                .value = (uint32_t)report.error,
-                .data = (const uint8_t *)report.text,
-                .len = strlen(report.text),
+                .request = t->number,
+                .kind = (uint8_t)t->request.kind,
+                .value = (uint32_t)t->report.error,
+                .data = (const uint8_t *)t->report.text,
+                .len = t->report.len,
         };
         return true;
 }

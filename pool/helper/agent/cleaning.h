@@ -3,16 +3,19 @@
 
 /*
  * Requests that are done once, by a cleaner, a process of its own. See protocol.h for how they are asked for again.
+ * There is one of each kind. At most one is RUNNING, and a CLEAN goes before a NOTE.
  *
  *   state     on                                    to        does
- *   -------   -----------------------------------   -------   ------------------------------------------
- *   IDLE      REQUEST                               RUNNING   starts a cleaner
- *   RUNNING   REQUEST of that number                RUNNING   nothing: this carrier is told, too
- *   RUNNING   REQUEST of another number             RUNNING   begins with that one when the cleaner has ended
+ *   -------   -----------------------------------   -------   ------------------------------------------------
+ *   IDLE      REQUEST                               WAITING
+ *   WAITING   no cleaner runs                       RUNNING   starts one
  *   RUNNING   the cleaner has reported, or died     DONE      → REPLY, if this carrier has asked
+ *   RUNNING   REQUEST of another number             RUNNING   goes back to WAITING when the cleaner has ended
+ *   RUNNING   a CLEAN waits, this one is a NOTE     DONE      kills the cleaner; → REPLY: ECANCELED
  *   DONE      REQUEST of that number                DONE      → REPLY
- *   DONE      REQUEST of another number             RUNNING   starts a cleaner
- *   any       a new carrier                         same      nothing, until it asks
+ *   DONE      REQUEST of another number             WAITING
+ *   any       REQUEST of that number                same      from now on, this carrier has asked
+ *   any       a new carrier                         same      it has not asked
  */
 
 #include <stdbool.h>

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,13 +60,15 @@ static char *unescape(const char *from, char *to) {
 
 /* proc(5): id, parent, device, root, point, options, optional fields, "-", type, and more. */
 static bool parse_line(char *line, char **names, struct mount *m) {
-        char *point = skip_fields(line, 4), *rest = point ? strstr(point, " - ") : NULL;
+        char *point = skip_fields(line, 4), *rest = point ? strstr(point, " - ") : NULL, *options;
 
         if (!rest)
                 return false;
         m->line = line;
         m->point = *names;
         *names = unescape(point, *names);
+        options = skip_fields(point, 1);
+        m->read_only = strncmp(options, "ro", 2) == 0 && (options[2] == ',' || options[2] == ' ');
         m->type = *names;
         *names = unescape(rest + 3, *names);
         return true;

@@ -6,6 +6,7 @@
  * it; but for mounts_copy().
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define MOUNTS_TEXT_MAX (1 << 20)
@@ -14,6 +15,7 @@ struct mount {
         const char *line;  /* the whole of it */
         const char *point; /* where, without the escapes of the line */
         const char *type;  /* of its file system */
+        bool read_only;    /* there */
 };
 
 struct mounts {

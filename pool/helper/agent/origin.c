@@ -13,7 +13,7 @@
 #include "pool/helper/agent/processes.h"
 #include "pool/util/cleanup.h"
 
-struct origin origin = { .proc = -1, .mounts = -1 };
+struct origin origin = { .proc = -1, .mounts = -1, .manifest = -1 };
 
 static void note_paths(const char *dir) {
         _cleanup_(cleanup_close) int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -47,7 +47,10 @@ int origin_note(const char *dir, const char *root, int proc) {
         if (r < 0 || proc < 0)
                 return r;
         origin.mounts = memfd_create("mounts", MFD_CLOEXEC);
-        return origin.mounts < 0 ? -errno : mounts_copy(proc, origin.mounts);
+        origin.manifest = memfd_create("manifest", MFD_CLOEXEC);
+        if (origin.mounts < 0 || origin.manifest < 0)
+                return -errno;
+        return mounts_copy(proc, origin.mounts);
 }
 
 bool origin_has_process(pid_t pid, uint64_t started) {

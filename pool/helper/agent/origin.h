@@ -23,6 +23,7 @@ struct origin_process {
 struct origin {
         int proc;                      /* /proc, or -1 */
         int mounts;                    /* a file of what was mounted, or -1 */
+        int manifest;                  /* a file, for a note (manifest.h), or -1 */
         struct timespec time;          /* by the clock of files */
         char dir[ORIGIN_PATH_MAX];     /* the helper's directory, and its program, without links; or "" */
         char program[ORIGIN_PATH_MAX];

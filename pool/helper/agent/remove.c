@@ -22,6 +22,7 @@ struct walk {
         struct removal *removal;
         int top;        /* that directory, where deep ones are moved to */
         unsigned moved; /* how many were */
+        bool found;     /* something that goes, since this was unset */
         size_t len;     /* of the path in removal->what, 0 for "/"; TOO_LONG, so nothing below is kept */
 };
 
@@ -111,6 +112,7 @@ static int remove_entry(struct walk *w, int dir, const char *name, unsigned dept
         if (fate == STAYS)
                 return 0;
         if (fate == GOES) {
+                w->found = true;
                 if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
                         return 0;
                 if (errno != EISDIR && errno != EPERM)
@@ -148,16 +150,15 @@ static int empty(struct walk *w, int fd, unsigned depth) {
         return r;
 }
 
-/* Again as long as directories are moved up. */
+/* Again until nothing is found: directories are moved up meanwhile, and not every kernel lists all that is left. */
 static int empty_top(struct walk *w, int fd) {
-        unsigned moved;
         int r;
 
         w->top = fd;
         do {
-                moved = w->moved;
+                w->found = false;
                 r = empty(w, fd, 0);
-        } while (r == 0 && w->moved > moved);
+        } while (r == 0 && w->found);
         return r;
 }
 
@@ -169,7 +170,7 @@ static int begin(struct walk *w, int fd) {
         return r;
 }
 
-static int remove_name(struct removal *removal, int dir, const char *name) {
+int remove_at(struct removal *removal, int dir, const char *name) {
         struct walk w = { .removal = removal };
         _cleanup_(cleanup_close) int fd = -1;
         enum fate fate;
@@ -203,7 +204,7 @@ int remove_path(struct removal *r, const char *path) {
         snprintf(r->what, sizeof(r->what), "%s", path);
         if (dir < 0)
                 return dir == -ENOENT ? 0 : dir;
-        return remove_name(r, dir, name);
+        return remove_at(r, dir, name);
 }
 
 int remove_inside(struct removal *r, const char *path) {

@@ -19,5 +19,8 @@ struct removal {
 /* Remove @path, whatever it is. 0, also if it is not there, or -errno. */
 int remove_path(struct removal *r, const char *path);
 
+/* Remove @name in an open directory, whatever it is. 0, also if it is not there, or -errno. */
+int remove_at(struct removal *r, int dir, const char *name);
+
 /* Remove what is in a directory. What is there in place of a directory is removed itself. 0 or -errno. */
 int remove_inside(struct removal *r, const char *path);
