@@ -244,6 +244,14 @@ def test_a_long_command_of_a_killed_reaper(box, daemon):
     assert list(box.run.glob("job-*")) == []
 
 
+def test_paths_in_another_form(box, daemon):
+    do(daemon, "echo x > f; echo x > /tmp/f; mkdir -p /p /tm; echo x > /p/f; echo x > /tm/f")
+    assert daemon.clean("//work/./it/", "/./tmp//", "/p/") == CLEAN
+    there = root(box)
+    assert not (there / "work/it").exists() and list((there / "tmp").iterdir()) == [] == list((there / "p").iterdir())
+    assert (there / "tm/f").exists()
+
+
 def test_the_helpers_own_files_stay(box, daemon):
     assert daemon.clean("/run", "/run/modalpool", "/tmp") == CLEAN
     assert (box.run / "socket").exists() and (root(box) / "run/helper").exists()

@@ -183,7 +183,7 @@ static void (*cleaner_done)(const struct clean_report *report); /* NULL: there i
 static struct clean_report cleaner_report;
 static unsigned n_cleaners[HELPER_N_REQUESTS], n_cancelled;
 
-const char *clean_check(const struct clean_request *q) {
+const char *clean_check(struct clean_request *q) {
         static const char lists[] = "\0/tmp\0/var/tmp\0\0/opt"; /* behind the workdir, with its final NUL */
         size_t len = strlen(q->strings);
 

@@ -240,8 +240,8 @@ static int compare(struct cleanup *c) {
 
 /* the request */
 
-const char *clean_check(const struct clean_request *q) {
-        char *end = q->strings + q->len;
+const char *clean_check(struct clean_request *q) {
+        char *end = q->strings + q->len, *to = q->strings;
         bool separated = false;
 
         if (q->flags & ~(q->kind == HELPER_CLEAN ? CLEAN_FLAGS : 0))
@@ -257,7 +257,10 @@ const char *clean_check(const struct clean_request *q) {
                         separated = path != q->strings;
                 else if (!path_normalise(path))
                         return "CLEAN with a path that is none";
+                memmove(to, path, strlen(path) + 1);
+                to += strlen(to) + 1;
         }
+        q->len = to - q->strings;
         return NULL;
 }
 

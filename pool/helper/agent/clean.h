@@ -23,7 +23,7 @@ struct clean_report {
 };
 
 /* NULL, or what is wrong with a request. Brings its paths into their shortest form. */
-const char *clean_check(const struct clean_request *q);
+const char *clean_check(struct clean_request *q);
 
 /* @reapers: see reapers_orphans(). @report is empty. */
 void clean_do(const struct clean_request *q, const struct family *reapers, struct clean_report *report);
