@@ -243,11 +243,11 @@ enum { N_FDS = 6 }; /* strings, three streams, and two reading ends where there 
 
 struct packet {
         struct iovec iov;
+        struct msghdr m;
         union {
                 struct cmsghdr align;
                 char space[CMSG_SPACE(N_FDS * sizeof(int))];
         } fds;
-        struct msghdr m;
 };
 
 static void packet_init(struct packet *p, struct start_spec *spec) {
