@@ -73,7 +73,7 @@ int status_job(const struct job *j, struct buf *out) {
         return r;
 }
 
-/* The pool: tables that fit 100 columns. */
+/* The pool: tables that fit 100 columns. Ids of Modal's V2 sandboxes have 29. */
 
 struct table {
         struct buf *out;
@@ -109,7 +109,7 @@ static void duration(struct table *t, int64_t us, bool known, const char *end) {
 static void environment_row(void *data, const struct environment_info *e) {
         struct table *t = data;
 
-        column(t, *e->id ? e->id : "-", 26);
+        column(t, *e->id ? e->id : "-", 29);
         column(t, environment_state_name(e->state), 8);
         column(t, e->lease ? e->lease : "-", 28);
         if (t->r == 0)
@@ -123,13 +123,13 @@ static void lease_row(void *data, const struct lease_info *l) {
         struct table *t = data;
         char text[48];
 
-        column(t, l->name, 20);
+        column(t, l->name, 18);
         column(t, lease_state_name(l->state), 7);
         snprintf(text, sizeof(text), "%u", (unsigned)l->uid);
         column(t, text, 10);
         duration(t, t->now_us - l->created_us, true, " ");
         duration(t, l->wait_us, true, " ");
-        column(t, l->environment ? l->environment : "-", 26);
+        column(t, l->environment ? l->environment : "-", 29);
         snprintf(text, sizeof(text), "%u/%u/%" PRIu32, l->starting + l->running, l->queued, l->ended);
         column(t, text, 10);
         duration(t, t->now_us - l->unused_since_us, l->unused_since_us != USEC_NEVER, "\n");
@@ -200,11 +200,11 @@ int status_pool(const struct status_sources *s, struct buf *out) {
         t.r = render_counts(s, out);
         backend_client_each_warning(pool_backend(s->pool)->client, render_warning, &t);
         if (t.r == 0)
-                t.r = buf_printf(out, "\n%-26s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES",
+                t.r = buf_printf(out, "\n%-29s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES",
                                  "AGE", "SINCE", "LEFT");
         pool_each_environment(s->pool, environment_row, &t);
         if (t.r == 0)
-                t.r = buf_printf(out, "\n%-20s %-7s %-10s %6s %6s %-26s %-10s %6s\n", "LEASE", "STATE", "OWNER", "AGE",
+                t.r = buf_printf(out, "\n%-18s %-7s %-10s %6s %6s %-29s %-10s %6s\n", "LEASE", "STATE", "OWNER", "AGE",
                                  "WAIT", "ENVIRONMENT", "JOBS", "UNUSED");
         leases_each(s->leases, s->now_us, lease_row, &t);
         return t.r;
