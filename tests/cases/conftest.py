@@ -3,9 +3,9 @@
 The cases: modalpool on real mounts.
 
 MODALPOOL is the program (default: build/fs/modalpool). --backend selects the backend: sandboxes of this machine, or
-Modal, which tests/modal_sim simulates; each also with faults. --valgrind runs the daemon under valgrind. Each test has a
-time limit; after a hang it prints what every process waits for in the kernel, and takes the mount down. After each test
-no mount, process, file or environment may be left.
+Modal, which tests/modal_sim simulates; each also with faults, and Modal also with gVisor in its sandboxes. --valgrind
+runs the daemon under valgrind. Each test has a time limit; after a hang it prints what every process waits for in the
+kernel, and takes the mount down. After each test no mount, process, file or environment may be left.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import harness
 import processes
+from modal_sim import gvisor
 from modal_sim.simulator import Simulator
 
 LIMIT_S = 30
@@ -36,6 +37,7 @@ class Settings:
     provider: str = "local"
     faults: bool = False
     v2: bool = False  # Modal's second kind of sandbox
+    gvisor: bool = False  # is the kernel inside
     prefix: str = "local-"  # what the id of an environment begins with
     simulator: Simulator = None
     served: int = 0  # commands that Modal's simulator started
@@ -64,7 +66,7 @@ class Hang(Exception):
 def pytest_addoption(parser):
     group = parser.getgroup("modalpool")
     group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
-                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault"],
+                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault", "modal-gvisor"],
                     help="over what the cases run; modal: over its second kind of sandbox")
     group.addoption("--fault-seed", default="1", help="which faults there are")
     group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
@@ -90,7 +92,7 @@ def pytest_sessionstart(session):
 def which_backend(config):
     """--backend: its name for the program, whether it has faults, and whether its sandboxes are V2."""
     name, _, fault = config.getoption("--backend").partition("+")
-    return name.removesuffix("-v1"), bool(fault), name == "modal"
+    return name.removesuffix("-v1").removesuffix("-gvisor"), bool(fault), name in ("modal", "modal-gvisor")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -136,7 +138,14 @@ def settings(pytestconfig, tmp_path_factory):
         made.options.update(sandbox="v1")
     Simulator.slow = made.slow
     directory = tmp_path_factory.mktemp("sim")
-    with Simulator(directory=directory) as made.simulator:
+    made.gvisor = pytestconfig.getoption("--backend") == "modal-gvisor"
+    kind = {"sandbox": "gvisor"} if made.gvisor else {}
+    if made.gvisor:
+        try:
+            gvisor.runsc()
+        except RuntimeError as e:
+            pytest.skip(str(e))
+    with Simulator(directory=directory, **kind) as made.simulator:
         made.environment.update(made.simulator.env({}))
         if made.faults:
             made.simulator.faults(*harness.MODAL_FAULTS, seed=int(pytestconfig.getoption("--fault-seed")))
