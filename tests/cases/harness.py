@@ -235,9 +235,16 @@ class Mount:
         else:
             processes.kill(sandboxes, signo)
 
-    def alive(self, word):
-        """Programs of a name that still run in the environments."""
-        return processes.alive(self.settings.simulator.pid if self.settings.simulator else self.pid, word)
+    def alive(self, word, seconds=1):
+        """Programs of a name that still run in the environments, after so long."""
+        if not self.settings.gvisor:
+            return processes.alive(self.settings.simulator.pid if self.settings.simulator else self.pid, word, seconds)
+        deadline = time.monotonic() + seconds
+        while True:  # the machine's /proc does not show them
+            found = [text.strip() for _, state, text in self.settings.simulator.processes()
+                     if os.path.basename(text.split()[0]) == word and state[0] != "Z" and text.strip() != "sleep 86400"]
+            if not found or time.monotonic() > deadline:
+                return found
 
     def sh(self, script, shell="bash", check=True, **more):
         """Run a script as a user would, in the directory of the mount. The result has stdout and stderr as text."""

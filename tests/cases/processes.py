@@ -65,11 +65,11 @@ def name(pid):
     return read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:160] or read(f"/proc/{pid}/comm").strip()
 
 
-def alive(root, word):
+def alive(root, word, seconds=1):
     """Programs of a name below a process that still run: what was killed has gone in a moment."""
     found = [pid for pid in descendants(root) if word == read(f"/proc/{pid}/comm").strip() and (stat(pid) or "Z")[0] != "Z"
              and name(pid) != "sleep 86400"]  # that is the first process of a simulated sandbox
-    return [pid for pid in gone(found, 1) if stat(pid)]
+    return [pid for pid in gone(found, seconds) if stat(pid)]
 
 
 def stop(pid):

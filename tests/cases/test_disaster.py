@@ -154,6 +154,8 @@ def test_out_of_descriptors(mount):
 def test_daemon_stands_still(mount, stands_s):
     """A job that ended in time has not timed out, however late the daemon is; one that still runs has."""
     mp = mount(max=2)
+    if mp.settings.gvisor:
+        pytest.skip("finds a process of a sandbox among those of this machine")
     ends, late = mp.lease("ends"), mp.lease("late")
     ends.read("environment"), late.read("environment")
     for lease, seconds in ((ends, 4), (late, 2)):

@@ -1,6 +1,7 @@
 """The admin endpoint: plain HTTP and JSON on loopback, for tests and for the curious."""
 
 import json
+import os
 import time
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from modal_proto import api_pb2
 
 from . import settings
 from .dispatch import die
+from .launcher import LaunchError
 from .sandbox import Result
 from .tokens import KINDS
 
@@ -23,6 +25,7 @@ class Admin:
             web.get("/stats", self.stats),
             web.get("/trace", self.trace),
             web.get("/sandboxes", self.sandboxes),
+            web.get("/processes", self.processes),
             web.get("/faults", self.get_faults),
             web.post("/faults", self.set_faults),
             web.get("/config", self.get_config),
@@ -74,6 +77,21 @@ class Admin:
                 "outbound": s.outbound and MessageToDict(s.outbound, preserving_proto_field_name=True)}
         wanted = request.query.items()
         return web.json_response([describe(s) for s in self.sim.world.sandboxes.values() if wanted <= s.tags.items()])
+
+    async def processes(self, request):
+        """What runs in the sandboxes, as [sandbox, state, command line]."""
+        found = []
+        for s in [s for s in self.sim.world.live() if s.running]:
+            path = os.path.join(self.sim.world.directory, "processes")
+            try:
+                await s.command(["ps", "ax", "-o", "stat=,args="], keep=path)
+            except LaunchError:
+                continue  # it has ended
+            if os.path.exists(path):
+                with open(path, errors="replace") as f:
+                    found += [[s.id, *line.split(None, 1)] for line in f]
+                os.unlink(path)
+        return web.json_response(found)
 
     async def get_faults(self, request):
         return web.json_response({"seed": self.sim.plan.seed, "rules": [vars(r) for r in self.sim.plan.rules]})

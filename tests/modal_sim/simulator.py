@@ -140,6 +140,10 @@ class Simulator:
     def volume(self, name):
         return self.ask("/volume", {"name": name})
 
+    def processes(self):
+        """What runs in the sandboxes, as [sandbox, state, command line]."""
+        return self.ask("/processes")
+
     def kill_sandbox(self, sandbox_id, **end):
         """`end`: status (a GenericStatus by name or number), exitcode, exception."""
         return self.ask(f"/sandbox/{sandbox_id}/kill", end)

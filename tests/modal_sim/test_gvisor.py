@@ -35,6 +35,11 @@ def sim(runsc, tmp_path_factory):
     assert leftovers(str(directory)) == []
 
 
+def test_its_processes_can_be_asked_for(box, sim):
+    box.start("sleep", "6666")
+    assert [box.id, "6666"] in [[one[0], one[2].split()[-1]] for one in sim.processes()]
+
+
 def processes(box):
     return box.run("ps", "ax", "-o", "stat=,args=")[1].decode()
 
