@@ -140,7 +140,8 @@ def test_shrinking_back(mount):
 
 
 def test_no_oversubscription(mount):
-    mp = mount(max=1, wait="0.3", oversubscribe=False)
+    mp = mount(max=1, min=1, wait="0.3", oversubscribe=False)
+    mp.until(lambda: mp.environments()["idle"] == 1)  # the first lease does not wait
     first = mp.lease("first")
     first.read("environment")
     lease = mp.lease()
