@@ -85,6 +85,15 @@ def test_a_sandbox_token_that_is_none(mount, calm, token):
     assert len(mp.sandboxes()) == 1 and calm.stats()["sandboxes"]["created"] == 2
 
 
+@pytest.mark.parametrize("kind", ["v1", "v2"])
+def test_secrets(mount, calm, kind):
+    """The first kind has them by its definition, the second as sources beside it."""
+    calm.secret("keys", KEY="k1", OTHER="o1")
+    calm.secret("more", KEY="k2")
+    mp = mount(max=1, secrets="keys+more", sandbox=kind)
+    assert mp.lease().run("echo $KEY $OTHER") == ("k2 o1\n", 0)
+
+
 # Which kind
 
 

@@ -65,7 +65,9 @@ class SandboxCalls:
             raise Refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "Insufficient capacity to create sandbox.")
         if definition.experimental_options_v2.get("enable_exit_snapshot", "").lower() == "true":
             raise Refuse(grpc.StatusCode.UNIMPLEMENTED, "the simulator takes no snapshot at exit")
-        env = {**self.objects.secret_env(definition.secret_ids), **env}
+        secrets = self.objects.secret_env(definition.secret_ids)
+        if version == 1:  # those of the second kind are in its secret_sources
+            env = {**secrets, **env}
         sandbox = self.world.create(
             definition, app_id=request.app_id, tags=tags, version=version, image=image, env=env,
             volumes=self.objects.mounts(definition.volume_mounts))

@@ -99,7 +99,7 @@ static int pack(void *owner, struct buf *out) {
         modal_template_tags(q->template, q->identity->nonce, tags);
         d.tags = tags;
         d.n_tags = MODAL_N_TAGS;
-        return modal_pack_create(out, &d);
+        return modal_pack_create(out, &d, q->v2);
 }
 
 static int send_request(struct modal_request *q, bool v2) {

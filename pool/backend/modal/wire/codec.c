@@ -228,7 +228,24 @@ static const char *const entrypoint[] = {
         "done\n",
 };
 
-int modal_pack_create(struct buf *out, const struct modal_definition *d) {
+static ModalWire__SecretSource *make_sources(char *const *secret_ids, size_t n, ModalWire__SecretSource ***list) {
+        ModalWire__SecretSource *s = calloc(n + 1, sizeof(*s));
+
+        *list = calloc(n + 1, sizeof(**list));
+        if (!s || !*list) {
+                free(s);
+                return NULL;
+        }
+        for (size_t i = 0; i < n; i++) {
+                modal_wire__secret_source__init(&s[i]);
+                s[i].source_case = MODAL_WIRE__SECRET_SOURCE__SOURCE_SECRET_ID;
+                s[i].secret_id = secret_ids[i];
+                (*list)[i] = &s[i];
+        }
+        return s;
+}
+
+int modal_pack_create(struct buf *out, const struct modal_definition *d, bool v2) {
         ModalWire__SandboxCreateRequest m = MODAL_WIRE__SANDBOX_CREATE_REQUEST__INIT;
         ModalWire__Sandbox s = MODAL_WIRE__SANDBOX__INIT;
         ModalWire__Resources resources = MODAL_WIRE__RESOURCES__INIT;
@@ -239,8 +256,10 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         _cleanup_(cleanup_free) ModalWire__VolumeMount **mounts = NULL;
         _cleanup_(cleanup_free) ModalWire__SandboxTag *tag_space = make_tags(d->tags, d->n_tags, &tags);
         _cleanup_(cleanup_free) ModalWire__VolumeMount *mount_space = make_mounts(d->volumes, d->n_volumes, &mounts);
+        _cleanup_(cleanup_free) ModalWire__SecretSource **sources = NULL;
+        _cleanup_(cleanup_free) ModalWire__SecretSource *source_space = make_sources(d->secret_ids, d->n_secrets, &sources);
 
-        if (!tag_space || !mount_space)
+        if (!tag_space || !mount_space || !source_space)
                 return -ENOMEM;
         resources.memory_mb = d->memory_mb;
         resources.has_memory_mb = d->memory_mb > 0;
@@ -289,6 +308,8 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d) {
         m.definition = &s;
         m.n_tags = d->n_tags;
         m.tags = tags;
+        m.n_secret_sources = v2 ? d->n_secrets : 0;
+        m.secret_sources = sources;
         return modal_pack(out, &m.base);
 }
 

@@ -101,8 +101,8 @@ int modal_pack_image_join(struct buf *out, const char *image_id, const char *las
 int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
                           char **entry_id, struct modal_result *result);
 
-/* For both kinds of sandbox. */
-int modal_pack_create(struct buf *out, const struct modal_definition *d);
+/* @v2: of a V2 sandbox, which takes its secrets as sources, while a V1 sandbox has their ids in its definition. */
+int modal_pack_create(struct buf *out, const struct modal_definition *d, bool v2);
 
 /* The answer to a create of a V2 sandbox. All but the id may be ""; the url and the jwt are both "" or both not. */
 struct modal_created {
