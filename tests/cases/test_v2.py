@@ -85,6 +85,16 @@ def test_a_sandbox_token_that_is_none(mount, calm, token):
     assert len(mp.sandboxes()) == 1 and calm.stats()["sandboxes"]["created"] == 2
 
 
+def test_one_that_dies_before_it_is_up(mount, calm):
+    """The cause is told, and the lease gets another one."""
+    calm.faults({"kind": "kill_sandbox", "method": "TaskExecStart", "status": "INIT_FAILURE", "exitcode": 7, "count": 1})
+    mp = mount(max=1, sandbox="v2")
+    lease = mp.lease()
+    assert mp.hears("it could not be started (init_failure, exit code 7)")
+    assert lease.run("echo on") == ("on\n", 0)
+    assert calm.stats()["sandboxes"]["created"] == 2
+
+
 @pytest.mark.parametrize("kind", ["v1", "v2"])
 def test_secrets(mount, calm, kind):
     """The first kind has them by its definition, the second as sources beside it."""
