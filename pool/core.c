@@ -78,13 +78,13 @@ static void on_ready(void *owner, const struct result *r) {
 static void on_notice(void *owner, const char *line) {
         struct core *c = owner;
 
-        event_emit(c->ring, "backend", c->parts.backend->ops->name, "notice", NULL, line);
+        event_emit(c->ring, "backend", backend_name(c->parts.backend), "notice", NULL, line);
         c->events->notice(c->owner, line);
 }
 
 static void on_warning(void *owner, const char *text) {
         struct core *c = owner;
-        const char *backend = c->parts.backend->ops->name;
+        const char *backend = backend_name(c->parts.backend);
 
         log_warning("%s warns: %s", backend, text);
         event_emit(c->ring, "backend", backend, "warning", NULL, text);

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/daemon/backends.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "pool/backend/dry/dry.h"
 #include "pool/backend/fault.h"
 #include "pool/backend/local/local.h"
 #include "pool/backend/modal/modal.h"
+#include "pool/helper/helper.h"
+#include "pool/util/cleanup.h"
 
 /* the backends */
 
@@ -69,7 +76,7 @@ static const struct option_row rows[] = {
 static const struct option_table provider_options = OPTION_TABLE(struct provider_options, NULL, rows);
 
 const struct option_table *const provider_tables[] = {
-        &provider_options, &local_options, &modal_options, &modal_client_options, &dry_options, NULL,
+        &provider_options, &helper_options, &local_options, &modal_options, &modal_client_options, &dry_options, NULL,
 };
 
 static const struct provider_options *chosen(const struct config *config) {
@@ -88,6 +95,30 @@ int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct 
         return providers[chosen(config)->backend].connect(out, loop, config, why);
 }
 
+/* In the build tree the program is beside us, otherwise where it was installed. */
+static char *find_helper(void) {
+        char self[4096], *path = NULL;
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+        if (n > 0) {
+                self[n] = '\0';
+                *strrchr(self, '/') = '\0';
+                if (asprintf(&path, "%s/../pool/modalpool-helper", self) < 0)
+                        return NULL;
+                if (access(path, R_OK) == 0)
+                        return path;
+                free(path);
+        }
+        return strdup(MODALPOOL_LIBEXECDIR "/modalpool-helper");
+}
+
+static int put_helper_over(struct backend **b, uv_loop_t *loop, const struct config *config,
+                           const struct backend_setup *setup) {
+        _cleanup_(cleanup_free) char *program = find_helper();
+
+        return program ? helper_new(b, loop, config_values(config, &helper_options), setup, program) : -ENOMEM;
+}
+
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
                   const struct state *state, const char *pool_id, const char *mountpoint, struct result *why) {
         const struct provider_options *o = chosen(config);
@@ -97,9 +128,12 @@ int provider_open(struct backend **out, struct backend_client *client, uv_loop_t
                 .dir = state->environments,
                 .pool_id = pool_id,
                 .mountpoint = mountpoint,
+                .epoch = state->epoch,
         };
         int r = providers[o->backend].open(out, client, config, &setup, why);
 
+        if (r == 0)
+                r = put_helper_over(out, loop, config, &setup);
         if (r == 0 && *o->fault)
                 r = fault_new(out, loop, o->fault, o->fault_seed, why);
         return r;

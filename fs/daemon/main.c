@@ -188,9 +188,9 @@ static void on_notice(void *owner, const char *line) {
         struct daemon *d = owner;
 
         if (d->phase != PHASE_STARTING || (d->start_is_slow && is_watched(d)))
-                log_info("%s: %s", d->backend->ops->name, line);
+                log_info("%s: %s", backend_name(d->backend), line);
         else
-                log_debug("%s: %s", d->backend->ops->name, line);
+                log_debug("%s: %s", backend_name(d->backend), line);
         if (d->phase == PHASE_STARTING && !d->notice) {
                 d->notice = strdup(line);
                 d->notice_us = clock_now();
@@ -213,9 +213,9 @@ static void announce(struct daemon *d) {
         d->phase = PHASE_RUNNING;
         if (d->parent >= 0)
                 log_open(priority_of_log_level(d->config.log_level), true);
-        log_info("mounted at %s, backend %s", d->options.mountpoint, d->backend->ops->name);
+        log_info("mounted at %s, backend %s", d->options.mountpoint, backend_name(d->backend));
         notify_send(&d->notify, "READY=1\nSTATUS=mounted at %s, backend %s", d->options.mountpoint,
-                    d->backend->ops->name);
+                    backend_name(d->backend));
         if (d->parent < 0)
                 return;
         /* Not earlier, because ^C and a hangup end a start. */

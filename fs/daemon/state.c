@@ -164,7 +164,7 @@ int state_open(struct state *s, const struct config *config, const char *mountpo
         return r;
 }
 
-int state_open_journal(const struct state *s, const char *provider, struct journal **out, struct result *why) {
+int state_open_journal(struct state *s, const char *provider, struct journal **out, struct result *why) {
         bool damaged;
         int r = journal_open(out, s->journal, provider, clock_now, &damaged, why);
 
@@ -172,6 +172,10 @@ int state_open_journal(const struct state *s, const char *provider, struct journ
                 log_error("journal %s: damaged, put aside as %s.damaged; the leases and jobs of the earlier run are lost, "
                           "its environments are found at the provider and ended",
                           s->journal, s->journal);
+        if (r == 0)
+                r = journal_raise_epoch(*out, &s->epoch);
+        if (r < 0 && !*why->text)
+                result_set(why, RESULT_FAILED, "journal %s: %s", s->journal, strerror(-r));
         return r;
 }
 

@@ -21,6 +21,7 @@ struct state {
         char *path;         /* STATE/MOUNTPOINT, without links */
         char *environments; /* STATE/MOUNTPOINT/environments */
         char pool_id[UUID_SIZE];
+        uint64_t epoch;     /* of this run, once the journal is open */
         char *journal;      /* STATE/MOUNTPOINT/journal */
         int lock;
         int spool; /* descriptor of the directory */
@@ -32,8 +33,8 @@ struct state {
  */
 int state_open(struct state *s, const struct config *config, const char *mountpoint, bool renew, struct result *why);
 
-/* Open the journal in it. -errno with @why filled in. */
-int state_open_journal(const struct state *s, const char *provider, struct journal **out, struct result *why);
+/* Open the journal in it, and begin a new epoch. -errno with @why filled in. */
+int state_open_journal(struct state *s, const char *provider, struct journal **out, struct result *why);
 
 /* Close it, and remove it unless @keep. */
 void state_close(struct state *s, bool keep);

@@ -85,6 +85,12 @@ int backend_start(struct backend *b, enum backend_use use, const struct backend_
         return b->ops->start(b, use);
 }
 
+const char *backend_name(const struct backend *b) {
+        while (b->inner)
+                b = b->inner;
+        return b->ops->name;
+}
+
 unsigned backend_count(const struct backend *b) {
         return b->n_sandboxes + (b->inner ? backend_count(b->inner) : 0);
 }

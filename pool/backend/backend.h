@@ -242,7 +242,7 @@ struct sandbox {
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         int64_t expires_us;      /* when the provider ends it by itself; 0: never; set once it is live */
-        const char *resume_token;      /* known once it is live; NULL: it does not outlive us */
+        const char *resume_token; /* known once it is live; may be another after a clean-up; NULL: it does not outlive us */
 };
 
 struct exec {
@@ -272,6 +272,9 @@ void backend_client_each_warning(const struct backend_client *c,
 
 /* Be told of its events from now on, in place of who was told before; NULL: nobody is. */
 void backend_client_listen(struct backend_client *c, const struct backend_client_events *events, void *owner);
+
+/* Of the provider, whatever wraps it. */
+const char *backend_name(const struct backend *b);
 
 /* Answered by ready(). */
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);

@@ -133,6 +133,7 @@ static void on_died(void *owner, const struct result *why) {
 static void on_cleaned(void *owner, const struct result *r) {
         struct fault_sandbox *s = owner;
 
+        take_names(s); /* the resume token may be another now */
         s->result = *r;
         answer_later(s, give_cleaned, delay_ms(fault_of(s->sandbox.backend)));
 }

@@ -87,6 +87,12 @@ int journal_open(struct journal **out, const char *path, const char *backend, in
 void journal_close(struct journal *j);
 
 /*
+ * The number of this run: one more than that of any before it on this journal. It is on the disk when this returns. 0 or
+ * -errno.
+ */
+int journal_raise_epoch(struct journal *j, uint64_t *epoch);
+
+/*
  * Rename the journal at @path, which is not open, to PATH.@suffix, and replace an older file of that name. 0, also when
  * there is no journal, or -errno.
  */

@@ -164,7 +164,7 @@ int pool_new(struct pool **out, struct backend *backend, const struct config *co
         };
         environments_init(&p->environments);
         claim_line_init(&p->line);
-        breaker_init(&p->breaker, backend->ops->name, events, clock, &p->random);
+        breaker_init(&p->breaker, backend_name(backend), events, clock, &p->random);
         orphans_init(&p->orphans, &p->environments);
         *out = p;
         return 0;

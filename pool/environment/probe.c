@@ -99,6 +99,7 @@ static int run_command(struct probe *p, const struct blob *text) {
         if (r < 0)
                 return r;
         command.spec.command = text;
+        command.spec.brief = true;
         r = sandbox_exec(p->sandbox, &command.spec, &exec_events, p, &p->exec);
         command_deinit(&command);
         return r;

@@ -63,12 +63,19 @@ static void on_replied(void *owner, uint64_t request) {
         c->events->replied(c, request);
 }
 
+static void on_cleaned(void *owner, int error, const char *text, size_t len) {
+        struct carrier *c = owner;
+
+        c->events->cleaned(c, error, text, len);
+}
+
 static const struct client_events client_events = {
         .open = on_open,
         .broken = on_broken,
         .stale = on_stale,
         .refused = on_refused,
         .replied = on_replied,
+        .cleaned = on_cleaned,
 };
 
 /* the events of streams; of one that is not in use any more, only the end counts */
@@ -376,6 +383,11 @@ void carrier_deinit(struct carrier *c) {
 
 void carrier_use(struct carrier *c) {
         c->users++;
+        carrier_wake(c);
+}
+
+void carrier_end_idle_time(struct carrier *c) {
+        c->use_until_us = 0;
         carrier_wake(c);
 }
 

@@ -39,8 +39,9 @@ struct carrier_events {
         /* First thing in each turn of the loop that looks at the carrier. May stop it. */
         void (*turn)(struct carrier *c);
         void (*opened)(struct carrier *c);
-        /* The answer to client_ping(). */
+        /* The answers to client_ping() and client_clean(). */
         void (*replied)(struct carrier *c, uint64_t request);
+        void (*cleaned)(struct carrier *c, int error, const char *text, size_t len);
         /* There is no helper that could be used any more. The sandbox is of no use either. */
         void (*gone)(struct carrier *c, const struct result *why);
         void (*closed)(struct carrier *c); /* the memory of it may go */
@@ -99,6 +100,7 @@ void carrier_deinit(struct carrier *c);
 
 /* It is open while there is a user, and for the idle time after one that was not @brief. */
 void carrier_use(struct carrier *c);
+void carrier_end_idle_time(struct carrier *c);
 void carrier_release(struct carrier *c, bool brief);
 
 /* One that is open is replaced: the helper says again which jobs it has. */

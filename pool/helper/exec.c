@@ -30,6 +30,7 @@ struct helper_exec {
         uint64_t live_input_begin; /* … from this byte on */
         uint64_t given[2];         /* bytes of output */
         struct buf kept;           /* pieces of output that came while it was held back */
+        char *cwd;                 /* for the text where it is not there */
         int64_t grace_us;          /* of the shortest kill that was asked for; or never */
         bool kill_due;             /* it could not be ordered yet */
         bool polling;
@@ -53,12 +54,17 @@ static void wake(const struct helper_exec *e) {
         carrier_wake(&sandbox_of(e)->carrier);
 }
 
+static void deinit(struct helper_exec *e) {
+        source_deinit(&e->command);
+        source_deinit(&e->input);
+        free(TAKE_PTR(e->cwd));
+}
+
 /* Its job, and all that it keeps. */
 static void release(struct helper_exec *e) {
         list_remove(&e->link);
         client_job_free(TAKE_PTR(e->job));
-        source_deinit(&e->command);
-        source_deinit(&e->input);
+        deinit(e);
         buf_deinit(&e->live_input);
         buf_deinit(&e->kept);
         if (!e->orphan)
@@ -157,7 +163,7 @@ static void set_end(struct helper_exec *e, const struct client_end *end) {
                 break;
         case HELPER_END_CWD:
                 e->code = EXEC_NO_CWD;
-                result_set(&e->result, RESULT_OK, "%.*s", len, end->text);
+                exec_no_cwd(&e->result, e->cwd);
                 break;
         case HELPER_END_USER:
         case HELPER_END_FAILED:
@@ -376,7 +382,8 @@ static int start(struct helper_exec *e, const struct exec_spec *spec) {
 
         if (s->mode == HELPER_PLAIN)
                 return sandbox_exec(s->inner, spec, &inner_events, e, &e->inner);
-        r = source_init(&e->command, spec->command);
+        e->cwd = strdup(spec->cwd);
+        r = e->cwd ? source_init(&e->command, spec->command) : -ENOMEM;
         if (r == 0)
                 r = source_init(&e->input, spec->input);
         return r < 0 ? r : start_job(e, spec);
@@ -399,8 +406,7 @@ int helper_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct ex
         list_init(&e->link);
         r = start(e, spec);
         if (r < 0) {
-                source_deinit(&e->command);
-                source_deinit(&e->input);
+                deinit(e);
                 free(e);
                 return r;
         }

@@ -47,7 +47,15 @@ static int attach(struct carrier *c, const struct exec_events *events, void *own
 }
 
 static void on_turn(struct carrier *c) {
-        helper_execs_turn(of_carrier(c));
+        struct helper_sandbox *s = of_carrier(c);
+
+        helper_execs_turn(s);
+        if (!s->cleaned)
+                return;
+        s->cleaned = false;
+        carrier_release(c, true);
+        carrier_end_idle_time(c); /* nobody has the sandbox now */
+        sandbox_cleaned(&s->sandbox, &s->result);
 }
 
 static void on_opened(struct carrier *c) {
@@ -56,6 +64,16 @@ static void on_opened(struct carrier *c) {
 
 static void on_replied(struct carrier *c, uint64_t request) {
         helper_execs_replied(of_carrier(c), request);
+}
+
+static void on_helper_cleaned(struct carrier *c, int error, const char *text, size_t len) {
+        struct helper_sandbox *s = of_carrier(c);
+
+        s->cleaned = true;
+        s->result = (struct result){};
+        if (error)
+                result_set(&s->result, RESULT_FAILED, "environment %s: %.*s", s->sandbox.id, (int)len, text);
+        carrier_wake(c);
 }
 
 static void on_gone(struct carrier *c, const struct result *why) {
@@ -82,6 +100,7 @@ static const struct carrier_events carrier_events = {
         .turn = on_turn,
         .opened = on_opened,
         .replied = on_replied,
+        .cleaned = on_helper_cleaned,
         .gone = on_gone,
         .closed = on_carrier_closed,
 };
@@ -121,8 +140,7 @@ static void answer(struct helper_sandbox *s) {
 static void go_plain(struct helper_sandbox *s, const char *why) {
         char line[RESULT_TEXT_MAX];
 
-        s->mode = HELPER_PLAIN;
-        free(TAKE_PTR(s->resume_token));
+        s->refused = true;
         snprintf(line, sizeof(line), "environment %s runs its jobs without a helper: %s", s->inner->id, why);
         backend_notice(s->sandbox.backend, line);
 }
@@ -154,9 +172,8 @@ static const struct upload_events upload_events = {
 static bool upload(struct helper_sandbox *s) {
         int r = 0;
 
-        if (!s->has_key && getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
+        if (getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
                 r = -EIO;
-        s->has_key = r == 0;
         if (r == 0)
                 r = upload_start(&s->upload, s->inner, s->key);
         if (r < 0)
@@ -167,14 +184,13 @@ static bool upload(struct helper_sandbox *s) {
 static bool wants_upload(const struct helper_sandbox *s) {
         const struct helper *h = helper_of(s->sandbox.backend);
 
-        return s->mode != HELPER_BUILT_IN && h->options->upload && h->program.bytes;
+        return s->mode == HELPER_PLAIN && !s->refused && h->options->upload && h->program.bytes;
 }
 
 /* a sandbox's events */
 
 static void on_created(void *owner, const struct result *r) {
         struct helper_sandbox *s = owner;
-        bool plain = s->mode == HELPER_PLAIN && !s->adopted;
 
         if (s->sandbox.state != SANDBOX_CREATING)
                 return;
@@ -184,7 +200,8 @@ static void on_created(void *owner, const struct result *r) {
                 result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
         if (result_ok(r) && sandbox_has_helper(s->inner) && use_helper(s, HELPER_BUILT_IN) < 0)
                 result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
-        if (result_ok(r) && plain && wants_upload(s) && upload(s))
+        /* What an earlier run has started in one without a helper is gone on with before that changes. */
+        if (result_ok(r) && !s->adopted && wants_upload(s) && upload(s))
                 return;
         answer(s);
 }
@@ -200,15 +217,13 @@ static void on_died(void *owner, const struct result *why) {
                 sandbox_died(&s->sandbox, why);
 }
 
-/* It has ended every process, the helper too. */
+/* One without a helper. */
 static void on_cleaned(void *owner, const struct result *r) {
         struct helper_sandbox *s = owner;
 
         s->result = *r;
         if (result_ok(r) && wants_upload(s) && upload(s))
                 return;
-        if (result_ok(r) && s->mode == HELPER_UPLOADED)
-                go_plain(s, "it was put there by an earlier run; this one has none, or option helper=no");
         answer(s);
 }
 
@@ -274,17 +289,18 @@ static int helper_create(struct backend *b, const char *nonce, struct sandbox **
 
 static int helper_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
         struct helper_sandbox *s = sandbox_new(helper_of(b), nonce);
+        bool has_key;
         int r;
 
         if (!s)
                 return -ENOMEM;
         s->adopted = true;
-        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &s->has_key), &inner_sandbox_events, s, &s->inner);
+        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &has_key), &inner_sandbox_events, s, &s->inner);
         if (r < 0) {
                 free(s);
                 return r;
         }
-        s->mode = s->has_key ? HELPER_UPLOADED : HELPER_PLAIN;
+        s->mode = has_key ? HELPER_UPLOADED : HELPER_PLAIN;
         sandbox_begin(s);
         *out = &s->sandbox;
         return 0;
@@ -317,11 +333,18 @@ static void helper_destroy(struct sandbox *sandbox) {
 }
 
 static int helper_clean(struct sandbox *sandbox, const char *workdir) {
+        static const char *const emptied[] = { "/tmp", NULL };
         struct helper_sandbox *s = helper_sandbox_of(sandbox);
+        struct client_cleanup what = { .sandbox = true, .workdir = workdir, .emptied = emptied };
+        int r;
 
-        carrier_close(&s->carrier);
+        if (s->mode == HELPER_PLAIN)
+                return sandbox_clean(s->inner, workdir);
         helper_execs_drop(s);
-        return sandbox_clean(s->inner, workdir);
+        r = client_clean(s->carrier.client, &what);
+        if (r == 0)
+                carrier_use(&s->carrier);
+        return r;
 }
 
 /* the backend */

@@ -4,7 +4,8 @@
 /*
  * A sandbox of the helper layer: that of the backend below, and how its jobs are run.
  *
- * What a job is run by is settled before the sandbox is live, and changes only during a clean-up:
+ * What a job is run by is settled before the sandbox is live. It changes once at most, in the clean-up of one that was
+ * adopted:
  *
  *   HELPER_PLAIN      an exec of the backend below
  *   HELPER_BUILT_IN   the helper that the backend below has started
@@ -29,13 +30,14 @@ struct helper_sandbox {
         struct sandbox *inner; /* NULL once it is destroyed */
         bool adopted;
         enum helper_mode mode;
-        bool has_key; /* of a helper that was uploaded, or will be */
         uint8_t key[HELPER_KEY_SIZE];
         char *resume_token; /* that of the sandbox below with the key in front; or NULL */
         struct carrier carrier;
         struct list execs; /* of struct helper_exec, that run by the helper */
         struct upload upload;
-        struct result result; /* of what is answered when the upload is over, or when it is destroyed */
+        bool refused;         /* an upload failed: there will be none */
+        bool cleaned;         /* the helper has answered, and that is told in the next turn */
+        struct result result; /* of the creation or the clean-up that is under way */
         unsigned n_handles;
 };
 

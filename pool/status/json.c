@@ -68,7 +68,7 @@ static json_t *make_root(const struct status_sources *s) {
         struct figures f;
 
         figures_collect(&f, s);
-        json_object_set_new(root, "backend", json_string(pool_backend(s->pool)->ops->name));
+        json_object_set_new(root, "backend", json_string(backend_name(pool_backend(s->pool))));
         json_object_set_new(root, "trouble", trouble ? json_string(trouble->text) : json_null());
         backend_client_each_warning(pool_backend(s->pool)->client, add_warning, &warnings);
         json_object_set_new(root, "warnings", warnings.list);

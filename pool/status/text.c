@@ -170,7 +170,7 @@ static int render_counts(const struct status_sources *s, struct buf *out) {
         int r;
 
         lease_counts_collect(&n, s);
-        r = buf_printf(out, "backend       %s\nenvironments  %u of %" PRIu64 ":", pool_backend(s->pool)->ops->name,
+        r = buf_printf(out, "backend       %s\nenvironments  %u of %" PRIu64 ":", backend_name(pool_backend(s->pool)),
                        pool_count_all(s->pool), s->config->max);
         for (int i = 0; r == 0 && i < ENVIRONMENT_N_STATES; i++)
                 r = buf_printf(out, "%s %u %s", i ? "," : "", pool_count(s->pool, i), environment_state_name(i));

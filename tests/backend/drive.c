@@ -307,6 +307,7 @@ static int set_options(const char *backend_name, struct result *why) {
                 { "backend", backend_name },      { "size", "64M" },
                 { "modal_config", "/dev/null" },  { "lifetime", "600" },
                 { "fault", getenv("DRIVE_FAULTS") ?: "" }, { "sandbox", getenv("DRIVE_SANDBOX") ?: "auto" },
+                { "helper", getenv("DRIVE_HELPER") ?: "no" },
         };
         int r = 0;
 
@@ -316,7 +317,7 @@ static int set_options(const char *backend_name, struct result *why) {
 }
 
 static int open_backends(char **argv, int n, struct result *why) {
-        const struct state state = { .environments = (char[]){ "" } };
+        const struct state state = { .environments = (char[]){ "" }, .epoch = (uint64_t)clock_read_us(CLOCK_REALTIME) };
         int r = set_options(argv[1], why);
 
         if (r == 0)

@@ -66,8 +66,8 @@ class Hang(Exception):
 def pytest_addoption(parser):
     group = parser.getgroup("modalpool")
     group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
-                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault", "modal-gvisor"],
-                    help="over what the cases run; modal: over its second kind of sandbox")
+                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault", "modal+helper", "modal-gvisor"],
+                    help="over what the cases run; modal: over its second kind of sandbox; +helper: with a helper in each")
     group.addoption("--fault-seed", default="1", help="which faults there are")
     group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
     group.addoption("--slow", type=int, default=1, help="give everything this many times the time (sanitizers)")
@@ -92,7 +92,7 @@ def pytest_sessionstart(session):
 def which_backend(config):
     """--backend: its name for the program, whether it has faults, and whether its sandboxes are V2."""
     name, _, fault = config.getoption("--backend").partition("+")
-    return name.removesuffix("-v1").removesuffix("-gvisor"), bool(fault), name in ("modal", "modal-gvisor")
+    return name.removesuffix("-v1").removesuffix("-gvisor"), fault == "fault", name in ("modal", "modal-gvisor")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -124,6 +124,9 @@ def settings(pytestconfig, tmp_path_factory):
         pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
     made = Settings(str(program), slow=pytestconfig.getoption("--slow"))
     made.provider, made.faults, made.v2 = which_backend(pytestconfig)
+    if pytestconfig.getoption("--backend").endswith("+helper"):
+        made.options.update(helper="yes")
+        os.environ["DRIVE_HELPER"] = "yes"
     if made.provider == "local" and made.faults:
         made.options.update(fault=harness.FAULTS, fault_seed=pytestconfig.getoption("--fault-seed"))
     if pytestconfig.getoption("--valgrind"):
@@ -239,7 +242,8 @@ def check_provider(settings, item):
     for exec_id, facts in stats["execs"].items():
         if facts["starts"] != 1:
             problems.append(f"exec {exec_id} started {facts['starts']} times")
-    if started < sum(mount.jobs for mount in item.mounts if not mount.elsewhere):
+    jobs = sum(mount.jobs for mount in item.mounts if not mount.elsewhere)
+    if started < (min(jobs, 1) if settings.options.get("helper") else jobs):  # a helper starts jobs by itself
         problems.append(f"{started} commands were started at Modal, fewer than there were jobs")
     if stats["unknown_methods"]:
         problems.append(f"asked of Modal, who does not know it: {stats['unknown_methods']}")

@@ -284,12 +284,12 @@ class Mount:
         assert not problems, "\n".join(problems) + "\n" + self.log()
 
     def ask_who_served(self):
-        """Check that the mount used the backend that is tested, or `fault`, which wraps it."""
+        """Check that the mount used the backend that is tested."""
         try:
             backend = self.stats()["backend"]
         except OSError:
             return  # it has ended already, or is not mounted any more
-        assert backend in (self.settings.provider, "fault")
+        assert backend == self.settings.provider
 
     def crash(self):
         """kill -9: nothing is cleared up."""
