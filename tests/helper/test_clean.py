@@ -209,6 +209,14 @@ def test_mounts_of_others(box, daemon):
     assert (root(box) / "keep/f").exists()
 
 
+def test_shared_memory(daemon):
+    """What outlives its processes; with as many bytes as there are marks."""
+    do(daemon, "ipcmk -M 4321 -S 3 -Q; ipcmk -M 54321")
+    assert daemon.do("ipcs -m | grep -c 4321; ipcs -s | grep -c 0x; ipcs -q | grep -c 0x").out == b"2\n1\n1\n"
+    assert daemon.clean(WORKDIR) == CLEAN
+    assert daemon.do("ipcs | grep -c 0x").out == b"0\n"
+
+
 def test_a_mount_that_is_gone(small):
     do(small, "umount /small")
     error, text = small.clean(WORKDIR)

@@ -44,7 +44,7 @@ class Controlled:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         serve = ["serve", "-c", "-s", shell] + (["-r", str(root), str(root / "run")] if root else ["/run/modalpool"])
         before = [PROGRAM] if root else [
-            "bwrap", "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--die-with-parent", "--as-pid-1",
+            "bwrap", "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--as-pid-1",
             *box_module._debian(), "--proc", "/proc", "--dev", "/dev", "--dir", "/run", "--tmpfs", "/tmp", "--ro-bind",
             PROGRAM, "/run/helper", "/run/helper"]
         self.process = subprocess.Popen(before + serve, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

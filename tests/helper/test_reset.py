@@ -64,6 +64,7 @@ UNDONE = {
     "a file, read": "cat /app/* /etc/conf > /dev/null 2>&1 < /dev/null & sleep 0.05; kill %1 2>/dev/null; ls -lR /app /etc /site > /dev/null; true",
     "a filled disk": "head -c 1000000 /dev/zero > /opt/fill",
     "an open file of a deleted name": f"exec 9> /app/gone; rm /app/gone; setsid sleep {THIS} > /dev/null 2>&1 & exit 0",
+    "shared memory": "ipcmk -M 4096 -S 1 -Q",
     "a process": f"cd /app; setsid sleep {THIS} > /dev/null 2>&1 & exit 0",
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pool/helper/agent/compare.h"
+#include "pool/helper/agent/ipc.h"
 #include "pool/helper/agent/leftovers.h"
 #include "pool/helper/agent/mounts.h"
 #include "pool/helper/agent/note.h"
@@ -52,7 +53,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct cleanup *c, int r, 
         return r;
 }
 
-/* processes and mounts */
+/* processes, mounts, shared memory */
 
 static int kill_processes(struct cleanup *c) {
         bool sandbox = c->request->flags & CLEAN_SANDBOX;
@@ -96,6 +97,12 @@ static int undo_mounts(struct cleanup *c) {
                 return check_mounts(c);
         r = mounts_undo(origin.proc, origin.mounts, what, sizeof(what));
         return r < 0 ? fail(c, r, "what is mounted at %s", what) : 0;
+}
+
+static int remove_ipc(struct cleanup *c) {
+        int r = c->request->flags & CLEAN_SANDBOX ? ipc_remove(origin.time.tv_sec) : 0;
+
+        return r < 0 ? fail(c, r, "removing shared memory") : 0;
 }
 
 /* What is mounted, and what is the helper's own, is kept. */
@@ -309,7 +316,7 @@ static int do_steps(struct cleanup *c, step *const *steps) {
 }
 
 void clean_do(const struct clean_request *q, const struct family *reapers, struct clean_report *report) {
-        static step *const to_clean[] = { take_strings, kill_processes, undo_mounts, find_kept,
+        static step *const to_clean[] = { take_strings, kill_processes, remove_ipc, undo_mounts, find_kept,
                                           remove_scripts, remove_files, try_files, NULL };
         static step *const to_compare[] = { restore_emptied, compare, NULL };
         static step *const to_note[] = { take_strings, find_kept, note, NULL };

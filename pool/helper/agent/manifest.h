@@ -24,11 +24,12 @@
  * added in one moves them.
  *
  *   undone    files, links, directories, devices added anywhere; times of directories; what is in emptied directories,
- *             and their mode and owner
+ *             and their mode and owner; before that, whatever a clean-up ends: processes and what goes with them, mounts,
+ *             System V objects
  *   noticed   content changed in place, appended, truncated, also with mtime and size as before; a file removed,
  *             renamed, replaced, moved over; two files or directories swapped; mode, owner, extended attributes;
  *             a hard link to what was there, even when that link is gone again; a file replaced by a link or a directory
- *   not seen  a change within unwatched paths, volumes, read-only mounts; in gVisor, of a file that had been changed
+ *   not seen  a change within unwatched paths, volumes, read-only mounts; a POSIX message queue; in gVisor, of a file that had been changed
  *             before the note: a write to shared memory that is mapped, an extended attribute, a hard link
  */
 
