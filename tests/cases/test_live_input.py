@@ -172,8 +172,10 @@ def write_until_it_fails(live):
     return -n
 
 
-def test_nobody_reads(live):
+def test_nobody_reads(live, settings):
     """A program that has closed its input: the writer is told."""
+    if settings.gvisor:
+        pytest.skip("runsc holds the input open until the program has ended")
     live.begin("exec <&-; echo closed; exec sleep 1000")
     live.until(len(b"closed\n"))
     assert write_until_it_fails(live) == errno.EPIPE
@@ -215,8 +217,10 @@ def test_an_end_that_is_delayed(settings, tmp_path):
             live.tell("hold")
             live.tell("give")
             assert live.end() == ("ok", code)
-        for test in test_what_goes_in_comes_out, test_held_back_at_the_end, test_killed_while_held_back, test_nobody_reads:
+        for test in test_what_goes_in_comes_out, test_held_back_at_the_end, test_killed_while_held_back:
             test(live)
+        if not settings.gvisor:
+            test_nobody_reads(live, settings)
 
 
 def test_a_sandbox_that_dies(settings, tmp_path):
