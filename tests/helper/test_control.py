@@ -246,3 +246,17 @@ def test_clean_of_a_sandbox(controlled, make_daemon):
     assert daemon.clean("/tmp/w", "/tmp") == (0, b"")
     assert daemon.box.until_gone("86405.125", 0) == []
     assert daemon.do("ls -A /tmp", workdir="/").out == b""
+
+
+def test_reset_of_a_sandbox(controlled, make_daemon):
+    daemon = make_daemon(controlled())
+    daemon.do("mkdir /app; echo x > /app/f", workdir="/tmp/w")
+    key = daemon.request(wire.NOTE, "", "/tmp")
+    daemon.run(lambda: key in daemon.answers)
+    assert daemon.answers[key][0] == 0
+    flags = wire.CLEAN_SANDBOX | wire.CLEAN_COMPARE
+    daemon.do("echo x > /app/g; echo x > /dev/shm/f; chmod 700 /tmp; rm -rf /tmp/w", workdir="/tmp/w")
+    assert daemon.clean("/tmp/w", "/tmp", flags=flags) == (0, b"")
+    assert daemon.do("ls /app /dev/shm; stat -c %a /tmp", workdir="/").out == b"/app:\nf\n\n/dev/shm:\n755\n"
+    daemon.do("echo y > /app/f", workdir="/tmp/w")
+    assert daemon.clean("/tmp/w", "/tmp", flags=flags) == (errno.ESTALE, b"/app/f\0")

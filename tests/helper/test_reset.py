@@ -202,6 +202,20 @@ def test_boundaries(make_box, make_daemon, tmp_path):
     assert error == errno.EINVAL and text.startswith(b"the note was made with other directories: ")
 
 
+def test_links_to_what_is_emptied(make_box, make_daemon):
+    """Older than the helper, as some systems have them."""
+    daemon = make_daemon(make_box(more=["--dir", "/real/tmp", "--symlink", "/real/tmp", "/lock", "--symlink", "/real", "/also"]))
+    emptied = ["/lock", "/also/tmp"]
+    do(daemon, "echo x > /lock/f", workdir="/tmp")
+    assert note(daemon, emptied=emptied)[0] == 0
+    do(daemon, "echo x > /lock/g; rm /lock/f; chmod 700 /real/tmp")
+    assert reset(daemon, emptied=emptied) is None
+    assert list((root(daemon.box) / "real/tmp").iterdir()) == []
+    do(daemon, "rm /lock; ln -s /etc /lock")
+    error, text = daemon.clean(WORKDIR, *emptied, flags=COMPARE)
+    assert error == errno.EINVAL and (root(daemon.box) / "etc/passwd").exists()
+
+
 def test_no_note(daemon):
     error, text = daemon.clean(WORKDIR, flags=COMPARE)
     assert error == errno.ENODATA and text.startswith(b"there is no note of the sandbox: ")

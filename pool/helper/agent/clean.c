@@ -280,6 +280,14 @@ static const char *below_root(const char *path) {
         return asprintf(&whole, "%s%s", origin.root, path) < 0 ? NULL : whole;
 }
 
+/* A directory that has been behind a link all the time: the path without it, for that is where a walk finds it. */
+static const char *without_links(const char *path) {
+        _cleanup_(cleanup_close) int fd = path_open(path, false);
+        char found[ORIGIN_PATH_MAX];
+
+        return fd >= 0 && path_of(fd, found, sizeof(found)) == 0 ? strdup(found) : path;
+}
+
 /* Up to the end, or to one that is "". */
 static const char **take_list(const char **next, const char *end) {
         const char **list = calloc((size_t)(end - *next) + 1, sizeof(*list)), *path;
@@ -301,6 +309,9 @@ static int take_strings(struct cleanup *c) {
                 return fail(c, -EPERM, "the sandbox is only a directory");
         c->workdir = below_root(spec_string(&next, end));
         c->emptied = take_list(&next, end);
+        for (size_t i = 0; c->emptied && c->emptied[i]; i++)
+                if (!(c->emptied[i] = without_links(c->emptied[i])))
+                        c->emptied = NULL;
         c->unwatched = take_list(&next, end);
         return c->workdir && c->emptied && c->unwatched ? 0 : fail(c, -ENOMEM, "reading the request");
 }

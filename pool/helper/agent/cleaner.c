@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@
 #include "pool/helper/agent/reapers.h"
 #include "pool/util/cleanup.h"
 
+#define DESCRIPTORS 1024
+
 static int channel = -1; /* to the process */
 static unsigned slot;
 static void (*on_done)(const struct clean_report *report);
@@ -24,6 +27,16 @@ static void (*on_done)(const struct clean_report *report);
 static void on_channel(struct loop_source *source, uint32_t events);
 
 static struct loop_source channel_source = { .ready = on_channel };
+
+/* A walk takes a descriptor for each level of a tree. */
+static void raise_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+                return;
+        limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 static _Noreturn void run(const struct clean_request *request, int end, const struct family *reapers) {
         static struct clean_report report;
@@ -34,6 +47,7 @@ static _Noreturn void run(const struct clean_request *request, int end, const st
         if (getppid() != reapers->parent)
                 _exit(0); /* the helper has died before it could take this one with it */
         descriptors_close_others(keep, sizeof(keep) / sizeof(*keep));
+        raise_limit();
         clean_do(request, reapers, &report);
         (void)send(end, &report, sizeof(report), MSG_NOSIGNAL);
         _exit(0);

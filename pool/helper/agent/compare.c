@@ -175,7 +175,7 @@ static int restore_emptied(const struct manifest_emptied *noted, const char *pat
                 return parent;
         if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
                 return -errno;
-        fd = tree_open(parent, name);
+        fd = tree_open(parent, name); /* the paths of these are without links */
         if (fd < 0 || fstat(fd, &st) < 0)
                 return fd < 0 ? fd : -errno;
         if ((st.st_uid != noted->uid || st.st_gid != noted->gid) && fchown(fd, noted->uid, noted->gid) < 0)
