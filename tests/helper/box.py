@@ -47,7 +47,7 @@ def _busybox(applets):
 class Box:
     """The helper is the first process of the sandbox, or a daemon in it."""
 
-    def __init__(self, program, directory, kind="debian", daemonise=False, environment=(), sanitized=False, more=()):
+    def __init__(self, program, directory, kind="debian", daemonise=False, environment=(), sanitized=False, below=(), more=()):
         self.program = program
         self.key = os.urandom(16)
         self.run = pathlib.Path(directory) / "run"
@@ -55,7 +55,7 @@ class Box:
         self.socket = str(self.run / "socket")
         self.attach = [program, "attach", self.socket]
         root = {"debian": _debian, "busybox": lambda: _busybox(APPLETS), "shell": lambda: _busybox(["sh"])}[kind]()
-        arguments = ["bwrap", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-add", "ALL", *root,
+        arguments = ["bwrap", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-add", "ALL", *below, *root,
                      "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", "--perms", "0711", "--dir",
                      "/run",
                      "--bind", str(self.run), "/run/modalpool", "--ro-bind", program, "/run/helper", *more, "--clearenv",

@@ -216,6 +216,43 @@ def test_links_to_what_is_emptied(make_box, make_daemon):
     assert error == errno.EINVAL and (root(daemon.box) / "etc/passwd").exists()
 
 
+@pytest.fixture
+def layers(tmp_path):
+    """A root of layers, as containers have it; below is what the image brings."""
+    for name in ["image", "changes", "work", "root"]:
+        (tmp_path / name).mkdir()
+    for name in ["app", "etc", "opt/deep"]:
+        (tmp_path / "image" / name).mkdir(parents=True)
+        (tmp_path / "image" / name / "file").write_text(name)
+    subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={tmp_path}/image,upperdir={tmp_path}/changes,"
+                    f"workdir={tmp_path}/work", "none", tmp_path / "root"], check=True)
+    try:
+        yield tmp_path / "root"
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "root"], check=True)
+
+
+@pytest.mark.parametrize("command, found", [
+    ("true", None),
+    ("cat /app/file; echo x > /app/new; mkdir -p /opt/deep/a/b; touch -d 2001-01-01 /etc", None),
+    ("echo x >> /app/file", ["/app/file"]),
+    ("exec 9>> /app/file", ["/app/file"]),  # copied up, though nothing was written
+    ("mv /opt/deep/file /app/new", ["/opt/deep/"]),  # /app is as it was, without the new one
+    ("rm -r /opt/deep", ["/opt/"]),
+    ("rm -r /opt/deep; mkdir /opt/deep", ["/opt/deep/"]),
+    ("ln /app/file /app/new; rm /app/new", ["/app/file"]),
+    ("chmod 777 /opt/deep", ["/opt/deep"]),
+])
+def test_layers(layers, make_box, make_daemon, command, found):
+    box = make_box(below=["--bind", str(layers), "/"])
+    daemon = make_daemon(box)
+    assert note(daemon)[0] == 0
+    assert reset(daemon) is None
+    do(daemon, command)
+    seen = reset(daemon)
+    assert (seen and sorted(seen)) == found
+
+
 def test_no_note(daemon):
     error, text = daemon.clean(WORKDIR, flags=COMPARE)
     assert error == errno.ENODATA and text.startswith(b"there is no note of the sandbox: ")
