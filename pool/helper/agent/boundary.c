@@ -38,6 +38,8 @@ enum boundary boundary_at(const struct boundaries *b, const char *path) {
 }
 
 bool boundary_is_below(const struct boundaries *b, const char *dir) {
+        if (strcmp(dir, "/") == 0)
+                return true;
         for (size_t i = 0; i < b->mounts->n; i++)
                 if (path_is_within(b->mounts->list[i].point, dir))
                         return true;

@@ -65,11 +65,15 @@ static int kill_processes(struct cleanup *c) {
         return r < 0 ? fail(c, r, "looking for processes in /proc") : 0;
 }
 
+static bool are_related(const char *a, const char *b) {
+        return path_is_within(a, b) || path_is_within(b, a);
+}
+
 static bool concerns(const struct cleanup *c, const char *point) {
-        if (path_is_within(point, c->workdir) || path_is_within(c->workdir, point))
+        if (*c->workdir && are_related(point, c->workdir))
                 return true;
         for (const char **path = c->emptied; *path; path++)
-                if (path_is_within(point, *path) || path_is_within(*path, point))
+                if (are_related(point, *path))
                         return true;
         return false;
 }

@@ -2,35 +2,35 @@
 #pragma once
 
 /*
- * How a sandbox was when it became ready, so that a clean-up can tell whether it is so again: a file of one record for
- * each directory, 32 bytes, and a head. It is a memfd, which is the helper's; a process of its own writes it (note.h)
- * and another one reads it (compare.h).
+ * How a sandbox was when it became ready, so that a clean-up can tell whether it is so again. A manifest is a file of
+ * one record of 32 bytes for each directory, and a head. It is a memfd of the helper. The process that notes the sandbox
+ * writes it (note.h), and the one that compares reads it (compare.h).
  *
- * What counts of a directory is its mode, owner, extended attributes, and its entries. Of these count
+ * A directory's mode, owner, extended attributes and entries count. Of an entry count, if it is
  *
- *   directories          name
- *   files, links, …      name, type, mode, owner, size, mtime, ctime, target
- *   devices              name, type, mode, owner, number; their times move when they are used
- *   boundaries           see boundary.h
+ *   a directory          name
+ *   a device             name, type, mode, owner, number; its times move when it is used
+ *   a boundary           see boundary.h
+ *   anything else        name, type, mode, owner, size, mtime, ctime, target of a link
  *
- * The digests of the entries are added up, so that their order does not matter. There are no inode numbers in it: not
- * every file system keeps them, and what replaces a file has a new ctime. Device numbers are none either: gVisor has a
- * new one for each file.
+ * The digests of the entries are added up, so their order does not matter. Inode numbers do not count: not every file
+ * system keeps them, and whatever replaces a file has a new ctime. Numbers of file systems do not count either: gVisor
+ * shows another one for each file.
  *
- * The time of the last change, ctime, cannot be set back, and that is what the comparison builds on. An entry is new if
- * its ctime is younger than the note, or if it is a directory that has no record. If what is left of a directory without
- * its new entries is what was noted, the new ones were added, and go. Else something was changed, moved or removed; the
- * new entries are named then, or the directory where there are none. Times of directories are set back, as whatever is
- * added in one moves them.
+ * The comparison relies on ctime, the time of the last change, which nobody can set back. An entry is new if its ctime
+ * is younger than the note; a directory is new if it has no record. Where the entries that are not new add up to what
+ * was noted, the new ones were added, and the comparison removes them. Otherwise something was changed, moved or removed.
+ * Then the comparison names the new entries, or the directory if there are none. It sets back the times of directories,
+ * which move when something is added.
  *
- *   undone    files, links, directories, devices added anywhere; times of directories; what is in emptied directories,
- *             and their mode and owner; before that, whatever a clean-up ends: processes and what goes with them, mounts,
- *             System V objects
- *   noticed   content changed in place, appended, truncated, also with mtime and size as before; a file removed,
- *             renamed, replaced, moved over; two files or directories swapped; mode, owner, extended attributes;
- *             a hard link to what was there, even when that link is gone again; a file replaced by a link or a directory
- *   not seen  a change within unwatched paths, volumes, read-only mounts; a POSIX message queue; in gVisor, of a file that had been changed
- *             before the note: a write to shared memory that is mapped, an extended attribute, a hard link
+ *   undone    files, links, directories, devices that were added anywhere; times of directories; what is in emptied
+ *             directories, their mode and owner; and what a clean-up ends before: processes, mounts, System V objects
+ *   noticed   content that was changed, appended or truncated, also where mtime and size are as before; a file that was
+ *             removed, renamed, replaced, or moved over; two that were swapped; mode, owner, extended attributes; a hard
+ *             link to what was there, even if that link is gone again; a link or a directory in place of a file
+ *   not seen  a change of unwatched paths, volumes, read-only mounts; a POSIX message queue. In gVisor, if the file had
+ *             been changed before the note: a write through mapped memory, an extended attribute, a hard link that is
+ *             gone again
  */
 
 #include <stdbool.h>

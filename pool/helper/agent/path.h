@@ -12,10 +12,10 @@
 /* Brings an absolute path into its shortest form. False where it is not absolute, is "/", or has a part "..". */
 bool path_normalise(char *path);
 
-/* In that form: whether @path is @above, or in it. */
+/* In that form, and not "/": whether @path is @above, or in it. */
 bool path_is_within(const char *path, const char *above);
 
-/* Of a path in that form: an O_PATH descriptor of a directory, or -errno. With @make, parts that are not there are made. */
+/* Of a path in that form: an O_PATH descriptor of a directory, or -errno. @make: makes parts that are not there. */
 int path_open(const char *path, bool make);
 
 /* The same of the directory that @path is in; *@name is its last part, within @path. */
