@@ -44,13 +44,14 @@ static int open_dry(struct backend **out, struct backend_client *client, const s
 
 static const struct provider {
         bool has_credentials;
+        bool has_readiness; /* it obeys option ready */
         int (*connect)(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why);
         int (*open)(struct backend **out, struct backend_client *client, const struct config *c,
                     const struct backend_setup *setup, struct result *why);
 } providers[] = {
-        { false, connect_local, open_local },
-        { true, connect_modal, open_modal },
-        { false, connect_dry, open_dry },
+        { .connect = connect_local, .open = open_local },
+        { .has_credentials = true, .has_readiness = true, .connect = connect_modal, .open = open_modal },
+        { .connect = connect_dry, .open = open_dry },
 };
 static const char *const names[] = { "local", "modal", "dry", NULL };
 
@@ -125,13 +126,20 @@ int provider_open(struct backend **out, struct backend_client *client, uv_loop_t
         const struct backend_setup setup = {
                 .shell = config->shell,
                 .base = config->base,
+                .ready = config->ready,
                 .dir = state->environments,
                 .pool_id = pool_id,
                 .mountpoint = mountpoint,
                 .epoch = state->epoch,
         };
-        int r = providers[o->backend].open(out, client, config, &setup, why);
+        int r;
 
+        if (*config->ready && !providers[o->backend].has_readiness) {
+                result_set(why, RESULT_INVALID, "option ready=%s: backend %s has no readiness probes; modal has", config->ready,
+                           names[o->backend]);
+                return -EINVAL;
+        }
+        r = providers[o->backend].open(out, client, config, &setup, why);
         if (r == 0)
                 r = put_helper_over(out, loop, config, &setup);
         if (r == 0 && *o->fault)

@@ -64,6 +64,8 @@ static const struct option_row core_rows[] = {
           .help = "workdirs are BASE/hermes_tasks/NAME" },
         { "shell", OPTION_TEXT, AT(shell), "", .scope = OPTION_OF_DAEMON,
           .help = "what runs commands; empty: bash, else sh" },
+        { "ready", OPTION_TEXT, AT(ready), "", .scope = OPTION_OF_OWNER,
+          .help = "Modal: an environment is lent once tcp:PORT is open, or once this command succeeds" },
         { "timeout", OPTION_SECONDS, AT(timeout_us), "180", OPTION_WORDS("TERMINAL_TIMEOUT"),
           .scope = OPTION_OF_OWNER,
           .help = "for a job, 0: none" },

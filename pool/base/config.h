@@ -56,6 +56,7 @@ struct config {
         int64_t min_life_us;
         int64_t keepalive_us; /* 0: never */
         int64_t probe_timeout_us;
+        char *ready; /* an environment is lent once this succeeded: "tcp:PORT" or a command; "" for none */
 
         /* jobs */
         char *base;

@@ -19,6 +19,7 @@ import harness
 import processes
 from modal_sim.simulator import Simulator
 from test_daemon import modalpool, one_line  # noqa: F401
+from test_recovery import again
 
 pytestmark = pytest.mark.modal
 
@@ -211,6 +212,63 @@ def test_a_sandbox_that_does_not_come_up(mount, calm):
     assert len(calm.sandboxes()) > 1
 
 
+def until_asked(sim):
+    """A sandbox is up, and was asked whether it is ready: that sandbox."""
+    sim.until(lambda stats: stats["open_calls"].get("SandboxWaitUntilReady") == 1 and any(one["running"] for one in sim.sandboxes()))
+    return next(one for one in sim.sandboxes() if one["running"])
+
+
+@pytest.mark.parametrize("kind", ["v2", "v1"])
+@pytest.mark.parametrize("option,probe,command", [
+    ("tcp:8765", {"tcp_port": 8765}, "exec python3 -m http.server -b 127.0.0.1 8765 > /dev/null 2>&1 &"),
+    ("test -e /srv/up && [ '$1, as it is' ]", {"exec_command": {"argv": ["/bin/sh", "-c", "test -e /srv/up && [ '$1, as it is' ]"]}},
+     "mkdir -p /srv && touch /srv/up"),
+], ids=["port", "command"])
+def test_ready(mount, calm, option, probe, command, kind):
+    """An environment is lent once its probe succeeds. A server that it waits for is the sandbox's own, and survives clean-ups."""
+    mp = mount(max=1, ready=option, sandbox=kind)
+    lease = mp.lease()
+    lease.submit("true")
+    sandbox = until_asked(calm)
+    assert sandbox["definition"]["readiness_probe"] == probe
+    assert lease.status()["state"] == "waiting" and mp.environments()["creating"] == 1
+    assert "TaskExecStart" not in calm.stats()["by_sandbox"][sandbox["id"]]
+    assert calm.run(sandbox["id"], "sh", "-c", command) == 0
+    assert lease.read("exit_code") == "0\n" and lease.read("environment").strip() == sandbox["id"]
+    lease.release()
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    assert bool(mp.alive("python3")) == ("tcp_port" in probe)
+
+
+@pytest.mark.parametrize("kind", ["v2", "v1"])
+def test_never_ready(mount, calm, kind):
+    """The error names the option, and the sandbox is terminated."""
+    mp = mount(max=1, ready="false", create_timeout=2, sandbox=kind)
+    lease = mp.lease()
+    mp.until(lambda: "was not ready in 2 s (create_timeout): option ready=false" in lease.read("error"))
+    assert lease.status()["state"] == "waiting"
+    lease.release()
+    calm.until(lambda stats: not any(one["running"] for one in calm.sandboxes()))
+
+
+def test_ended_before_it_was_ready(mount, calm):
+    mp = mount(max=1, ready="false")
+    lease = mp.lease()
+    calm.kill_sandbox(until_asked(calm)["id"])
+    mp.until(lambda: "by option ready" in lease.read("error"))
+    calm.until(lambda stats: stats["rpcs"]["SandboxWaitUntilReady"] >= 2)  # and of another
+
+
+def test_ready_once(mount, calm):
+    """One that an earlier run left was ready already."""
+    mp = mount(max=1, ready="true")
+    mp.lease().run("true")
+    sandbox = mp.sandboxes()
+    again(mp)
+    assert (mp / "t1/environment").read_text().strip() == sandbox[0]
+    assert calm.stats()["rpcs"]["SandboxWaitUntilReady"] == 1
+
+
 def test_network_lists(mount, calm):
     """Of outbound networks, of domains, or of both; and who may come in."""
     cidrs, domains = "10.0.0.0/8+192.0.2.7/32+0.0.0.0/0", "pypi.org+*.pythonhosted.org"
@@ -227,6 +285,8 @@ def test_network_lists(mount, calm):
     ("memory=1K", "option memory=1024: expected at least 1M"),
     ("memory=1G,memory_max=512M", "option memory_max: less than memory"),
     ("create_timeout=0.5", "option create_timeout=0.5: expected seconds, at least 1"),
+    ("ready=tcp:", "option ready=tcp:: expected tcp:PORT with a port from 1 to 65535, or a command"),
+    ("ready=tcp:65536", "option ready=tcp:65536: expected tcp:PORT with a port from 1 to 65535, or a command"),
     ("cpu=2,cpu_max=1.5", "option cpu_max: less than cpu"),
     ("cpu_max=many", "option cpu_max=many: expected cores, such as 0.5 or 4"),
     ("ephemeral_disk=5K", "option ephemeral_disk=5120: expected at least 1M"),

@@ -148,6 +148,10 @@ class Simulator:
         """`end`: status (a GenericStatus by name or number), exitcode, exception."""
         return self.ask(f"/sandbox/{sandbox_id}/kill", end)
 
+    def run(self, sandbox_id, *argv):
+        """The exit code of a program that is none of Modal's execs, as if the image itself had started it."""
+        return self.ask(f"/sandbox/{sandbox_id}/run", {"argv": argv})["code"]
+
     def age_sandbox(self, sandbox_id, seconds):
         return self.ask(f"/sandbox/{sandbox_id}/age", {"seconds": seconds})
 

@@ -27,7 +27,7 @@
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
-#define CALL_COUNTS_MAX 425                         /* kinds of ended calls: 25 methods, each with 17 statuses */
+#define CALL_COUNTS_MAX 442                         /* kinds of ended calls: 26 methods, each with 17 statuses */
 #define END_COUNTS_MAX 64                           /* kinds of ends of sandboxes: causes with their exit codes */
 #define WARNINGS_MAX 16                             /* warnings of Modal that are kept */
 #define WARNINGS_NEW_MAX 32                         /* that are taken in an hour */

@@ -355,7 +355,7 @@ int modal_template_init(struct modal_template *t, struct modal_control *control,
         t->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
         r = name_pool(t, setup, why);
         if (r == 0)
-                r = modal_settings_init(&t->settings, o, setup->shell, why);
+                r = modal_settings_init(&t->settings, o, setup, why);
         if (r < 0)
                 return r;
         t->entry_id = strdup("");

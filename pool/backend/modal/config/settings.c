@@ -363,7 +363,25 @@ static int read_times(struct modal_settings *s, const struct modal_options *o, s
         return 0;
 }
 
-int modal_settings_init(struct modal_settings *s, const struct modal_options *o, const char *shell, struct result *why) {
+/* "tcp:PORT", or a command for a shell. */
+static int read_ready(struct modal_settings *s, const char *text, struct result *why) {
+        uint64_t port;
+
+        s->ready = strdup(text);
+        if (!s->ready)
+                return -ENOMEM;
+        if (strncmp(text, "tcp:", 4)) {
+                s->definition.ready_command = s->ready;
+                return 0;
+        }
+        if (text_to_u64(text + 4, &port) < 0 || port < 1 || port > UINT16_MAX)
+                return invalid(why, "ready", text, "tcp:PORT with a port from 1 to 65535, or a command");
+        s->definition.ready_port = port;
+        return 0;
+}
+
+int modal_settings_init(struct modal_settings *s, const struct modal_options *o, const struct backend_setup *setup,
+                        struct result *why) {
         int r = read_image(s, o, why);
 
         if (r == 0)
@@ -372,6 +390,8 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
                 r = read_kind(s, o, why);
         if (r == 0)
                 r = read_times(s, o, why);
+        if (r == 0)
+                r = read_ready(s, setup->ready, why);
         if (r == 0)
                 r = split("secrets", o->secrets, &s->secrets, why);
         if (r == 0)
@@ -383,7 +403,7 @@ int modal_settings_init(struct modal_settings *s, const struct modal_options *o,
         if (r < 0)
                 return r;
         s->app = strdup(*o->app ? o->app : "modalpool");
-        s->shell = strdup(shell);
+        s->shell = strdup(setup->shell);
         s->cloud = strdup(o->cloud);
         s->secret_ids = calloc(s->secrets.n + 1, sizeof(*s->secret_ids));
         if (!s->app || !s->shell || !s->cloud || !s->secret_ids)
@@ -414,5 +434,6 @@ void modal_settings_deinit(struct modal_settings *s) {
         free(s->shell);
         free(s->image);
         free(s->cloud);
+        free(s->ready);
         free(s->gpu_type);
 }

@@ -3,6 +3,7 @@
 
 /* The options of a pool, checked and taken apart: what its sandboxes are made of. Embedded in the template. */
 
+#include "pool/backend/backend.h"
 #include "pool/backend/modal/modal.h"
 #include "pool/backend/modal/wire/codec.h"
 #include "pool/util/result.h"
@@ -23,11 +24,12 @@ struct modal_settings {
         char **secret_ids; /* as many */
         struct modal_volume *volumes;
         size_t n_volumes;
-        char *cloud, *gpu_type;
+        char *cloud, *gpu_type, *ready;
         int64_t create_timeout_us;
         struct modal_definition definition; /* borrows all of these, and has the lists; ids come later */
 };
 
-/* @shell: see struct backend_setup. 0, or -errno with @why. What it has set by then goes with deinit. */
-int modal_settings_init(struct modal_settings *s, const struct modal_options *o, const char *shell, struct result *why);
+/* 0, or -errno with @why. What it has set by then goes with deinit. */
+int modal_settings_init(struct modal_settings *s, const struct modal_options *o, const struct backend_setup *setup,
+                        struct result *why);
 void modal_settings_deinit(struct modal_settings *s);

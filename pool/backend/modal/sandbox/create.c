@@ -44,6 +44,9 @@ static void on_timer(uv_timer_t *timer) {
         if (state == MODAL_CREATE_ADOPT)
                 result_set(&r, RESULT_TIMEOUT, "environment %s did not answer in %d s", c->identity->id,
                            (int)(ADOPT_RETRY_US / USEC_PER_SEC));
+        else if (state == MODAL_CREATE_READY)
+                result_set(&r, RESULT_TIMEOUT, "environment %s was not ready in %g s (create_timeout): option ready=%s",
+                           c->identity->id, (double)limit(c) / USEC_PER_SEC, c->template->settings.ready);
         else
                 result_set(&r, RESULT_TIMEOUT, "environment %s did not come up in %g s (create_timeout)", c->identity->id,
                            (double)limit(c) / USEC_PER_SEC);
@@ -123,6 +126,28 @@ static void run_probe(struct modal_create *c) {
                 fail(c, &modal_no_memory, "running a first command");
 }
 
+/* readiness */
+
+static void on_ready(struct modal_readiness *r, const struct grpc_status *status) {
+        struct modal_create *c = container_of(r, struct modal_create, readiness);
+
+        if (status->code == GRPC_OK)
+                run_probe(c);
+        else
+                fail(c, status, "waiting until it is ready, by option ready");
+}
+
+/* Its task is known. */
+static void await_readiness(struct modal_create *c) {
+        if (!*c->template->settings.ready) {
+                run_probe(c);
+                return;
+        }
+        c->state = MODAL_CREATE_READY;
+        if (modal_readiness_start(&c->readiness, c->processes->router, c->identity, limit(c), on_ready) < 0)
+                fail(c, &modal_no_memory, "waiting until it is ready");
+}
+
 /* the task, which execs are addressed to */
 
 static int pack_task(void *owner, struct buf *out) {
@@ -159,7 +184,7 @@ static void on_task(void *owner, const struct grpc_status *status, const void *r
                 return;
         }
         c->identity->task_id = TAKE_PTR(task);
-        run_probe(c);
+        await_readiness(c);
 }
 
 static void ask_for_task(struct modal_create *c) {
@@ -190,7 +215,7 @@ static void on_answered(struct modal_request *q, const struct grpc_status *statu
         else if (status->code != GRPC_OK)
                 fail(c, status, status->code == GRPC_RESOURCE_EXHAUSTED ? "not created, for lack of capacity" : "not created");
         else if (c->identity->task_id)
-                run_probe(c);
+                await_readiness(c);
         else
                 ask_for_task(c);
 }
@@ -269,6 +294,7 @@ void modal_create_cancel(struct modal_create *c) {
         modal_request_cancel(&c->request);
         if (c->call)
                 modal_call_cancel(TAKE_PTR(c->call));
+        modal_readiness_cancel(&c->readiness);
         if (c->process)
                 modal_process_cancel(TAKE_PTR(c->process));
         c->state = MODAL_CREATE_OVER;

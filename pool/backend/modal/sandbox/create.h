@@ -4,11 +4,13 @@
 /*
  * How a sandbox comes to us: by a create, or from an earlier run.
  *
- *   request → task → probe → over   over: created() was given, or it was cancelled
- *   request → probe                 a V2 sandbox: its answer to the request has the task
- *   adopt → over                    any state → over, when it fails or takes too long
+ *   request → task → ready → probe → over   over: created() was given, or it was cancelled
+ *   request → ready                         a V2 sandbox: its answer to the request has the task
+ *   task, request → probe                   without option ready=
+ *   adopt → over                            any state → over, when it fails or takes too long
  *
- * The probe is its first process: it shows that commands run there, and names the processes that belong to the sandbox
+ * The probe comes behind the readiness probe: what runs when the sandbox is ready belongs to it, and no clean-up ends
+ * that. The probe is our first process: it shows that commands run there, and names the processes that belong to the sandbox
  * and not to any job. An adopted one runs it too, as a proof that it lives, but what it says does not count: jobs of the
  * earlier run may be there.
  *
@@ -24,6 +26,7 @@
 #include "pool/backend/modal/exec/process.h"
 #include "pool/backend/modal/rpc/call.h"
 #include "pool/backend/modal/identity.h"
+#include "pool/backend/modal/sandbox/readiness.h"
 #include "pool/backend/modal/sandbox/request.h"
 #include "pool/backend/modal/template.h"
 
@@ -31,6 +34,7 @@ enum modal_create_state {
         MODAL_CREATE_OVER,
         MODAL_CREATE_REQUEST, /* SandboxCreateV2, or SandboxCreate */
         MODAL_CREATE_TASK,    /* SandboxGetTaskId */
+        MODAL_CREATE_READY,   /* its readiness probe, where option ready= gives it one */
         MODAL_CREATE_PROBE,   /* access, and a first process */
         MODAL_CREATE_ADOPT,   /* the same, in one of an earlier run */
 };
@@ -53,6 +57,7 @@ struct modal_create {
         struct modal_request request;
         bool unsure; /* the request failed, and may have made one all the same */
         struct modal_call *call; /* for the task */
+        struct modal_readiness readiness;
         struct modal_process *process;
         uv_timer_t timer; /* closed by the sandbox */
 };

@@ -98,6 +98,21 @@ int modal_read_exec_read(const void *data, size_t len, void (*take)(void *owner,
         return 0;
 }
 
+int modal_pack_ready(struct buf *out, const char *task_id, float timeout) {
+        ModalWire__ReadyRequest m = MODAL_WIRE__READY_REQUEST__INIT;
+
+        m.task_id = TEXT(task_id);
+        m.has_timeout = true;
+        m.timeout = timeout;
+        return modal_pack(out, &m.base);
+}
+
+int modal_read_ready(const void *data, size_t len) {
+        UNPACK(m, ready_reply, data, len);
+
+        return m_base ? 0 : -EBADMSG;
+}
+
 int modal_pack_exec(struct buf *out, const char *task_id, const char *exec_id) {
         ModalWire__ExecRequest m = MODAL_WIRE__EXEC_REQUEST__INIT;
 

@@ -252,6 +252,9 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d, bool v2
         ModalWire__GpuConfig gpu = MODAL_WIRE__GPU_CONFIG__INIT;
         ModalWire__SchedulerPlacement placement = MODAL_WIRE__SCHEDULER_PLACEMENT__INIT;
         ModalWire__NetworkAccess network = MODAL_WIRE__NETWORK_ACCESS__INIT;
+        ModalWire__ReadinessProbe ready = MODAL_WIRE__READINESS_PROBE__INIT;
+        ModalWire__ProbeCommand command = MODAL_WIRE__PROBE_COMMAND__INIT;
+        const char *argv[] = { "/bin/sh", "-c", d->ready_command };
         _cleanup_(cleanup_free) ModalWire__SandboxTag **tags = NULL;
         _cleanup_(cleanup_free) ModalWire__VolumeMount **mounts = NULL;
         _cleanup_(cleanup_free) ModalWire__SandboxTag *tag_space = make_tags(d->tags, d->n_tags, &tags);
@@ -303,6 +306,17 @@ int modal_pack_create(struct buf *out, const struct modal_definition *d, bool v2
         s.cloud = d->cloud && *d->cloud ? TEXT(d->cloud) : NULL;
         s.has_idle_timeout_secs = d->idle_secs > 0;
         s.idle_timeout_secs = d->idle_secs;
+        if (d->ready_port) {
+                ready.probe_case = MODAL_WIRE__READINESS_PROBE__PROBE_TCP_PORT;
+                ready.tcp_port = d->ready_port;
+                s.readiness_probe = &ready;
+        } else if (d->ready_command && *d->ready_command) {
+                command.n_argv = sizeof(argv) / sizeof(argv[0]);
+                command.argv = (char **)argv;
+                ready.probe_case = MODAL_WIRE__READINESS_PROBE__PROBE_COMMAND;
+                ready.command = &command;
+                s.readiness_probe = &ready;
+        }
 
         m.app_id = TEXT(d->app_id);
         m.definition = &s;

@@ -76,6 +76,8 @@ struct modal_definition {
         struct modal_list cidrs, domains; /* what it reaches; with one of them the other kind is blocked */
         struct modal_list inbound_cidrs;
         uint32_t lifetime_secs, idle_secs;
+        uint32_t ready_port;       /* the readiness probe is that something listens there, … */
+        const char *ready_command; /* … or that this shell command succeeds; 0 and "": there is none */
         const struct modal_tag *tags;
         size_t n_tags;
 };
@@ -135,6 +137,10 @@ struct modal_info {
 };
 int modal_read_list(const void *data, size_t len, const char *tag,
                     int (*take)(void *owner, const struct modal_info *info), void *owner);
+
+/* @timeout: how long the answer may be held back until the readiness probe has succeeded. */
+int modal_pack_ready(struct buf *out, const char *task_id, float timeout);
+int modal_read_ready(const void *data, size_t len);
 
 enum modal_stdio {
         MODAL_DEVNULL = 0,
