@@ -151,7 +151,11 @@ enum helper_request {
  * where the sandbox is only a directory (serve -r), they lie in there, and it cannot be noted.
  */
 enum {
-        CLEAN_SANDBOX = 1, /* all of the sandbox is the helper's: ends, unmounts and frees whatever is younger than it */
+        /*
+         * All of the sandbox is the helper's: ends, unmounts and frees whatever is younger than it. Not where it is only a
+         * directory.
+         */
+        CLEAN_SANDBOX = 1,
         CLEAN_COMPARE = 2, /* only with SANDBOX */
         CLEAN_FLAGS = CLEAN_SANDBOX | CLEAN_COMPARE,
 };

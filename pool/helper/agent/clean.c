@@ -55,10 +55,14 @@ __attribute__((format(printf, 3, 4))) static int fail(struct cleanup *c, int r, 
 
 /* processes, mounts, shared memory */
 
+/* One that is only a directory has no processes and mounts of its own but the helper's. */
+static bool has_sandbox(const struct cleanup *c) {
+        return c->request->flags & CLEAN_SANDBOX && !*origin.root;
+}
+
 static int kill_processes(struct cleanup *c) {
-        bool sandbox = c->request->flags & CLEAN_SANDBOX;
         char names[HELPER_REPORT_MAX / 2];
-        int r = leftovers_kill(c->reapers, sandbox, names, sizeof(names));
+        int r = leftovers_kill(c->reapers, has_sandbox(c), names, sizeof(names));
 
         if (r == -ETIMEDOUT)
                 return fail(c, r, "processes that do not end: %s", names);
@@ -97,14 +101,14 @@ static int undo_mounts(struct cleanup *c) {
         char what[ORIGIN_PATH_MAX];
         int r;
 
-        if (!(c->request->flags & CLEAN_SANDBOX))
+        if (!has_sandbox(c))
                 return check_mounts(c);
         r = mounts_undo(origin.proc, origin.mounts, what, sizeof(what));
         return r < 0 ? fail(c, r, "what is mounted at %s", what) : 0;
 }
 
 static int remove_ipc(struct cleanup *c) {
-        int r = c->request->flags & CLEAN_SANDBOX ? ipc_remove(origin.time.tv_sec) : 0;
+        int r = has_sandbox(c) ? ipc_remove(origin.time.tv_sec) : 0;
 
         return r < 0 ? fail(c, r, "removing shared memory") : 0;
 }
@@ -309,7 +313,7 @@ static int take_strings(struct cleanup *c) {
         const char *next = c->request->strings, *end = next + c->request->len;
         bool noted = c->request->kind == HELPER_NOTE || c->request->flags & CLEAN_COMPARE;
 
-        if ((noted || c->request->flags & CLEAN_SANDBOX) && *origin.root)
+        if (noted && *origin.root)
                 return fail(c, -EPERM, "the sandbox is only a directory");
         c->workdir = below_root(spec_string(&next, end));
         c->emptied = take_list(&next, end);
