@@ -44,6 +44,7 @@ struct client_job {
         uint32_t spec_sent;
         uint64_t input_size, input_sent, input_limit, input_taken;
         bool input_end, end_sent;
+        bool input_closed; /* nobody reads it any more */
         uint64_t streams[2]; /* bytes that came, */
         uint64_t acked[2];   /* that are acknowledged, */
         uint64_t told[2];    /* and of which the helper was told over this carrier */

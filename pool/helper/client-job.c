@@ -143,6 +143,10 @@ void client_job_input(struct client_job *j, uint64_t size, bool end) {
         j->input_end = end;
 }
 
+bool client_job_reads_input(const struct client_job *j) {
+        return !j->input_closed;
+}
+
 void client_job_acknowledge(struct client_job *j, const uint64_t streams[2]) {
         memcpy(j->acked, streams, sizeof(j->acked));
 }
@@ -231,7 +235,7 @@ static bool has_input(const struct client_job *j) {
 }
 
 const char *client_job_on_state(struct client_job *j, const struct frame *f) {
-        bool first = !j->listed && !j->asked;
+        bool first = !j->listed && !j->asked, closed = f->flags & JOB_INPUT_CLOSED && !j->input_closed;
 
         if (f->spec_len > j->spec_len && !j->spec.resume)
                 return "JOB with more strings than were sent";
@@ -245,11 +249,12 @@ const char *client_job_on_state(struct client_job *j, const struct frame *f) {
                 j->end_sent = false;
         }
         j->input_limit = f->limit;
+        j->input_closed |= closed;
         j->over = f->state == HELPER_JOB_DRAINING || f->state == HELPER_JOB_ENDED;
         /* One that has ended may never have run: its end tells. */
         if (f->state == HELPER_JOB_RUNNING || f->state == HELPER_JOB_DRAINING)
                 j = tell_started(j);
-        if (j && has_input(j) && f->offset > j->input_taken) {
+        if (j && has_input(j) && (f->offset > j->input_taken || closed)) {
                 j->input_taken = f->offset;
                 if (j->input_sent < f->offset) /* an earlier run of the daemon has sent it */
                         j->input_sent = f->offset;

@@ -142,6 +142,9 @@ static bool next_spec(struct client_job *j, struct frame *f, uint8_t *data) {
 static bool has_input(const struct client_job *j) {
         uint64_t most = least(j->input_size, j->input_limit);
 
+        if (j->input_closed)
+                return false;
+
         if (!(j->spec.flags & START_INPUT) || j->end_sent)
                 return false;
         return most > j->input_sent || (j->input_end && j->input_sent == j->input_size);

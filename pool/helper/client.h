@@ -68,7 +68,7 @@ struct client_job_events {
         bool (*command)(void *owner, uint64_t offset, void *data, size_t len);
         /* The same of the input: of client_job_input()'s bytes, from the last taken() on. */
         bool (*input)(void *owner, uint64_t offset, void *data, size_t len);
-        /* The helper has the input before @offset: it is not read again. */
+        /* The helper has the input before @offset: it is not read again. Also when client_job_reads_input() has changed. */
         void (*taken)(void *owner, uint64_t offset);
         /* Once. All output has been given. */
         void (*ended)(void *owner, const struct client_end *end);
@@ -152,6 +152,9 @@ bool client_job_runs(const struct client_job *j);
 
 /* There are so many bytes of input now; with @end, there will be no more. */
 void client_job_input(struct client_job *j, uint64_t size, bool end);
+
+/* Whether anybody inside may still read its input: else no more is sent. */
+bool client_job_reads_input(const struct client_job *j);
 
 /* These bytes of its streams are had for good. Output stops when much is not acknowledged. */
 void client_job_acknowledge(struct client_job *j, const uint64_t streams[2]);

@@ -141,7 +141,8 @@ static void on_taken(void *owner, uint64_t offset) {
 
         if (!e->exec.live_input)
                 return;
-        buf_drop(&e->live_input, offset - e->live_input_begin);
+        if (offset > e->live_input_begin)
+                buf_drop(&e->live_input, offset - e->live_input_begin);
         e->live_input_begin = offset;
         if (!e->orphan && !e->over)
                 exec_room(&e->exec);
@@ -446,7 +447,7 @@ ssize_t helper_exec_write(struct exec *exec, const void *data, size_t len) {
 
         if (e->inner)
                 return exec_write(e->inner, data, len);
-        if (e->over)
+        if (e->over || !client_job_reads_input(e->job))
                 return -EPIPE;
         if (buf_append(&e->live_input, data, n) < 0)
                 return 0;

@@ -49,7 +49,7 @@ static const struct layout layouts[FRAME_N_TYPES] = {
         [FRAME_STALE] = { "STALE", FRAME_OF_HELPER, 0, { ANY(epoch), ANY(carrier) } },
         [FRAME_JOB] = { "JOB", FRAME_OF_HELPER, 0,
                         { ANY(job), AT_MOST(state, HELPER_JOB_N_STATES - 1), AT_MOST(spec_len, HELPER_SPEC_MAX),
-                          OFFSET(offset), OFFSET(limit), ANY(order) } },
+                          OFFSET(offset), OFFSET(limit), ANY(order), ANY(flags) } },
         [FRAME_OUTPUT] = { "OUTPUT", FRAME_OF_HELPER, HELPER_DATA_MAX,
                            { ANY(job), AT_MOST(stream, 1), OFFSET(offset) } },
         [FRAME_ENDED] = { "ENDED", FRAME_OF_HELPER, HELPER_TEXT_MAX,

@@ -90,7 +90,7 @@ enum frame_type {
         /* From the helper. */
         FRAME_WELCOME, /* version in use, epoch, carrier, how many JOB frames follow */
         FRAME_STALE,   /* there is a newer carrier: this one */
-        FRAME_JOB,     /* what the helper has of a job: state, strings, input and how far it may be sent, last order */
+        FRAME_JOB,     /* what the helper has of a job: state, strings, input and how far it may be sent, last order, flags */
         FRAME_OUTPUT,  /* bytes of a stream, from an offset, in the order in which the helper read them */
         FRAME_ENDED,   /* how the job ended, and how many bytes each stream has; data: text, for people */
         FRAME_REPLY,   /* to a request: its kind and number, errno, data */
@@ -104,6 +104,11 @@ enum {
         START_INPUT = 2,    /* INPUT follows; else standard input is /dev/null */
         START_TERMINAL = 4, /* on a pseudo-terminal of that size; all output is stdout, input is its keyboard */
         START_FLAGS = START_FRESH | START_INPUT | START_TERMINAL,
+};
+
+/* Flags of JOB. */
+enum {
+        JOB_INPUT_CLOSED = 1, /* nobody reads its input any more: what is sent is dropped */
 };
 
 enum helper_job_state {

@@ -25,6 +25,7 @@ class Job:
         self.streams = [bytearray(), bytearray()]
         self.order = []  # (stream, bytes) as they came
         self.state = None
+        self.reads_input = True
         self.orders = []  # (number, frame) that the helper has not confirmed
         self.n_orders = 0
         self.sent_spec = self.sent_input = self.wanted = 0
@@ -291,7 +292,7 @@ class Daemon:
         else:
             self.answers[kind, request] = (value, data)
 
-    def on_job(self, data, job, state, spec_len, offset, limit, order):
+    def on_job(self, data, job, state, spec_len, offset, limit, order, flags):
         first = job not in self.carrier.listed and len(self.carrier.listed) < self.carrier.expected
         self.carrier.listed.add(job)
         if job not in self.jobs:
@@ -300,6 +301,7 @@ class Daemon:
         job = self.jobs[job]
         assert job.state is None or state >= job.state
         job.state = state
+        job.reads_input = not flags
         job.limit = max(job.limit, limit)
         job.orders = [item for item in job.orders if item[0] > order]
         if first:  # a new carrier: go on where the helper is

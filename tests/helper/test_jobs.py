@@ -237,3 +237,14 @@ def test_ping(daemon):
         daemon.send("REQUEST", request=i + 7, kind=0)
     daemon.run(lambda: len(daemon.replies) == 64)
     assert daemon.replies == [(i + 7, 0) for i in range(64)]
+
+
+def test_a_job_that_closes_its_input(daemon):
+    """The daemon is told, whether or not it has sent anything."""
+    job = daemon.start("echo up; read -r line; exec <&-; echo closed; sleep 1000", live=True)
+    daemon.run(lambda: job.out)
+    assert job.reads_input
+    daemon.feed(job, b"line\n")
+    daemon.run(lambda: not job.reads_input)
+    daemon.kill(job)
+    daemon.wait(job)

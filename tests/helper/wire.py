@@ -26,7 +26,7 @@ FROM_DAEMON = {
 FROM_HELPER = {
     11: ("WELCOME", "version:I epoch:Q carrier:Q count:I"),
     12: ("STALE", "epoch:Q carrier:Q"),
-    13: ("JOB", "job:16s state:B spec_len:I offset:Q limit:Q order:I"),
+    13: ("JOB", "job:16s state:B spec_len:I offset:Q limit:Q order:I flags:B"),
     14: ("OUTPUT", "job:16s stream:B offset:Q"),
     15: ("ENDED", "job:16s how:B value:I ran_us:Q stdout:Q stderr:Q"),
     16: ("REPLY", "request:Q kind:B value:I"),

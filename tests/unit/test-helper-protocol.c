@@ -22,7 +22,7 @@ static const struct {
         { FRAME_REQUEST, 10, FRAME_OF_DAEMON },
         { FRAME_WELCOME, 24, FRAME_OF_HELPER },
         { FRAME_STALE, 16, FRAME_OF_HELPER },
-        { FRAME_JOB, 41, FRAME_OF_HELPER },
+        { FRAME_JOB, 42, FRAME_OF_HELPER },
         { FRAME_OUTPUT, 25, FRAME_OF_HELPER },
         { FRAME_ENDED, 45, FRAME_OF_HELPER },
         { FRAME_REPLY, 13, FRAME_OF_HELPER },

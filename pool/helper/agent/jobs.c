@@ -133,6 +133,7 @@ static void make_job_frame(struct job *j, struct frame *f) {
                 .offset = j->input.have,
                 .limit = j->input.limit,
                 .order = j->order,
+                .flags = j->input.closed ? JOB_INPUT_CLOSED : 0,
         };
         memcpy(f->job, j->id, sizeof(f->job));
         j->tell = false;
