@@ -15,8 +15,27 @@
 
 /* the backends */
 
+/* In the build tree the program is beside us, otherwise where it was installed. */
+static char *find_helper(void) {
+        char self[4096], *path = NULL;
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+        if (n > 0) {
+                self[n] = '\0';
+                *strrchr(self, '/') = '\0';
+                if (asprintf(&path, "%s/../pool/modalpool-helper", self) < 0)
+                        return NULL;
+                if (access(path, R_OK) == 0)
+                        return path;
+                free(path);
+        }
+        return strdup(MODALPOOL_LIBEXECDIR "/modalpool-helper");
+}
+
 static int connect_local(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {
-        return local_client_new(out, loop);
+        _cleanup_(cleanup_free) char *helper = find_helper();
+
+        return helper ? local_client_new(out, loop, helper) : -ENOMEM;
 }
 
 static int open_local(struct backend **out, struct backend_client *client, const struct config *c,
@@ -94,23 +113,6 @@ bool provider_has_credentials(const struct config *config) {
 
 int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct config *config, struct result *why) {
         return providers[chosen(config)->backend].connect(out, loop, config, why);
-}
-
-/* In the build tree the program is beside us, otherwise where it was installed. */
-static char *find_helper(void) {
-        char self[4096], *path = NULL;
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-        if (n > 0) {
-                self[n] = '\0';
-                *strrchr(self, '/') = '\0';
-                if (asprintf(&path, "%s/../pool/modalpool-helper", self) < 0)
-                        return NULL;
-                if (access(path, R_OK) == 0)
-                        return path;
-                free(path);
-        }
-        return strdup(MODALPOOL_LIBEXECDIR "/modalpool-helper");
 }
 
 static int put_helper_over(struct backend **b, uv_loop_t *loop, const struct config *config,

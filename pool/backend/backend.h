@@ -181,6 +181,7 @@ struct backend_client_ops {
                              void (*each)(void *data, const struct backend_warning *warning), void *data); /* or NULL */
 };
 
+/* One that starts a helper has neither clean nor exec and what belongs to it: pool/helper does both by attach. */
 struct backend_ops {
         const char *name;
         int (*start)(struct backend *b, enum backend_use use);

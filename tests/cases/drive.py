@@ -97,7 +97,7 @@ class Run:
 
 
 def program(settings, directory):
-    """A copy of it in a new @directory, from where the local backend finds its agent as from the build directory."""
+    """A copy of it in a new @directory, from where the local backend finds the helper as from the build directory."""
     build = pathlib.Path(settings.program).parents[1]
     (directory / "fs").mkdir(parents=True)
     (directory / "pool").symlink_to(build / "pool")

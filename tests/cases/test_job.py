@@ -10,7 +10,7 @@ from harness import seconds
 from test_lease import fails
 
 # Names of all processes in the environment but those of the job itself and those that are always there.
-OTHERS = "for p in /proc/[0-9]*; do [ ${p#/proc/} = $$ ] || tr '\\0' ' ' 2>/dev/null < $p/cmdline | grep -qx 'sleep 86400 ' || cat $p/comm 2>/dev/null; done | grep -vx -e modalpool-agent -e agent -e modalpool-job -e helper -e cat -e grep -e bash -e sort -e bwrap -e sh -e tr | sort"
+OTHERS = "for p in /proc/[0-9]*; do [ ${p#/proc/} = $$ ] || tr '\\0' ' ' 2>/dev/null < $p/cmdline | grep -qx 'sleep 86400 ' || cat $p/comm 2>/dev/null; done | grep -vx -e modalpool-job -e helper -e cat -e grep -e bash -e sort -e bwrap -e sh -e tr | sort"
 
 
 @pytest.mark.parametrize("command,code", [

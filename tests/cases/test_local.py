@@ -18,7 +18,7 @@ pytestmark = pytest.mark.local
 def test_own_processes(lease):
     """A PID namespace of its own: nothing of the host is seen or reached."""
     output, _ = lease.run("cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l; kill -0 " + str(os.getpid()) + " 2>&1; echo $?")
-    assert output.splitlines()[0] in ("agent", "modalpool-agent")
+    assert output.splitlines()[0] == "helper"
     assert int(output.splitlines()[1]) < 20
     assert output.splitlines()[-1] == "1" or os.getpid() < 30
 
@@ -109,13 +109,16 @@ def test_plain(plain):
 
 
 def test_plain_cwd(plain):
-    """The workdir as the file shows it, and what is below it, are the environment's; every other path is the machine's."""
+    """
+    The workdir as the file shows it, and what is below it, are the environment's; every other path is the machine's. An
+    error names a path as the file shows it.
+    """
     shown, workdir = plain.read("cwd").strip(), plain.run("mkdir sub; pwd")[0].strip()
     assert workdir != shown and workdir.endswith(shown)
     for text, path in ((shown, workdir), (shown + "/sub", workdir + "/sub"), ("sub", workdir + "/sub"), ("/tmp", "/tmp")):
         plain.write("cwd", text)
         assert plain.run("pwd") == (path + "\n", 0)
-    for text, path in (("gone", workdir + "/gone"), (shown + "/gone", workdir + "/gone"), (shown + "2", shown + "2")):
+    for text, path in (("gone", shown + "/gone"), (shown + "/gone", shown + "/gone"), (shown + "2", shown + "2")):
         plain.write("cwd", text)
         assert plain.run("pwd") == ("", 126)
         assert plain.read("error") == f"cwd: {path} is not a directory there\n"
@@ -132,20 +135,20 @@ def test_plain_needs_no_bubblewrap(mount, tmp_path):
 
 
 @pytest.mark.parametrize("isolate", ["none", "bwrap"])
-def test_no_agent(mount, settings, tmp_path, isolate):
-    """An agent that cannot be executed is named, and why: at once, and in one line."""
+def test_no_helper(mount, settings, tmp_path, isolate):
+    """A helper that cannot be executed is named, and why: at once, and in one line."""
     program = tmp_path / "bin/modalpool"
     program.parent.mkdir()
     shutil.copy(settings.program, program)
-    agent = tmp_path / "pool/modalpool-agent"
-    agent.parent.mkdir()
+    helper = tmp_path / "pool/modalpool-helper"
+    helper.parent.mkdir()
     mp = mount(start=False, isolate=isolate)
-    for make, reason in ((lambda: None, "No such file or directory"), (agent.mkdir, "Permission denied")):
+    for make, reason in ((lambda: None, "No such file or directory"), (helper.mkdir, "Permission denied")):
         make()
         words = [str(program) if word == settings.program else word for word in mp.command()]
         done = subprocess.run(words, capture_output=True, text=True, env=mp.environment)
         assert done.returncode == 1 and "did not answer" not in done.stderr, done.stderr
-        assert "agent" in done.stderr and reason in done.stderr, done.stderr
+        assert "helper" in done.stderr and reason in done.stderr, done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert list(mp.state.rglob("environments/*")) == []
 
@@ -203,7 +206,7 @@ def test_plain_among_thousands(multitude, plain):
     assert not mp.alive("sleep") and mp.stats()["environments_cleaned_total"] == 1
 
 
-def test_plain_job_without_its_supervisor(plain):
+def test_plain_job_without_its_reaper(plain):
     """A job may end who watches over it; it goes on, and its end is heard."""
     assert plain.run("sleep 0.1; kill -9 $PPID; echo on; sleep 0.1; exit 3") == ("on\n", 3)
     plain.submit("sleep 0.1; kill -9 $PPID; (env -i setsid sleep 1000 &); echo up; wait; sleep 1000")
@@ -248,7 +251,7 @@ def test_plain_ends_with_the_daemon(plain):
 @pytest.mark.exact
 def test_plain_slow_end(mount):
     """
-    An agent of the daemon before that is slow to end: what still goes on in its directory does not keep the next
+    A helper of the daemon before that is slow to end: what still goes on in its directory does not keep the next
     daemon from starting, and it removes nothing of that one's.
     """
     mp = mount(isolate="none", max=1)
@@ -256,8 +259,8 @@ def test_plain_slow_end(mount):
     lease.submit("while :; do mkdir -p $TMPDIR; : > $TMPDIR/$RANDOM; done 2> /dev/null")
     lease.until_running()
     left = processes.descendants(mp.pid)
-    agents = processes.children(mp.pid)
-    processes.kill(agents, signal.SIGSTOP)
+    helpers = processes.children(mp.pid)
+    processes.kill(helpers, signal.SIGSTOP)
     mp.process.kill()
     mp.process.wait()
     mp.listener.join()
@@ -267,6 +270,6 @@ def test_plain_slow_end(mount):
         lease = mp.lease("t2")
         assert lease.run("echo mine > file; echo mine > ~/file") == ("", 0)
     finally:
-        processes.kill(agents, signal.SIGCONT)
+        processes.kill(helpers, signal.SIGCONT)
     assert processes.gone(left, 10) == []
     assert lease.run("cat file ~/file") == ("mine\nmine\n", 0)

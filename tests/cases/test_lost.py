@@ -92,7 +92,7 @@ def test_each_signal_is_noticed(mount):
     for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGSEGV):
         lease = mp.lease()
         lease.run("true")
-        inner = [pid for pid in processes.descendants(mp.pid) if "agent" in processes.name(pid)]
+        inner = [pid for pid in processes.descendants(mp.pid) if processes.read(f"/proc/{pid}/comm") == "helper\n"]
         processes.kill(inner[-1:], signal.SIGKILL if signo == signal.SIGTERM else signo)
         mp.murder(mp.sandboxes())
         mp.until(lambda: lease.status()["state"] == "lost")

@@ -70,6 +70,16 @@ def test_order_of_streams(lease):
     assert lease.read("stderr") == "1\n3\n5\n7\n"
 
 
+@pytest.mark.local
+def test_order_of_fast_streams(lease):
+    """The same without waiting, where a helper reads both."""
+    lease.submit("for i in $(seq 1000); do echo a$i; echo b$i >&2; echo c$i; done")
+    right = "".join(f"a{i}\nb{i}\nc{i}\n" for i in range(1, 1001)).splitlines()
+    lines = lease.read().splitlines()
+    assert sorted(lines) == sorted(right)
+    assert sum(lines[i:i + 3] == right[i:i + 3] for i in range(0, 3000, 3)) >= 999
+
+
 def test_offsets_in_mixed_output(lease):
     """Any offset of output reads the same bytes, across many turns of the streams."""
     lease.submit("for i in $(seq 300); do printf 'o%04d' $i; printf 'eeeee%04d' $i >&2; done")

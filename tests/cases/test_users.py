@@ -150,7 +150,7 @@ def test_daemon_of_an_ordinary_user(mount, settings, tmp_path):
     program.parent.mkdir(parents=True)
     shutil.copy(settings.program, program)
     (tmp_path / "bin/pool").mkdir()
-    shutil.copy(os.path.join(os.path.dirname(settings.program), "../pool/modalpool-agent"), tmp_path / "bin/pool")
+    shutil.copy(os.path.join(os.path.dirname(settings.program), "../pool/modalpool-helper"), tmp_path / "bin/pool")
     for path in [tmp_path, *tmp_path.parents]:
         if path.stat().st_uid == 0 and str(path) != "/":
             path.chmod(path.stat().st_mode | 0o011)

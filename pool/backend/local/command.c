@@ -22,7 +22,7 @@ static void add(struct local_command *c, const char *argument) {
                         add((c), _more[_i]);                                                   \
         } while (0)
 
-#define INNER_AGENT "/run/modalpool/agent"
+#define INNER_HELPER "/run/modalpool/helper"
 #define INNER_RUN "/run/modalpool/jobs"
 
 /*
@@ -64,8 +64,9 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
         if (l->options.network)
                 ADD(c, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf");
         ADD(c, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp", "--perms", "0700", "--dir",
-            "/root", "--dir", "/var", "--perms", "1777", "--dir", "/var/tmp", "--dir", l->base, "--dir", INNER_RUN,
-            "--ro-bind", l->client->agent, INNER_AGENT, "--chdir", "/", INNER_AGENT, INNER_RUN, "/tmp", l->shell);
+            "/root", "--dir", "/var", "--perms", "1777", "--dir", "/var/tmp", "--dir", l->base, "--perms", "0711",
+            "--dir", "/run/modalpool", "--ro-bind", l->client->helper, INNER_HELPER, "--chdir", "/", INNER_HELPER, "serve",
+            "-c", "-s", l->shell, INNER_RUN);
 }
 
 /* The variables that jobs see; none are the daemon's own. */
@@ -93,6 +94,5 @@ void local_command_init(struct local_command *c, const struct local *l, const st
                 return;
         }
         snprintf(c->text[3], sizeof(c->text[3]), "%s/run", s->dir);
-        snprintf(c->text[4], sizeof(c->text[4]), "%s/tmp", s->dir);
-        ADD(c, l->client->agent, c->text[3], c->text[4], l->shell, s->dir);
+        ADD(c, l->client->helper, "serve", "-c", "-r", s->dir, "-s", l->shell, c->text[3]);
 }

@@ -105,33 +105,12 @@ static const struct backend_ops local_ops = {
         .free = local_free,
         .create = local_create,
         .destroy = local_destroy,
-        .clean = local_clean,
-        .exec = local_exec,
-        .exec_signal = local_exec_signal,
-        .exec_poll = local_exec_poll,
-        .exec_write = local_exec_write,
-        .exec_end_input = local_exec_end_input,
-        .exec_hold_output = local_exec_hold_output,
-        .exec_kill = local_exec_kill,
-        .exec_cancel = local_exec_cancel,
+        .attach = local_attach,
+        .exec_write = local_attach_write,
+        .exec_end_input = local_attach_end_input,
+        .exec_hold_output = local_attach_hold_output,
+        .exec_cancel = local_attach_cancel,
 };
-
-/* In the build tree it is beside us, otherwise where it was installed. */
-static char *find_agent(void) {
-        char self[4096], *path = NULL;
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-        if (n > 0) {
-                self[n] = '\0';
-                *strrchr(self, '/') = '\0';
-                if (asprintf(&path, "%s/../pool/modalpool-agent", self) < 0)
-                        return NULL;
-                if (access(path, X_OK) == 0)
-                        return path;
-                free(path);
-        }
-        return strdup(MODALPOOL_LIBEXECDIR "/modalpool-agent");
-}
 
 /* Finds a program as a shell does. NULL if there is none. */
 static char *find_bwrap(void) {
@@ -154,7 +133,7 @@ static char *find_bwrap(void) {
 static void client_free(struct backend_client *client) {
         struct local_client *c = container_of(client, struct local_client, client);
 
-        free(c->agent);
+        free(c->helper);
         free(c->bwrap);
         free(c);
 }
@@ -163,16 +142,16 @@ static const struct backend_client_ops client_ops = {
         .free = client_free,
 };
 
-int local_client_new(struct backend_client **out, uv_loop_t *loop) {
+int local_client_new(struct backend_client **out, uv_loop_t *loop, const char *helper) {
         struct local_client *c = calloc(1, sizeof(*c));
 
         if (!c)
                 return -ENOMEM;
         c->client.ops = &client_ops;
         c->loop = loop;
-        c->agent = find_agent();
+        c->helper = strdup(helper);
         c->bwrap = find_bwrap();
-        if (!c->agent) {
+        if (!c->helper) {
                 client_free(&c->client);
                 return -ENOMEM;
         }

@@ -6,9 +6,12 @@
  * security boundary.
  *
  * Each is one bwrap process with a PID namespace of its own, whose process 1
- * is modalpool-agent (agent.c). It lives until it is destroyed; its files are
- * in memory and go with it. With isolate=none a sandbox is only the agent, as
- * an ordinary process, and a directory below the state directory.
+ * is the helper (pool/helper/agent/main.c). It lives until it is destroyed; its
+ * files are in memory and go with it. With isolate=none a sandbox is only the
+ * helper, as an ordinary process, and a directory below the state directory.
+ *
+ * It runs nothing by itself: it opens streams to the helper (sandbox_attach),
+ * over which pool/helper/helper.h runs jobs and cleans.
  */
 
 #include <uv.h>
@@ -16,8 +19,8 @@
 #include "pool/backend/backend.h"
 #include "pool/base/option.h"
 
-/* The client: where the programs are that a sandbox needs. 0 or -ENOMEM. */
-int local_client_new(struct backend_client **out, uv_loop_t *loop);
+/* The client: where the programs are that a sandbox needs. @helper: that one's path. 0 or -ENOMEM. */
+int local_client_new(struct backend_client **out, uv_loop_t *loop, const char *helper);
 
 struct local_options;
 

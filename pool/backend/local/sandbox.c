@@ -17,6 +17,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
+#include "pool/util/uuid.h"
 
 #define CREATE_TIMEOUT_MS 30000
 #define DESTROY_TIMEOUT_MS 5000 /* then bwrap is killed, and its namespace with it */
@@ -34,7 +35,7 @@ static void on_handle_closed(uv_handle_t *h) {
 static void on_poll_closed(uv_handle_t *h) {
         struct local_sandbox *s = h->data;
 
-        close_fd(h == (uv_handle_t *)&s->socket ? TAKE_FD(s->socket_fd) : TAKE_FD(s->errors_fd));
+        close_fd(h == (uv_handle_t *)&s->control ? TAKE_FD(s->control_fd) : TAKE_FD(s->errors_fd));
         handle_closed(s);
 }
 
@@ -47,10 +48,9 @@ static void close_errors(struct local_sandbox *s) {
 static void sandbox_finish(struct local_sandbox *s) {
         struct result ok = {};
 
-        local_close_left_open(s);
         sandbox_destroyed(&s->sandbox, &ok);
         close_errors(s);
-        uv_close((uv_handle_t *)&s->socket, on_poll_closed);
+        uv_close((uv_handle_t *)&s->control, on_poll_closed);
         uv_close((uv_handle_t *)&s->timer, on_handle_closed);
         uv_close((uv_handle_t *)&s->process, on_handle_closed);
 }
@@ -110,7 +110,7 @@ static void on_not_spawned(uv_timer_t *timer) {
         struct local *l = sandbox_local(s);
         char what[4400];
 
-        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->isolate ? l->client->bwrap : l->client->agent,
+        snprintf(what, sizeof(what), "%s cannot be executed: %s", l->isolate ? l->client->bwrap : l->client->helper,
                  strerror(-s->spawned));
         sandbox_broke(s, what);
 }
@@ -130,58 +130,63 @@ static void on_destroy_absent(uv_timer_t *timer) {
 void local_destroy(struct sandbox *sandbox) {
         struct local_sandbox *s = local_sandbox(sandbox);
 
-        uv_poll_stop(&s->socket);
-        shutdown(s->socket_fd, SHUT_RDWR); /* the agent kills everything and ends */
+        uv_poll_stop(&s->control);
+        shutdown(s->control_fd, SHUT_RDWR); /* the helper kills everything and ends */
         if (s->running)
                 uv_timer_start(&s->timer, on_destroy_timeout, DESTROY_TIMEOUT_MS, 0);
         else
                 uv_timer_start(&s->timer, on_destroy_absent, 0, 0);
 }
 
-static void on_reply(struct local_sandbox *s, const struct agent_reply *reply) {
-        struct result r = {};
+/* The helper serves. */
+static void on_hello(struct local_sandbox *s) {
+        struct result ok = {};
 
-        switch (reply->type) {
-        case AGENT_HELLO:
-                uv_timer_stop(&s->timer);
-                close_errors(s);
-                if (s->sandbox.state == SANDBOX_CREATING)
-                        sandbox_created(&s->sandbox, &r);
-                break;
-        case AGENT_STARTED:
-        case AGENT_POLLED:
-        case AGENT_ENDED:
-        case AGENT_NO_CWD:
-        case AGENT_FAILED:
-                local_exec_reply(s, reply);
-                break;
-        case AGENT_CLEANED:
-                if (reply->text[0])
-                        result_set(&r, RESULT_FAILED, "%s", reply->text);
-                if (s->sandbox.cleaning)
-                        sandbox_cleaned(&s->sandbox, &r);
-                break;
-        }
+        uv_timer_stop(&s->timer);
+        close_errors(s);
+        if (s->sandbox.state == SANDBOX_CREATING)
+                sandbox_created(&s->sandbox, &ok);
 }
 
-static void on_socket(uv_poll_t *poll, int status, int events) {
+/* It has one thing to say. When it closes the socket, its exit status, which follows at once, says more. */
+static void on_control(uv_poll_t *poll, int status, int events) {
         struct local_sandbox *s = poll->data;
-        struct agent_reply reply;
+        char byte;
+        ssize_t n = recv(s->control_fd, &byte, 1, MSG_DONTWAIT);
 
-        /* Until no reply is left, or a reply led to its destruction. */
-        while (s->sandbox.state != SANDBOX_ENDING) {
-                ssize_t n = recv(s->socket_fd, &reply, sizeof(reply), MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        uv_poll_stop(poll);
+        if (n == 1)
+                on_hello(s);
+}
 
-                if (n < 0 && (errno == EAGAIN || errno == EINTR))
-                        return;
-                if (n != sizeof(reply)) {
-                        /* Its exit status, which follows at once, says more than a closed socket. */
-                        uv_poll_stop(&s->socket);
-                        return;
-                }
-                reply.text[sizeof(reply.text) - 1] = '\0';
-                on_reply(s, &reply);
-        }
+int local_send_descriptor(struct local_sandbox *s, int fd) {
+        union {
+                struct cmsghdr align;
+                char space[CMSG_SPACE(sizeof(fd))];
+        } control = {};
+        char byte = 0;
+        struct iovec iov = { &byte, 1 };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+        return sendmsg(s->control_fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* The helper's key. */
+static int send_key(struct local_sandbox *s, const char *nonce) {
+        unsigned char key[16];
+        int r;
+
+        uuid_bytes(nonce, key);
+        r = send(s->control_fd, key, sizeof(key), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+        explicit_bzero(key, sizeof(key));
+        return r;
 }
 
 static void on_errors(uv_poll_t *poll, int status, int events) {
@@ -208,18 +213,17 @@ static int make_dir(struct local_sandbox *s) {
         return r;
 }
 
-/* When no agent will do this. */
+/* When no helper will do this. */
 static void remove_dir(struct local_sandbox *s) {
         if (*s->dir)
                 remove_tree(AT_FDCWD, s->dir);
 }
 
-static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int errors) {
+static int spawn_helper(struct local *l, struct local_sandbox *s, int control, int errors) {
         uv_stdio_container_t stdio[] = {
-                { .flags = UV_IGNORE },
+                { .flags = UV_INHERIT_FD, .data.fd = control },
                 { .flags = UV_IGNORE },
                 { .flags = UV_INHERIT_FD, .data.fd = errors },
-                { .flags = UV_INHERIT_FD, .data.fd = socket },
         };
         struct local_command command;
 
@@ -232,7 +236,7 @@ static int spawn_agent(struct local *l, struct local_sandbox *s, int socket, int
                                 .env = (char **)command.env,
                                 .cwd = "/",
                                 .flags = UV_PROCESS_DETACHED, /* a terminal's ^C is for the daemon only */
-                                .stdio_count = 4,
+                                .stdio_count = 3,
                                 .stdio = stdio,
                         });
 }
@@ -248,11 +252,9 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
                 return -ENOMEM;
         l->client->last_number++;
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "local-%u", l->client->last_number);
-        list_init(&s->execs);
-        list_init(&s->left_open);
         if (!l->isolate) {
                 /*
-                 * With its nonce: the agent of an earlier run may still be removing a directory of this number. A
+                 * With its nonce: the helper of an earlier run may still be removing a directory of this number. A
                  * socket's path is short.
                  */
                 sprintf(s->dir, "%s/%u-%.8s", l->dir, l->client->last_number, nonce);
@@ -264,25 +266,27 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
                 r = -errno;
                 goto fail;
         }
-        s->socket_fd = fds[0];
+        s->control_fd = fds[0];
         inner = fds[1];
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
+        r = send_key(s, nonce);
+        if (r == 0 && pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 r = -errno;
-                close(s->socket_fd);
+        if (r < 0) {
+                close(s->control_fd);
                 goto fail;
         }
         s->errors_fd = fds[0];
         inner_errors = fds[1];
 
-        s->spawned = spawn_agent(l, s, inner, inner_errors);
+        s->spawned = spawn_helper(l, s, inner, inner_errors);
         s->process.data = s;
         s->running = s->spawned == 0;
-        uv_poll_init(l->client->loop, &s->socket, s->socket_fd);
+        uv_poll_init(l->client->loop, &s->control, s->control_fd);
         uv_poll_init(l->client->loop, &s->errors, s->errors_fd);
         uv_timer_init(l->client->loop, &s->timer);
         s->n_handles = 4;
-        s->socket.data = s->errors.data = s->timer.data = s;
-        uv_poll_start(&s->socket, UV_READABLE, on_socket);
+        s->control.data = s->errors.data = s->timer.data = s;
+        uv_poll_start(&s->control, UV_READABLE, on_control);
         uv_poll_start(&s->errors, UV_READABLE, on_errors);
         if (s->running) {
                 uv_timer_start(&s->timer, on_create_timeout, CREATE_TIMEOUT_MS, 0);
