@@ -2,6 +2,7 @@
 """`serve -c`: the helper as a daemon on the same machine starts it, in a sandbox and without one."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import select
