@@ -8,12 +8,15 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 
-#define PLACES_MIN 1024 /* gVisor has no table, and takes numbers of objects for places */
+#define PLACES_MAX 65536
 
-/* The kernel keeps objects of a kind in a table. By places in it one finds them all, without /proc. */
+/*
+ * The kernel keeps objects of a kind in a table. By places in it one finds them all, without /proc. gVisor has no table,
+ * and takes numbers of objects for places.
+ */
 struct kind {
-        int (*last)(void);                           /* the highest place in use; -1 where there is no such kind */
-        int (*look)(int place, time_t *changed);     /* the number of the object, or -1 */
+        int (*count)(void);                      /* how many there are */
+        int (*look)(int place, time_t *changed); /* the number of the object, or -1 */
         int (*remove)(int id);
 };
 
@@ -22,10 +25,10 @@ union semaphore_argument {
         struct semid_ds *state;
 };
 
-static int last_memory(void) {
+static int count_memory(void) {
         struct shm_info info;
 
-        return shmctl(0, SHM_INFO, (void *)&info);
+        return shmctl(0, SHM_INFO, (void *)&info) < 0 ? 0 : info.used_ids;
 }
 
 static int look_memory(int place, time_t *changed) {
@@ -40,10 +43,10 @@ static int remove_memory(int id) {
         return shmctl(id, IPC_RMID, NULL);
 }
 
-static int last_semaphore(void) {
+static int count_semaphores(void) {
         struct seminfo info;
 
-        return semctl(0, 0, SEM_INFO, (union semaphore_argument){ .info = &info });
+        return semctl(0, 0, SEM_INFO, (union semaphore_argument){ .info = &info }) < 0 ? 0 : info.semusz;
 }
 
 static int look_semaphore(int place, time_t *changed) {
@@ -58,10 +61,10 @@ static int remove_semaphore(int id) {
         return semctl(id, 0, IPC_RMID);
 }
 
-static int last_queue(void) {
+static int count_queues(void) {
         struct msginfo info;
 
-        return msgctl(0, MSG_INFO, (void *)&info);
+        return msgctl(0, MSG_INFO, (void *)&info) < 0 ? 0 : info.msgpool;
 }
 
 static int look_queue(int place, time_t *changed) {
@@ -77,23 +80,24 @@ static int remove_queue(int id) {
 }
 
 static const struct kind kinds[] = {
-        { last_memory, look_memory, remove_memory },
-        { last_semaphore, look_semaphore, remove_semaphore },
-        { last_queue, look_queue, remove_queue },
+        { count_memory, look_memory, remove_memory },
+        { count_semaphores, look_semaphore, remove_semaphore },
+        { count_queues, look_queue, remove_queue },
 };
 
 static int remove_all(const struct kind *k, time_t since) {
-        int last = k->last();
+        int left = k->count();
 
-        if (last >= 0 && last < PLACES_MIN)
-                last = PLACES_MIN;
-        for (int place = 0; place <= last; place++) {
+        for (int place = 0; left > 0 && place < PLACES_MAX; place++) {
                 time_t changed;
                 int id = k->look(place, &changed);
 
+                if (id < 0)
+                        continue;
+                left--;
                 if (id == 0) /* in gVisor, whatever the number; elsewhere only in the first place */
                         id = place;
-                if (id >= 0 && changed >= since && k->remove(id) < 0 && errno != EIDRM && errno != EINVAL)
+                if (changed >= since && k->remove(id) < 0 && errno != EIDRM && errno != EINVAL)
                         return -errno;
         }
         return 0;
