@@ -5,7 +5,7 @@ A clean-up ends and removes what jobs have left, or says what is left.
 What there is in the sandbox is seen from outside, below /proc/PID/root.
 """
 
-import contextlib
+import ctypes
 import errno
 import os
 import pathlib
@@ -21,6 +21,7 @@ from test_kill import THIS, WAYS, left, prepare, until_there
 
 CLEAN = (0, b"")
 WORKDIR = "/work/it"
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_O_TRACEEXIT = 17, 0x4206, 0x40
 
 
 def root(box):
@@ -285,31 +286,38 @@ def test_asked_again(box, daemon):
     assert not (root(box) / "work/it").exists()
 
 
-def cleaner(helper):
-    """The child of the helper that cleans; found fast, for it may not take long."""
-    for pid in pathlib.Path(f"/proc/{helper}/task/{helper}/children").read_text().split():
-        if pathlib.Path(f"/proc/{pid}/comm").read_text() == "modalpool-clean\n":
-            return int(pid)
-    raise ProcessLookupError
+@pytest.fixture
+def immortal(box, daemon):
+    """A process that does not end by KILL, as a tracer holds it at its end."""
+    job = daemon.start("echo up; exec sleep " + THIS, workdir=WORKDIR)
+    daemon.run(lambda: job.out)
+    until_there(box, THIS)
+    pid = [pid for pid, (*_, line) in box.processes().items() if line.startswith(b"sleep\0")][0]
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    assert ptrace(PTRACE_SEIZE, pid, None, ctypes.c_void_p(PTRACE_O_TRACEEXIT)) == 0
+    yield pid
+    ptrace(PTRACE_DETACH, pid, None, None)
+    assert box.until_gone(THIS) == []
+    daemon.run(lambda: job.end)
 
 
-def test_a_cleaner_that_is_killed(box, daemon):
+def test_a_process_that_does_not_end(daemon, immortal):
+    error, text = daemon.clean(WORKDIR)
+    assert error == errno.ETIMEDOUT and text.startswith(b"processes that do not end: ") and b" (sleep): " in text
+
+
+def test_a_cleaner_that_is_killed(box, daemon, immortal):
     """That is no clean sandbox. One that is stopped goes on."""
-    do(daemon, "for i in $(seq 20000); do echo $i; done | xargs mkdir")
-    helper = box.helper()
     key = daemon.request(wire.CLEAN, WORKDIR, "/tmp", flags=wire.CLEAN_SANDBOX)
-    signals = [signal.SIGSTOP, signal.SIGKILL]
-    while signals:
-        assert key not in daemon.answers, "it was over before it was seen"
-        with contextlib.suppress(OSError):  # whoever is found first may be about to end
-            os.kill(cleaner(helper), signals[0])
-            signals.pop(0)
-        daemon.run(lambda: True)
-        for frame in daemon.carrier.step(0):
-            daemon.take(frame)
+    for signo in [signal.SIGSTOP, signal.SIGKILL]:
+        found = []
+        while not found:
+            daemon.send("REQUEST", request=len(daemon.replies))
+            daemon.run(lambda: (len(daemon.replies) - 1, 0) in daemon.replies)
+            found = [pid for pid, (_, name, _) in box.processes().items() if name == "modalpool-clean"]
+        os.kill(found[0], signo)
     daemon.run(lambda: key in daemon.answers)
     assert daemon.answers[key] == (errno.EIO, b"the process that cleans was killed")
-    assert daemon.clean(WORKDIR) == CLEAN
 
 
 @pytest.mark.parametrize("data", [b"", b"/w", b"w\0", b"/w\0tmp\0", b"/w\0/a/../b\0", b"/\0", b"/w\0\0\0", b"/w\0/tmp",
