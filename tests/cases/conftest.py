@@ -66,7 +66,8 @@ class Hang(Exception):
 def pytest_addoption(parser):
     group = parser.getgroup("modalpool")
     group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
-                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault", "modal+helper", "modal-gvisor"],
+                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault", "modal+helper", "modal-gvisor",
+                             "modal-gvisor+helper"],
                     help="over what the cases run; modal: over its second kind of sandbox; +helper: with a helper in each")
     group.addoption("--fault-seed", default="1", help="which faults there are")
     group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
@@ -142,7 +143,7 @@ def settings(pytestconfig, tmp_path_factory):
         made.options.update(sandbox="v1")
     Simulator.slow = made.slow
     directory = tmp_path_factory.mktemp("sim")
-    made.gvisor = pytestconfig.getoption("--backend") == "modal-gvisor"
+    made.gvisor = pytestconfig.getoption("--backend").startswith("modal-gvisor")
     kind = {"sandbox": "gvisor"} if made.gvisor else {}
     if made.gvisor:
         try:
