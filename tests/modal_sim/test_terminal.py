@@ -82,8 +82,12 @@ def test_stdin_stream_to_one_that_does_not_read(box, refused):
 
 
 def test_exec_delay(tmp_path):
-    with Simulator(directory=tmp_path, exec_delay_secs=0.5) as sim:
-        with Client(sim) as client, client.create() as box:
+    """As a setting and as an option."""
+    as_setting, as_option = Simulator(directory=tmp_path, exec_delay_secs=0.5), Simulator(directory=tmp_path)
+    as_option._arguments += ["--exec-delay", "0.5"]
+    for sim in as_setting, as_option:
+        with sim, Client(sim) as client, client.create() as box:
             box.run("true")
             (ms,) = [c["ms"] for c in sim.trace(method="TaskExecStart")]
             assert ms >= 500
+            assert sim.ask("/config")["exec_delay_secs"] == 0.5
