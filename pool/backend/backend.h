@@ -243,6 +243,7 @@ struct sandbox {
         bool serial; /* it is to run one exec at a time; set before it is live */
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
+        bool tmp_is_shared;      /* its /tmp is not its own, and no clean-up empties it */
         int64_t expires_us;      /* when the provider ends it by itself; 0: never; set once it is live */
         const char *resume_token; /* known once it is live; may be another after a clean-up; NULL: it does not outlive us */
 };

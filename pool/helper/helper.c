@@ -109,6 +109,7 @@ static const struct carrier_events carrier_events = {
 
 static void take_names(struct helper_sandbox *s) {
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
+        s->sandbox.serial = s->mode == HELPER_PLAIN && s->inner->serial;
         s->sandbox.expires_us = s->inner->expires_us;
         s->sandbox.serial = s->mode == HELPER_PLAIN && s->inner->serial;
         s->sandbox.resume_token = s->resume_token ?: s->inner->resume_token;
@@ -334,9 +335,9 @@ static void helper_destroy(struct sandbox *sandbox) {
 }
 
 static int helper_clean(struct sandbox *sandbox, const char *workdir) {
-        static const char *const emptied[] = { "/tmp", NULL };
+        static const char *const none[] = { NULL }, *const tmp[] = { "/tmp", NULL };
         struct helper_sandbox *s = helper_sandbox_of(sandbox);
-        struct client_cleanup what = { .sandbox = true, .workdir = workdir, .emptied = emptied };
+        struct client_cleanup what = { .sandbox = true, .workdir = workdir, .emptied = s->inner->tmp_is_shared ? none : tmp };
         int r;
 
         if (s->mode == HELPER_PLAIN)

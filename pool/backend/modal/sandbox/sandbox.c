@@ -265,6 +265,13 @@ int modal_sandbox_clean(struct sandbox *sandbox, const char *workdir) {
 
 /* new ones */
 
+static bool tmp_is_volume(const struct modal_settings *settings) {
+        for (size_t i = 0; i < settings->n_volumes; i++)
+                if (!strcmp(settings->volumes[i].path, "/tmp") || !strcmp(settings->volumes[i].path, "/tmp/"))
+                        return true;
+        return false;
+}
+
 static struct modal_sandbox *sandbox_new(struct backend *b, const char *nonce) {
         struct modal_sandbox *s = calloc(1, sizeof(*s));
         struct modal_template *t = modal_template_of(b);
@@ -273,6 +280,7 @@ static struct modal_sandbox *sandbox_new(struct backend *b, const char *nonce) {
                 return NULL;
         s->sandbox.backend = b;
         s->sandbox.serial = true; /* a kill tells a job's processes from another's by when they began */
+        s->sandbox.tmp_is_shared = tmp_is_volume(&t->settings);
         snprintf(s->identity.nonce, sizeof(s->identity.nonce), "%s", nonce);
         s->identity.id = s->sandbox.id;
         s->identity.began_us = clock_now();
