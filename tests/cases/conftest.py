@@ -79,6 +79,7 @@ def pytest_configure(config):
                  "exact: counts environments or their lives, so it makes no sense with faults",
                  "local: is about the local backend, or what only that can show",
                  "modal: is about the Modal backend",
+                 "plain: is about an exec of Modal for each job, as it is without a helper",
                  "quick: needs a daemon at full speed, not one under valgrind or a sanitizer",
                  "root: needs to be root",
                  "languages: needs compilers that are big; scripts/test languages runs these",
@@ -102,12 +103,15 @@ def pytest_collection_modifyitems(config, items):
     own = pytest.mark.skip(reason="makes its own faults, or none: it is the same without --backend modal+fault")
     quick = pytest.mark.skip(reason="measures speed or size, which say nothing here")
     root = pytest.mark.skip(reason="needs root")
+    plain = pytest.mark.skip(reason="is about jobs without a helper")
     other = pytest.mark.skip(reason="is about another backend")
     slow = config.getoption("--valgrind") or config.getoption("--slow") > 1
     backend, faults, _ = which_backend(config)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("local", "modal") if name != backend):
             item.add_marker(other)
+        if item.get_closest_marker("plain") and config.getoption("--backend").endswith("+helper"):
+            item.add_marker(plain)
         if item.get_closest_marker("exact") and faults:
             item.add_marker(exact)
         if "calm" in item.fixturenames and faults:
@@ -244,8 +248,10 @@ def check_provider(settings, item):
     for exec_id, facts in stats["execs"].items():
         if facts["starts"] != 1:
             problems.append(f"exec {exec_id} started {facts['starts']} times")
-    jobs = sum(mount.jobs for mount in item.mounts if not mount.elsewhere)
-    if started < (min(jobs, 1) if settings.options.get("helper") else jobs):  # a helper starts jobs by itself
+    # A helper starts jobs by itself.
+    jobs = sum(min(mount.jobs, 1) if mount.options.get("helper") == "yes" else mount.jobs
+               for mount in item.mounts if not mount.elsewhere)
+    if started < jobs:
         problems.append(f"{started} commands were started at Modal, fewer than there were jobs")
     if stats["unknown_methods"]:
         problems.append(f"asked of Modal, who does not know it: {stats['unknown_methods']}")

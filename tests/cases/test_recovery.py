@@ -345,7 +345,7 @@ def test_everything_is_taken_back(mount, modal):
     leases["runs"].write("stdin", "some input\n")
     leases["runs"].submit("mkfifo go; echo begun; read x < go; cat; exit 4")
     leases["runs"].submit("echo next")
-    leases["ends"].submit("echo begun; sleep 0.5; echo over; exit 6")
+    leases["ends"].submit("echo begun; (exec timeout 0.5 sleep 99); echo over; exit 6")
     leases["kills"].submit("trap '' TERM; echo begun; sleep 1000")
     leases["late"].write("timeout", "1")
     leases["late"].submit("echo begun; sleep 1000")
@@ -354,7 +354,7 @@ def test_everything_is_taken_back(mount, modal):
         with open(leases[name] / "jobs/2/output", "rb", buffering=0) as output:
             assert output.read(6) == b"begun\n"
     mp.crash()
-    while not any(facts.get("code") == 6 for facts in modal.stats()["execs"].values()):
+    while mp.alive("timeout"):
         pass  # it ends while there is no daemon
     mp.lines.clear()
     mp.start()
@@ -399,12 +399,12 @@ def test_a_job_that_ended_in_time_did_not_time_out(mount, modal):
     ends, late = mp.lease("ends"), mp.lease("late")
     for lease in (ends, late):
         lease.write("timeout", "2")
-    ends.submit("echo begun; sleep 0.5; echo over; exit 6")
+    ends.submit("echo begun; (exec timeout 0.5 sleep 99); echo over; exit 6")
     late.submit("echo begun; sleep 1000")
     ends.until_running()
     late.until_running()
     mp.crash()
-    while not any(facts.get("code") == 6 for facts in modal.stats()["execs"].values()):
+    while mp.alive("timeout"):
         pass
     time.sleep(2)
     mp.lines.clear()

@@ -581,6 +581,30 @@ static void live_input(void) {
         daemon_stop(&d);
 }
 
+static void input_that_nobody_reads(void) {
+        struct exec_spec spec;
+        struct daemon d;
+        struct job j;
+        ssize_t n;
+
+        daemon_start(&d, 1, false);
+        job_init(&j, "exec <&-; echo closed; exec sleep 1000");
+        spec = spec_of(&j);
+        spec.input = NULL;
+        spec.live_input = true;
+        job_run(&j, &d, &spec);
+        wait_for(&j.any);
+        while ((n = exec_write(j.exec, "bytes", 5)) >= 0) {
+                j.room = n == 5;
+                wait_for(&j.room);
+                uv_run(&loop, UV_RUN_NOWAIT);
+        }
+        CHECK_INT(n, -EPIPE);
+        exec_kill(j.exec, 0);
+        job_expect(&j, 128 + SIGKILL, "closed\n", "");
+        daemon_stop(&d);
+}
+
 static void kills(void) {
         struct daemon d;
         struct job j;
@@ -809,6 +833,7 @@ int main(int argc, char **argv) {
         RUN(no_cwd);
         RUN(input_of_any_length);
         RUN(live_input);
+        RUN(input_that_nobody_reads);
         RUN(kills);
         RUN(output_held_back);
         RUN(polls);
