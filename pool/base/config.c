@@ -62,6 +62,8 @@ static const struct option_row core_rows[] = {
         { "base", OPTION_PATH, AT(base), "/root", OPTION_WORDS("TERMINAL_CWD"),
           .foreign = OPTION_WORDS(".", "~", "auto", "cwd"), .scope = OPTION_OF_DAEMON,
           .help = "workdirs are BASE/hermes_tasks/NAME" },
+        { "workdir", OPTION_PATH, AT(workdir), "", .scope = OPTION_OF_OWNER,
+          .help = "the workdir of every lease, never emptied; each environment then serves one lease" },
         { "shell", OPTION_TEXT, AT(shell), "", .scope = OPTION_OF_DAEMON,
           .help = "what runs commands; empty: bash, else sh" },
         { "ready", OPTION_TEXT, AT(ready), "", .scope = OPTION_OF_OWNER,
@@ -298,6 +300,10 @@ int config_read_file(struct config *c, const char *path, struct result *why) {
         return r;
 }
 
+bool config_owns_workdir(const char *workdir) {
+        return strstr(workdir, "/" CONFIG_WORKDIRS "/") != NULL;
+}
+
 int config_check(const struct config *c, struct result *why) {
         if (c->min > c->max) {
                 result_set(why, RESULT_INVALID, "option min=%" PRIu64 ": more than max=%" PRIu64, c->min, c->max);
@@ -305,6 +311,11 @@ int config_check(const struct config *c, struct result *why) {
         }
         if (!*c->base) {
                 result_set(why, RESULT_INVALID, "option base: expected an absolute path");
+                return -EINVAL;
+        }
+        if (config_owns_workdir(c->workdir)) {
+                result_set(why, RESULT_INVALID, "option workdir=%s: " CONFIG_WORKDIRS " is for workdirs of single leases",
+                           c->workdir);
                 return -EINVAL;
         }
         return 0;

@@ -38,6 +38,8 @@ enum config_source {
 #define CONFIG_OPTIONS_MAX 96 /* rows of all tables */
 #define CONFIG_TABLES_MAX 8
 
+#define CONFIG_WORKDIRS "hermes_tasks" /* the directory below base= that has the workdirs of leases */
+
 struct config {
         /* the pool */
         unsigned mode;
@@ -60,6 +62,7 @@ struct config {
 
         /* jobs */
         char *base;
+        char *workdir;      /* of every lease, as it is in the image; "": BASE/hermes_tasks/NAME */
         char *shell;
         int64_t timeout_us; /* 0: none */
         int64_t kill_grace_us; /* 0: none */
@@ -112,6 +115,12 @@ int config_read_file(struct config *c, const char *path, struct result *why);
 
 /* Check combinations of options, once all are set. */
 int config_check(const struct config *c, struct result *why);
+
+/*
+ * Whether @workdir was made for one lease, so that it may be emptied and removed. Else option workdir names it, now or in
+ * an earlier run, and it is part of the environment.
+ */
+bool config_owns_workdir(const char *workdir);
 
 /* JSON: {"max": {"value": 4, "source": "default"}, …}. 0 or -errno. */
 int config_render(const struct config *c, struct buf *out);

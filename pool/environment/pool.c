@@ -25,6 +25,8 @@ static bool is_used_up(const struct pool *p, const struct environment *e) {
 
         if (p->stopping || e->retire || e->retire_us <= p->clock())
                 return true;
+        if (e->workdir && !config_owns_workdir(e->workdir))
+                return true; /* jobs ran in a directory that is part of it, and a clean-up would remove that */
         return e->uses > 0 && (c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
                                (c->max_uses > 0 && e->uses >= c->max_uses));
 }

@@ -295,7 +295,7 @@ static bool any_is_for(const struct list *environments, uid_t uid) {
 /* Whether there is an environment that a user could get without a create. */
 static bool one_may_come_free(const struct pool *p, uid_t uid) {
         const struct config *c = p->config;
-        bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1;
+        bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1 && !*c->workdir;
         const struct list *in = p->environments.in;
 
         return pool_count(p, ENVIRONMENT_CREATING) > 0 || any_is_for(&in[ENVIRONMENT_IDLE], uid) ||

@@ -74,7 +74,7 @@ struct lease {
         char *remark;          /* about the newest bad word in ctl or a setting */
         struct list watches;
 
-        char *workdir; /* BASE/hermes_tasks/NAME */
+        char *workdir; /* BASE/hermes_tasks/NAME, or what option workdir says */
         struct settings settings;
 
         /* Its jobs, oldest first. A job is in one of these, by its link, with a reference … */

@@ -106,13 +106,15 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
         lease_publish_state(l);
 }
 
-static char *workdir_path(const char *base, const char *name) {
-        size_t len = strlen(base);
+static char *workdir_path(const struct config *c, const char *name) {
+        size_t len = strlen(c->base);
         char *path;
 
-        while (len > 0 && base[len - 1] == '/')
+        if (*c->workdir)
+                return strdup(c->workdir);
+        while (len > 0 && c->base[len - 1] == '/')
                 len--;
-        return asprintf(&path, "%.*s/hermes_tasks/%s", (int)len, base, name) < 0 ? NULL : path;
+        return asprintf(&path, "%.*s/" CONFIG_WORKDIRS "/%s", (int)len, c->base, name) < 0 ? NULL : path;
 }
 
 int lease_write(const struct lease *l) {
@@ -167,7 +169,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         l->uid = uid;
         l->gid = gid;
         l->name = strdup(name);
-        l->workdir = workdir_path(t->config->base, name);
+        l->workdir = workdir_path(t->config, name);
         lease_touch(l);
         l->created_wall_us = l->state_wall_us = l->changed_wall_us;
         if (!l->name || !l->workdir || !l->quota ||

@@ -118,7 +118,7 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
         command.spec.command = &j->command;
         command.spec.input = &j->settings.input;
-        command.spec.fresh = !l->prepared;
+        command.spec.fresh = !l->prepared && config_owns_workdir(l->workdir);
         r = sandbox_exec(environment_sandbox(l->claim.environment), &command.spec, &exec_events, j, &j->exec);
         command_deinit(&command);
         return r;

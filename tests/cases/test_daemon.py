@@ -49,7 +49,8 @@ def test_help_and_version(modalpool):
     ("max=-1", ["max"]), ("min=5", ["min=5", "max=4"]), ("wait=soon", ["wait=soon", "seconds"]), ("oversubscribe=maybe", ["yes or no"]),
     ("mode=both", ["pool", "direct"]), ("isolate=docker", ["bwrap", "none"]), ("base=relative", ["absolute"]), ("base=", ["base"]),
     ("output_max=1Q", ["output_max"]), ("env=NOVALUE", ["KEY=VALUE"]), ("config=/no/such/file", ["/no/such/file"]),
-    ("ready=tcp:80", ["option ready=tcp:80", "local has no readiness probes"]), ("fault=earthquake:1", ["earthquake"]), ("fault=create", ["create"]), ("fault=create:2", ["create", "0 to 1"]),
+    ("workdir=app", ["workdir=app", "absolute"]),
+    ("workdir=/a/hermes_tasks/b", ["workdir=/a/hermes_tasks/b", "single leases"]), ("ready=tcp:80", ["option ready=tcp:80", "local has no readiness probes"]), ("fault=earthquake:1", ["earthquake"]), ("fault=create", ["create"]), ("fault=create:2", ["create", "0 to 1"]),
 ])
 def test_bad_options(modalpool, tmp_path, options, words):
     (tmp_path / "mnt").mkdir()

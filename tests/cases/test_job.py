@@ -222,6 +222,30 @@ def test_cwd(lease):
     assert lease.run("pwd; ls -A") == (workdir + "\n", 0)
 
 
+def test_workdir_of_the_pool(mount):
+    """It is made where it is missing, stays for the lease's next jobs, and no other lease finds what was left there."""
+    where = "/srv/it's here/app"
+    mp = mount(max=1, workdir=where)
+    lease = mp.lease("first")
+    assert lease.read("cwd") == where + "\n"
+    assert lease.run("pwd; ls -A; echo kept > file") == (where + "\n", 0)
+    lease.write("cwd", "sub")
+    assert lease.run("mkdir -p sub")[1] == 126 and lease.run("pwd")[1] == 126
+    lease.write("cwd", "")
+    assert lease.run("cat file; mkdir sub") == ("kept\n", 0)
+    used = lease.read("environment")
+    lease.release()
+    lease = mp.lease("second")
+    assert lease.read("environment") != used
+    assert lease.run("pwd; ls -A") == (where + "\n", 0)
+
+
+def test_workdir_of_the_pool_is_not_emptied(mount):
+    """It may be one of the image, with what is in it."""
+    mp = mount(max=1, workdir="/etc")
+    assert mp.lease().run("pwd; test -s passwd") == ("/etc\n", 0)
+
+
 def test_an_error_shows_what_it_is(lease):
     """Also where what it tells of would turn the terminal around, or look like a line of its own."""
     lease.write("cwd", "/no\u202e\u0085\u2028\x1b[2Jwhere")

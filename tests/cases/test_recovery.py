@@ -393,6 +393,24 @@ def test_options_that_change_meanwhile(mount, modal):
 
 
 @pytest.mark.modal
+def test_workdir_of_the_pool_that_changes_meanwhile(mount, modal):
+    """The lease keeps it, and then its environment ends: to clean it up would remove what belongs to the image."""
+    mp = mount(max=1, workdir="/srv/app")
+    lease = mp.lease()
+    lease.run("echo kept > file")
+    used = lease.read("environment").strip()
+    mp.crash()
+    del mp.options["workdir"]
+    mp.lines.clear()
+    mp.start()
+    assert lease.run("pwd; cat file") == ("/srv/app\nkept\n", 0)
+    lease.release()
+    other = mp.lease("other")
+    assert other.run("pwd") == ("/root/hermes_tasks/other\n", 0) and other.read("environment").strip() != used
+    assert mp.stats()["environments_cleaned_total"] == 0
+
+
+@pytest.mark.modal
 def test_a_job_that_ended_in_time_did_not_time_out(mount, modal):
     """Although its timeout had passed when the next daemon started."""
     mp = mount(max=2)
