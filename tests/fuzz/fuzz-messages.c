@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 
         if (len-- == 0)
                 return 0;
-        switch (*data++ % 13) {
+        switch (*data++ % 14) {
         case 0:
                 modal_read_environment(data, len, &text);
                 break;
@@ -92,6 +92,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
         case 12:
                 if (modal_read_wait(data, len, &result) == 0)
                         explain(&result);
+                break;
+        case 13:
+                modal_read_ready(data, len);
                 break;
         }
         free(text);

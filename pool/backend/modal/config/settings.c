@@ -370,6 +370,8 @@ static int read_ready(struct modal_settings *s, const char *text, struct result 
         s->ready = strdup(text);
         if (!s->ready)
                 return -ENOMEM;
+        if (!text_is_utf8(text, strlen(text)))
+                return invalid(why, "ready", text, "tcp:PORT, or a command in UTF-8");
         if (strncmp(text, "tcp:", 4)) {
                 s->definition.ready_command = s->ready;
                 return 0;
