@@ -30,7 +30,7 @@ def test_status(mount):
     assert counts["leases"] == "2: 1 waiting, 1 leased, 0 lost, 0 failed"
     assert any(line.startswith(environment + " ") and " leased   leased one " in line for line in environments[1:])
     assert leases[1].startswith("leased one ") and environment in leases[1]
-    assert leases[2].startswith("waiting one ") and " waiting " in leases[2] and " -/0/0 " in leases[2]
+    assert leases[2].startswith("waiting one ") and " waiting " in leases[2] and " 0/0/0 " in leases[2]
     assert len(leases) == 3 and all(len(line) <= 100 for line in text.splitlines() if not line.startswith("trouble"))
     for head, *rows in environments, leases:
         assert all(len(row) == len(head) for row in rows), text

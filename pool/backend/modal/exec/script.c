@@ -70,14 +70,17 @@ static const char probe_script[] =
 
 /*
  * $a: all processes but this one that began later than those of $own, as PID:PARENT:SESSION:START. A name may hold
- * anything, line ends too. One whose first thread has ended says that it is a zombie, while others go on.
+ * anything, line ends too. One whose first thread has ended says that it is a zombie, while others go on. They are in the
+ * order of their numbers, so that TERM reaches a shell before what it waits for.
  */
+#define D "[0-9]"
 #define SCAN                                                             \
         "t=0\n"                                                          \
         "for x in $own; do x=${x#*:}; [ \"$x\" -le $t ] || t=$x; done\n" \
         "scan(){\n"                                                      \
         "  a=\n"                                                         \
-        "  for p in /proc/[0-9]*; do\n"                                  \
+        "  for p in /proc/" D " /proc/" D D " /proc/" D D D " /proc/" D D D D " /proc/" D D D D D " /proc/" D D D D D D \
+        " /proc/" D D D D D D D "; do\n"                                 \
         "    i=${p#/proc/}\n"                                            \
         "    [ \"$i\" = $$ ] && continue\n"                              \
         "    l=\n"                                                       \
