@@ -95,7 +95,8 @@ static int run_command(struct probe *p, const struct blob *text) {
 
         if (r == 0)
                 r = command_init(&command, &(struct command_settings){
-                                                   .id = id, .shell = "", .workdir = "/", .cwd = "", .env = "" });
+                                                   .id = id, .shell = "", .workdir = "/", .cwd = "", .pool_env = "",
+                                                   .env = "" });
         if (r < 0)
                 return r;
         command.spec.command = text;
