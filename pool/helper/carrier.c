@@ -173,9 +173,14 @@ static bool nobody_listens(const struct carrier *c) {
         return c->ended && result_ok(&c->result) && (c->code == 1 || c->code == 126 || c->code == 127);
 }
 
+/* Something was reached that gave no answer, or the provider refuses the stream however often it is asked for. */
+static bool is_useless(const struct carrier *c) {
+        return c->broken || result_ok(&c->result) || c->result.code == RESULT_INVALID;
+}
+
 /* The stream has ended, or is of no use. Whoever carries it may have broken it; then the next one will do. */
 static void judge(struct carrier *c, int64_t now) {
-        char text[SAID_MAX + 100];
+        char text[SAID_MAX + RESULT_TEXT_MAX + 100];
         bool was_open = c->state == CARRIER_OPEN;
 
         log_debug("environment=%s: carrier ended: %s%s (code %d)", c->environment, buf_text(&c->said), c->result.text, c->code);
@@ -186,8 +191,8 @@ static void judge(struct carrier *c, int64_t now) {
         }
         if (!was_open)
                 c->failures++;
-        if (!was_open && (c->broken || result_ok(&c->result)) && ++c->useless == USELESS_MAX) {
-                snprintf(text, sizeof(text), "its helper gives no answer: %s", buf_text(&c->said));
+        if (!was_open && is_useless(c) && ++c->useless == USELESS_MAX) {
+                snprintf(text, sizeof(text), "its helper gives no answer: %s%s", buf_text(&c->said), c->result.text);
                 gone(c, text);
                 return;
         }

@@ -92,6 +92,7 @@ def test_a_job_goes_on(run, sim, how, seed):
     assert sim.stats()["sandboxes"] == {"created": 1, "ended": {"terminated": 1}, "live": {}}
 
 
+@pytest.mark.plain
 def test_input_goes_on(run, sim, tmp_path):
     """The rest of a long input comes through as well, each byte once."""
     data = os.urandom(8 << 20)  # more than the simulator takes ahead of the process
@@ -115,6 +116,7 @@ def test_input_goes_on(run, sim, tmp_path):
     second.destroy()
 
 
+@pytest.mark.plain
 def test_started_but_not_known(run, sim):
     """A crash between the start and its answer: the job is started again under the same id, and runs once."""
     first, job = run(), str(uuid.uuid4())
@@ -134,6 +136,7 @@ def test_started_but_not_known(run, sim):
     second.destroy()
 
 
+@pytest.mark.plain
 def test_a_job_that_nobody_knows(run):
     """It is not started: how it ended cannot be known. The sandbox is as good as before."""
     one = run()
@@ -147,6 +150,7 @@ def test_a_job_that_nobody_knows(run):
     one.destroy()
 
 
+@pytest.mark.plain
 def test_a_complaint_that_was_read_before(run):
     """What looks like the wrapper's line is one only at the beginning of stderr."""
     job = str(uuid.uuid4())

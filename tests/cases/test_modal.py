@@ -414,6 +414,7 @@ def check_calls_of_a_job(calm, lease, i):
         "TaskGetCommandRouterAccess": 0, "SandboxGetCommandRouterAccess": 0}
 
 
+@pytest.mark.plain
 def test_round_trips_of_a_job(mount, calm):
     """Two: the start; then both streams and the end at once. Counted by the simulator."""
     mp = mount(max=1)
@@ -451,6 +452,7 @@ def until_known(calm, leases):
         lease.run("true")
 
 
+@pytest.mark.plain
 def test_one_round_trip_where_the_router_waits(mount, calm, router):
     """The job is over for its user while its start is still not answered."""
     router("hold")
@@ -470,6 +472,7 @@ def test_one_round_trip_where_the_router_waits(mount, calm, router):
     assert {facts["starts"] for facts in calm.stats()["execs"].values()} == {1}
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("what", ["refuse", "end"])
 def test_starts_come_first_elsewhere(mount, calm, router, what):
     """Also where the end of an output is told that has not begun: nothing of it would be read."""
@@ -486,6 +489,7 @@ def test_starts_come_first_elsewhere(mount, calm, router, what):
         assert len(calls) == 4 and all(c["at"] >= started - 0.01 for c in calls if c["method"] != "TaskExecStart")
 
 
+@pytest.mark.plain
 def test_a_router_that_waits_no_more(mount, calm, router):
     """Whatever is refused because it was asked for too early is asked for again."""
     router("hold")
