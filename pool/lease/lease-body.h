@@ -149,7 +149,7 @@ const char *lease_say_quota(const struct lease *l, char out[static QUOTA_TEXT_SI
 
 /* Whether its environment, when it has one, runs more than one job at a time; and that it does not. */
 bool lease_runs_side_by_side(const struct lease *l);
-#define RUNS_ONE_JOB "jobs with names run side by side, and environment %s runs one job at a time"
+#define RUNS_ONE_JOB "jobs with names run side by side, and environment %s runs one job at a time: it has no helper"
 
 /* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);
