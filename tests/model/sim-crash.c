@@ -225,6 +225,13 @@ static struct sim_exec *find_run(const struct sim_sandbox *s, const struct model
         return x && x->serial == m->serial && x->number == j->number && x->instance == m->lease->instance ? x : NULL;
 }
 
+/* Its output is in files, not in the journal: all that the core before kept is there. */
+static void check_kept(const struct model_job *j, const struct sim_exec *x) {
+        for (int i = 0; i < 2; i++)
+                SIM_CHECK(j->wrote[i] == x->wrote[i], "job %" PRIu64 ".%" PRIu32 " has %" PRIu64 " bytes, had %" PRIu64,
+                          x->serial, x->number, j->wrote[i], x->wrote[i]);
+}
+
 static void see_job(struct model_lease *m, struct job *job) {
         struct sim_sandbox *s;
         struct sim_exec *x;
@@ -254,6 +261,7 @@ static void see_job(struct model_lease *m, struct job *job) {
                         x->started_us = job->started_us;
                         x->job = j;
                         j->exec = x == s->exec ? x : NULL;
+                        check_kept(j, x);
                 }
         watch_init(&j->watch, model_on_job_changed);
         watch_add(&job->watches, &j->watch);
@@ -319,6 +327,18 @@ static void forget_everything(void) {
         model.n_leases = 0;
 }
 
+/*
+ * What the next core can know of the output of a job that runs: the bytes in its files. That the rest was refused, past
+ * output_max or the quota, may not be written down.
+ */
+static void note_kept(struct model_job *j) {
+        if (!j->exec)
+                return;
+        model_read_all(j);
+        for (int i = 0; i < 2; i++)
+                j->exec->wrote[i] = spool_size(j->job->spool, i);
+}
+
 static void kill_while_behind(void) {
         struct model_lease *m;
         struct model_job *j;
@@ -326,8 +346,10 @@ static void kill_while_behind(void) {
         sim_trace("the daemon is killed, and not all is written down");
         list_for_each (m, &model.leases, link) {
                 watch_remove(&m->watch);
-                list_for_each (j, &m->jobs, link)
+                list_for_each (j, &m->jobs, link) {
                         watch_remove(&j->watch);
+                        note_kept(j);
+                }
         }
         list_for_each (m, &model.gone, link)
                 watch_remove(&m->watch);
