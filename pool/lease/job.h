@@ -91,6 +91,7 @@ struct job {
 
         /* How it goes. */
         struct exec *exec; /* while starting or running */
+        bool resumed;      /* it was started by an earlier run, or handed over */
         uint64_t signals;   /* bit N - 1 for each signal N that is to be sent once it is followed again after a restart */
         enum job_fate fate; /* unless it is the job's own, the deadline is for its end */
         enum job_poll poll;

@@ -48,6 +48,8 @@ static void on_ended(void *owner, const struct result *r, int code) {
         struct result cut;
 
         j->exec = NULL;
+        if (j->resumed)
+                lease_set_prepared(l); /* it may have begun in the earlier run */
         r = lease_judge_end(l, j, r, &code, &cut);
         lease_end_job(l, j, r, code);
         lease_start_next(l);
@@ -226,8 +228,8 @@ static int resume_job(struct lease *l, struct job *j) {
                 pool_condemn(l->table->pool, &l->claim, &why);
                 return r;
         }
+        j->resumed = true;
         follow_job(l, j);
-        lease_set_prepared(l); /* it may have begun before */
         lease_announce_job(l, j, "resumed");
         for (int signo = 1; j->signals && signo < NSIG; signo++)
                 if (j->signals >> (signo - 1) & 1)

@@ -128,6 +128,20 @@ static struct lease *leased(void) {
         return l;
 }
 
+static struct lease *restarted(void) {
+        struct lease *l;
+
+        rig_restart();
+        l = leases_find(rig.table, "t");
+        CHECK(l);
+        return l;
+}
+
+static void grant(struct lease *l) {
+        rig_run(10 * SIM_DELAY_US);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+}
+
 /* The environment that is given up for one of them takes all of them, also those that are due in the same turn. */
 static void lost_together(void) {
         struct lease *l;
@@ -148,6 +162,51 @@ static void lost_together(void) {
         CHECK(list_empty(&l->forgotten));
         job_unref(a);
         job_unref(b);
+        stop();
+}
+
+/* The first job empties the workdir. Handed over again after a restart, it may do so only now. */
+static void first_one_again(void) {
+        struct lease *l;
+        struct job *a, *b;
+
+        start();
+        l = leased();
+        named(l, "a");
+        named(l, "b");
+        CHECK_INT(lease_queued(l), 1);
+        l = restarted();
+        grant(l);
+        a = lease_named_job(l, "a");
+        b = lease_named_job(l, "b");
+        CHECK(run_of(a) && run_of(a)->fresh && !run_of(a)->resume);
+        CHECK_INT(b->state, JOB_QUEUED);
+        exec_started(&run_of(a)->exec);
+        CHECK_INT(b->state, JOB_STARTING);
+        CHECK(!run_of(b)->fresh);
+        stop();
+}
+
+/* Nobody knows whether it began, so what it may have left stays. */
+static void first_one_again_ends(void) {
+        struct result why;
+        struct lease *l;
+        struct job *a, *b;
+        struct run *r;
+
+        start();
+        l = leased();
+        named(l, "a");
+        named(l, "b");
+        l = restarted();
+        grant(l);
+        a = lease_named_job(l, "a");
+        b = lease_named_job(l, "b");
+        r = run_of(a);
+        result_set(&why, RESULT_FAILED, "it is not there");
+        exec_ended(&r->exec, &why, 0);
+        run_free(r);
+        CHECK(run_of(b) && !run_of(b)->fresh);
         stop();
 }
 
@@ -215,6 +274,8 @@ static void removed_under_its_users(void) {
 
 int main(void) {
         RUN(lost_together);
+        RUN(first_one_again);
+        RUN(first_one_again_ends);
         RUN(shortage);
         RUN(removed_under_its_users);
         return check_done();
