@@ -150,7 +150,6 @@ static int start_job(struct lease *l, struct job *j) {
 
 /* It is with the backend. */
 static void follow_job(struct lease *l, struct job *j) {
-        list_remove(&l->starved);
         deadline_add(&l->table->deadlines, j, clock_after(l->table->clock(), START_TIMEOUT_US));
 }
 
@@ -193,9 +192,12 @@ static int begin_job(struct lease *l, struct job *j) {
         return 0;
 }
 
+/* One that is starved is tried again as a whole: jobs of an earlier run may wait, too, and they come first. */
 void lease_start_next(struct lease *l) {
         struct job *j;
 
+        if (!list_empty(&l->starved))
+                return;
         while (l->n_queued > 0 && (j = next_job(l)))
                 if (begin_job(l, j) < 0)
                         return;

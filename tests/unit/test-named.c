@@ -210,6 +210,28 @@ static void first_one_again_ends(void) {
         stop();
 }
 
+/* One that another starts beside is followed all the same, once this machine can. */
+static void shortage_after_a_restart(void) {
+        struct lease *l;
+        struct job *a, *b, *c;
+
+        start();
+        l = leased();
+        running(l, "a");
+        running(l, "b");
+        l = restarted();
+        n_refused = 1;
+        grant(l);
+        a = lease_named_job(l, "a");
+        b = lease_named_job(l, "b");
+        c = named(l, "c");
+        rig_run(SECOND);
+        CHECK(run_of(a) && run_of(a)->resume);
+        CHECK(run_of(b) && run_of(b)->resume);
+        CHECK(run_of(c) && !run_of(c)->resume);
+        stop();
+}
+
 /* Jobs that wait for this machine go on in their order, and each starts once. */
 static void shortage(void) {
         struct lease *l;
@@ -276,6 +298,7 @@ int main(void) {
         RUN(lost_together);
         RUN(first_one_again);
         RUN(first_one_again_ends);
+        RUN(shortage_after_a_restart);
         RUN(shortage);
         RUN(removed_under_its_users);
         return check_done();
