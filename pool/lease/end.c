@@ -7,6 +7,15 @@
 #include "pool/lease/lease-body.h"
 #include "pool/lease/unused.h"
 
+/*
+ * When the journal is behind, all rows are put again. Until then this one may be all that keeps its number from being
+ * used twice.
+ */
+void lease_drop_row(const struct lease *l, const struct job *j) {
+        if (!journal_is_behind(l->table->journal))
+                (void)journal_drop_job(l->table->journal, l->serial, j->number);
+}
+
 /* Old finished jobs leave the lease; who reads one keeps it. */
 static void trim_history(struct lease *l) {
         struct job *j, *tmp;
@@ -16,9 +25,7 @@ static void trim_history(struct lease *l) {
                         break;
                 if (!job_ended(j))
                         continue;
-                /* Else all rows are put again, and until then this one may be all that keeps its number from being used twice. */
-                if (!journal_is_behind(l->table->journal))
-                        (void)journal_drop_job(l->table->journal, l->serial, j->number);
+                lease_drop_row(l, j);
                 list_remove(&j->link);
                 l->n_ended--;
                 job_unref(j);
@@ -67,9 +74,17 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
 
 /* What nobody can ask for any more. */
 static void drop_forgotten(struct lease *l, struct job *j) {
-        (void)journal_drop_job(l->table->journal, l->serial, j->number);
+        lease_drop_row(l, j);
         list_remove(&j->link);
         job_unref(j);
+}
+
+void lease_drop_forgotten(struct lease *l) {
+        struct job *j, *tmp;
+
+        list_for_each_safe (j, tmp, &l->forgotten, link)
+                if (job_ended(j))
+                        drop_forgotten(l, j);
 }
 
 void lease_end_job(struct lease *l, struct job *j, const struct result *r, int code) {

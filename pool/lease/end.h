@@ -19,6 +19,12 @@ void lease_end_job(struct lease *l, struct job *j, const struct result *r, int c
 void lease_end_queued(struct lease *l, const struct result *why);
 void lease_end_jobs(struct lease *l, const struct result *why);
 
+/* The journal need not have a row of the job any more. */
+void lease_drop_row(const struct lease *l, const struct job *j);
+
+/* For restore.c: an earlier run has written down their end, or they cannot be followed, and nobody can ask for them. */
+void lease_drop_forgotten(struct lease *l);
+
 /* Jobs of cmd run in order, so those before the newest that an earlier run began have ended: end them. */
 void lease_end_unwritten(struct lease *l);
 

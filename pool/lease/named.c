@@ -90,8 +90,8 @@ int lease_make_job(struct lease *l, const char *name, struct job **out) {
  * for the one that it has run. When that cannot be written, the row stays until all rows are put again.
  */
 static void drop_row(struct lease *l, const struct job *j) {
-        if (lease_write(l) == 0 && !journal_is_behind(l->table->journal))
-                (void)journal_drop_job(l->table->journal, l->serial, j->number);
+        if (lease_write(l) == 0)
+                lease_drop_row(l, j);
 }
 
 void lease_remove_job(struct lease *l, struct job *j) {

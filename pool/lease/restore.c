@@ -214,6 +214,16 @@ static int read_lease(void *data, const struct journal_lease *row) {
         return settings_set(&l->settings, row->cwd, row->env, row->timeout_us, l->changed_wall_us);
 }
 
+/* One whose name was removed has its files until it has ended. */
+static struct job *find_job(const struct lease *l, uint32_t number) {
+        struct job *j;
+
+        list_for_each (j, &l->forgotten, link)
+                if (j->number == number)
+                        return j;
+        return lease_job(l, number);
+}
+
 /* Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. */
 static bool is_needed(struct leases *t, const char *name) {
         const struct job *j;
@@ -225,7 +235,7 @@ static bool is_needed(struct leases *t, const char *name) {
         if (sscanf(name, "%" SCNu64 ".%" SCNu32 ".%n", &serial, &number, &suffix) < 2 || !suffix)
                 return false;
         l = leases_find_serial(t, serial);
-        j = l ? lease_job(l, number) : NULL;
+        j = l ? find_job(l, number) : NULL;
         return j && !(job_ended(j) && !strcmp(name + suffix, "input"));
 }
 
@@ -261,6 +271,7 @@ static int take_up(struct restored *one) {
         l->table->last_serial = l->serial;
         r = journal_each_job(l->table->journal, l->serial, read_job, l);
         lease_end_unwritten(l);
+        lease_drop_forgotten(l);
         if (r == 0)
                 restore_claim(l, one->environment);
         return r;

@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <sqlite3.h>
 
 #include "rig.h"
 #include "pool/base/exec-id.h"
@@ -18,6 +19,19 @@
 #include "pool/util/clock.h"
 
 #define SECOND USEC_PER_SEC
+
+/* The journal's disk is full for so many writes. */
+static unsigned full;
+
+/* By the linker's --wrap. */
+int __real_sqlite3_step(sqlite3_stmt *s);
+int __wrap_sqlite3_step(sqlite3_stmt *s);
+int __wrap_sqlite3_step(sqlite3_stmt *s) {
+        if (full == 0 || sqlite3_stmt_readonly(s))
+                return __real_sqlite3_step(s);
+        full--;
+        return SQLITE_FULL;
+}
 
 /* What the provider was asked to run, oldest first. */
 struct run {
@@ -252,6 +266,88 @@ static void shortage(void) {
         stop();
 }
 
+static int count(void *data, const struct journal_job *row) {
+        ++*(int *)data;
+        return 0;
+}
+
+static int rows(const struct lease *l) {
+        int n = 0;
+
+        CHECK_INT(journal_each_job(rig.journal, lease_serial(l), count, &n), 0);
+        return n;
+}
+
+/* A job whose directory is gone is killed by later runs, however many there are, and leaves nothing. */
+static void forgotten_over_restarts(void) {
+        struct lease *l;
+        struct job *j;
+
+        start();
+        l = leased();
+        lease_remove_job(l, running(l, "a"));
+        CHECK(!lease_named_job(l, "a"));
+        for (int i = 0; i < 3; i++) {
+                l = restarted();
+                CHECK_INT(lease_running(l), 1);
+        }
+        grant(l);
+        j = list_first(&l->forgotten, struct job, link);
+        CHECK(j && j->state == JOB_RUNNING && run_of(j) && run_of(j)->kills == 1);
+        if (j && run_of(j)) {
+                exec_started(&run_of(j)->exec);
+                end(j, 137);
+        }
+        CHECK(list_empty(&l->forgotten) && lease_running(l) == 0);
+        CHECK_INT(rows(l), 0);
+        CHECK(named(l, "a")->number == JOB_NAMED_FIRST + 1);
+        stop();
+}
+
+/* Its end is written down before it is dropped, and the daemon may be killed in between. */
+static void forgotten_that_has_ended(void) {
+        struct journal_job row;
+        struct lease *l;
+        struct job *j;
+
+        start();
+        l = leased();
+        j = running(l, "a");
+        lease_remove_job(l, j);
+        row = job_row(j, lease_serial(l));
+        row.state = JOB_ENDED;
+        CHECK_INT(journal_update_job(rig.journal, &row), 0);
+        l = restarted();
+        CHECK(list_empty(&l->forgotten) && lease_running(l) == 0);
+        CHECK_INT(rows(l), 0);
+        grant(l);
+        lease_release(l);
+        stop();
+}
+
+/* Its number could not be written into the row of the lease, so the row of the job keeps that from being used twice. */
+static void forgotten_on_a_full_disk(void) {
+        struct lease *l;
+        struct job *j;
+
+        start();
+        l = leased();
+        running(l, "first");
+        j = running(l, "a");
+        CHECK_INT(j->number, JOB_NAMED_FIRST + 1);
+        full = 1;
+        lease_remove_job(l, j);
+        CHECK_INT(full, 0);
+        end(j, 137);
+        rig_kill();
+        rig_open(BACKEND_TO_CREATE);
+        backend_ready(&rig.backend.backend, &(struct result){});
+        l = leases_find(rig.table, "t");
+        grant(l);
+        CHECK_INT(named(l, "b")->number, JOB_NAMED_FIRST + 2);
+        stop();
+}
+
 /* Whoever holds a job that is removed, or whose lease is, can ask and try what they like. */
 static void removed_under_its_users(void) {
         struct lease *l;
@@ -300,6 +396,9 @@ int main(void) {
         RUN(first_one_again_ends);
         RUN(shortage_after_a_restart);
         RUN(shortage);
+        RUN(forgotten_over_restarts);
+        RUN(forgotten_that_has_ended);
+        RUN(forgotten_on_a_full_disk);
         RUN(removed_under_its_users);
         return check_done();
 }
