@@ -16,6 +16,7 @@
 #define PAUSE_MIN_US (50 * USEC_PER_MSEC)     /* before the next try, doubling … */
 #define PAUSE_MAX_US (5 * USEC_PER_SEC)       /* … up to this */
 #define UNREADABLE_US (100 * USEC_PER_MSEC)   /* until what could not be read is tried again */
+#define REFUSED_WARN_US (60 * USEC_PER_SEC)    /* between words of the log about wrong keys */
 #define DEAF_US (5 * USEC_PER_SEC)            /* from when nothing reads a stream to its end */
 #define USELESS_MAX 3                         /* carriers in a row without an answer, until that is believed */
 
@@ -32,6 +33,7 @@ static void on_open(void *owner) {
 
         c->state = CARRIER_OPEN;
         c->failures = c->useless = 0;
+        c->opened_us = clock_now();
         c->events->opened(c);
 }
 
@@ -53,7 +55,11 @@ static void on_stale(void *owner) {
 
 static void on_refused(void *owner, uint32_t count) {
         struct carrier *c = owner;
+        int64_t now = clock_now();
 
+        if (now < c->refused_warn_us)
+                return;
+        c->refused_warn_us = clock_after(now, REFUSED_WARN_US);
         log_warning("environment=%s: its helper was called with a wrong key, %" PRIu32 " times so far", c->environment, count);
 }
 
@@ -160,12 +166,14 @@ static void gone(struct carrier *c, const char *how) {
         c->events->gone(c, &why);
 }
 
+/* One that was open is replaced at once, unless it has just been opened: a helper may break each as soon as it is open. */
 static void pause_before_next(struct carrier *c, int64_t now) {
         int64_t us = PAUSE_MIN_US;
 
         for (unsigned i = 1; i < c->failures && us < PAUSE_MAX_US; i++)
                 us *= 2;
-        c->open_after_us = c->failures == 0 ? now : clock_after(now, clock_earlier(us, PAUSE_MAX_US));
+        c->open_after_us = c->failures == 0 ? clock_after(c->opened_us, PAUSE_MIN_US)
+                                            : clock_after(now, clock_earlier(us, PAUSE_MAX_US));
 }
 
 /* The exit codes of a shell for what it cannot run, and that of `attach` when nobody listens. */

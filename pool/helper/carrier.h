@@ -9,7 +9,7 @@
  *   CLOSED    it is in use, and the pause is over   OPENING
  *   OPENING   the helper has said what it has       OPEN
  *   OPENING   the stream breaks, or nobody answers  CLOSED   with a pause
- *   OPEN      the stream breaks                     CLOSED
+ *   OPEN      the stream breaks                     CLOSED   with a pause if it was opened just before
  *   OPEN      it is worn                            CLOSED   and a new one if it is in use
  *   OPEN      out of use for the idle time          CLOSED
  *   any       carrier_close()                       CLOSED
@@ -68,7 +68,9 @@ struct carrier {
         int64_t idle_us; /* how long one stays open out of use */
         unsigned users;
         int64_t use_until_us;  /* since when it is out of use, and the idle time */
+        int64_t opened_us;     /* when the last one was */
         int64_t open_after_us; /* the pause */
+        int64_t refused_warn_us;
         unsigned failures;     /* in a row */
         unsigned useless;      /* of these, those that reached something that gave no answer */
         struct carrier_stream streams[2]; /* the one in use, and one that was, until it has ended */

@@ -109,7 +109,9 @@ void client_job_lose(struct client_job *j);
 const char *client_job_on_state(struct client_job *j, const struct frame *f);
 const char *client_job_on_output(struct client_job *j, const struct frame *f);
 const char *client_job_on_end(struct client_job *j, const struct frame *f);
-void client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed);
+
+/* Nobody wants the job any more. False: the helper says that it has more jobs than a helper can have. */
+bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed);
 void client_leftover_drop(struct client *c, struct client_leftover *l);
 
 /* client-send.c: the next frame; false when there is none. @data has room for HELPER_DATA_MAX. */

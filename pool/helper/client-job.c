@@ -8,6 +8,7 @@
 #include "pool/util/cleanup.h"
 
 #define STRINGS_MAX (HELPER_SPEC_MAX - (16 << 20))
+#define LEFTOVERS_MAX (2 * HELPER_JOBS_MAX) /* that are to be killed: of the carrier before, and of this one */
 
 struct client_job *client_find_job(struct client *c, const uint8_t *id) {
         struct client_job *j;
@@ -36,7 +37,7 @@ static void make_room(struct client *c) {
                         client_leftover_drop(c, l);
 }
 
-void client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed) {
+bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed) {
         struct client_leftover *l;
 
         list_for_each (l, &c->leftovers, link) {
@@ -48,11 +49,13 @@ void client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ende
                         l->sent = false;
                         c->n_forgotten++;
                 }
-                return;
+                return true;
         }
+        if (!ended && c->n_leftovers - c->n_forgotten >= LEFTOVERS_MAX)
+                return false;
         l = calloc(1, sizeof(*l));
         if (!l)
-                return; /* the next carrier says again that it is there */
+                return true; /* the next carrier says again that it is there */
         memcpy(l->id, id, HELPER_JOB_SIZE);
         l->order = order;
         l->ended = ended;
@@ -62,6 +65,7 @@ void client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ende
         c->n_leftovers++;
         c->n_forgotten += ended;
         make_room(c);
+        return true;
 }
 
 /* the owner's calls */
@@ -129,7 +133,7 @@ void client_job_free(struct client_job *j) {
         list_remove(&j->link);
         c->n_jobs--;
         if (j->known || j->asked)
-                client_leave(c, j->spec.id, j->last_order + 1, j->ended, j->asked || j->listed);
+                (void)client_leave(c, j->spec.id, j->last_order + 1, j->ended, j->asked || j->listed);
         buf_deinit(&j->strings);
         free(j);
 }

@@ -138,8 +138,8 @@ static const char *on_job(struct client *c, const struct frame *f) {
                 return "JOB before WELCOME";
         if (j)
                 wrong = client_job_on_state(j, f);
-        else
-                client_leave(c, f->job, f->order + 1, f->state == HELPER_JOB_ENDED, true);
+        else if (!client_leave(c, f->job, f->order + 1, f->state == HELPER_JOB_ENDED, true))
+                wrong = "JOB of more jobs than there can be";
         if (wrong || c->carrier != carrier || c->state != CLIENT_OPENING)
                 return wrong;
         return --c->expected == 0 ? on_list_end(c) : NULL;
@@ -190,7 +190,7 @@ static const char *on_frame(struct client *c, const struct frame *f) {
         case FRAME_ENDED:
                 if (j)
                         return client_job_on_end(j, f);
-                client_leave(c, f->job, 0, true, true);
+                (void)client_leave(c, f->job, 0, true, true);
                 return NULL;
         case FRAME_REPLY:
                 return on_reply(c, f);

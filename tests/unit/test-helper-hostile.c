@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The daemon's end of the helper, when the helper's end is somebody else's: it says what it likes, as often as it likes. */
+
+#include <string.h>
+#include <uv.h>
+
+#include "check.h"
+#include "pool/helper/carrier.h"
+#include "pool/helper/client-internal.h"
+#include "pool/util/clock.h"
+#include "pool/util/log.h"
+
+static const uint8_t key[HELPER_KEY_SIZE];
+
+/* the client */
+
+static unsigned n_opened, n_broken;
+
+static void on_open(void *owner) {
+        n_opened++;
+}
+
+static void on_broken(void *owner, const char *why, size_t len) {
+        n_broken++;
+}
+
+static const struct client_events client_events = { .open = on_open, .broken = on_broken };
+
+static void say(struct client *c, const struct frame *f) {
+        uint8_t bytes[FRAME_MAX];
+
+        client_receive(c, bytes, frame_encode(f, bytes), 0);
+}
+
+/* With a job of each number from @first on. */
+static void say_jobs(struct client *c, unsigned first, unsigned n, uint8_t state) {
+        for (unsigned i = 0; i < n; i++) {
+                struct frame f = { .type = FRAME_JOB, .state = state };
+                unsigned number = first + i;
+
+                memcpy(f.job, &number, sizeof(number));
+                say(c, &f);
+        }
+}
+
+static struct client *opened(unsigned jobs) {
+        struct client *c;
+
+        n_opened = n_broken = 0;
+        CHECK_INT(client_new(&c, key, "pool", 1, &client_events, NULL), 0);
+        CHECK_INT(client_carrier_new(c, 0), 0);
+        say(c, &(struct frame){ .type = FRAME_WELCOME, .epoch = 1, .carrier = 1, .count = jobs });
+        return c;
+}
+
+/* All jobs of an earlier run are to be killed; and then those of another helper, when that answers the next carrier. */
+static void as_many_jobs_as_there_can_be(void) {
+        struct client *c = opened(HELPER_JOBS_MAX);
+
+        say_jobs(c, 0, HELPER_JOBS_MAX, HELPER_JOB_RUNNING);
+        client_carrier_lost(c);
+        CHECK_INT(client_carrier_new(c, 0), 0);
+        say(c, &(struct frame){ .type = FRAME_WELCOME, .epoch = 1, .carrier = 2, .count = HELPER_JOBS_MAX });
+        say_jobs(c, HELPER_JOBS_MAX, HELPER_JOBS_MAX, HELPER_JOB_RUNNING);
+        CHECK(n_opened == 2 && n_broken == 0);
+        CHECK_INT(c->n_leftovers, HELPER_JOBS_MAX);
+        client_free(c);
+}
+
+static void jobs_without_end(void) {
+        struct client *c = opened(0);
+
+        say_jobs(c, 0, 10000, HELPER_JOB_RUNNING);
+        CHECK(n_opened == 1 && n_broken == 1);
+        CHECK(c->n_leftovers <= 3 * HELPER_JOBS_MAX);
+        client_free(c);
+}
+
+static void ended_jobs_without_end(void) {
+        struct client *c = opened(0);
+
+        say_jobs(c, 0, 10000, HELPER_JOB_ENDED);
+        CHECK(n_opened == 1 && n_broken == 0);
+        CHECK(c->n_leftovers <= HELPER_JOBS_MAX);
+        client_free(c);
+}
+
+/* the carrier */
+
+struct wire {
+        struct exec exec;
+        uv_idle_t turn;
+        bool over;
+};
+
+static uv_loop_t loop;
+static struct sandbox sandbox;
+static struct carrier carrier;
+static unsigned n_streams, n_refusals;
+static bool breaks;
+
+static void on_stream_closed(uv_handle_t *handle) {
+        free(handle->data);
+}
+
+static void stream_cancel(struct exec *e) {
+        struct wire *s = container_of(e, struct wire, exec);
+
+        s->over = true;
+        uv_close((uv_handle_t *)&s->turn, on_stream_closed);
+}
+
+static ssize_t stream_write(struct exec *e, const void *data, size_t len) {
+        return len;
+}
+
+static void stream_end_input(struct exec *e) {
+}
+
+static void stream_say(struct wire *s, const struct frame *f) {
+        uint8_t bytes[FRAME_MAX];
+
+        if (!s->over)
+                exec_output(&s->exec, STREAM_STDOUT, bytes, frame_encode(f, bytes));
+}
+
+/* Once: what it says to a daemon that calls. */
+static void on_stream_turn(uv_idle_t *idle) {
+        struct wire *s = idle->data;
+
+        uv_idle_stop(idle);
+        stream_say(s, &(struct frame){ .type = FRAME_WELCOME, .epoch = 1, .carrier = carrier.client->carrier });
+        for (unsigned i = 0; i < n_refusals; i++)
+                stream_say(s, &(struct frame){ .type = FRAME_REFUSED, .count = i });
+        if (breaks)
+                stream_say(s, &(struct frame){ .type = FRAME_ERROR });
+}
+
+static const struct backend_ops ops = {
+        .exec_write = stream_write, .exec_end_input = stream_end_input, .exec_cancel = stream_cancel
+};
+static struct backend backend = { .ops = &ops };
+
+static int attach(struct carrier *c, const struct exec_events *events, void *owner, struct exec **out) {
+        struct wire *s = calloc(1, sizeof(*s));
+
+        s->exec = (struct exec){ .sandbox = &sandbox, .events = events, .owner = owner, .live_input = true };
+        sandbox.n_execs++;
+        uv_idle_init(&loop, &s->turn);
+        s->turn.data = s;
+        uv_idle_start(&s->turn, on_stream_turn);
+        n_streams++;
+        *out = &s->exec;
+        return 0;
+}
+
+static void on_carrier(struct carrier *c) {
+}
+
+static void on_gone(struct carrier *c, const struct result *why) {
+        check_failed_now = true;
+}
+
+static const struct carrier_events carrier_events = {
+        .attach = attach, .turn = on_carrier, .opened = on_carrier, .gone = on_gone, .closed = on_carrier
+};
+
+static void on_time_up(uv_timer_t *timer) {
+        uv_stop(&loop);
+}
+
+static void use_for(int64_t us) {
+        uv_timer_t timer;
+
+        n_streams = 0;
+        sandbox = (struct sandbox){ .backend = &backend, .state = SANDBOX_LIVE };
+        uv_loop_init(&loop);
+        uv_timer_init(&loop, &timer);
+        uv_timer_start(&timer, on_time_up, us / USEC_PER_MSEC, 0);
+        carrier_init(&carrier, &carrier_events, &loop, "box", USEC_PER_SEC);
+        CHECK_INT(carrier_start(&carrier, key, "pool", 1), 0);
+        carrier_use(&carrier);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        carrier_stop(&carrier);
+        CHECK_INT(sandbox.n_execs, 0);
+        carrier_deinit(&carrier);
+        uv_close((uv_handle_t *)&timer, NULL);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        CHECK_INT(uv_loop_close(&loop), 0);
+}
+
+/* It breaks each stream as soon as that is open. The next one is not opened as fast as that. */
+static void breaks_all_streams(void) {
+        breaks = true;
+        use_for(USEC_PER_SEC / 2);
+        CHECK(n_streams > 1 && n_streams <= 11);
+        breaks = false;
+}
+
+/* The log has one line of a thousand refusals. */
+static void refusals_without_end(void) {
+        int fds[2], before = dup(STDERR_FILENO);
+        static char text[1 << 16];
+        unsigned lines = 0;
+        ssize_t n;
+
+        CHECK_INT(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+        dup2(fds[1], STDERR_FILENO);
+        log_open(LOG_WARNING, false);
+        n_refusals = 1000;
+        use_for(USEC_PER_SEC / 10);
+        n_refusals = 0;
+        dup2(before, STDERR_FILENO);
+        n = read(fds[0], text, sizeof(text));
+        for (ssize_t i = 0; i < n; i++)
+                lines += text[i] == '\n';
+        CHECK_INT(lines, 1);
+        CHECK_INT(n_streams, 1);
+        close(fds[0]);
+        close(fds[1]);
+        close(before);
+}
+
+int main(void) {
+        RUN(as_many_jobs_as_there_can_be);
+        RUN(jobs_without_end);
+        RUN(ended_jobs_without_end);
+        RUN(breaks_all_streams);
+        RUN(refusals_without_end);
+        return check_done();
+}
