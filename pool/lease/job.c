@@ -226,15 +226,18 @@ int job_restore(struct job **out, const struct journal_job *row, const struct jo
         return 0;
 }
 
+/* The input of a draft has no lasting place before it is submitted, so no row has it. */
 struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
+        bool draft = j->state == JOB_DRAFT;
+
         return (struct journal_job){
                 .lease = lease_serial,
                 .number = j->number,
                 .name = j->forgotten ? "" : j->name,
                 .command = blob_bytes(&j->command),
                 .command_len = j->command.size,
-                .input = blob_bytes(&j->settings.input),
-                .input_len = j->settings.input.size,
+                .input = draft ? "" : blob_bytes(&j->settings.input),
+                .input_len = draft ? 0 : j->settings.input.size,
                 .cwd = j->settings.cwd,
                 .env = j->settings.env,
                 .timeout_us = j->settings.timeout_us,

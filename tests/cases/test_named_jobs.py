@@ -368,7 +368,7 @@ def test_a_restart(mount):
     lease = mp.lease()
     lease.read("environment")
     try:
-        make(lease, "draft", cwd="/usr", env="A=7\n", timeout="9")
+        make(lease, "draft", stdin="x" * 5000, cwd="/usr", env="A=7\n", timeout="9")
     except OSError as error:
         assert error.errno == errno.EOPNOTSUPP
         pytest.skip("these environments run one job at a time")
@@ -395,5 +395,5 @@ def test_a_restart(mount):
     else:
         lease.write("ctl", "kill all\n")
         assert [result(lease, name)["end"] for name in ("one", "two")] == ["killed", "killed"]
-    lease.write("jobs/draft/cmd", "pwd; echo $A")
+    lease.write("jobs/draft/cmd", "pwd; echo $A; cat")
     assert lease.read("jobs/draft/output") == "/usr\n7\n"

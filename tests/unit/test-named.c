@@ -15,6 +15,7 @@
 #include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
 #include "pool/lease/named.h"
+#include "pool/lease/set.h"
 #include "pool/lease/submit.h"
 #include "pool/util/clock.h"
 
@@ -348,6 +349,29 @@ static void forgotten_on_a_full_disk(void) {
         stop();
 }
 
+/* What was written to its stdin is in no file with a lasting name yet. */
+static void draft_with_input(void) {
+        static char data[BLOB_MEMORY_MAX + 1];
+        struct lease *l;
+        struct job *j;
+
+        start();
+        l = leased();
+        for (unsigned len = 1; len <= sizeof(data); len += sizeof(data) - 1) {
+                CHECK_INT(lease_make_job(l, "draft", &j), 0);
+                CHECK_INT(lease_add_input(l, j, data, len), 0);
+                CHECK_INT(lease_set(l, j, SETTING_CWD, "/usr"), 0);
+                l = restarted();
+                j = lease_named_job(l, "draft");
+                CHECK(j && j->state == JOB_DRAFT);
+                CHECK_STR(j->settings.cwd, "/usr");
+                CHECK_INT(lease_input(l, j)->size, 0);
+                CHECK_INT(l->n_named_drafts, 1);
+                lease_remove_job(l, j);
+        }
+        stop();
+}
+
 /* Whoever holds a job that is removed, or whose lease is, can ask and try what they like. */
 static void removed_under_its_users(void) {
         struct lease *l;
@@ -399,6 +423,7 @@ int main(void) {
         RUN(forgotten_over_restarts);
         RUN(forgotten_that_has_ended);
         RUN(forgotten_on_a_full_disk);
+        RUN(draft_with_input);
         RUN(removed_under_its_users);
         return check_done();
 }
