@@ -52,6 +52,8 @@ static void note_end(struct lease *l, const struct job *j, const struct result *
 }
 
 static void end_job(struct lease *l, struct job *j, const struct result *r, int code) {
+        bool submitted = j->state != JOB_DRAFT;
+
         if (j->state == JOB_QUEUED)
                 l->n_queued--;
         else if (j->state == JOB_DRAFT)
@@ -60,14 +62,14 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
                 l->n_running--;
         if (l->current == j)
                 l->current = NULL;
-        l->n_over++;
+        l->n_over += submitted;
         if (!j->name)
                 l->n_ended++;
         l->table->starved_us = 0; /* what it had is free now */
         job_add_remark(j, r->text);
         note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
-        l->table->totals.ended[job_how_ended(j)]++;
+        l->table->totals.ended[job_how_ended(j)] += submitted;
         lease_announce_job(l, j, "ended");
         lease_note_use(l);
 }

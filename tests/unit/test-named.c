@@ -402,6 +402,9 @@ static void removed_under_its_users(void) {
         end(first, 137);
         CHECK_INT(lease_command(l, first, "signal INT"), 0);
         CHECK_INT(lease_running(l), 0);
+        CHECK_INT(leases_totals(rig.table)->submitted, 2);
+        CHECK_INT(leases_totals(rig.table)->ended[JOB_END_CANCELLED], 1); /* the draft was never submitted */
+        CHECK_INT(l->n_over, 2);
         lease_release(l);
         CHECK_INT(lease_submit(l, last, &b), -ESTALE);
         CHECK_INT(lease_command(l, last, "cancel"), -ESTALE);
