@@ -154,6 +154,7 @@ struct exec_spec {
         const char *id;             /* a UUID that is never used again; also marks the job's processes */
         bool resume;                /* it was started under this id by an earlier run: do not start it, go on with it */
         uint64_t offsets[2];        /* output() begins at these bytes of its streams, with and without resume */
+        bool output_refused;        /* an earlier run kept no bytes behind the offsets: those need not be there any more */
         const char *shell;          /* run as SHELL -c COMMAND; "": bash where there is one, else sh */
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */

@@ -64,6 +64,11 @@ struct client_job_events {
         void (*started)(void *owner);
         /* Bytes of a stream, in order, each once. They count as acknowledged with client_job_acknowledge(). */
         void (*output)(void *owner, unsigned stream, const void *data, size_t len);
+        /*
+         * The bytes of a stream before @offset will never come: an earlier run of the daemon has acknowledged them, and
+         * has not kept them. Does not free the job.
+         */
+        void (*missed)(void *owner, unsigned stream, uint64_t offset);
         /* Reads exactly @len bytes of the command from @offset. False: they cannot be read now. Until started() or ended(). */
         bool (*command)(void *owner, uint64_t offset, void *data, size_t len);
         /* The same of the input: of client_job_input()'s bytes, from the last taken() on. */

@@ -24,7 +24,7 @@ struct helper_exec {
         struct exec *inner; /* by which it is run, where that is not the helper */
         struct list link;   /* in the sandbox's execs, unless it has an inner one */
         struct client_job *job;
-        bool resume, brief, orphan;
+        bool resume, brief, orphan, output_refused;
         struct source command, input;
         struct buf live_input;     /* what the helper does not have yet, … */
         uint64_t live_input_begin; /* … from this byte on */
@@ -114,6 +114,14 @@ static void on_output(void *owner, unsigned stream, const void *data, size_t len
                 give(e, stream, data, len);
 }
 
+static void on_missed(void *owner, unsigned stream, uint64_t offset) {
+        struct helper_exec *e = owner;
+
+        e->given[stream] = offset;
+        if (!e->output_refused && !e->orphan)
+                fail(e, "some of its output is lost: an earlier run of the daemon could not keep it");
+}
+
 static bool on_command(void *owner, uint64_t offset, void *data, size_t len) {
         struct helper_exec *e = owner;
         bool done = source_read(&e->command, offset, data, len);
@@ -189,6 +197,7 @@ static void on_ended(void *owner, const struct client_end *end) {
 static const struct client_job_events job_events = {
         .started = on_started,
         .output = on_output,
+        .missed = on_missed,
         .command = on_command,
         .input = on_input,
         .taken = on_taken,
@@ -399,6 +408,7 @@ int helper_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct ex
         *e = (struct helper_exec){
                 .exec.sandbox = sandbox,
                 .brief = spec->brief,
+                .output_refused = spec->output_refused,
                 .grace_us = USEC_NEVER,
                 .given = { spec->offsets[0], spec->offsets[1] },
                 .live_input = BUF_INIT(EXEC_INPUT_MAX),

@@ -31,6 +31,7 @@
  *   STARTING   WELCOME, then no JOB        STARTING   → START again, from the first byte
  *   RUNNING    WELCOME, then no JOB        (none)     event ended: lost
  *   RUNNING    OUTPUT                      RUNNING    event output, unless it has the bytes
+ *   any        OUTPUT, ENDED behind a gap  same       first event missed: an earlier run has acknowledged what is not there
  *   any        ENDED                       ENDED      event ended, once all output is there
  *   ENDED      client_job_forget()         (none)     → FORGET
  *   (none)     JOB, OUTPUT                 (none)     → KILL: nobody wants the job any more

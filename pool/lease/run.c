@@ -118,6 +118,7 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.resume = resume;
         command.spec.offsets[STREAM_STDOUT] = spool_size(j->spool, VIEW_STDOUT);
         command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
+        command.spec.output_refused = j->output_error != 0;
         command.spec.command = &j->command;
         command.spec.input = &j->settings.input;
         command.spec.fresh = !l->prepared && config_owns_workdir(l->workdir);

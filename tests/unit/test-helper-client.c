@@ -42,13 +42,14 @@ struct truth {
 
         /* What the daemon has on disk. */
         bool asked, started, ended, forgotten;
-        uint64_t streams[2];
+        uint64_t streams[2], room; /* bytes of output, and at most so many of both streams */
         uint64_t taken;
         unsigned orders;  /* signals that were ordered */
         unsigned n_ended; /* events */
         uint64_t command_len, input_size;
         bool has_input, wants_kill, kill_ordered;
         struct client_job *job;
+        uint64_t given[2]; /* bytes of output, to this daemon: all are acknowledged, with those that it has no room for */
 };
 
 static struct truth truths[JOBS];
@@ -307,7 +308,7 @@ static void helper_turn(void) {
 static struct client *client;
 static uint64_t epoch;
 static bool is_broken;
-static unsigned n_replies;
+static unsigned n_replies, n_missed;
 static unsigned n_asked[HELPER_N_REQUESTS], n_answered[HELPER_N_REQUESTS]; /* by and to all daemons */
 static bool is_asked[HELPER_N_REQUESTS];                                    /* by this one */
 
@@ -388,12 +389,25 @@ static void job_started(void *owner) {
 static void job_output(void *owner, unsigned stream, const void *data, size_t len) {
         struct truth *t = owner;
 
+        uint64_t room = t->room - t->streams[0] - t->streams[1];
+
         CHECK(t->started);
         for (size_t i = 0; i < len; i++)
-                CHECK_INT(((const uint8_t *)data)[i], byte_of((unsigned)(t - truths), stream, t->streams[stream] + i));
-        t->streams[stream] += len;
+                CHECK_INT(((const uint8_t *)data)[i], byte_of((unsigned)(t - truths), stream, t->given[stream] + i));
+        t->given[stream] += len;
+        t->streams[stream] += len < room ? len : room;
         if (prng_chance(&dice, 900))
-                client_job_acknowledge(t->job, t->streams);
+                client_job_acknowledge(t->job, t->given);
+}
+
+/* A daemon before had no room for them. */
+static void job_missed(void *owner, unsigned stream, uint64_t offset) {
+        struct truth *t = owner;
+
+        CHECK(offset > t->given[stream]);
+        CHECK_INT(t->streams[0] + t->streams[1], t->room);
+        t->given[stream] = offset;
+        n_missed++;
 }
 
 static bool job_command(void *owner, uint64_t offset, void *data, size_t len) {
@@ -429,8 +443,8 @@ static void job_ended(void *owner, const struct client_end *e) {
         CHECK(e->how == HELPER_END_EXIT ? t->started && t->over : e->how == HELPER_END_SIGNAL && t->wants_kill);
         if (e->how == HELPER_END_EXIT)
                 CHECK_INT(e->value, t - truths);
-        CHECK_INT(t->streams[0], t->produced[0]);
-        CHECK_INT(t->streams[1], t->produced[1]);
+        CHECK_INT(t->given[0], t->produced[0]);
+        CHECK_INT(t->given[1], t->produced[1]);
         if (prng_chance(&dice, 500)) {
                 client_job_free(t->job);
                 t->job = NULL;
@@ -438,7 +452,9 @@ static void job_ended(void *owner, const struct client_end *e) {
         }
 }
 
-static const struct client_job_events job_events = { job_started, job_output, job_command, job_input, job_taken, job_ended };
+static const struct client_job_events job_events = {
+        job_started, job_output, job_missed, job_command, job_input, job_taken, job_ended
+};
 
 static void ask(struct truth *t) {
         static const char *const env[] = { "A=1", NULL };
@@ -452,6 +468,7 @@ static void ask(struct truth *t) {
         spec.id[0] = (uint8_t)(t - truths + 1);
         if (!t->started)
                 spec.streams[0] = spec.streams[1] = t->taken = 0; /* its input is read from the first byte */
+        memcpy(t->given, spec.streams, sizeof(t->given));
         r = client_job_start(client, &spec, &job_events, t, &t->job);
         CHECK_INT(r, 0);
         t->asked = true;
@@ -552,6 +569,7 @@ static void make_truths(void) {
                 t->command_len = prng_scaled(&dice, COMMAND_MAX);
                 t->total[0] = prng_scaled(&dice, 300000);
                 t->total[1] = prng_scaled(&dice, 30000);
+                t->room = prng_chance(&dice, 200) ? prng_scaled(&dice, 100000) : UINT64_MAX;
                 t->has_input = prng_chance(&dice, 500);
                 t->input_size = t->has_input ? prng_scaled(&dice, 200000) : 0;
                 t->wants_kill = prng_chance(&dice, 200);
@@ -639,10 +657,15 @@ static void requests_of_all_runs(void) {
         CHECK(n_cancelled > 100);
 }
 
+static void output_that_daemons_refused(void) {
+        CHECK(n_missed > 100);
+}
+
 int main(void) {
         RUN(carriers_that_hold);
         RUN(carriers_that_break);
         RUN(daemons_that_die);
         RUN(requests_of_all_runs);
+        RUN(output_that_daemons_refused);
         return check_done();
 }

@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "pool/helper/helper.h"
+#include "pool/helper/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/uuid.h"
@@ -793,6 +794,73 @@ static void a_newer_daemon(void) {
         daemon_stop(&old);
 }
 
+/* More than may be under way, so that the helper has dropped some of it when all has come. */
+#define MUCH (HELPER_WINDOW_MAX + (64 << 10))
+#define WAIT_FOR_GO "while ! [ -e go ]; do sleep 0.01; done; "
+
+static void run_much(struct job *j, struct daemon *d, const char *then) {
+        char command[128];
+        struct exec_spec spec;
+
+        snprintf(command, sizeof(command), "head -c %d /dev/zero; %s", MUCH, then);
+        job_init(j, command);
+        j->wanted = MUCH;
+        spec = spec_of(j);
+        job_run(j, d, &spec);
+        wait_for(&j->enough);
+        exec_hold_output(j->exec, true);
+}
+
+/* Of its output, 100 bytes were kept. */
+static void go_on_with(struct job *j, const struct job *before, struct daemon *d, bool refused) {
+        struct exec_spec spec;
+
+        job_init(j, "never");
+        memcpy(j->id, before->id, sizeof(j->id));
+        spec = spec_of(j);
+        spec.resume = true;
+        spec.output_refused = refused;
+        spec.offsets[0] = 100;
+        job_run(j, d, &spec);
+}
+
+/*
+ * The older daemon took output that it had no room for. The newer one follows such a job to its end where it knows that,
+ * else it gives the job up. The others in the sandbox are not disturbed.
+ */
+static void output_that_was_refused(void) {
+        static const char *const then[] = { "sleep 1000", WAIT_FOR_GO "exit 7", WAIT_FOR_GO "echo more; sleep 1000" };
+        struct job before[3], after[3], other;
+        struct daemon old, new;
+
+        daemon_start(&old, 1, false);
+        for (int i = 0; i < 3; i++)
+                run_much(&before[i], &old, then[i]);
+        daemon_start(&new, 2, true);
+        for (int i = 0; i < 3; i++)
+                go_on_with(&after[i], &before[i], &new, i < 2);
+        job_start(&other, &new, "touch go");
+        job_expect(&other, 0, "", "");
+        exec_kill(after[0].exec, 0);
+        for (int i = 0; i < 3; i++)
+                wait_for(&after[i].ended);
+        CHECK_INT(after[0].code, 128 + SIGKILL);
+        CHECK_INT(after[1].code, 7);
+        CHECK_INT(after[2].result.code, RESULT_FAILED);
+        CHECK_STR(after[2].result.text,
+                  "environment box: some of its output is lost: an earlier run of the daemon could not keep it");
+        CHECK_INT(unlinkat(dir.fd, "go", 0), 0);
+        wait_for(&old.dead);
+        for (int i = 0; i < 3; i++) {
+                CHECK(after[i].streams[0].len < MUCH - 100);
+                exec_cancel(before[i].exec);
+                job_deinit(&before[i]);
+                job_deinit(&after[i]);
+        }
+        daemon_stop(&new);
+        daemon_stop(&old);
+}
+
 static void a_cancelled_job_goes_on(void) {
         struct daemon d;
         struct job j;
@@ -839,6 +907,7 @@ int main(int argc, char **argv) {
         RUN(polls);
         RUN(streams_that_break);
         RUN(a_newer_daemon);
+        RUN(output_that_was_refused);
         RUN(a_cancelled_job_goes_on);
         RUN(a_helper_that_is_killed);
         uv_close((uv_handle_t *)&ticker, NULL);

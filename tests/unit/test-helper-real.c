@@ -126,6 +126,10 @@ static void job_output(void *owner, unsigned stream, const void *data, size_t le
         client_job_acknowledge(j->job, (uint64_t[]){ j->streams[0].len, j->streams[1].len });
 }
 
+static void job_missed(void *owner, unsigned stream, uint64_t offset) {
+        check_failed_now = true;
+}
+
 static bool job_command(void *owner, uint64_t offset, void *data, size_t len) {
         struct job *j = owner;
 
@@ -154,7 +158,9 @@ static void job_ended(void *owner, const struct client_end *end) {
         client_job_free(j->job);
 }
 
-static const struct client_job_events job_events = { job_started, job_output, job_command, job_input, job_taken, job_ended };
+static const struct client_job_events job_events = {
+        job_started, job_output, job_missed, job_command, job_input, job_taken, job_ended
+};
 
 static void start(unsigned n) {
         static const char *const none[] = { NULL };

@@ -232,6 +232,10 @@ static void job_output(void *owner, unsigned which, const void *data, size_t len
         client_job_acknowledge(job, (uint64_t[]){ output.len, 0 });
 }
 
+static void job_missed(void *owner, unsigned stream, uint64_t offset) {
+        check_failed_now = true;
+}
+
 static bool job_command(void *owner, uint64_t offset, void *data, size_t len) {
         memcpy(data, command + offset, len);
         return true;
@@ -252,7 +256,7 @@ static void job_ended(void *owner, const struct client_end *how) {
 }
 
 static const struct client_job_events job_events = {
-        job_started, job_output, job_command, job_input, job_taken, job_ended
+        job_started, job_output, job_missed, job_command, job_input, job_taken, job_ended
 };
 
 static bool has_opened(void) {
