@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "pool/environment/limits.h"
-#include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 
 struct sim_backend *sim_backend_of(const struct sim_sandbox *s) {
@@ -53,8 +52,7 @@ static void on_died(struct timer *t) {
         }
         sim_trace("%s dies, unheard", s->sandbox.id);
         s->dead = true;
-        if (s->exec)
-                sim_exec_discard(s->exec);
+        sim_exec_discard_all(s);
 }
 
 /* It lives from now on. */
@@ -119,6 +117,8 @@ static int op_create(struct backend *backend, const char *nonce, struct sandbox 
         snprintf(s->nonce, sizeof(s->nonce), "%s", nonce);
         snprintf(s->resume_token, sizeof(s->resume_token), "token-%u", s->number);
         list_init(&s->link);
+        list_init(&s->execs);
+        list_init(&s->past);
         sim_sandbox_take(b, s);
         timer_arm(&s->created, sim_chance(b->rates.create_slow) ? (int64_t)sim_below(600 * USEC_PER_SEC) : sim_any_delay(b),
                   on_created);
@@ -150,9 +150,8 @@ void sim_sandbox_free(struct sim_sandbox *s) {
 
         for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
                 timer_cancel(timers[i]);
-        if (s->exec)
-                sim_exec_discard(s->exec);
-        free(s->past);
+        sim_exec_discard_all(s);
+        sim_exec_forget_past(s);
         list_remove(&s->link);
         free(s);
 }
@@ -162,8 +161,7 @@ static void end_unheard(struct sim_sandbox *s) {
         sim_trace("%s destroyed, unheard", s->sandbox.id);
         s->gone = true;
         timer_cancel(&s->died);
-        if (s->exec)
-                sim_exec_discard(s->exec);
+        sim_exec_discard_all(s);
 }
 
 /* The request to end it, or its answer, was lost. A sandbox that did not exist by then may still be made. */
@@ -202,15 +200,14 @@ static void op_destroy(struct sandbox *sandbox) {
         if (b->core == SIM_CORE_CRASHES)
                 return;
         SIM_CHECK(!s->destroyed.place, "%s is destroyed twice", sandbox->id);
-        SIM_CHECK(!s->exec || !s->exec->heard, "%s is destroyed under a job", sandbox->id);
+        SIM_CHECK(!sim_exec_is_heard(s), "%s is destroyed under a job", sandbox->id);
         SIM_CHECK(!s->probe, "%s is destroyed under a probe", sandbox->id);
         sim_trace("%s ending%s", sandbox->id, s->tenant ? ", not clean" : "");
         if (sandbox->cleaning && !s->dead && b->hooks && b->hooks->giving_up_clean)
                 b->hooks->giving_up_clean(s);
         if (b->hooks && b->hooks->destroying)
                 b->hooks->destroying(s);
-        if (s->exec)
-                sim_exec_discard(s->exec);
+        sim_exec_discard_all(s);
         if (!s->adopted_by_nonce || sim_chance(500))
                 timer_cancel(&s->created);
         timer_cancel(&s->died);
@@ -252,7 +249,7 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
         struct sim_backend *b = sim_backend_of(s);
         int64_t delay = sim_any_delay(b);
 
-        SIM_CHECK((!s->exec || !s->exec->heard) && !s->probe, "%s is cleaned under a job", sandbox->id);
+        SIM_CHECK(!sim_exec_is_heard(s) && !s->probe, "%s is cleaned under a job", sandbox->id);
         SIM_CHECK(!s->clean_failed, "%s is cleaned again after that failed", sandbox->id);
         SIM_CHECK(!s->tenant || !strcmp(workdir, s->workdir), "%s: %s is cleaned away, %s was used", sandbox->id,
                   workdir, s->workdir);
@@ -263,9 +260,8 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
         }
         if (sim_chance(b->rates.clean_hangs))
                 delay = 2 * CLEAN_TIMEOUT_US;
-        if (s->exec)
-                sim_exec_discard(s->exec);
-        free(TAKE_PTR(s->past));
+        sim_exec_discard_all(s);
+        sim_exec_forget_past(s);
         s->clean_since_us = sim.now_us;
         timer_arm(&s->cleaned, delay, on_cleaned);
         sim_trace("%s cleaning %s", sandbox->id, workdir);

@@ -5,7 +5,7 @@
  * A provider of sandboxes that exists only as timers and records.
  *
  * It behaves as backend.h allows, at random, as badly as its rates say. And it
- * checks on its own what may never be done to a sandbox: run two jobs, run one
+ * checks on its own what may never be done to a sandbox: run a job twice, run one
  * lease's job over another's remains, be used when dead, failed or ending.
  *
  * It outlives the core: what one core had, the next one adopts.
@@ -60,8 +60,8 @@ struct sim_sandbox {
         bool workdir_made;
         bool in_use_before; /* for hooks: the new core has it as one that must be cleaned */
         int64_t clean_since_us;
-        struct sim_exec *exec;
-        struct sim_exec *past; /* the one before: how it ended can be asked for again */
+        struct list execs; /* jobs that run, or that ended unheard; oldest first */
+        struct list past;  /* those before, until it is clean: how they ended can be asked for again */
         struct sim_probe *probe;
         struct sim_live *live; /* a program with live input */
         unsigned n_lent; /* for hooks */
@@ -78,12 +78,14 @@ struct sim_sandbox {
 
 struct sim_exec {
         struct exec exec; /* first */
+        struct list link; /* in its sandbox's execs, or past */
         struct sim_sandbox *sandbox;
         struct timer timer;
         char id[UUID_SIZE];
         uint64_t instance, serial;     /* of the lease */
         uint32_t number;               /* of the job */
         bool began, over;              /* the command runs; it has ended, and nobody heard of it yet */
+        bool in_past;
         bool heard;                    /* a core listens, … */
         bool told;                     /* … and has been told all there is so far */
         struct timer tell;             /* when it will be */
@@ -171,6 +173,9 @@ void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, cons
 
 /* The sandbox with this id, or NULL. */
 struct sim_sandbox *sim_backend_find(struct sim_backend *b, const char *id);
+
+/* What was started there as this job of this lease, or NULL. */
+struct sim_exec *sim_exec_find(const struct sim_sandbox *s, uint64_t instance, uint64_t serial, uint32_t number);
 
 /* Let a live sandbox die now. */
 void sim_sandbox_die(struct sim_sandbox *s);

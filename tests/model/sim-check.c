@@ -66,7 +66,7 @@ static void check_environment(void *data, const struct environment_info *info) {
         SIM_CHECK(!info->lease || (m && (m->seen == LEASE_LEASED || m->restoring) && m->sandbox == s->number),
                   "%s is listed with lease %s, which does not have it", info->id, info->lease);
         SIM_CHECK(info->state != ENVIRONMENT_IDLE || !s->tenant, "%s is idle and not clean", info->id);
-        SIM_CHECK(info->state == ENVIRONMENT_LEASED || !s->exec || info->unanswered, "%s runs a job for nobody", info->id);
+        SIM_CHECK(info->state == ENVIRONMENT_LEASED || list_empty(&s->execs) || info->unanswered, "%s runs a job for nobody", info->id);
         SIM_CHECK(info->state != ENVIRONMENT_CLEANING || clock_after(s->clean_since_us, CLEAN_TIMEOUT_US) > sim.now_us,
                   "%s is cleaned for too long", info->id);
         SIM_CHECK(info->state != ENVIRONMENT_IDLE || model.stopping || info->retire_us > sim.now_us,

@@ -220,9 +220,7 @@ static void copy(char *to, size_t size, const char *from) {
 }
 
 static struct sim_exec *find_run(const struct sim_sandbox *s, const struct model_lease *m, const struct model_job *j) {
-        struct sim_exec *x = s->exec ?: s->past;
-
-        return x && x->serial == m->serial && x->number == j->number && x->instance == m->lease->instance ? x : NULL;
+        return sim_exec_find(s, m->lease->instance, m->serial, j->number);
 }
 
 /* Its output is in files, not in the journal: all that the core before kept is there. */
@@ -260,7 +258,7 @@ static void see_job(struct model_lease *m, struct job *job) {
                 if (j->left && s->number == m->sandbox && (x = find_run(s, m, j))) {
                         x->started_us = job->started_us;
                         x->job = j;
-                        j->exec = x == s->exec ? x : NULL;
+                        j->exec = x->in_past ? NULL : x;
                         check_kept(j, x);
                 }
         watch_init(&j->watch, model_on_job_changed);

@@ -33,11 +33,11 @@ static void end_exec(struct sim_exec *x) {
         if (!listens(x))
                 return;
         x->heard = false;
-        x->sandbox->exec = NULL;
+        list_remove(&x->link);
         if (b->hooks && b->hooks->ending)
                 b->hooks->ending(x, &x->result, x->code);
-        free(x->sandbox->past);
-        x->sandbox->past = x;
+        list_add_head(&x->sandbox->past, &x->link);
+        x->in_past = true;
         exec_ended(&x->exec, &x->result, x->code);
 }
 
@@ -195,7 +195,7 @@ static int start_probe(struct sim_sandbox *s, const struct exec_spec *spec, stru
         char command[16] = "";
 
         blob_read(spec->command, 0, command, sizeof(command) - 1);
-        SIM_CHECK(!s->exec && !s->probe, "%s is probed while something runs in it", s->sandbox.id);
+        SIM_CHECK(list_empty(&s->execs) && !s->probe, "%s is probed while something runs in it", s->sandbox.id);
         SIM_CHECK(!strcmp(command, "true") && !strcmp(spec->cwd, "/") && !spec->fresh && !spec->input && !spec->resume &&
                           strlen(spec->id) == UUID_SIZE - 1,
                   "%s is probed by \"%s\"", s->sandbox.id, command);
@@ -232,11 +232,26 @@ static void cancel_probe(struct sim_sandbox *s) {
         s->probe = NULL;
 }
 
-/* What an earlier core started under this id, or NULL. */
-static struct sim_exec *find_exec(const struct sim_sandbox *s, uint64_t instance, uint64_t serial, uint32_t number) {
-        struct sim_exec *x = s->exec ?: s->past;
+static struct sim_exec *find_in(const struct list *list, uint64_t instance, uint64_t serial, uint32_t number) {
+        struct sim_exec *x;
 
-        return x && !x->heard && x->instance == instance && x->serial == serial && x->number == number ? x : NULL;
+        list_for_each (x, list, link)
+                if (x->instance == instance && x->serial == serial && x->number == number)
+                        return x;
+        return NULL;
+}
+
+struct sim_exec *sim_exec_find(const struct sim_sandbox *s, uint64_t instance, uint64_t serial, uint32_t number) {
+        return find_in(&s->execs, instance, serial, number) ?: find_in(&s->past, instance, serial, number);
+}
+
+bool sim_exec_is_heard(const struct sim_sandbox *s) {
+        const struct sim_exec *x;
+
+        list_for_each (x, &s->execs, link)
+                if (x->heard)
+                        return true;
+        return false;
 }
 
 /* Listen to what runs already. */
@@ -248,9 +263,9 @@ static void listen_again(struct sim_exec *x, const struct exec_spec *spec) {
                           spec->id, spec->offsets[i], x->wrote[i]);
                 x->wrote[i] = spec->offsets[i];
         }
-        if (x->sandbox->past == x)
-                x->sandbox->past = NULL;
-        x->sandbox->exec = x;
+        list_remove(&x->link);
+        list_add_tail(&x->sandbox->execs, &x->link);
+        x->in_past = false;
         x->exec = (struct exec){};
         x->polled_us = x->killed_us = 0;
         x->heard = true;
@@ -265,7 +280,6 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
         struct sim_exec *x = calloc(1, sizeof(*x));
         struct sim_begun *begun;
 
-        SIM_CHECK(!s->exec, "%s gets job %s while another runs", s->sandbox.id, spec->id);
         SIM_CHECK(!spec->resume || b->was_lenient, "%s is to go on with job %s, which never ran there", s->sandbox.id,
                   spec->id);
         if (!x)
@@ -290,7 +304,7 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
                 x->n_chunks = 0, result_set(&x->result, RESULT_FAILED, "exec: it is not there");
         if (!sim_chance(b->rates.exec_hangs))
                 timer_arm(&x->timer, sim_any_delay(b), on_step);
-        s->exec = x;
+        list_add_tail(&s->execs, &x->link);
         s->tenant = serial;
         snprintf(s->workdir, sizeof(s->workdir), "%s", spec->workdir);
         b->totals.execs++;
@@ -316,7 +330,8 @@ int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct
 
         b->refusal = sim_chance(b->rates.exec_refused) ? sim_chance(500) ? -EMFILE : -ENOMEM : 0;
         if (b->refusal == 0) {
-                x = find_exec(s, instance, serial, number);
+                x = sim_exec_find(s, instance, serial, number);
+                SIM_CHECK(!x || !x->heard, "%s gets job %s, which it runs", sandbox->id, spec->id);
                 if (x)
                         listen_again(x, spec);
                 else
@@ -422,8 +437,24 @@ void sim_exec_discard(struct sim_exec *x) {
         timer_cancel(&x->timer);
         timer_cancel(&x->tell);
         timer_cancel(&x->polled);
-        x->sandbox->exec = NULL;
+        list_remove(&x->link);
         free(x);
+}
+
+void sim_exec_discard_all(struct sim_sandbox *s) {
+        struct sim_exec *x, *tmp;
+
+        list_for_each_safe (x, tmp, &s->execs, link)
+                sim_exec_discard(x);
+}
+
+void sim_exec_forget_past(struct sim_sandbox *s) {
+        struct sim_exec *x, *tmp;
+
+        list_for_each_safe (x, tmp, &s->past, link) {
+                list_remove(&x->link);
+                free(x);
+        }
 }
 
 void sim_exec_leave(struct sim_exec *x, bool lossy) {

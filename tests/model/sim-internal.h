@@ -38,6 +38,13 @@ void sim_live_cancel(struct exec *exec);
 
 /* What runs there ends, unheard; unless its core does. */
 void sim_exec_discard(struct sim_exec *x);
+void sim_exec_discard_all(struct sim_sandbox *s);
+
+/* How those before ended is forgotten. */
+void sim_exec_forget_past(struct sim_sandbox *s);
+
+/* Whether a core listens to a job there. */
+bool sim_exec_is_heard(const struct sim_sandbox *s);
 
 /* Its core has ended: it goes on, or it had not arrived yet. */
 void sim_exec_leave(struct sim_exec *x, bool lossy);

@@ -605,7 +605,7 @@ static void lease_granted(struct model_lease *m) {
                 return;
         }
         SIM_CHECK(s->sandbox.state == SANDBOX_LIVE && !s->sandbox.cleaning && !s->tenant && !s->clean_failed &&
-                          !s->exec && !s->probe && s->bad_probes < 2,
+                          list_empty(&s->execs) && !s->probe && s->bad_probes < 2,
                   "lease %s is granted %s, which is in state %d%s%s, tenant %" PRIu64, m->name, s->sandbox.id,
                   s->sandbox.state, s->sandbox.cleaning ? ", cleaning" : "", s->clean_failed ? ", not clean" : "",
                   s->tenant);

@@ -50,6 +50,7 @@ static void lose_some(struct sim_sandbox *s) {
 
 void sim_backend_let_go(struct sim_backend *b) {
         bool crash = b->core == SIM_CORE_CRASHES;
+        struct sim_exec *x, *tmp;
         struct sim_sandbox *s;
 
         while ((s = list_first(&b->sandboxes, struct sim_sandbox, link))) {
@@ -65,8 +66,9 @@ void sim_backend_let_go(struct sim_backend *b) {
                         lose_some(s);
                 else
                         b->totals.destroyed++; /* as the core counts */
-                if (s->exec && s->exec->heard)
-                        sim_exec_leave(s->exec, crash);
+                list_for_each_safe (x, tmp, &s->execs, link)
+                        if (x->heard)
+                                sim_exec_leave(x, crash);
                 s->given_up = true;
                 sim_sandbox_stray(s, !s->made_us && !s->created.place);
                 sandbox_destroyed(&s->sandbox, &(struct result){});
@@ -135,6 +137,8 @@ static struct sim_sandbox *make_gone(struct sim_backend *b, const char *nonce, c
         s->has_resume_token = *resume_token;
         s->gone = true;
         list_init(&s->link);
+        list_init(&s->execs);
+        list_init(&s->past);
         return s;
 }
 

@@ -139,17 +139,21 @@ struct job *rig_job(struct lease *l, const char *command) {
         return j;
 }
 
-void rig_prolong(const char *environment) {
+/* The job that was started there last. */
+static struct sim_exec *newest_exec(const char *environment) {
         struct sim_sandbox *s = sim_backend_find(&rig.backend, environment);
 
-        CHECK(s && s->exec);
-        s->exec->duration_us = 1000000 * USEC_PER_SEC;
+        CHECK(s && !list_empty(&s->execs));
+        return list_last(&s->execs, struct sim_exec, link);
+}
+
+void rig_prolong(const char *environment) {
+        newest_exec(environment)->duration_us = 1000000 * USEC_PER_SEC;
 }
 
 void rig_hold(const char *environment, bool ignores_kill) {
-        struct sim_sandbox *s = sim_backend_find(&rig.backend, environment);
+        struct sim_exec *x = newest_exec(environment);
 
-        CHECK(s && s->exec);
-        timer_cancel(&s->exec->timer);
-        s->exec->ignores_kill = ignores_kill;
+        timer_cancel(&x->timer);
+        x->ignores_kill = ignores_kill;
 }

@@ -626,7 +626,7 @@ static void transitions(void) {
 
 /* What the job that runs in this lease prints. */
 static void print(struct lease *l, size_t len) {
-        struct sim_exec *x = sim_backend_find(&rig.backend, lease_environment(l))->exec;
+        struct sim_exec *x = list_last(&sim_backend_find(&rig.backend, lease_environment(l))->execs, struct sim_exec, link);
         static const char data[1000];
 
         x->printed[STREAM_STDOUT] += len;

@@ -51,7 +51,7 @@ static void running_job_is_followed(void) {
         rig_run(10 * SIM_DELAY_US);
         CHECK_INT(lease_state(l), LEASE_LEASED);
         j = lease_current(l);
-        CHECK(j && j->state == JOB_RUNNING && sandbox_of(l)->exec);
+        CHECK(j && j->state == JOB_RUNNING && !list_empty(&sandbox_of(l)->execs));
         CHECK_INT(rig.backend.totals.execs, 1);
         CHECK_INT(rig.backend.totals.resumed, 1);
         rig_stop();
@@ -94,7 +94,7 @@ static void silent_job_is_lost(void) {
         rig_restart();
         l = leases_find(rig.table, "t");
         rig_run(SIM_DELAY_US);
-        timer_cancel(&sandbox_of(l)->exec->tell);
+        timer_cancel(&list_first(&sandbox_of(l)->execs, struct sim_exec, link)->tell);
         j = job_ref(lease_current(l));
         rig_run(START_TIMEOUT_US - 1);
         CHECK_INT(j->state, JOB_RUNNING);
@@ -476,7 +476,7 @@ static void kept_job_goes_on(void) {
         s = sandbox_of(l);
         sim_backend_end_core(&rig.backend, SIM_CORE_LEAVES);
         core_stop(rig.core, true);
-        CHECK(s->exec && !s->cleaned.place && s->sandbox.state == SANDBOX_ENDING && !s->sandbox.cleaning);
+        CHECK(!list_empty(&s->execs) && !s->cleaned.place && s->sandbox.state == SANDBOX_ENDING && !s->sandbox.cleaning);
         sim_backend_let_go(&rig.backend);
         CHECK(core_is_empty(rig.core));
         rig_restart();
