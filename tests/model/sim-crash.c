@@ -259,7 +259,8 @@ static void see_job(struct model_lease *m, struct job *job) {
                         x->started_us = job->started_us;
                         x->job = j;
                         j->exec = x->in_past ? NULL : x;
-                        check_kept(j, x);
+                        if (j->exec)
+                                check_kept(j, x);
                 }
         watch_init(&j->watch, model_on_job_changed);
         watch_add(&job->watches, &j->watch);
