@@ -267,13 +267,12 @@ const char *client_job_on_state(struct client_job *j, const struct frame *f) {
         return NULL;
 }
 
-/* Bytes that the helper has dropped. Returns how many the job has, with those. */
-static uint64_t miss_before(struct client_job *j, unsigned stream, uint64_t offset) {
-        if (offset > j->streams[stream]) {
-                j->streams[stream] = offset;
-                j->events->missed(j->owner, stream, offset);
-        }
-        return j->streams[stream];
+/* The helper has dropped what stands before. */
+static void miss_before(struct client_job *j, unsigned stream, uint64_t offset) {
+        if (offset <= j->streams[stream])
+                return;
+        j->streams[stream] = offset;
+        j->events->missed(j->owner, stream, offset);
 }
 
 const char *client_job_on_output(struct client_job *j, const struct frame *f) {
@@ -286,7 +285,8 @@ const char *client_job_on_output(struct client_job *j, const struct frame *f) {
         j = tell_started(j);
         if (!j)
                 return NULL;
-        have = miss_before(j, f->stream, f->offset);
+        miss_before(j, f->stream, f->offset);
+        have = j->streams[f->stream];
         j->streams[f->stream] = f->offset + f->len;
         j->events->output(j->owner, f->stream, f->data + (have - f->offset), f->len - (have - f->offset));
         return NULL;
@@ -301,7 +301,7 @@ const char *client_job_on_end(struct client_job *j, const struct frame *f) {
         if (j->ended)
                 return NULL;
         for (unsigned i = 0; i < 2; i++)
-                (void)miss_before(j, i, f->streams[i]);
+                miss_before(j, i, f->streams[i]);
         if (end.how == HELPER_END_EXIT || end.how == HELPER_END_TIMEOUT)
                 j = tell_started(j);
         if (!j)

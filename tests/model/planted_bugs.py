@@ -45,6 +45,7 @@ BUGS = [
     ("the end of a job is not written down before it is told", "note_end(l, j, r, code);\n        job_end", "job_end"),
     ("output is asked for from its beginning after a restart",
      "offsets[STREAM_STDOUT] = spool_size(j->spool, VIEW_STDOUT);", "offsets[STREAM_STDOUT] = 0;"),
+    ("output that an earlier run refused is missed", "command.spec.output_refused = j->output_error != 0;", ""),
     ("a relative cwd does not count from the workdir", 'asprintf(&c->cwd, "%s/%s", settings->workdir, cwd)',
      'asprintf(&c->cwd, "/%s", cwd)'),
     ("the first of two values of a variable wins", "return one < other ? -1 : one > other;",

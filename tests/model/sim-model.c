@@ -455,6 +455,7 @@ static void check_cwd(const struct model_job *j, const char *cwd) {
 static void check_spec(const struct model_job *j, const struct exec_spec *spec) {
         char command[sizeof(j->command) + 1] = "", input[sizeof(j->input) + 1] = "";
         const char *x = strrchr(j->env, '=');
+        bool refused = j->overflowed || (j->lease->rough && j->left && j->job->output_error); /* with no byte kept */
 
         blob_read(spec->command, 0, command, sizeof(command) - 1);
         blob_read(spec->input, 0, input, sizeof(input) - 1);
@@ -464,6 +465,8 @@ static void check_spec(const struct model_job *j, const struct exec_spec *spec) 
         SIM_CHECK(!strcmp(command, j->command), "command \"%s\", expected \"%s\"", command, j->command);
         SIM_CHECK(!strcmp(input, j->input), "input \"%s\", expected \"%s\"", input, j->input);
         check_cwd(j, spec->cwd);
+        SIM_CHECK(spec->output_refused == refused, "job %s: output_refused is %d", spec->id,
+                  spec->output_refused);
         SIM_CHECK(!strcmp(spec->workdir, j->lease->workdir), "workdir \"%s\", expected \"%s\"", spec->workdir,
                   j->lease->workdir);
         SIM_CHECK(!strcmp(value_of(spec->env, EXEC_MARK), spec->id), "the mark is not the id %s", spec->id);
