@@ -111,7 +111,6 @@ static void take_names(struct helper_sandbox *s) {
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
         s->sandbox.serial = s->mode == HELPER_PLAIN && s->inner->serial;
         s->sandbox.expires_us = s->inner->expires_us;
-        s->sandbox.serial = s->mode == HELPER_PLAIN && s->inner->serial;
         s->sandbox.resume_token = s->resume_token ?: s->inner->resume_token;
 }
 
