@@ -21,7 +21,7 @@ static bool is_name(const char *name) {
                strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
 }
 
-void lease_add_named(struct lease *l, struct job *j) {
+static void add_named(struct lease *l, struct job *j) {
         list_add_tail(&l->named, &j->link);
         HASH_ADD_KEYPTR(hh_name, l->by_job_name, j->name, strlen(j->name), j);
         l->n_named++;
@@ -78,7 +78,7 @@ int lease_make_job(struct lease *l, const char *name, struct job **out) {
         if (r < 0)
                 return r;
         l->last_named = (*out)->number;
-        lease_add_named(l, *out);
+        add_named(l, *out);
         l->n_named_drafts++;
         lease_announce_job(l, *out, "draft");
         (*out)->submitted_wall_us = (*out)->changed_wall_us;
@@ -94,25 +94,56 @@ static void drop_row(struct lease *l, const struct job *j) {
                 lease_drop_row(l, j);
 }
 
-void lease_remove_job(struct lease *l, struct job *j) {
-        struct result why;
-        bool runs = j->state == JOB_STARTING || j->state == JOB_RUNNING;
-
+static void take_name(struct lease *l, struct job *j) {
         HASH_DELETE(hh_name, l->by_job_name, j);
         list_remove(&j->link);
         l->n_named--;
-        if (runs) {
-                j->forgotten = true;
-                list_add_tail(&l->forgotten, &j->link);
-                (void)lease_write(l);
+        j->forgotten = true;
+        list_add_tail(&l->forgotten, &j->link);
+}
+
+/* It leaves the lease as soon as it has ended. */
+static void end_forgotten(struct lease *l, struct job *j) {
+        struct result why;
+
+        if (j->state == JOB_STARTING || j->state == JOB_RUNNING) {
                 (void)lease_add_job_row(l, j); /* it has no name now */
                 lease_kill_job(l, j, JOB_FATE_KILLED, "killed: its directory was removed");
-                return;
-        }
-        if (!job_ended(j)) {
+        } else if (!job_ended(j)) {
                 result_set(&why, RESULT_CANCELLED, "its directory was removed before it ran");
                 lease_end_job(l, j, &why, 0);
         }
-        drop_row(l, j);
-        job_unref(j);
+}
+
+void lease_remove_job(struct lease *l, struct job *j) {
+        if (job_ended(j)) {
+                HASH_DELETE(hh_name, l->by_job_name, j);
+                list_remove(&j->link);
+                l->n_named--;
+                drop_row(l, j);
+                job_unref(j);
+                return;
+        }
+        take_name(l, j);
+        (void)lease_write(l); /* the highest number, before the row goes */
+        end_forgotten(l, j);
+}
+
+void lease_restore_named(struct lease *l, struct job *j) {
+        struct job *older = lease_named_job(l, j->name);
+
+        if (older)
+                take_name(l, older);
+        add_named(l, j);
+}
+
+void lease_end_forgotten(struct lease *l) {
+        struct job *j, *tmp;
+
+        if (list_empty(&l->forgotten))
+                return;
+        (void)lease_write(l);
+        list_for_each_safe (j, tmp, &l->forgotten, link)
+                end_forgotten(l, j);
+        lease_drop_forgotten(l);
 }

@@ -21,5 +21,9 @@ int lease_make_job(struct lease *l, const char *name, struct job **out);
 /* Remove one of them, whatever its state. What runs is killed, and keeps its place among the running until it has ended. */
 void lease_remove_job(struct lease *l, struct job *j);
 
-/* For restore.c: one of an earlier run, with the reference. */
-void lease_add_named(struct lease *l, struct job *j);
+/*
+ * For restore.c: one of an earlier run, with the reference. An older one of its name was removed, and that could not be
+ * written down. When all are there, those that were removed end.
+ */
+void lease_restore_named(struct lease *l, struct job *j);
+void lease_end_forgotten(struct lease *l);

@@ -74,7 +74,7 @@ static void add_by_name(struct lease *l, struct job *j) {
         else if (j->forgotten)
                 list_add_tail(&l->forgotten, &j->link);
         else
-                lease_add_named(l, j);
+                lease_restore_named(l, j);
 }
 
 static int read_job(void *data, const struct journal_job *row) {
@@ -224,7 +224,10 @@ static struct job *find_job(const struct lease *l, uint32_t number) {
         return lease_job(l, number);
 }
 
-/* Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. */
+/*
+ * Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. A draft has none: its
+ * submission could not be written down.
+ */
 static bool is_needed(struct leases *t, const char *name) {
         const struct job *j;
         struct lease *l;
@@ -236,7 +239,7 @@ static bool is_needed(struct leases *t, const char *name) {
                 return false;
         l = leases_find_serial(t, serial);
         j = l ? find_job(l, number) : NULL;
-        return j && !(job_ended(j) && !strcmp(name + suffix, "input"));
+        return j && j->state != JOB_DRAFT && !(job_ended(j) && !strcmp(name + suffix, "input"));
 }
 
 /* Files that belong to no job: of leases that were released, of jobs that the history has dropped. */
@@ -272,8 +275,10 @@ static int take_up(struct restored *one) {
         r = journal_each_job(l->table->journal, l->serial, read_job, l);
         lease_end_unwritten(l);
         lease_drop_forgotten(l);
-        if (r == 0)
+        if (r == 0) {
                 restore_claim(l, one->environment);
+                lease_end_forgotten(l);
+        }
         return r;
 }
 
