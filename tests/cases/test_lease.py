@@ -13,7 +13,7 @@ import pytest
 
 FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "environment", "stdin",
          "cwd", "timeout", "env", "ctl", "jobs"}
-JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error"}
+JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "ctl"}
 
 
 def fails(code, call, *args, **more):
@@ -129,9 +129,11 @@ def test_what_cannot_be_done(mp):
     fails(errno.EPERM, os.mkfifo, lease / "fifo")
     fails(errno.EPERM, os.mknod, lease / "node", 0o600 | stat.S_IFREG)
     fails(errno.EPERM, os.mknod, mp / "node", 0o600 | stat.S_IFREG)
-    for where in (lease.path, lease / "jobs", lease / "jobs/1", mp / ".pool"):
+    for where in (lease.path, lease / "jobs/1", mp / ".pool"):
         fails(errno.EPERM, os.mkdir, where / "nested")
         fails(errno.EPERM, open, where / "new", "w")
+    fails(errno.EINVAL, os.mkdir, lease / "jobs/2")
+    fails(errno.EPERM, open, lease / "jobs/new", "w")
     fails(errno.EPERM, open, mp / "new", "w")
     fails(errno.EPERM, os.chown, lease.path, 12345, -1)
     fails(errno.EPERM, os.chown, lease / "cmd", -1, 12345)
