@@ -82,7 +82,7 @@ static int render_result(const struct target *t, struct buf *out) {
         json_t *root;
         int signo;
 
-        if (!j || j->state == JOB_DRAFT)
+        if (!job_is_submitted(j))
                 return 0;
         if (!job_ended(j))
                 return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;

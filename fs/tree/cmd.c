@@ -82,11 +82,14 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
         return r < 0 ? r : take_bytes(h, data, len);
 }
 
+/* Of a job with a name the draft is the job itself, so it is submitted once. */
 static int cmd_submit(struct handle *h) {
         int r;
 
         if (h->refused || h->blob.size == 0)
                 return 0;
+        if (!h->draft)
+                return lease_submit(h->lease, h->job, &h->blob);
         r = lease_submit(h->lease, h->draft, &h->blob);
         if (r < 0)
                 return r;
@@ -108,28 +111,20 @@ static bool cmd_ready(const struct handle *h) {
 }
 
 /* Unlike RELEASE, fsync can report that the command was refused when it was submitted. */
-static int sync_with(struct handle *h, int (*submit)(struct handle *h)) {
+static int cmd_sync(struct handle *h) {
         bool submits = h->blob.size > 0;
-        int r = submit(h);
+        int r = cmd_submit(h);
 
         if (r == 0 && submits && h->job && job_ended(h->job))
                 r = -errno_of_result(h->job->code);
         return r;
 }
 
-static void release_with(struct handle *h, int (*submit)(struct handle *h)) {
-        int r = submit(h);
+static void cmd_release(struct handle *h) {
+        int r = cmd_submit(h);
 
         if (r < 0)
                 log_warning("lease=%s: command not run: %s", lease_name(h->lease), strerror(-r));
-}
-
-static int cmd_sync(struct handle *h) {
-        return sync_with(h, cmd_submit);
-}
-
-static void cmd_release(struct handle *h) {
-        release_with(h, cmd_submit);
 }
 
 uint64_t command_size(const struct target *t) {
@@ -147,12 +142,12 @@ const struct file_ops cmd_ops = {
         .watches = stream_watches,
 };
 
-/* of a job with a name: its draft is the job itself, so it is submitted once */
+/* of a job with a name */
 
 static int draft_open(struct handle *h) {
         if (!handle_can_write(h))
                 return 0;
-        if (h->job->state != JOB_DRAFT)
+        if (job_is_submitted(h->job))
                 return -EBUSY;
         if (lease_code(h->lease) != RESULT_OK)
                 return -errno_of_result(lease_code(h->lease));
@@ -165,29 +160,17 @@ static int draft_open(struct handle *h) {
 static ssize_t draft_write(struct handle *h, const char *data, size_t len) {
         if (lease_state(h->lease) == LEASE_RELEASED)
                 return -ESTALE;
-        return h->job->state == JOB_DRAFT ? take_bytes(h, data, len) : -EBUSY;
-}
-
-static int draft_submit(struct handle *h) {
-        return h->refused || h->blob.size == 0 ? 0 : lease_submit(h->lease, h->job, &h->blob);
-}
-
-static int draft_sync(struct handle *h) {
-        return sync_with(h, draft_submit);
-}
-
-static void draft_release(struct handle *h) {
-        release_with(h, draft_submit);
+        return job_is_submitted(h->job) ? -EBUSY : take_bytes(h, data, len);
 }
 
 const struct file_ops draft_ops = {
         .open = draft_open,
-        .read_arrives = draft_submit,
+        .read_arrives = cmd_submit,
         .read = cmd_read,
         .ready = cmd_ready,
         .write = draft_write,
-        .sync = draft_sync,
-        .release = draft_release,
+        .sync = cmd_sync,
+        .release = cmd_release,
         .watches = stream_watches,
 };
 

@@ -12,7 +12,7 @@
 #include "fs/handle.h"
 
 static ssize_t stream_read(struct handle *h, struct job *j, uint64_t offset, char *data, size_t len) {
-        if (!j || j->state == JOB_DRAFT)
+        if (!job_is_submitted(j))
                 return 0;
         if (offset < spool_size(j->spool, h->file->argument))
                 return spool_read(j->spool, h->file->argument, offset, data, len);
@@ -24,7 +24,8 @@ static ssize_t stream_read(struct handle *h, struct job *j, uint64_t offset, cha
 }
 
 bool stream_ready(const struct handle *h) {
-        return !h->job || h->job->state == JOB_DRAFT || job_ended(h->job) || h->position < spool_size(h->job->spool, h->file->argument);
+        return !job_is_submitted(h->job) || job_ended(h->job) ||
+               h->position < spool_size(h->job->spool, h->file->argument);
 }
 
 struct list *stream_watches(struct handle *h) {

@@ -14,7 +14,7 @@
 int render_exit_code(const struct target *t, struct buf *out) {
         const struct job *j = t->job;
 
-        if (!j || j->state == JOB_DRAFT)
+        if (!job_is_submitted(j))
                 return 0; /* none was submitted: nothing to wait for */
         if (!job_ended(j))
                 return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;

@@ -31,7 +31,7 @@ static struct job *job_of(const struct handle *h) {
 static int check_open(const struct handle *h) {
         const struct job *j = job_of(h);
 
-        return handle_can_write(h) && j && j->state != JOB_DRAFT ? -EBUSY : 0;
+        return handle_can_write(h) && job_is_submitted(j) ? -EBUSY : 0;
 }
 
 static int setting_open(struct handle *h) {
@@ -78,12 +78,9 @@ static ssize_t setting_write(struct handle *h, const char *data, size_t len) {
         return r < 0 ? setting_refuse(h, r) : (ssize_t)len;
 }
 
-static int check(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
-        return lease_check_setting(l, j, setting, text);
-}
-
-/* Check the value that was written, or store it. */
-static int setting_give(struct handle *h, bool store) {
+/* Pass the value that was written to @take. */
+static int setting_give(struct handle *h, int (*take)(struct lease *l, struct job *j, enum lease_setting setting,
+                                                      const char *text)) {
         struct buf text = BUF_INIT(SETTING_SIZE_MAX);
         int r;
 
@@ -92,17 +89,17 @@ static int setting_give(struct handle *h, bool store) {
         r = buf_append(&text, h->text.data, h->text.len);
         chomp(&text);
         if (r == 0)
-                r = (store ? lease_set : check)(h->lease, job_of(h), h->file->argument, buf_text(&text));
+                r = take(h->lease, job_of(h), h->file->argument, buf_text(&text));
         buf_deinit(&text);
         return r;
 }
 
 static int setting_flush(struct handle *h) {
-        return setting_give(h, false);
+        return setting_give(h, lease_check_setting);
 }
 
 static int setting_sync(struct handle *h) {
-        int r = setting_give(h, true);
+        int r = setting_give(h, lease_set);
 
         /* A value that was set is not set again at close, because another process may have set a new one. */
         if (r == 0)

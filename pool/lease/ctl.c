@@ -15,15 +15,11 @@ static void kill_job(struct lease *l, struct job *j) {
         lease_kill_job(l, j, JOB_FATE_KILLED, "killed through ctl");
 }
 
-static bool runs(const struct job *j) {
-        return j->state == JOB_STARTING || j->state == JOB_RUNNING;
-}
-
 /* The one that a word without a job is about: that of cmd. */
 static struct job *running_job(const struct lease *l, struct job *j) {
         if (!j)
                 return l->current;
-        return runs(j) ? j : NULL;
+        return job_is_running(j) ? j : NULL;
 }
 
 static int verb_kill(struct lease *l, struct job *j, const char *argument) {

@@ -89,10 +89,14 @@ void lease_drop_forgotten(struct lease *l) {
                         drop_forgotten(l, j);
 }
 
-void lease_end_job(struct lease *l, struct job *j, const struct result *r, int code) {
+static void end_and_drop(struct lease *l, struct job *j, const struct result *r, int code) {
         end_job(l, j, r, code);
         if (j->forgotten)
                 drop_forgotten(l, j);
+}
+
+void lease_end_job(struct lease *l, struct job *j, const struct result *r, int code) {
+        end_and_drop(l, j, r, code);
         trim_history(l);
 }
 
@@ -116,9 +120,7 @@ void lease_end_jobs(struct lease *l, const struct result *why) {
         while ((j = list_first(&l->running, struct job, turn))) {
                 if (j->exec)
                         exec_cancel(j->exec);
-                end_job(l, j, why, 0);
-                if (j->forgotten)
-                        drop_forgotten(l, j);
+                end_and_drop(l, j, why, 0);
         }
         if (l->n_queued > 0)
                 lease_end_queued(l, why);
@@ -127,7 +129,7 @@ void lease_end_jobs(struct lease *l, const struct result *why) {
 }
 
 static bool began(const struct job *j) {
-        return j->state == JOB_STARTING || j->state == JOB_RUNNING || j->started_us;
+        return job_is_running(j) || j->started_us;
 }
 
 void lease_end_unwritten(struct lease *l) {

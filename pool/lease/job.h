@@ -173,4 +173,14 @@ static inline bool job_ended(const struct job *j) {
         return j->state == JOB_ENDED;
 }
 
+/* NULL stands for a job that was never made. */
+static inline bool job_is_submitted(const struct job *j) {
+        return j && j->state != JOB_DRAFT;
+}
+
+/* It is with the backend. */
+static inline bool job_is_running(const struct job *j) {
+        return j->state == JOB_STARTING || j->state == JOB_RUNNING;
+}
+
 const char *job_state_name(enum job_state state);

@@ -94,10 +94,14 @@ static void drop_row(struct lease *l, const struct job *j) {
                 lease_drop_row(l, j);
 }
 
-static void take_name(struct lease *l, struct job *j) {
+static void take_out(struct lease *l, struct job *j) {
         HASH_DELETE(hh_name, l->by_job_name, j);
         list_remove(&j->link);
         l->n_named--;
+}
+
+static void take_name(struct lease *l, struct job *j) {
+        take_out(l, j);
         j->forgotten = true;
         list_add_tail(&l->forgotten, &j->link);
 }
@@ -106,7 +110,7 @@ static void take_name(struct lease *l, struct job *j) {
 static void end_forgotten(struct lease *l, struct job *j) {
         struct result why;
 
-        if (j->state == JOB_STARTING || j->state == JOB_RUNNING) {
+        if (job_is_running(j)) {
                 (void)lease_add_job_row(l, j); /* it has no name now */
                 lease_kill_job(l, j, JOB_FATE_KILLED, "killed: its directory was removed");
         } else if (!job_ended(j)) {
@@ -117,9 +121,7 @@ static void end_forgotten(struct lease *l, struct job *j) {
 
 void lease_remove_job(struct lease *l, struct job *j) {
         if (job_ended(j)) {
-                HASH_DELETE(hh_name, l->by_job_name, j);
-                list_remove(&j->link);
-                l->n_named--;
+                take_out(l, j);
                 drop_row(l, j);
                 job_unref(j);
                 return;

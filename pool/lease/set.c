@@ -11,15 +11,14 @@
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 
-static const struct settings *settings_of(const struct lease *l, const struct job *j) {
-        return j ? &j->settings : &l->settings;
-}
+/* A macro, for it is const as the lease and the job are. */
+#define SETTINGS_OF(l, j) ((j) ? &(j)->settings : &(l)->settings)
 
 /* Whether they may be set. */
 static int check_writable(const struct lease *l, const struct job *j) {
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
-        return j && j->state != JOB_DRAFT ? -EBUSY : 0;
+        return job_is_submitted(j) ? -EBUSY : 0;
 }
 
 static int parse_timeout(const struct lease *l, const char *text, int64_t *out) {
@@ -30,7 +29,7 @@ static int parse_timeout(const struct lease *l, const char *text, int64_t *out) 
         return text_to_usec(text, out);
 }
 
-int lease_check_setting(struct lease *l, const struct job *j, enum lease_setting setting, const char *text) {
+int lease_check_setting(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
         struct result why;
         int64_t usec;
         int r = check_writable(l, j);
@@ -67,7 +66,7 @@ static int write_settings(const struct lease *l, const struct job *j) {
 }
 
 static int store_setting(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
-        struct settings *s = j ? &j->settings : &l->settings;
+        struct settings *s = SETTINGS_OF(l, j);
         char **at = setting == SETTING_CWD ? &s->cwd : &s->env, *before = *at;
         int64_t timeout_before = s->timeout_us;
         int r;
@@ -98,16 +97,16 @@ int lease_set(struct lease *l, struct job *j, enum lease_setting setting, const 
         lease_set_remark(l, NULL);
         r = store_setting(l, j, setting, text);
         if (r == 0)
-                (j ? &j->settings : &l->settings)->set_wall_us[setting] = l->changed_wall_us;
+                SETTINGS_OF(l, j)->set_wall_us[setting] = l->changed_wall_us;
         return r;
 }
 
 const struct blob *lease_input(const struct lease *l, const struct job *j) {
-        return &settings_of(l, j)->input;
+        return &SETTINGS_OF(l, j)->input;
 }
 
 int lease_add_input(struct lease *l, struct job *j, const void *data, size_t len) {
-        struct settings *s = j ? &j->settings : &l->settings;
+        struct settings *s = SETTINGS_OF(l, j);
         int r = check_writable(l, j);
 
         if (r < 0)
@@ -123,7 +122,7 @@ int lease_add_input(struct lease *l, struct job *j, const void *data, size_t len
 }
 
 int lease_clear_input(struct lease *l, struct job *j) {
-        struct settings *s = j ? &j->settings : &l->settings;
+        struct settings *s = SETTINGS_OF(l, j);
         int r = check_writable(l, j);
 
         if (r < 0)
@@ -134,7 +133,7 @@ int lease_clear_input(struct lease *l, struct job *j) {
 }
 
 int lease_get(const struct lease *l, const struct job *j, enum lease_setting setting, struct buf *out) {
-        const struct settings *s = settings_of(l, j);
+        const struct settings *s = SETTINGS_OF(l, j);
         int64_t us = s->timeout_us;
 
         switch (setting) {
@@ -152,9 +151,9 @@ int lease_get(const struct lease *l, const struct job *j, enum lease_setting set
 }
 
 int64_t lease_input_wall_us(const struct lease *l, const struct job *j) {
-        return settings_of(l, j)->input_wall_us;
+        return SETTINGS_OF(l, j)->input_wall_us;
 }
 
 int64_t lease_set_wall_us(const struct lease *l, const struct job *j, enum lease_setting setting) {
-        return settings_of(l, j)->set_wall_us[setting];
+        return SETTINGS_OF(l, j)->set_wall_us[setting];
 }

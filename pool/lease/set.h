@@ -12,7 +12,7 @@
 #include "pool/util/buf.h"
 
 /* Check or store a setting, the text as the user wrote it. -EINVAL with lease_error, -ENOMEM. */
-int lease_check_setting(struct lease *l, const struct job *j, enum lease_setting setting, const char *text);
+int lease_check_setting(struct lease *l, struct job *j, enum lease_setting setting, const char *text);
 int lease_set(struct lease *l, struct job *j, enum lease_setting setting, const char *text);
 
 /* The text of a setting, with its newline, into @out. */
