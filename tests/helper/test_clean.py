@@ -20,7 +20,7 @@ from daemon import Gone
 from test_kill import THIS, WAYS, left, prepare, until_there
 
 CLEAN = (0, b"")
-WORKDIR = "/work/it"
+WORKDIR = "/lease/it"
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_O_TRACEEXIT = 17, 0x4206, 0x40
 
 
@@ -40,7 +40,7 @@ def test_nothing_is_left(anywhere):
     assert do(anywhere, "mkdir -p a/b 2>/dev/null; echo x > f; echo y > /tmp/.g; echo z > /tmp/..h").code
     assert anywhere.clean(WORKDIR) == CLEAN
     there = root(anywhere.box)
-    assert not (there / "work/it").exists() and list((there / "tmp").iterdir()) == []
+    assert not (there / "lease/it").exists() and list((there / "tmp").iterdir()) == []
     assert anywhere.clean(WORKDIR) == CLEAN  # with nothing to do
     assert anywhere.clean("") == CLEAN
     assert do(anywhere, "echo *").out == b"*\n"
@@ -128,7 +128,7 @@ def test_a_large_tree_holds_up_nothing(box, daemon):
         daemon.run(lambda: (number, 0) in daemon.replies)
     assert daemon.answers[key] == CLEAN
     assert len(daemon.replies) > 10, "no answer came meanwhile"
-    assert not (root(box) / "work/it").exists()
+    assert not (root(box) / "lease/it").exists()
 
 
 def test_links_that_lead_out(box, daemon):
@@ -140,17 +140,17 @@ def test_links_that_lead_out(box, daemon):
 
 def test_links_in_place_of_directories(box, daemon):
     """A link on the way is not followed if a job may have made it; one in place of what is to be emptied goes."""
-    do(daemon, "mkdir -p /keep/it; echo x > /keep/it/f; cd /; rm -r /work/it; ln -s /keep/it /work/it")
+    do(daemon, "mkdir -p /keep/it; echo x > /keep/it/f; cd /; rm -r /lease/it; ln -s /keep/it /lease/it")
     assert daemon.clean(WORKDIR) == CLEAN
-    assert not (root(box) / "work/it").is_symlink() and (root(box) / "keep/it/f").exists()
-    do(daemon, "cd /; rmdir /work/it; rmdir /work; ln -s /keep /work", workdir="/tmp")
+    assert not (root(box) / "lease/it").is_symlink() and (root(box) / "keep/it/f").exists()
+    do(daemon, "cd /; rmdir /lease/it; rmdir /lease; ln -s /keep /lease", workdir="/tmp")
     error, text = daemon.clean(WORKDIR)
-    assert error == errno.ENOTDIR and text.startswith(b"removing /work/it: ")
+    assert error == errno.ENOTDIR and text.startswith(b"removing /lease/it: ")
     assert (root(box) / "keep/it/f").exists()
 
 
 def test_directories_that_are_gone(box, daemon):
-    do(daemon, "mkdir -p /t; cd /; rm -rf /work", workdir="/work/it")
+    do(daemon, "mkdir -p /t; cd /; rm -rf /lease", workdir="/lease/it")
     assert daemon.clean(WORKDIR, "/t", "/none") == CLEAN
     do(daemon, "rmdir /t; echo file > /t")
     assert daemon.clean(WORKDIR, "/t", "/tmp") == CLEAN
@@ -161,7 +161,7 @@ def test_directories_that_are_gone(box, daemon):
 def test_modes(box, daemon):
     do(daemon, "mkdir -p a/b/c; echo x > a/b/c/f; chmod 0 a/b/c a/b a; chmod 0 /tmp; chmod 0 .")
     assert daemon.clean(WORKDIR) == CLEAN
-    assert not (root(box) / "work/it").exists()
+    assert not (root(box) / "lease/it").exists()
 
 
 @pytest.fixture
@@ -195,28 +195,28 @@ def test_mounts_of_the_sandbox_stay(small):
     box = small.box
     do(small, "mkdir -p /small/d; echo x > /small/d/f; echo y > /small/f")
     assert small.clean("/small") == CLEAN
-    assert small.clean("/work", "/tmp", "/small/d/..x") == CLEAN
+    assert small.clean("/lease", "/tmp", "/small/d/..x") == CLEAN
     assert sorted(path.name for path in (root(box) / "small").rglob("*")) == ["d", "f", "f"]
 
 
 def test_mounts_of_jobs_go(box, daemon):
     do(daemon, "mkdir -p m n /keep /tmp/t; echo x > /keep/f; mount -t tmpfs none m; mkdir m/o; mount -t tmpfs none m/o; "
                "mount --bind /keep n; mount --bind /keep /tmp/t; mount --bind /keep/f /etc/passwd; "
-               "mkdir '/sp ace'; mount -t tmpfs none '/sp ace'; mount -t tmpfs none /work")
+               "mkdir '/sp ace'; mount -t tmpfs none '/sp ace'; mount -t tmpfs none /lease")
     assert daemon.clean(WORKDIR) == CLEAN
     there = root(box)
     assert (there / "keep/f").read_text() == "x\n" and (there / "etc/passwd").read_text() != "x\n"
     mounted = {line.split()[4] for line in (there / "proc/1/mountinfo").read_text().splitlines()}
-    assert not [at for at in mounted if at.startswith(("/work", "/keep", "/sp", "/tmp/"))]
-    assert not (there / "work/it").exists()
+    assert not [at for at in mounted if at.startswith(("/lease", "/keep", "/sp", "/tmp/"))]
+    assert not (there / "lease/it").exists()
 
 
 def test_mounts_of_others(box, daemon):
     """Where the sandbox is not the helper's, they stay, and are not entered."""
     do(daemon, "mkdir -p m /keep; echo x > /keep/f; mount --bind /keep m")
     error, text = daemon.clean(WORKDIR, flags=0)
-    assert error == errno.EBUSY and text.startswith(b"something is mounted at /work/it/m: ")
-    assert daemon.clean("", flags=0) == CLEAN and daemon.clean("/work/i", flags=0) == CLEAN  # others are no concern
+    assert error == errno.EBUSY and text.startswith(b"something is mounted at /lease/it/m: ")
+    assert daemon.clean("", flags=0) == CLEAN and daemon.clean("/lease/i", flags=0) == CLEAN  # others are no concern
     assert (root(box) / "keep/f").exists()
     assert daemon.clean(WORKDIR) == CLEAN
     assert (root(box) / "keep/f").exists()
@@ -267,9 +267,9 @@ def test_a_long_command_of_a_killed_reaper(box, daemon):
 
 def test_paths_in_another_form(box, daemon):
     do(daemon, "echo x > f; echo x > /tmp/f; mkdir -p /p /tm; echo x > /p/f; echo x > /tm/f")
-    assert daemon.clean("//work/./it/", "/./tmp//", "/p/") == CLEAN
+    assert daemon.clean("//lease/./it/", "/./tmp//", "/p/") == CLEAN
     there = root(box)
-    assert not (there / "work/it").exists() and list((there / "tmp").iterdir()) == [] == list((there / "p").iterdir())
+    assert not (there / "lease/it").exists() and list((there / "tmp").iterdir()) == [] == list((there / "p").iterdir())
     assert (there / "tm/f").exists()
 
 
@@ -291,9 +291,9 @@ def test_asked_again(box, daemon):
     daemon.attach()  # asks again, as if the answer had not come
     daemon.run(lambda: key in daemon.answers)
     assert daemon.answers[key] == CLEAN
-    assert (root(box) / "work/it/f").exists()
+    assert (root(box) / "lease/it/f").exists()
     assert daemon.clean(WORKDIR) == CLEAN
-    assert not (root(box) / "work/it").exists()
+    assert not (root(box) / "lease/it").exists()
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_names_of_any_bytes(box, daemon):
     do(daemon, "python3 -c '\nimport os\nfor n in [b\"\\n\", b\"\\xff\\xfe\", b\" \", b\"-rf\", b\"\\x1b[2J\", b\"x\" * 255]:\n"
                " os.makedirs(n); open(n + b\"/\" + n, \"w\"); open(b\"/tmp/\" + n, \"w\")\n'")
     assert daemon.clean(WORKDIR) == CLEAN
-    assert list((root(box) / "tmp").iterdir()) == [] and not (root(box) / "work/it").exists()
+    assert list((root(box) / "tmp").iterdir()) == [] and not (root(box) / "lease/it").exists()
 
 
 def test_a_storm_of_forks(box, daemon):
