@@ -18,8 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static unsigned check_number, check_failures;
-static bool check_failed_now;
+/* Weak: one for all files of a test program, so that a check in any of them counts. */
+__attribute__((weak)) unsigned check_number, check_failures;
+__attribute__((weak)) bool check_failed_now;
 
 #define CHECK(condition)                                                                                               \
         do {                                                                                                           \
