@@ -7,291 +7,18 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <uv.h>
 
 #include "check.h"
+#include "helper-box.h"
 #include "pool/helper/helper.h"
 #include "pool/helper/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/uuid.h"
-#include "prng.h"
 
-static const char *program;
 static struct check_dir dir;
 static uv_loop_t loop;
-static struct prng dice = { 1 };
-
-/* the backend below: a sandbox is a process `serve`, a stream is a socket to it, which may break after some bytes */
-
-struct box {
-        struct sandbox sandbox;
-        char path[128];
-        uint8_t key[16];
-        pid_t pid;
-        uv_timer_t timer;
-        void (*later)(struct box *b);
-};
-
-struct wire {
-        struct exec exec;
-        int fd;
-        uv_poll_t poll;
-        bool wants_room;
-};
-
-static struct box *newest;
-static int64_t bytes_left = INT64_MAX; /* until a stream breaks */
-static int64_t bytes_each;             /* of the next streams, at most; 0: they hold */
-static unsigned n_streams;
-
-static struct box *box_of(struct sandbox *s) {
-        return container_of(s, struct box, sandbox);
-}
-
-static void on_later(uv_timer_t *timer) {
-        struct box *b = timer->data;
-
-        b->later(b);
-}
-
-static void later(struct box *b, void (*what)(struct box *b)) {
-        b->later = what;
-        uv_timer_start(&b->timer, on_later, 0, 0);
-}
-
-static void serve(struct box *b) {
-        int fds[2];
-
-        CHECK_INT(pipe2(fds, O_CLOEXEC), 0);
-        b->pid = check_fork();
-        if (b->pid == 0) {
-                dup2(fds[0], 0);
-                execl(program, program, "serve", "-f", b->path, NULL);
-                _exit(127);
-        }
-        close(fds[0]);
-        CHECK_INT(write(fds[1], b->key, sizeof(b->key)), sizeof(b->key));
-        close(fds[1]);
-}
-
-static int try_connect(struct box *b) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-        strcpy(address.sun_path, b->path);
-        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-                return fd;
-        close(fd);
-        return -1;
-}
-
-static void box_created(struct box *b) {
-        int fd = try_connect(b);
-
-        if (fd < 0) { /* not yet */
-                uv_timer_start(&b->timer, on_later, 10, 0);
-                return;
-        }
-        close(fd);
-        sandbox_created(&b->sandbox, &(struct result){});
-}
-
-static int box_new(struct backend *backend, const char *nonce, struct sandbox **out) {
-        struct box *b = calloc(1, sizeof(*b));
-
-        b->sandbox.backend = backend;
-        snprintf(b->sandbox.id, sizeof(b->sandbox.id), "box");
-        snprintf(b->path, sizeof(b->path), "%s/socket", dir.path);
-        uuid_bytes(nonce, b->key);
-        uv_timer_init(&loop, &b->timer);
-        b->timer.data = b;
-        later(b, box_created);
-        newest = b;
-        *out = &b->sandbox;
-        return 0;
-}
-
-static int box_create(struct backend *backend, const char *nonce, struct sandbox **out) {
-        int r = box_new(backend, nonce, out);
-
-        serve(box_of(*out));
-        return r;
-}
-
-/* Another daemon's view of the same. */
-static int box_adopt(struct backend *backend, const char *nonce, const char *resume_token, struct sandbox **out) {
-        return box_new(backend, nonce, out);
-}
-
-static void on_box_closed(uv_handle_t *handle) {
-        free(handle->data);
-}
-
-static void box_destroyed(struct box *b) {
-        int status;
-
-        if (b->pid > 0) {
-                kill(b->pid, SIGKILL);
-                CHECK_INT(waitpid(b->pid, &status, 0), b->pid);
-                unlink(b->path);
-        }
-        sandbox_destroyed(&b->sandbox, &(struct result){});
-        uv_close((uv_handle_t *)&b->timer, on_box_closed);
-}
-
-static void box_destroy(struct sandbox *s) {
-        later(box_of(s), box_destroyed);
-}
-
-static int box_clean(struct sandbox *s, const char *workdir) {
-        return -ENOTSUP;
-}
-
-static int box_exec(struct sandbox *s, const struct exec_spec *spec, struct exec **out) {
-        return -ENOTSUP;
-}
-
-/* streams */
-
-static void on_wire_closed(uv_handle_t *handle) {
-        free(handle->data);
-}
-
-static void wire_close(struct wire *w) {
-        close(TAKE_FD(w->fd));
-        uv_close((uv_handle_t *)&w->poll, on_wire_closed);
-}
-
-static void wire_end(struct wire *w, int code) {
-        exec_ended(&w->exec, &(struct result){}, code);
-        wire_close(w);
-}
-
-static void wire_break(struct wire *w) {
-        struct result why;
-
-        result_set(&why, RESULT_FAILED, "it broke");
-        exec_ended(&w->exec, &why, 0);
-        wire_close(w);
-}
-
-static void on_wire(uv_poll_t *poll, int status, int events) {
-        struct wire *w = poll->data;
-        static uint8_t data[65536];
-        ssize_t n;
-
-        if (w->fd < 0) { /* nobody listens */
-                exec_output(&w->exec, STREAM_STDERR, "nobody listens", 14);
-                wire_end(w, 1);
-                return;
-        }
-        if (bytes_left == 0) {
-                wire_break(w);
-                return;
-        }
-        if (events & UV_WRITABLE) {
-                uv_poll_start(poll, UV_READABLE, on_wire);
-                exec_room(&w->exec);
-        }
-        if (!(events & UV_READABLE))
-                return;
-        n = recv(w->fd, data, (size_t)bytes_left < sizeof(data) ? (size_t)bytes_left : sizeof(data), MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN)
-                return;
-        bytes_left -= n > 0 ? n : 0;
-        if (n > 0)
-                exec_output(&w->exec, STREAM_STDOUT, data, n);
-        if (bytes_left == 0)
-                wire_break(w);
-        else if (n <= 0)
-                wire_end(w, 0);
-}
-
-static int box_attach(struct sandbox *s, struct exec **out) {
-        struct wire *w = calloc(1, sizeof(*w));
-        static int null = -1;
-
-        n_streams++;
-        if (bytes_each == 0)
-                bytes_left = INT64_MAX;
-        else if (n_streams % 8 == 7) /* before anything goes on over it */
-                bytes_left = 1 + (int64_t)prng_scaled(&dice, 2000);
-        else
-                bytes_left = 3000 + (int64_t)prng_scaled(&dice, bytes_each);
-        w->exec.sandbox = s;
-        w->fd = try_connect(box_of(s));
-        if (null < 0) {
-                int fds[2];
-
-                CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-                null = fds[0];
-                close(fds[1]);
-        }
-        uv_poll_init(&loop, &w->poll, w->fd < 0 ? dup(null) : w->fd);
-        w->poll.data = w;
-        uv_poll_start(&w->poll, UV_READABLE, on_wire);
-        *out = &w->exec;
-        return 0;
-}
-
-/* A stream may also break in the middle of what is sent. */
-static ssize_t wire_write(struct exec *e, const void *data, size_t len) {
-        struct wire *w = container_of(e, struct wire, exec);
-        ssize_t n;
-
-        if (w->fd < 0 || bytes_left == 0)
-                return -EPIPE;
-        if (len > 5000)
-                len = 5000; /* short writes are the rule */
-        n = send(w->fd, data, (size_t)bytes_left < len ? (size_t)bytes_left : len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0)
-                n = 0;
-        bytes_left -= n;
-        uv_poll_start(&w->poll, UV_READABLE | UV_WRITABLE, on_wire);
-        return n;
-}
-
-static void wire_end_input(struct exec *e) {
-        shutdown(container_of(e, struct wire, exec)->fd, SHUT_WR);
-}
-
-static void wire_cancel(struct exec *e) {
-        wire_close(container_of(e, struct wire, exec));
-}
-
-static int box_start(struct backend *b, enum backend_use use) {
-        backend_ready(b, &(struct result){});
-        return 0;
-}
-
-static void box_free(struct backend *b) {
-        free(b);
-}
-
-static const struct backend_ops box_ops = {
-        .name = "box",
-        .start = box_start,
-        .free = box_free,
-        .create = box_create,
-        .adopt = box_adopt,
-        .leave = box_destroy,
-        .destroy = box_destroy,
-        .clean = box_clean,
-        .exec = box_exec,
-        .attach = box_attach,
-        .exec_write = wire_write,
-        .exec_end_input = wire_end_input,
-        .exec_cancel = wire_cancel,
-};
-
-static void free_nothing(struct backend_client *c) {
-}
-
-static const struct backend_client_ops client_ops = { .free = free_nothing };
-static struct backend_client client = { .ops = &client_ops };
 
 /* the layer over it, as a daemon has it */
 
@@ -359,11 +86,9 @@ static bool wait_for(const bool *what) {
 
 static void daemon_start(struct daemon *d, uint64_t epoch, bool adopts) {
         const struct backend_setup setup = { .shell = "", .base = "", .dir = "", .pool_id = "pool", .epoch = epoch };
-        struct backend *b = calloc(1, sizeof(*b));
+        struct backend *b = box_backend_new();
 
         *d = (struct daemon){};
-        b->ops = &box_ops;
-        backend_attach(b, &client);
         CHECK_INT(helper_new(&b, &loop, &options, &setup, NULL), 0);
         d->backend = b;
         CHECK_INT(backend_start(b, BACKEND_TO_CREATE, &backend_events, d), 0);
@@ -495,10 +220,10 @@ static void a_job(void) {
         daemon_start(&d, 1, false);
         job_start(&j, &d, "echo out $FROM; echo err >&2; cat; exit 3");
         job_expect(&j, 3, "out env\n", "err\n");
-        CHECK_INT(n_streams, 1);
+        CHECK_INT(boxes.n_streams, 1);
         job_start(&j, &d, "kill -USR1 $$");
         job_expect(&j, 128 + SIGUSR1, "", "");
-        CHECK_INT(n_streams, 1);
+        CHECK_INT(boxes.n_streams, 1);
         daemon_stop(&d);
 }
 
@@ -719,8 +444,8 @@ static void streams_that_break(void) {
         struct daemon d;
 
         daemon_start(&d, 1, false);
-        n_streams = 0;
-        bytes_each = 40000;
+        boxes.n_streams = 0;
+        boxes.bytes_each = 40000;
         for (int i = 0; i < N; i += 20) {
                 for (int k = i; k < i + 20; k++) {
                         char command[100];
@@ -741,8 +466,8 @@ static void streams_that_break(void) {
                         job_expect(&jobs[k], k, buf_text(&expected), "");
                 }
         }
-        CHECK(n_streams > 10); /* so they broke */
-        bytes_each = 0;
+        CHECK(boxes.n_streams > 10); /* so they broke */
+        boxes.bytes_each = 0;
         buf_deinit(&expected);
         daemon_stop(&d);
 }
@@ -882,7 +607,7 @@ static void a_helper_that_is_killed(void) {
         daemon_start(&d, 1, false);
         job_start(&j, &d, "echo here; sleep 1000");
         wait_for(&j.any);
-        kill(newest->pid, SIGKILL);
+        kill(boxes.newest->pid, SIGKILL);
         wait_for(&d.dead);
         CHECK_STR(d.why.text, "environment box: its helper is gone: nobody listens");
         CHECK_INT(d.why.code, RESULT_LOST);
@@ -892,9 +617,11 @@ static void a_helper_that_is_killed(void) {
 }
 
 int main(int argc, char **argv) {
-        program = argc == 2 ? argv[1] : "";
+        boxes.program = argc == 2 ? argv[1] : "";
+        boxes.loop = &loop;
         signal(SIGPIPE, SIG_IGN);
         dir = check_dir_make();
+        boxes.dir = dir.path;
         uv_loop_init(&loop);
         uv_timer_init(&loop, &ticker);
         RUN(a_job);

@@ -17,6 +17,7 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "prng.h"
+#include "unexpected.h"
 
 #define JOBS 100
 
@@ -90,28 +91,7 @@ static void disconnect(void) {
 static void on_open(void *owner) {
 }
 
-static void on_broken(void *owner, const char *why, size_t len) {
-        printf("# broken: %.*s\n", (int)len, why);
-        check_failed_now = true;
-}
-
-static void on_stale(void *owner) {
-        check_failed_now = true;
-}
-
-static void on_number(void *owner, uint32_t count) {
-        check_failed_now = true;
-}
-
-static void on_replied(void *owner, uint64_t request) {
-        check_failed_now = true;
-}
-
-static void on_done(void *owner, int error, const char *text, size_t len) {
-        check_failed_now = true;
-}
-
-static const struct client_events events = { on_open, on_broken, on_stale, on_number, on_replied, on_done, on_done };
+static const struct client_events events = { .open = on_open, UNEXPECTED_CLIENT_EVENTS };
 
 static void job_started(void *owner) {
         struct job *j = owner;

@@ -14,6 +14,7 @@
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/uuid.h"
+#include "unexpected.h"
 
 #define DEADLINE_US (60 * USEC_PER_SEC)
 
@@ -201,28 +202,7 @@ static void on_open(void *owner) {
         opened = true;
 }
 
-static void on_broken(void *owner, const char *why, size_t len) {
-        printf("# broken: %.*s\n", (int)len, why);
-        check_failed_now = true;
-}
-
-static void on_stale(void *owner) {
-        check_failed_now = true;
-}
-
-static void on_number(void *owner, uint32_t count) {
-        check_failed_now = true;
-}
-
-static void on_replied(void *owner, uint64_t request) {
-        check_failed_now = true;
-}
-
-static void on_clean(void *owner, int error, const char *text, size_t len) {
-        check_failed_now = true;
-}
-
-static const struct client_events client_events = { on_open, on_broken, on_stale, on_number, on_replied, on_clean };
+static const struct client_events client_events = { .open = on_open, UNEXPECTED_CLIENT_EVENTS };
 
 static void job_started(void *owner) {
 }
