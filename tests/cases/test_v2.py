@@ -150,26 +150,26 @@ def test_v1_where_v2_refuses_and_v1_does_not(mount, calm, code):
     said, = [line for line in mp.lines if "as V2 refuses them: Modal says: not that as V2, **********" in line]
 
 
-def test_refused_by_both(mount, calm):
-    """Each create is two calls and no more, and after three there are none."""
-    calm.faults({"kind": "status", "code": "INVALID_ARGUMENT", "method": "SandboxCreate*", "message": "never"})
-    mp = mount(max=1, sandbox="auto")
+def refused(mount, calm, sandbox, code, method):
+    """How many creates of each kind there are until a lease fails, because Modal refuses those of @method."""
+    calm.faults({"kind": "status", "code": code, "method": method, "message": "never"})
+    mp = mount(max=1, sandbox=sandbox)
     lease = mp.lease()
     mp.until(lambda: lease.status()["state"] == "failed")
     assert "not created: Modal says: never" in lease.read("error")
-    assert calls(calm, "SandboxCreateV2", "SandboxCreate") == (3, 3)
+    made = calls(calm, "SandboxCreateV2", "SandboxCreate")
     calm.faults()
+    return made
+
+
+def test_refused_by_both(mount, calm):
+    """Each create is two calls and no more, and after three there are none."""
+    assert refused(mount, calm, "auto", "INVALID_ARGUMENT", "SandboxCreate*") == (3, 3)
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "UNIMPLEMENTED"])
 def test_v2_and_no_other(mount, calm, code):
-    calm.faults({"kind": "status", "code": code, "method": "SandboxCreateV2", "message": "never"})
-    mp = mount(max=1, sandbox="v2")
-    lease = mp.lease()
-    mp.until(lambda: lease.status()["state"] == "failed")
-    assert "not created: Modal says: never" in lease.read("error")
-    assert calls(calm, "SandboxCreateV2", "SandboxCreate") == (3, 0)
-    calm.faults()
+    assert refused(mount, calm, "v2", code, "SandboxCreateV2") == (3, 0)
 
 
 def test_no_capacity(mount, calm):
