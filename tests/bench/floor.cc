@@ -266,7 +266,7 @@ void create() {
         check(control->SandboxCreate(caller().get(), q, &s), "SandboxCreate");
         tq.set_sandbox_id(s.id());
         check(control->SandboxGetTaskId(caller().get(), tq, &t), "SandboxGetTaskId");
-        aq.set_task_id(t.task_id());
+        aq.set_id(t.task_id());
         check(control->TaskGetCommandRouterAccess(caller().get(), aq, &a), "TaskGetCommandRouterAccess");
         if (!router)
                 router = Router::NewStub(open_channel(a.url()));
