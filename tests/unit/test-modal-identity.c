@@ -47,6 +47,10 @@ static void secrets(void) {
                   "**** **** ******, (********) ********** ******* end");
         modal_secret_set(&one, &c, strdup("st-new")); /* in place of the old one */
         CHECK_STR(scrubbed(&c, "st-one st-new st-other"), "st-one ****** ********");
+        modal_secret_set(&one, &c, strdup("st-abcdefghi"));
+        CHECK_STR(scrubbed(&c, "it was cut: st-abcd"), "it was cut: *******");
+        CHECK_STR(scrubbed(&c, "st-abcdefghi, cut: st-abcdefgh"), "************, cut: ***********");
+        CHECK_STR(scrubbed(&c, "st-abcd is no secret, nor is st-"), "st-abcd is no secret, nor is st-");
         modal_secret_drop(&one);
         modal_secret_drop(&one);
         modal_secret_drop(&other);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/backend/modal/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
@@ -30,6 +31,17 @@ void modal_secret_drop(struct modal_secret *s) {
         free(TAKE_PTR(s->text));
 }
 
+/* A text that was cut may end in a part of a secret. */
+static void scrub_end(char *text, const char *secret) {
+        size_t len = strlen(text);
+
+        for (size_t n = strlen(secret); n >= SECRET_PART_MIN; n--)
+                if (n <= len && memcmp(text + len - n, secret, n) == 0) {
+                        memset(text + len - n, '*', n);
+                        return;
+                }
+}
+
 static void scrub(char *text, const char *secret) {
         for (char *at = text; *secret && (at = strstr(at, secret));) {
                 size_t len = strlen(secret);
@@ -40,6 +52,7 @@ static void scrub(char *text, const char *secret) {
                 memset(at, '*', len);
                 at += len;
         }
+        scrub_end(text, secret);
 }
 
 /* Whatever a server puts into its messages, no secret of ours gets any further. */

@@ -24,6 +24,7 @@
 #define COMPLAINT_MAX 512                           /* bytes of stderr held back at the beginning */
 #define PROBE_SIZE_MAX (32 << 10)                   /* bytes that the probe of a new sandbox may print */
 #define SANDBOX_TOKEN_MAX (8 << 10)                 /* bytes of the token of a V2 sandbox */
+#define SECRET_PART_MIN 4                           /* bytes of a secret at the end of a text that was cut */
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
