@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pool/util/text.h"
@@ -22,6 +23,24 @@ void result_set(struct result *r, enum result_code code, const char *format, ...
 
         r->code = code;
         memcpy(r->text, text, sizeof(text));
+}
+
+void result_save(struct saved_result *s, const struct result *r) {
+        result_drop(s);
+        s->code = r->code;
+        s->text = *r->text ? strdup(r->text) : NULL;
+}
+
+struct result result_saved(const struct saved_result *s) {
+        struct result r = { .code = s->code };
+
+        snprintf(r.text, sizeof(r.text), "%s", s->text ?: s->code == RESULT_OK ? "" : "out of memory");
+        return r;
+}
+
+void result_drop(struct saved_result *s) {
+        free(s->text);
+        *s = (struct saved_result){};
 }
 
 const char *result_code_name(enum result_code code) {

@@ -39,5 +39,16 @@ static inline bool result_ok(const struct result *r) {
         return r->code == RESULT_OK;
 }
 
+/* A result that is kept for later, without room for a text that most do not have. */
+struct saved_result {
+        enum result_code code;
+        char *text; /* its own; NULL: it has none, or there was no memory for it */
+};
+
+/* What was saved before is dropped. */
+void result_save(struct saved_result *s, const struct result *r);
+struct result result_saved(const struct saved_result *s);
+void result_drop(struct saved_result *s);
+
 /* The code's name as events and status files print it, such as "timeout". */
 const char *result_code_name(enum result_code code);

@@ -56,10 +56,29 @@ static void names(void) {
         CHECK_STR(result_code_name(RESULT_FAILED), "failed");
 }
 
+static void saved(void) {
+        struct saved_result s = {};
+        struct result r = result_saved(&s);
+
+        CHECK(result_ok(&r));
+        CHECK_STR(r.text, "");
+        result_set(&r, RESULT_LOST, "the first");
+        result_save(&s, &r);
+        result_set(&r, RESULT_FAILED, "the second");
+        result_save(&s, &r);
+        r = result_saved(&s);
+        CHECK_INT(r.code, RESULT_FAILED);
+        CHECK_STR(r.text, "the second");
+        result_drop(&s);
+        r = result_saved(&s);
+        CHECK(result_ok(&r));
+}
+
 int main(void) {
         RUN(set);
         RUN(one_line);
         RUN(is_text);
         RUN(names);
+        RUN(saved);
         return check_done();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/backend/modal/sandbox/liveness.h"
 
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "pool/backend/modal/limits.h"
 #include "pool/backend/modal/wire/codec.h"
@@ -34,6 +35,10 @@ void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *
         uv_timer_init(control->client->loop, &l->timer);
         uv_unref((uv_handle_t *)&l->timer);
         l->timer.data = l;
+}
+
+void modal_liveness_deinit(struct modal_liveness *l) {
+        free(l->what);
 }
 
 void modal_liveness_start(struct modal_liveness *l) {
@@ -74,16 +79,24 @@ void modal_liveness_stop(struct modal_liveness *l) {
 
 /* Say that it has ended, and why. */
 static void tell(struct modal_liveness *l) {
+        uv_timer_stop(&l->timer);
+        if (l->status != MODAL_RESULT_NONE)
+                modal_ends_add(&l->control->client->ends, modal_result_name(l->status), l->exit_code);
+        l->lost(l, l->what ?: "");
+}
+
+static void set_what(struct modal_liveness *l, const char *what) {
+        free(l->what);
+        l->what = strdup(what);
+}
+
+static void take_result(struct modal_liveness *l, const struct modal_result *r) {
         char text[MODAL_RESULT_TEXT_MAX];
 
-        uv_timer_stop(&l->timer);
-        if (l->result.status == MODAL_RESULT_NONE) {
-                l->lost(l, l->what);
-                return;
-        }
-        modal_ends_add(&l->control->client->ends, modal_result_name(l->result.status), l->result.exit_code);
-        modal_result_explain(&l->result, text);
-        l->lost(l, text);
+        modal_result_explain(r, text);
+        set_what(l, text);
+        l->status = r->status;
+        l->exit_code = r->exit_code;
 }
 
 static int pack(void *owner, struct buf *out) {
@@ -98,12 +111,13 @@ static int pack(void *owner, struct buf *out) {
 
 static void take_answer(struct modal_liveness *l, const struct grpc_status *status, const void *reply, size_t len) {
         bool waited = clock_now() - l->asked_us >= l->hold_secs * (USEC_PER_SEC / 2), over;
+        struct modal_result result;
 
-        if (status->code == GRPC_OK && modal_read_wait(reply, len, &l->result) < 0)
-                l->result = (struct modal_result){};
-        if (status->code == GRPC_NOT_FOUND && !*l->what)
-                snprintf(l->what, sizeof(l->what), "%s", status->message);
-        over = status->code == GRPC_NOT_FOUND || l->result.status != MODAL_RESULT_NONE;
+        if (status->code == GRPC_OK && modal_read_wait(reply, len, &result) == 0 && result.status != MODAL_RESULT_NONE)
+                take_result(l, &result);
+        if (status->code == GRPC_NOT_FOUND && !l->what)
+                set_what(l, status->message);
+        over = status->code == GRPC_NOT_FOUND || l->status != MODAL_RESULT_NONE;
         if (over && (l->ended || list_empty(&l->processes->listened)))
                 tell(l);
         else if (l->ended)
@@ -175,12 +189,12 @@ void modal_liveness_ended(struct modal_liveness *l, const char *what) {
         if (l->ended)
                 return;
         l->ended = true;
-        snprintf(l->what, sizeof(l->what), "%s", what);
         list_remove(&l->link);
-        if (l->result.status != MODAL_RESULT_NONE) {
+        if (l->status != MODAL_RESULT_NONE) {
                 tell(l);
                 return;
         }
+        set_what(l, what);
         l->give_up_us = clock_now() + CAUSE_WAIT_US;
         uv_timer_start(&l->timer, on_cause_timer, AGAIN_MS, AGAIN_MS);
         ask_for_cause(l); /* unless a poll is under way, which is answered now */

@@ -38,10 +38,11 @@ struct modal_liveness {
         struct modal_call *call; /* NULL: no poll is under way */
         int64_t asked_us;        /* since when it is … */
         float hold_secs;         /* … and for how long the answer is held back */
-        struct modal_result result; /* of an answer that it has ended */
-        bool ended;                 /* something else tells that: its cause is asked for … */
-        int64_t give_up_us;         /* … until then */
-        char what[GRPC_MESSAGE_TEXT_MAX]; /* what told that it has ended, where there is no result */
+        int status;              /* how it has ended, by Modal's answer (MODAL_RESULT_NONE: not known) … */
+        int exit_code;           /* … and with which code */
+        bool ended;              /* something else tells that it has: its cause is asked for … */
+        int64_t give_up_us;      /* … until then */
+        char *what;              /* that in words; or NULL */
         uv_timer_t timer;        /* until it is queued again; closed by the sandbox */
 };
 
@@ -50,6 +51,8 @@ void modal_liveness_queue_init(struct modal_liveness_queue *q);
 void modal_liveness_init(struct modal_liveness *l, struct modal_liveness_queue *queue, struct modal_control *control,
                          const struct modal_identity *identity, const struct modal_processes *processes,
                          void (*lost)(struct modal_liveness *l, const char *what));
+
+void modal_liveness_deinit(struct modal_liveness *l);
 
 /* Poll again and again, until it is stopped or lost. */
 void modal_liveness_start(struct modal_liveness *l);

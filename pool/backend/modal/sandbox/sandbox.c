@@ -24,8 +24,10 @@ static void on_handle_closed(uv_handle_t *handle) {
 
         if (--s->n_handles > 0)
                 return;
+        modal_liveness_deinit(&s->liveness);
         modal_terminate_deinit(&s->terminate);
         modal_cleanup_deinit(&s->cleanup);
+        result_drop(&s->why);
         free(s->resume_token);
         free(s);
 }
@@ -64,14 +66,15 @@ static void gone(struct modal_sandbox *s, const struct result *r) {
 
 static void on_soon(uv_timer_t *timer) {
         struct modal_sandbox *s = timer->data;
+        struct result why = result_saved(&s->why);
 
         switch (s->sandbox.state) {
         case SANDBOX_CREATING:
                 modal_create_cancel(&s->create);
-                sandbox_created(&s->sandbox, &s->why);
+                sandbox_created(&s->sandbox, &why);
                 break;
         case SANDBOX_LIVE:
-                sandbox_died(&s->sandbox, &s->why);
+                sandbox_died(&s->sandbox, &why);
                 break;
         case SANDBOX_FAILED:
         case SANDBOX_DEAD:
@@ -82,7 +85,8 @@ static void on_soon(uv_timer_t *timer) {
 }
 
 /* Say from a clean stack that it cannot be used. */
-static void fail_soon(struct modal_sandbox *s) {
+static void fail_soon(struct modal_sandbox *s, const struct result *why) {
+        result_save(&s->why, why);
         s->lost = true;
         modal_processes_lost(&s->processes);
         modal_liveness_stop(&s->liveness);
@@ -94,11 +98,13 @@ static bool is_over(const struct modal_sandbox *s) {
 }
 
 static void lost(struct modal_sandbox *s, const char *what) {
+        struct result why;
+
         if (is_over(s))
                 return;
-        result_set(&s->why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
-        modal_client_scrub(template_of(s)->control->client, s->why.text);
-        fail_soon(s);
+        result_set(&why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
+        modal_client_scrub(template_of(s)->control->client, why.text);
+        fail_soon(s, &why);
 }
 
 /* It has ended, as somebody says who does not know why: Modal is asked for the cause. */
@@ -317,6 +323,7 @@ int modal_sandbox_create(struct backend *b, const char *nonce, struct sandbox **
 
 int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
         struct modal_sandbox *s = sandbox_new(b, nonce);
+        struct result why;
         int r = 0;
 
         if (!s)
@@ -325,8 +332,8 @@ int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume
                 r = modal_create_adopt(&s->create, resume_token);
         } else {
                 s->create.unsure = true; /* no create is under way whose answer could be waited for */
-                result_set(&s->why, RESULT_FAILED, "an earlier run never heard whether a sandbox was made");
-                fail_soon(s);
+                result_set(&why, RESULT_FAILED, "an earlier run never heard whether a sandbox was made");
+                fail_soon(s, &why);
         }
         if (r < 0) {
                 modal_identity_deinit(&s->identity);

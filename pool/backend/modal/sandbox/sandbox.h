@@ -36,7 +36,7 @@ struct modal_sandbox {
         struct modal_terminate terminate;
         struct modal_process *existence; /* whether anything can still be started there */
         uv_timer_t soon;                 /* to say from a clean stack that it failed or died … */
-        struct result why;               /* … and of what; or that it was left */
+        struct saved_result why;         /* … and of what; or that it was left */
         bool lost;                       /* that is about to be said */
         unsigned n_handles;              /* that are not closed yet */
 };

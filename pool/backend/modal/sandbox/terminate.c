@@ -16,14 +16,16 @@ static void end(struct modal_terminate *t);
 
 /* The first failure is the one that is told. */
 static void note_failure(struct modal_terminate *t, const struct result *r) {
-        if (result_ok(&t->result))
-                t->result = *r;
+        if (t->failure.code == RESULT_OK)
+                result_save(&t->failure, r);
 }
 
 static void finish(struct modal_terminate *t) {
+        struct result r = result_saved(&t->failure);
+
         modal_listing_cancel(&t->listing);
         uv_timer_stop(&t->timer);
-        t->events->done(t, &t->result);
+        t->events->done(t, &r);
 }
 
 static int64_t time_left(const struct modal_terminate *t) {
@@ -169,6 +171,7 @@ void modal_terminate_init(struct modal_terminate *t, const struct modal_terminat
 
 void modal_terminate_deinit(struct modal_terminate *t) {
         buf_deinit(&t->found);
+        result_drop(&t->failure);
 }
 
 void modal_terminate_start(struct modal_terminate *t, bool pending, bool unsure) {

@@ -41,8 +41,8 @@ struct modal_terminate {
         struct buf found;             /* … their ids, each with its NUL … */
         size_t found_at;              /* … and how many bytes of them are done with */
         int64_t end_by_us;
-        struct result result; /* the first failure */
-        uv_timer_t timer;     /* closed by the sandbox */
+        struct saved_result failure; /* the first */
+        uv_timer_t timer;            /* closed by the sandbox */
 };
 
 void modal_terminate_init(struct modal_terminate *t, const struct modal_terminate_events *events,
