@@ -103,7 +103,7 @@ struct file_ops {
         int (*sync)(struct handle *h);     /* fsync */
         void (*release)(struct handle *h); /* the last descriptor was closed */
         struct list *(*watches)(struct handle *h); /* whose firing wakes a READ, or NULL; NULL: no READ waits */
-        void (*truncate)(struct handle *h); /* to 0 before a write, by O_TRUNC or ftruncate; NULL: nothing to do */
+        int (*truncate)(struct handle *h); /* to 0 before a write, by O_TRUNC or ftruncate; NULL: nothing to do */
         bool stream; /* open files of it have no offsets, see handle.h */
 };
 

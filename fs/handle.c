@@ -56,13 +56,13 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         list_add_tail(&h->fs->handles, &h->link);
 
         r = f->ops->open ? f->ops->open(h) : 0;
+        if (r == 0 && flags & O_TRUNC && handle_can_write(h) && f->ops->truncate)
+                r = f->ops->truncate(h);
         if (r < 0) {
                 h->refused = true;
                 handle_free(h);
                 return r;
         }
-        if (flags & O_TRUNC && handle_can_write(h) && f->ops->truncate)
-                f->ops->truncate(h);
         *out = h;
         return 0;
 }
@@ -194,17 +194,19 @@ void handle_refuse(struct handle *h) {
 }
 
 int handle_truncate(struct handle *h, uint64_t size) {
+        int r = 0;
+
         if (h->refused)
                 return -EINVAL;
         if (size == 0 && !h->wrote && h->file->ops->truncate)
-                h->file->ops->truncate(h);
-        if (size == h->written)
-                return 0;
+                r = h->file->ops->truncate(h);
+        if (r < 0 || size == h->written)
+                return r;
         if (h->lease)
                 lease_remark(h->lease, "%s: refused: cut to %" PRIu64 " bytes, where %" PRIu64 " were written",
                              h->file->name, size, h->written);
         if (h->file->ops->truncate)
-                h->file->ops->truncate(h);
+                (void)h->file->ops->truncate(h);
         handle_refuse(h);
         return -EINVAL;
 }

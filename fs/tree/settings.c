@@ -28,7 +28,7 @@ static struct job *job_of(const struct handle *h) {
 }
 
 /* Those of a job can be set until it is submitted. */
-static int check_open(const struct handle *h) {
+static int check_writable(const struct handle *h) {
         const struct job *j = job_of(h);
 
         return handle_can_write(h) && job_is_submitted(j) ? -EBUSY : 0;
@@ -36,7 +36,7 @@ static int check_open(const struct handle *h) {
 
 static int setting_open(struct handle *h) {
         h->text.max = SETTING_SIZE_MAX;
-        return check_open(h);
+        return check_writable(h);
 }
 
 /* The value: without the final newline. */
@@ -112,8 +112,11 @@ static void setting_release(struct handle *h) {
 }
 
 /* Closed like that, it is the default again. */
-static void setting_truncate(struct handle *h) {
-        h->wrote = true;
+static int setting_truncate(struct handle *h) {
+        int r = check_writable(h);
+
+        h->wrote = h->wrote || r == 0;
+        return r;
 }
 
 int render_setting(const struct target *t, struct buf *out) {
@@ -134,12 +137,15 @@ const struct file_ops setting_ops = {
 
 static int stdin_open(struct handle *h) {
         h->written = lease_input(h->lease, job_of(h))->size; /* what is written comes behind that */
-        return check_open(h);
+        return check_writable(h);
 }
 
-static void stdin_truncate(struct handle *h) {
-        (void)lease_clear_input(h->lease, job_of(h));
-        h->written = 0;
+static int stdin_truncate(struct handle *h) {
+        int r = lease_clear_input(h->lease, job_of(h));
+
+        if (r == 0)
+                h->written = 0;
+        return r;
 }
 
 static ssize_t stdin_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {

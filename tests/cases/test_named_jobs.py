@@ -185,6 +185,22 @@ def test_read_write(together):
     assert lease.read("jobs/rw/output") == "one\ntwo\n"
 
 
+def test_ftruncate_after_the_submission(together):
+    """Open files of input and settings take no change any more, and say so."""
+    lease = together
+    make(lease, "t", stdin="input")
+    stdin, cwd = (os.open(lease / f"jobs/t/{name}", os.O_WRONLY) for name in ("stdin", "cwd"))
+    lease.write("jobs/t/cmd", "cat")
+    for fd in stdin, cwd:
+        with refused(errno.EBUSY):
+            os.ftruncate(fd, 0)
+    with refused(errno.EBUSY):
+        os.write(stdin, b"more")
+    os.close(stdin)
+    os.close(cwd)
+    assert lease.read("jobs/t/output") == "input"
+
+
 def test_two_writers(together):
     """The first to close submits; the other's bytes are not run, and he is told as soon as he writes."""
     lease = together
