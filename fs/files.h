@@ -88,7 +88,8 @@ struct target {
 /*
  * The behaviour of an open file. All functions return at once. A read that has
  * nothing yet returns -EAGAIN, and is called again when a watch in its list
- * fires. The user gets any other -errno.
+ * fires. So does a write that has no room, of a file with @writable. The user
+ * gets any other -errno.
  */
 struct file_ops {
         /* Refuse the open, or prepare the handle. */
@@ -98,11 +99,14 @@ struct file_ops {
         ssize_t (*read)(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);
         /* Whether a READ would be answered at once; NULL: always. It changes nothing. */
         bool (*ready)(const struct handle *h);
+        /* Takes all bytes, or with @writable as many as there is room for. Up to PIPE_BUF bytes are taken all or none. */
         ssize_t (*write)(struct handle *h, const char *data, size_t len);
+        /* Whether there is room for PIPE_BUF bytes, or a WRITE would fail at once; NULL: no WRITE waits. It changes nothing. */
+        bool (*writable)(const struct handle *h);
         int (*flush)(struct handle *h);    /* a descriptor is closed; NULL: no errors */
         int (*sync)(struct handle *h);     /* fsync */
         void (*release)(struct handle *h); /* the last descriptor was closed */
-        struct list *(*watches)(struct handle *h); /* whose firing wakes a READ, or NULL; NULL: no READ waits */
+        struct list *(*watches)(struct handle *h); /* whose firing wakes a READ or a WRITE, or NULL; NULL: none waits */
         int (*truncate)(struct handle *h); /* to 0 before a write, by O_TRUNC or ftruncate; NULL: nothing to do */
         bool stream; /* open files of it have no offsets, see handle.h */
 };

@@ -28,6 +28,7 @@ struct fs {
         int64_t started_wall_us;
         int64_t config_wall_us; /* when an option last changed */
         struct requests requests; /* waiting ones */
+        uint64_t writes_waiting;  /* bytes that the WRITEs among them keep */
         bool greeted; /* the kernel has sent INIT, so the mount answers */
         struct list handles; /* open files */
 };

@@ -14,6 +14,8 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 
+#define POLL_READ (POLLIN | POLLRDNORM)
+#define POLL_WRITE (POLLOUT | POLLWRNORM)
 #define READ_MAX (1 << 20) /* bytes of one READ: what libfuse negotiates at most */
 
 /* A READ. It holds references only while it waits. */
@@ -52,6 +54,7 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
         list_init(&h->link);
         list_init(&h->reads);
+        list_init(&h->writes);
         watch_init(&h->watch, on_poll_changed);
         list_add_tail(&h->fs->handles, &h->link);
 
@@ -69,6 +72,7 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
 
 void handle_free(struct handle *h) {
         requests_answer_owned(&h->reads, -EBADF);
+        requests_answer_owned(&h->writes, -EBADF);
         if (h->file->ops->release && !h->refused)
                 h->file->ops->release(h);
         if (h->poll)
@@ -179,14 +183,6 @@ void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, 
         request_answer(&read.request, n);
 }
 
-ssize_t handle_write(struct handle *h, const char *data, size_t len) {
-        ssize_t n = !h->file->ops->write ? -EBADF : h->refused ? -EINVAL : h->file->ops->write(h, data, len);
-
-        if (n > 0)
-                h->written += n;
-        return n;
-}
-
 void handle_refuse(struct handle *h) {
         h->refused = true;
         blob_clear(&h->blob);
@@ -215,6 +211,10 @@ static bool is_ready(const struct handle *h) {
         return !h->file->ops->ready || h->file->ops->ready(h);
 }
 
+static bool is_writable(const struct handle *h) {
+        return h->file->ops->writable ? h->file->ops->writable(h) : h->file->ops->write != NULL;
+}
+
 /* A poll waits for the job that the handle is bound to now. */
 static void watch_for_poll(struct handle *h) {
         struct list *watches = h->poll && h->file->ops->watches ? h->file->ops->watches(h) : NULL;
@@ -232,30 +232,40 @@ static void poll_answer(struct handle *h) {
         fuse_pollhandle_destroy(ph);
 }
 
+/* Whether it is time: more can be read, or one can write who could not. */
+static bool poll_is_due(const struct handle *h) {
+        return (h->poll_wanted & POLL_READ && is_ready(h)) ||
+               (h->poll_wanted & POLL_WRITE && !h->poll_writable && is_writable(h));
+}
+
 /* After a notification the kernel polls again with a new handle. */
 static void on_poll_changed(struct watch *w) {
         struct handle *h = container_of(w, struct handle, watch);
 
-        if (is_ready(h))
+        if (poll_is_due(h))
                 poll_answer(h);
 }
 
-unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph) {
-        unsigned events = h->file->ops->write ? POLLOUT : 0;
+/* @ph takes the place of one that may be another poller's, and stands for both. */
+static void poll_wait(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph) {
+        if (h->poll)
+                fuse_pollhandle_destroy(h->poll);
+        else
+                h->poll_wanted = 0;
+        h->poll = ph;
+        h->poll_wanted |= wanted ?: POLL_READ | POLL_WRITE;
+        h->poll_writable = is_writable(h);
+        watch_for_poll(h);
+}
 
-        if (ph && wanted && !(wanted & (POLLIN | POLLRDNORM))) {
-                /*
-                 * Writes never wait, so this poll needs no notification. The present handle may be another poller's,
-                 * who needs it.
-                 */
-                fuse_pollhandle_destroy(ph);
-        } else if (ph) {
-                if (h->poll)
-                        fuse_pollhandle_destroy(h->poll);
-                h->poll = ph;
-                watch_for_poll(h);
-        }
-        return is_ready(h) ? events | POLLIN : events;
+unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph) {
+        unsigned waits = POLL_READ | (h->file->ops->writable ? POLL_WRITE : 0);
+
+        if (ph && wanted && !(wanted & waits))
+                fuse_pollhandle_destroy(ph); /* what it asks about never changes */
+        else if (ph)
+                poll_wait(h, wanted, ph);
+        return (is_ready(h) ? POLLIN : 0) | (is_writable(h) ? POLLOUT : 0);
 }
 
 void handle_bind(struct handle *h, struct job *job) {
@@ -266,7 +276,7 @@ void handle_bind(struct handle *h, struct job *job) {
         h->job = job;
         h->position = 0;
         watch_for_poll(h);
-        if (h->poll && is_ready(h))
+        if (h->poll && poll_is_due(h))
                 poll_answer(h);
 }
 

@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * An open file, and the reads that wait in it.
+ * An open file, and the reads and writes that wait in it.
  *
  * Made at OPEN, freed at RELEASE. It holds references, so that it can still be
  * read after its lease was released. A read is answered at once, or it waits
- * (request.h) until a change gives it something.
+ * (request.h) until a change gives it something; so does a write, until there
+ * is room for all of it.
  */
 
 #include <stdbool.h>
@@ -37,15 +38,17 @@ struct handle {
         uint64_t written;  /* the size that the writer expects: bytes written, plus those that stdin had at open */
         bool stream;       /* it has no offsets: each read takes the next bytes */
 
-        struct list reads; /* waiting READs, oldest first */
-        struct fuse_pollhandle *poll; /* to be notified when more can be read, or NULL */
+        struct list reads, writes; /* waiting READs and WRITEs, oldest first */
+        struct fuse_pollhandle *poll; /* to be notified when more can be read or written, or NULL */
+        unsigned poll_wanted;         /* the events that it is for … */
+        bool poll_writable;           /* … and whether one could write when it came */
         struct watch watch;           /* in use while poll is */
 };
 
 /* -errno if the file cannot be opened with these flags. */
 int handle_new(struct handle **out, const struct target *t, int flags);
 
-/* RELEASE. Answers waiting READs. */
+/* RELEASE. Answers waiting READs and WRITEs. */
 void handle_free(struct handle *h);
 
 static inline bool handle_can_read(const struct handle *h) {
@@ -62,8 +65,12 @@ struct target handle_target(const struct handle *h);
 /* READ: answers @req now or later. @nonblocking: answers with EAGAIN instead of later. */
 void handle_read(struct handle *h, fuse_req_t req, uint64_t offset, size_t len, bool nonblocking);
 
-/* WRITE: returns @len, because it takes all bytes or none, or -errno. */
-ssize_t handle_write(struct handle *h, const char *data, size_t len);
+/*
+ * WRITE: answers @req now or later. @nonblocking: writes what there is room for, or answers with EAGAIN. A WRITE that
+ * waits has a copy of its bytes; while all such copies have WRITES_WAITING_MAX, it has the first of its bytes, and the
+ * answer says how many.
+ */
+void handle_write(struct handle *h, fuse_req_t req, const char *data, size_t len, bool nonblocking);
 
 /*
  * ftruncate. Written bytes cannot be taken back in part, so @size must be their number, or 0 before the first write.
@@ -76,8 +83,8 @@ void handle_refuse(struct handle *h);
 
 /*
  * POLL: returns the events that hold now; @wanted has those that were asked for. @ph, unless NULL, then belongs to the
- * handle, and is notified once when more can be read. It is kept even if there is something to read now, because an
- * edge-triggered epoll gets no other notification.
+ * handle, and is notified once when more can be read, or when one can write again. It is kept even if there is something
+ * to read now, because an edge-triggered epoll gets no other notification.
  */
 unsigned handle_poll(struct handle *h, unsigned wanted, struct fuse_pollhandle *ph);
 

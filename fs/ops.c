@@ -233,9 +233,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi) {
-        struct request request = REQUEST_INIT(&write_kind, req);
-
-        request_answer(&request, handle_write(handle_of(fi), data, size));
+        handle_write(handle_of(fi), req, data, size, fi->flags & O_NONBLOCK);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {

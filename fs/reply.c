@@ -65,12 +65,6 @@ static void succeed_link(struct request *r, fuse_req_t req, int64_t result) {
 
 const struct request_kind link_kind = { .succeed = succeed_link };
 
-static void succeed_write(struct request *r, fuse_req_t req, int64_t n) {
-        fuse_reply_write(req, n);
-}
-
-const struct request_kind write_kind = { .succeed = succeed_write };
-
 static void succeed_poll(struct request *r, fuse_req_t req, int64_t events) {
         fuse_reply_poll(req, events);
 }

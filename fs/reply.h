@@ -52,5 +52,5 @@ struct statfs_request {
 
 extern const struct request_kind statfs_kind;
 
-/* WRITE: the result is the number of bytes. POLL: the events. Both are a plain struct request. */
-extern const struct request_kind write_kind, poll_kind;
+/* POLL: the result is the events. It is a plain struct request. */
+extern const struct request_kind poll_kind;

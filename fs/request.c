@@ -46,6 +46,8 @@ void request_answer(struct request *r, int64_t result) {
         assert(req);
         if (r->session)
                 leave_lists(r);
+        if (result < 0 && r->done > 0)
+                result = r->done;
         if (result < 0)
                 fuse_reply_err(req, (int)-result);
         else

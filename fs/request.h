@@ -18,6 +18,8 @@
  *   its owner ends                        requests_answer_owned()
  *   the session ends                      requests_answer_all()
  *
+ * A request that has done a part of its work succeeds with that part, whatever ends the wait.
+ *
  * The kernel bounds their number, because each blocks a thread of a process.
  *
  * The design is that of Plan 9's lib9p: one function answers requests of every
@@ -48,6 +50,7 @@ struct request_kind {
 struct request {
         const struct request_kind *kind;
         fuse_req_t req; /* NULL once it was answered or moved to the heap */
+        int64_t done;   /* bytes that it has moved: its answer in place of an error; 0: none */
 
         /* While it waits. */
         struct requests *session; /* NULL on the stack */
@@ -75,8 +78,8 @@ void requests_init(struct requests *all, int64_t limit_us);
 int64_t requests_kernel_limit(void);
 
 /*
- * Answer @r: if @result is a -errno, with the error, else with success in the form of its kind. @r is freed if it
- * waited. Answering a request twice, or one that has moved to the heap, is a bug and aborts.
+ * Answer @r: if @result is a -errno, with the error unless a part is done, else with success in the form of its kind.
+ * @r is freed if it waited. Answering a request twice, or one that has moved to the heap, is a bug and aborts.
  */
 void request_answer(struct request *r, int64_t result);
 

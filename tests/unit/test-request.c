@@ -243,6 +243,24 @@ static void interrupt_while_it_waits(void) {
         stop();
 }
 
+/* Whatever ends the wait, what was done is the answer. */
+static void a_part_is_done(void) {
+        start();
+        read_waits(2, 0, USEC_NEVER)->done = 4;
+        interrupt(2);
+        check_answer(2, 0, 4);
+        read_waits(3, 0, USEC_NEVER)->done = 5;
+        requests_answer_owned(&owner, -EPIPE);
+        check_answer(3, 0, 5);
+        request_answer(read_waits(4, 0, 50), -EPIPE);
+        check_answer(4, -EPIPE, 0);
+        read_waits(5, 0, 50)->done = 1;
+        requests_tick(&all, 50);
+        check_answer(5, 0, 1);
+        CHECK_INT(n_answered, 4);
+        stop();
+}
+
 static void interrupt_after(void) {
         start();
         request_answer(read_waits(2, 0, USEC_NEVER), 2);
@@ -358,6 +376,7 @@ int main(void) {
         RUN(waits);
         RUN(interrupt_before);
         RUN(interrupt_while_it_waits);
+        RUN(a_part_is_done);
         RUN(interrupt_after);
         RUN(deadlines);
         RUN(kernel_limit);
