@@ -9,6 +9,7 @@
 
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
+#include "pool/util/io.h"
 #include "pool/util/log.h"
 
 #define BATCH_SIZE (4 * FRAME_MAX)            /* bytes that are made to be sent at once */
@@ -210,7 +211,8 @@ static void judge(struct carrier *c, int64_t now) {
         pause_before_next(c, now);
 }
 
-static void open_stream(struct carrier *c, int64_t now) {
+/* 0 or -errno: then it is as before. */
+static int try_to_open(struct carrier *c, int64_t now) {
         struct carrier_stream *s = c->streams[0].exec ? &c->streams[1] : &c->streams[0];
         int r = client_carrier_new(c->client, now);
 
@@ -218,13 +220,22 @@ static void open_stream(struct carrier *c, int64_t now) {
         c->code = 0;
         if (r == 0)
                 r = c->events->attach(c, &stream_events, s, &s->exec);
-        if (r == 0) {
-                c->stream = s;
-                c->state = CARRIER_OPENING;
-                return;
+        c->starved = is_shortage(r);
+        if (r < 0) {
+                client_carrier_lost(c->client);
+                return r;
         }
+        c->stream = s;
+        c->state = CARRIER_OPENING;
+        return 0;
+}
+
+static void open_stream(struct carrier *c, int64_t now) {
+        int r = try_to_open(c, now);
+
+        if (r == 0)
+                return;
         log_warning("environment=%s: no carrier: %s", c->environment, strerror(-r));
-        client_carrier_lost(c->client);
         c->failures++;
         pause_before_next(c, now);
 }
@@ -296,7 +307,7 @@ static int64_t close_at(const struct carrier *c, int64_t now) {
 }
 
 void carrier_renew(struct carrier *c) {
-        if (!c->stream)
+        if (!c->stream || !client_carrier_is_used(c->client))
                 return;
         let_end(c);
         forget_stream(c);
@@ -392,6 +403,16 @@ void carrier_deinit(struct carrier *c) {
         buf_deinit(&c->rest);
         buf_deinit(&c->said);
         uv_close((uv_handle_t *)&c->timer, on_closed);
+}
+
+int carrier_open(struct carrier *c) {
+        int64_t now = clock_now();
+        int r = 0;
+
+        if (c->state == CARRIER_CLOSED && (c->open_after_us <= now || c->starved))
+                r = try_to_open(c, now);
+        carrier_wake(c);
+        return is_shortage(r) ? r : 0;
 }
 
 void carrier_use(struct carrier *c) {

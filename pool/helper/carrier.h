@@ -83,6 +83,7 @@ struct carrier {
         int64_t deaf_us; /* it reads no more, and should have ended by then; or never */
         bool broken;     /* for the reason in said */
         bool stale;
+        bool starved; /* this machine had no descriptor for the last one that was to be opened */
 };
 
 void carrier_init(struct carrier *c, const struct carrier_events *events, uv_loop_t *loop, const char *environment,
@@ -99,6 +100,12 @@ void carrier_stop(struct carrier *c);
 
 /* Answered by closed(). Jobs must be gone. */
 void carrier_deinit(struct carrier *c);
+
+/*
+ * Opens one now, where one would be opened for a user. 0, also where it has to wait. -errno: this machine has no descriptor
+ * or memory for it (is_shortage()). For who would rather not be a user then.
+ */
+int carrier_open(struct carrier *c);
 
 /* It is open while there is a user, and for the idle time after one that was not @brief. */
 void carrier_use(struct carrier *c);

@@ -82,6 +82,10 @@ void client_carrier_lost(struct client *c) {
         free(TAKE_PTR(c->decoder));
 }
 
+bool client_carrier_is_used(const struct client *c) {
+        return c->hello_sent;
+}
+
 bool client_carrier_is_worn(const struct client *c, int64_t now) {
         return c->bytes >= CLIENT_CARRIER_BYTES || now - c->opened_us >= CLIENT_CARRIER_US;
 }

@@ -105,6 +105,9 @@ int client_carrier_new(struct client *c, int64_t now);
 /* It has ended, or is closed. */
 void client_carrier_lost(struct client *c);
 
+/* Something was sent over it. */
+bool client_carrier_is_used(const struct client *c);
+
 /* It is better replaced, when it suits. */
 bool client_carrier_is_worn(const struct client *c, int64_t now);
 

@@ -373,15 +373,17 @@ static int start_job(struct helper_exec *e, const struct exec_spec *spec) {
         int r;
 
         uuid_bytes(spec->id, job.id);
-        r = client_job_start(s->carrier.client, &job, &job_events, e, &e->job);
+        if (resume) /* the next one tells of the job */
+                carrier_renew(&s->carrier);
+        r = carrier_open(&s->carrier);
+        if (r == 0)
+                r = client_job_start(s->carrier.client, &job, &job_events, e, &e->job);
         if (r < 0)
                 return r;
         if (e->input.size > 0)
                 client_job_input(e->job, e->input.size, true);
         e->resume = resume;
         list_add_tail(&s->execs, &e->link);
-        if (resume)
-                carrier_renew(&s->carrier);
         carrier_use(&s->carrier);
         return 0;
 }

@@ -136,10 +136,9 @@ def test_out_of_descriptors(mount):
     taken = max(int(fd) for fd in os.listdir(f"/proc/{mp.pid}/fd")) + 1
     resource.prlimit(mp.pid, resource.RLIMIT_NOFILE, (taken, hard))
     leases[0].submit("echo one; echo two >&2; exit 3")
-    if mp.settings.provider != "local":  # there it is with the helper, to which no stream can be opened; `error` does not say so yet
-        error = leases[0].read("error")
-        assert "waits until this machine can start it: Too many open files" in error and "LimitNOFILE" in error
-        assert leases[0].status()["queued"] == "1"
+    error = leases[0].read("error")
+    assert "waits until this machine can start it: Too many open files" in error and "LimitNOFILE" in error
+    assert leases[0].status()["queued"] == "1"
     for lease in leases[1:]:
         lease.write("stdin", b"x" * 3000)
         lease.submit("wc -c; echo one; echo two >&2; exit 3")
