@@ -55,8 +55,9 @@ struct client_job {
 };
 
 /*
- * A job of the helper that nobody here wants. It is killed, and forgotten when it has ended. It stays here until a
- * later carrier has shown that it is gone: so at most as many forgotten ones are kept as the helper has jobs.
+ * A job of the helper that nobody here wants. It is killed, and forgotten when it has ended. Its output is acknowledged as
+ * it comes, for it ends once all of that has been sent. It stays here until a later carrier has shown that it is gone: so
+ * at most as many forgotten ones are kept as the helper has jobs.
  */
 struct client_leftover {
         struct list link; /* in the client's leftovers, the oldest first */
@@ -65,6 +66,8 @@ struct client_leftover {
         bool ended;     /* FORGET it; else KILL it */
         bool sent;      /* over this carrier */
         bool listed;    /* this carrier's helper has it, or may have it */
+        uint64_t acked[2]; /* bytes of its streams that came, */
+        uint64_t told[2];  /* and of which the helper was told over this carrier */
 };
 
 /* One that is done once. At most one of its kind is under way. */
@@ -113,6 +116,7 @@ const char *client_job_on_end(struct client_job *j, const struct frame *f);
 /* Nobody wants the job any more. False: the helper says that it has more jobs than a helper can have. */
 bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed);
 void client_leftover_drop(struct client *c, struct client_leftover *l);
+void client_leave_output(struct client *c, const struct frame *f);
 
 /* client-send.c: the next frame; false when there is none. @data has room for HELPER_DATA_MAX. */
 bool client_next_frame(struct client *c, struct frame *f, uint8_t *data);

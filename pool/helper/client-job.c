@@ -37,12 +37,19 @@ static void make_room(struct client *c) {
                         client_leftover_drop(c, l);
 }
 
-bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed) {
+static struct client_leftover *find_leftover(struct client *c, const uint8_t *id) {
         struct client_leftover *l;
 
-        list_for_each (l, &c->leftovers, link) {
-                if (memcmp(l->id, id, HELPER_JOB_SIZE) != 0)
-                        continue;
+        list_for_each (l, &c->leftovers, link)
+                if (memcmp(l->id, id, HELPER_JOB_SIZE) == 0)
+                        return l;
+        return NULL;
+}
+
+bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed) {
+        struct client_leftover *l = find_leftover(c, id);
+
+        if (l) {
                 l->listed |= listed;
                 if (ended && !l->ended) {
                         l->ended = true;
@@ -66,6 +73,13 @@ bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ende
         c->n_forgotten += ended;
         make_room(c);
         return true;
+}
+
+void client_leave_output(struct client *c, const struct frame *f) {
+        struct client_leftover *l = find_leftover(c, f->job);
+
+        if (l && f->offset + f->len > l->acked[f->stream])
+                l->acked[f->stream] = f->offset + f->len;
 }
 
 /* the owner's calls */

@@ -24,12 +24,27 @@ static void make_hello(struct client *c, struct frame *f) {
         c->hello_sent = true;
 }
 
+static void make_ack(struct frame *f, const uint8_t *id, const uint64_t acked[2], uint64_t told[2]) {
+        for_job(f, FRAME_ACK, id);
+        memcpy(f->streams, acked, sizeof(f->streams));
+        memcpy(told, acked, sizeof(f->streams));
+        f->window = HELPER_WINDOW_MAX;
+}
+
+static bool leftover_is_to_be_told(const struct client_leftover *l) {
+        return !l->sent || (!l->ended && (l->acked[0] != l->told[0] || l->acked[1] != l->told[1]));
+}
+
 static bool next_leftover(struct client *c, struct frame *f) {
         struct client_leftover *l;
 
         list_for_each (l, &c->leftovers, link) {
-                if (l->sent)
+                if (!leftover_is_to_be_told(l))
                         continue;
+                if (l->sent) {
+                        make_ack(f, l->id, l->acked, l->told);
+                        return true;
+                }
                 for_job(f, l->ended ? FRAME_FORGET : FRAME_KILL, l->id);
                 if (!l->ended)
                         f->order = l->order;
@@ -208,10 +223,7 @@ static bool has_acknowledgement(const struct client_job *j) {
 static bool next_acknowledgement(struct client_job *j, struct frame *f) {
         if (!has_acknowledgement(j))
                 return false;
-        for_job(f, FRAME_ACK, j->spec.id);
-        memcpy(f->streams, j->acked, sizeof(f->streams));
-        memcpy(j->told, j->acked, sizeof(j->told));
-        f->window = HELPER_WINDOW_MAX;
+        make_ack(f, j->spec.id, j->acked, j->told);
         j->tell = false;
         return true;
 }
@@ -246,6 +258,10 @@ bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
         return false;
 }
 
+static bool is_much(const uint64_t acked[2], const uint64_t told[2]) {
+        return acked[0] - told[0] + acked[1] - told[1] >= CLIENT_ACK_BYTES;
+}
+
 static bool job_is_urgent(const struct client_job *j) {
         if (!j->known && !j->asked && !j->ended)
                 return true;
@@ -255,7 +271,7 @@ static bool job_is_urgent(const struct client_job *j) {
                 return true;
         if (!j->started && j->spec_sent < j->spec_len)
                 return true;
-        return j->acked[0] - j->told[0] + j->acked[1] - j->told[1] >= CLIENT_ACK_BYTES || j->tell;
+        return is_much(j->acked, j->told) || j->tell;
 }
 
 bool client_is_urgent(const struct client *c) {
@@ -271,7 +287,7 @@ bool client_is_urgent(const struct client *c) {
                 if (job_is_urgent(j))
                         return true;
         list_for_each (l, &c->leftovers, link)
-                if (!l->sent && !l->ended)
+                if (!l->ended && (!l->sent || is_much(l->acked, l->told)))
                         return true;
         return false;
 }
@@ -284,7 +300,7 @@ bool client_is_lazy(const struct client *c) {
                 if (has_acknowledgement(j))
                         return true;
         list_for_each (l, &c->leftovers, link)
-                if (!l->sent)
+                if (leftover_is_to_be_told(l))
                         return true;
         return false;
 }

@@ -71,8 +71,10 @@ int client_carrier_new(struct client *c, int64_t now) {
                 c->requests[i].sent = false;
         list_for_each (j, &c->jobs, link)
                 client_job_on_carrier(j);
-        list_for_each (l, &c->leftovers, link)
+        list_for_each (l, &c->leftovers, link) {
                 l->sent = l->listed = false;
+                memset(l->told, 0, sizeof(l->told));
+        }
         return 0;
 }
 
@@ -190,7 +192,10 @@ static const char *on_frame(struct client *c, const struct frame *f) {
         case FRAME_JOB:
                 return on_job(c, f);
         case FRAME_OUTPUT:
-                return j ? client_job_on_output(j, f) : NULL;
+                if (j)
+                        return client_job_on_output(j, f);
+                client_leave_output(c, f);
+                return NULL;
         case FRAME_ENDED:
                 if (j)
                         return client_job_on_end(j, f);

@@ -6,7 +6,9 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "check.h"
@@ -586,6 +588,48 @@ static void output_that_was_refused(void) {
         daemon_stop(&old);
 }
 
+static void job_start_when_there_is_room(struct job *j, struct daemon *d, const char *command) {
+        int64_t until = clock_now() + 60 * USEC_PER_SEC;
+        struct exec_spec spec;
+        int r;
+
+        job_init(j, command);
+        spec = spec_of(j);
+        uv_timer_start(&ticker, on_tick, 5, 5);
+        while ((r = sandbox_exec(d->sandbox, &spec, &job_events, j, &j->exec)) == -EAGAIN && clock_now() < until)
+                uv_run(&loop, UV_RUN_ONCE);
+        uv_timer_stop(&ticker);
+        CHECK_INT(r, 0);
+}
+
+/* Jobs of an earlier run that print without end, as many as there can be: they are killed, and new ones take their places. */
+static void jobs_that_nobody_wants(void) {
+        static struct job before[HELPER_JOBS_MAX], after[HELPER_JOBS_MAX];
+        struct daemon old, new;
+
+        daemon_start(&old, 1, false);
+        for (int i = 0; i < HELPER_JOBS_MAX; i++) {
+                job_start(&before[i], &old, "exec yes");
+                before[i].hold_at_once = true;
+        }
+        for (int i = 0; i < HELPER_JOBS_MAX; i++)
+                wait_for(&before[i].any);
+        daemon_start(&new, 2, true);
+        for (int i = 0; i < HELPER_JOBS_MAX; i++)
+                job_start_when_there_is_room(&after[i], &new, WAIT_FOR_GO "echo there");
+        CHECK_INT(close(openat(dir.fd, "go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+        for (int i = 0; i < HELPER_JOBS_MAX; i++)
+                job_expect(&after[i], 0, "there\n", "");
+        CHECK_INT(unlinkat(dir.fd, "go", 0), 0);
+        wait_for(&old.dead);
+        for (int i = 0; i < HELPER_JOBS_MAX; i++) {
+                exec_cancel(before[i].exec);
+                job_deinit(&before[i]);
+        }
+        daemon_stop(&new);
+        daemon_stop(&old);
+}
+
 static void a_cancelled_job_goes_on(void) {
         struct daemon d;
         struct job j;
@@ -635,6 +679,7 @@ int main(int argc, char **argv) {
         RUN(streams_that_break);
         RUN(a_newer_daemon);
         RUN(output_that_was_refused);
+        RUN(jobs_that_nobody_wants);
         RUN(a_cancelled_job_goes_on);
         RUN(a_helper_that_is_killed);
         uv_close((uv_handle_t *)&ticker, NULL);
