@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""
+The package modalpool and its adapters, with the real frameworks, over real mounts.
+
+frameworks.py makes a virtual environment for each framework and runs its tests there. By hand, for one of them:
+
+    MODALPOOL=build/dev/fs/modalpool python3 tests/adapters/frameworks.py --directory build/adapters mini-swe-agent
+
+MODALPOOL is the program. --backend modal runs the tests over a simulated Modal with a helper in each sandbox. After
+each test no lease, mount or process may be left.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+import types
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/cases")]
+
+import harness  # noqa: E402
+import processes  # noqa: E402
+from modal_sim.simulator import Simulator  # noqa: E402
+
+LIMIT_S = 120
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", default="local", choices=["local", "modal"], help="over what the mounts are")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): the time limit of a test")
+    config.addinivalue_line("markers", "root: needs to be root in the sandbox")
+
+
+def pytest_sessionstart(session):
+    processes.adopt_orphans()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def settings(pytestconfig, tmp_path_factory):
+    program = pathlib.Path(os.environ.get("MODALPOOL", ROOT / "build/fs/modalpool")).resolve()
+    if not program.exists():
+        pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
+    made = types.SimpleNamespace(program=str(program), provider=pytestconfig.getoption("--backend"), faults=False, wrapper=[],
+                                 simulator=None, gvisor=False, options={}, environment={"MODALPOOL_STRICT": "1"})
+    if made.provider == "local":
+        yield made
+        return
+    made.options.update(helper="yes")
+    with Simulator(directory=tmp_path_factory.mktemp("sim")) as made.simulator:
+        made.environment.update(made.simulator.env({}))
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def limit(request):
+    """A test that hangs fails, with the stack of what waited."""
+    marker = request.node.get_closest_marker("limit")
+    seconds = marker.args[0] if marker else LIMIT_S
+
+    def give_up(*_):
+        raise TimeoutError(f"no end after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def pool(settings, tmp_path, monkeypatch):
+    """pool(max=2, …): a mount, which is also the default one of the package."""
+    made = []
+    before = processes.descendants()
+
+    def make(**options):
+        mount = harness.Mount(settings, tmp_path / f"m{len(made)}", options)
+        made.append(mount)
+        monkeypatch.setenv("MODALPOOL_MOUNT", str(mount.path))
+        return mount
+
+    try:
+        yield make
+        for mount in made:
+            mount.until(lambda mount=mount: leases(mount) == [])
+            mount.stop()
+    finally:
+        for mount in made:
+            mount.demolish()
+    left = {pid: start for pid, start in processes.descendants().items() if before.get(pid) != start}
+    running = processes.gone(left, 5)
+    assert not running, [processes.name(pid) for pid in running]
+
+
+@pytest.fixture
+def mount(pool):
+    """A mount with the default options."""
+    return pool()
+
+
+def leases(mount):
+    return sorted(name for name in os.listdir(mount.path) if name != ".pool")
+
+
+def ratio(ours, theirs, calls=100):
+    """Print what one call of ours costs beside one of theirs. In turns, so that both have the same machine."""
+    ours(), theirs()
+    took = [[], []]
+    for _ in range(calls):
+        for times, call in zip(took, (ours, theirs)):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+    mine, other = (sorted(times)[calls // 2] for times in took)
+    print(f"\none call of true: {mine * 1e3:.1f} ms, the framework's own local environment: {other * 1e3:.1f} ms, "
+          f"ratio {mine / other:.2f}")
