@@ -89,7 +89,7 @@ static const struct option_row rows[] = {
           .foreign = OPTION_WORDS("docker", "ssh", "singularity", "daytona", "vercel_sandbox"),
           .help = "who provides sandboxes" },
         { "fault", OPTION_TEXT, AT(fault), "",
-          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, idle, death, delay" },
+          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, change, idle, death, delay" },
         { "fault_seed", OPTION_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
 };
 

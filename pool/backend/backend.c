@@ -160,6 +160,10 @@ int sandbox_clean(struct sandbox *s, const char *workdir) {
         return r;
 }
 
+bool sandbox_is_single_use(const struct sandbox *s) {
+        return s->backend->ops->is_single_use && s->backend->ops->is_single_use(s);
+}
+
 static void take_exec(struct sandbox *s, struct exec *e, bool live_input, const struct exec_events *events, void *owner) {
         e->sandbox = s;
         e->live_input = live_input;
@@ -279,11 +283,14 @@ void sandbox_died(struct sandbox *s, const struct result *why) {
                 s->events->died(s->owner, why);
 }
 
-void sandbox_cleaned(struct sandbox *s, const struct result *r) {
+void sandbox_cleaned(struct sandbox *s, const struct result *r, const struct sandbox_changes *changes) {
+        static const struct sandbox_changes none;
+
         assert(s->cleaning);
+        assert(!changes || changes->len == 0 || result_ok(r));
         s->cleaning = false;
         if (s->state == SANDBOX_LIVE)
-                s->events->cleaned(s->owner, r);
+                s->events->cleaned(s->owner, r, changes ?: &none);
 }
 
 void sandbox_destroyed(struct sandbox *s, const struct result *r) {

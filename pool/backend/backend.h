@@ -43,6 +43,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pool/backend/changes.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
 #include "pool/util/result.h"
@@ -66,6 +67,9 @@ struct backend_setup {
         const char *pool_id;    /* a UUID: marks sandboxes that outlive us as this pool's */
         const char *mountpoint; /* for people */
         uint64_t epoch;         /* of this daemon: higher than that of any before it on the same journal */
+        bool compare;           /* a clean-up compares the sandbox with how it was when it became live … */
+        const char *emptied;    /* … and empties these directories of it, … */
+        const char *unwatched;  /* … but does not look at these paths; both joined by ":" */
 };
 
 /* What a backend is started for. */
@@ -127,8 +131,8 @@ struct backend_events {
 struct sandbox_events {
         void (*created)(void *owner, const struct result *r);
         void (*died)(void *owner, const struct result *why);
-        /* The answer to sandbox_clean. */
-        void (*cleaned)(void *owner, const struct result *r);
+        /* The answer to sandbox_clean. @changes has something only if @r is ok. */
+        void (*cleaned)(void *owner, const struct result *r, const struct sandbox_changes *changes);
         /* Not ok: the provider could not be told, and its own time limit ends the sandbox. */
         void (*destroyed)(void *owner, const struct result *r);
 };
@@ -161,7 +165,7 @@ struct exec_spec {
         bool live_input;            /* standard input is what exec_write() brings: with no input, and without resume */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, where the command starts */
-        bool brief;                 /* nothing is expected to follow: what is opened for it need not stay open */
+        bool brief;                 /* it leaves nothing, and nothing is expected to follow: what is opened for it need not stay open */
         bool fresh;                 /* first empty the workdir of whatever is there; it is made in any case */
         const char *const *env;     /* "KEY=VALUE", each key once, over the sandbox's own; the mark; NULL at the end */
 };
@@ -193,6 +197,7 @@ struct backend_ops {
         int (*list)(struct backend *b);                                                               /* or NULL */
         void (*leave)(struct sandbox *s);                                                             /* or NULL */
         void (*destroy)(struct sandbox *s);
+        bool (*is_single_use)(const struct sandbox *s); /* or NULL: none is */
         int (*clean)(struct sandbox *s, const char *workdir);
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         int (*attach)(struct sandbox *s, struct exec **out); /* or NULL */
@@ -246,7 +251,7 @@ struct sandbox {
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         bool tmp_is_shared;      /* its /tmp is not its own, and no clean-up empties it */
         int64_t expires_us;      /* when the provider ends it by itself; 0: never; set once it is live */
-        const char *resume_token; /* known once it is live; may be another after a clean-up; NULL: it does not outlive us */
+        const char *resume_token; /* known once it is live, and may be another later; NULL: it does not outlive us */
 };
 
 struct exec {
@@ -317,12 +322,21 @@ void sandbox_leave(struct sandbox *s);
 void sandbox_destroy(struct sandbox *s);
 
 /*
- * Kill every process that was started in the sandbox, remove @workdir, and empty
- * the sandbox's own /tmp. Then check that all of this is gone, and that files
- * can be written in both places. Answered by cleaned(). If that is not ok, the
+ * Kill every process that was started in the sandbox, remove @workdir, and empty the sandbox's own /tmp. Then check that
+ * all of this is gone, and that files can be written in both places. Answered by cleaned(). If that is not ok, the sandbox
+ * must not be lent again.
+ *
+ * Where the backend was set up to compare, the directories of its setup are emptied in place of /tmp, and whatever else
+ * was added since the sandbox became live is removed. What was changed or is gone comes as changes; then, too, the
  * sandbox must not be lent again.
  */
 int sandbox_clean(struct sandbox *s, const char *workdir);
+
+/*
+ * No clean-up could tell what a lease leaves there, so it serves one lease only. A sandbox may become so when an exec
+ * starts, or with an event; it then stays so. Never where the backend was not set up to compare.
+ */
+bool sandbox_is_single_use(const struct sandbox *s);
 
 /*
  * Run a command. Answered by ended().
@@ -396,7 +410,7 @@ void backend_found(struct backend *b, const struct sandbox_found *found);
 void backend_listed(struct backend *b, const struct result *r);
 void sandbox_created(struct sandbox *s, const struct result *r);
 void sandbox_died(struct sandbox *s, const struct result *why);
-void sandbox_cleaned(struct sandbox *s, const struct result *r);
+void sandbox_cleaned(struct sandbox *s, const struct result *r, const struct sandbox_changes *changes); /* NULL: none */
 void sandbox_destroyed(struct sandbox *s, const struct result *r);
 void exec_started(struct exec *e);
 void exec_output(struct exec *e, enum stream stream, const void *data, size_t len);

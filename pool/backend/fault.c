@@ -16,13 +16,14 @@ enum kind {
         FAULT_CREATE,
         FAULT_REFUSE,
         FAULT_CLEAN,
+        FAULT_CHANGE,
         FAULT_IDLE,
         FAULT_DEATH,
         FAULT_DELAY,
         N_KINDS,
 };
 
-static const char *const kind_names[N_KINDS] = { "create", "refuse", "clean", "idle", "death", "delay" };
+static const char *const kind_names[N_KINDS] = { "create", "refuse", "clean", "change", "idle", "death", "delay" };
 
 struct fault {
         struct backend backend;
@@ -38,6 +39,7 @@ struct fault_sandbox {
         uv_timer_t timer;
         void (*later)(struct fault_sandbox *s);
         struct result result;
+        struct sandbox_changes changes; /* of the clean-up */
 };
 
 struct fault_exec {
@@ -83,7 +85,7 @@ static void give_created(struct fault_sandbox *s) {
 
 static void give_cleaned(struct fault_sandbox *s) {
         if (s->sandbox.cleaning)
-                sandbox_cleaned(&s->sandbox, &s->result);
+                sandbox_cleaned(&s->sandbox, &s->result, &s->changes);
 }
 
 static void give_died(struct fault_sandbox *s) {
@@ -130,11 +132,12 @@ static void on_died(void *owner, const struct result *why) {
                 give_died(s);
 }
 
-static void on_cleaned(void *owner, const struct result *r) {
+static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
         struct fault_sandbox *s = owner;
 
         take_names(s); /* the resume token may be another now */
         s->result = *r;
+        s->changes = *changes;
         answer_later(s, give_cleaned, delay_ms(fault_of(s->sandbox.backend)));
 }
 
@@ -215,10 +218,17 @@ static void fault_destroy(struct sandbox *sandbox) {
         answer_later(s, give_destroyed, 0);
 }
 
+static bool fault_is_single_use(const struct sandbox *sandbox) {
+        const struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+
+        return s->inner && sandbox_is_single_use(s->inner);
+}
+
 static int fault_clean(struct sandbox *sandbox, const char *workdir) {
         struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
         struct fault *f = fault_of(sandbox->backend);
 
+        s->changes = (struct sandbox_changes){};
         if (strikes(f, FAULT_IDLE)) {
                 result_set(&s->result, RESULT_LOST, "injected fault: environment %s died", sandbox->id);
                 answer_later(s, give_died, delay_ms(f));
@@ -226,6 +236,12 @@ static int fault_clean(struct sandbox *sandbox, const char *workdir) {
         }
         if (strikes(f, FAULT_CLEAN)) {
                 result_set(&s->result, RESULT_FAILED, "injected fault: clean-up failed");
+                answer_later(s, give_cleaned, delay_ms(f));
+                return 0;
+        }
+        if (strikes(f, FAULT_CHANGE)) {
+                s->result = (struct result){};
+                sandbox_changes_add(&s->changes, "/injected-fault");
                 answer_later(s, give_cleaned, delay_ms(f));
                 return 0;
         }
@@ -422,6 +438,7 @@ static const struct backend_ops fault_ops = {
         .list = fault_list,
         .leave = fault_leave,
         .destroy = fault_destroy,
+        .is_single_use = fault_is_single_use,
         .clean = fault_clean,
         .exec = fault_exec,
         .exec_signal = fault_exec_signal,
@@ -452,7 +469,7 @@ static int parse_rates(struct fault *f, char *rates, struct result *why) {
                                 colon[-1] = ':';
                         result_set(why, RESULT_INVALID,
                                    "option fault: \"%s\": expected KIND:RATE, joined by +, with KIND one of create, "
-                                   "refuse, clean, idle, death, delay, and RATE from 0 to 1",
+                                   "refuse, clean, change, idle, death, delay, and RATE from 0 to 1",
                                    one);
                         return -EINVAL;
                 }

@@ -10,6 +10,7 @@
  *   create   a create fails; the next one may succeed
  *   refuse   a create is refused, as if it would fail however often it is tried
  *   clean    a clean-up fails
+ *   change   a clean-up finds that something was changed
  *   idle     a sandbox dies instead of being cleaned
  *   death    a sandbox dies when a command is to run in it
  *   delay    an answer comes up to 50 ms late

@@ -241,20 +241,31 @@ static void on_died(void *owner, const struct result *why) {
         e->all->events->died(e->all->owner, e, why);
 }
 
-static void on_cleaned(void *owner, const struct result *r) {
+/* Its events have the first path, the log has all that there are. */
+static void report_changes(const struct environment *e, const struct sandbox_changes *changes) {
+        _cleanup_(buf_deinit) struct buf paths = BUF_INIT(2 * SANDBOX_CHANGES_SIZE);
+
+        (void)sandbox_changes_render(changes, &paths);
+        log_info("environment=%s: not as it was, destroying it; changed or gone: %s", e->sandbox->id, buf_text(&paths));
+        report(e, "changed", sandbox_changes_first(changes));
+}
+
+static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
         struct environment *e = owner;
 
         if (e->state != ENVIRONMENT_CLEANING)
                 return; /* given up meanwhile */
-        if (result_ok(r)) {
+        if (!result_ok(r)) {
+                log_warning("environment=%s: clean-up failed, destroying it: %s", e->sandbox->id, r->text);
+                report(e, "clean-failed", r->text);
+        } else if (sandbox_changes_first(changes)) {
+                report_changes(e, changes);
+        } else {
                 probe_passed(&e->probe);
                 free(TAKE_PTR(e->workdir));
                 (void)environment_write(e); /* else it is cleaned once more */
-        } else {
-                log_warning("environment=%s: clean-up failed, destroying it: %s", e->sandbox->id, r->text);
-                report(e, "clean-failed", r->text);
         }
-        e->all->events->cleaned(e->all->owner, e, r);
+        e->all->events->cleaned(e->all->owner, e, r, changes);
 }
 
 static void on_destroyed(void *owner, const struct result *r) {

@@ -86,8 +86,9 @@ struct environment_events {
         void (*adopted)(void *owner, struct environment *e);
         /* It died or no longer works: its claim loses it, and the owner terminates it. */
         void (*died)(void *owner, struct environment *e, const struct result *why);
-        /* The answer to its clean-up. Not ok: it must not be lent again. */
-        void (*cleaned)(void *owner, struct environment *e, const struct result *r);
+        /* The answer to its clean-up. Not ok, or with changes: it must not be lent again. */
+        void (*cleaned)(void *owner, struct environment *e, const struct result *r,
+                        const struct sandbox_changes *changes);
         /* A probe ended, or was cancelled. */
         void (*probe_over)(void *owner, struct environment *e);
         /* It is in no list and is freed after this call. Not ok: the provider could not be told to terminate it. */

@@ -20,6 +20,7 @@ struct pool {
         unsigned prewarm;
         bool stopping;
         struct pool_totals totals;
+        struct returns returns;
 
         /* Lower bounds of the next time at which an idle environment … */
         int64_t retire_due_us; /* … becomes too old to be lent, */
@@ -29,6 +30,9 @@ struct pool {
 
 /* Take a claim out of the line. */
 void pool_remove_claim(struct pool *p, struct claim *c);
+
+/* An environment came back from a lease whose jobs ran there. @path: the first that was changed, or NULL. */
+void pool_count_return(struct pool *p, enum environment_return how, const char *path);
 
 /* Lend an idle environment to a waiting claim. */
 void pool_grant(struct pool *p, struct claim *c, struct environment *e);

@@ -27,8 +27,10 @@ static bool is_used_up(const struct pool *p, const struct environment *e) {
                 return true;
         if (e->workdir && !config_owns_workdir(e->workdir))
                 return true; /* jobs ran in a directory that is part of it, and a clean-up would remove that */
-        return e->uses > 0 && (c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
-                               (c->max_uses > 0 && e->uses >= c->max_uses));
+        if (e->uses == 0 && !e->workdir) /* of an earlier run, what was written last may be that a job ran there */
+                return false;
+        return sandbox_is_single_use(e->sandbox) || c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
+               (c->max_uses > 0 && e->uses >= c->max_uses);
 }
 
 /* An environment over max ends when it comes free. */
@@ -46,6 +48,15 @@ static void give_back(struct claim *c) {
         c->user->n_granted--;
 }
 
+void pool_count_return(struct pool *p, enum environment_return how, const char *path) {
+        struct result advice;
+
+        if (!returns_count(&p->returns, how, path, &advice))
+                return;
+        log_warning("%s", advice.text);
+        event_emit(p->environments.ring, "pool", "reset", "warning", NULL, advice.text);
+}
+
 /* It is free and clean: lend it again, or end it. */
 static void settle(struct pool *p, struct environment *e) {
         if (is_used_up(p, e) || is_one_too_many(p, e)) {
@@ -59,8 +70,16 @@ static void settle(struct pool *p, struct environment *e) {
 
 /* It is free, and must be cleaned first. */
 static void clean(struct pool *p, struct environment *e) {
-        if (is_used_up(p, e) || is_one_too_many(p, e) || environment_clean(e) < 0)
-                environment_terminate(e);
+        bool retired = is_used_up(p, e) || is_one_too_many(p, e);
+
+        if (!retired && environment_clean(e) == 0)
+                return;
+        if (!p->stopping)
+                pool_count_return(p, sandbox_is_single_use(e->sandbox) ? RETURN_SINGLE_USE
+                                     : retired                         ? RETURN_RETIRED
+                                                                       : RETURN_FAILED,
+                                  NULL);
+        environment_terminate(e);
 }
 
 static void lose(struct pool *p, struct environment *e, const struct result *why) {
@@ -108,16 +127,22 @@ static void on_died(void *owner, struct environment *e, const struct result *why
         lose(owner, e, why);
 }
 
-static void on_cleaned(void *owner, struct environment *e, const struct result *r) {
+static void on_cleaned(void *owner, struct environment *e, const struct result *r,
+                       const struct sandbox_changes *changes) {
+        const char *changed = sandbox_changes_first(changes);
         struct pool *p = owner;
 
-        if (result_ok(r)) {
+        pool_count_return(p, !result_ok(r) ? RETURN_FAILED : changed ? RETURN_CHANGED : RETURN_CLEAN, changed);
+        if (!result_ok(r)) {
+                p->totals.clean_failures++;
+                environment_terminate(e);
+        } else if (changed) {
+                p->totals.changed++;
+                environment_terminate(e);
+        } else {
                 p->totals.cleaned++;
                 settle(p, e);
-                return;
         }
-        p->totals.clean_failures++;
-        environment_terminate(e);
 }
 
 static void on_probe_over(void *owner, struct environment *e) {
@@ -357,6 +382,10 @@ unsigned pool_count_waiting(const struct pool *p) {
 
 const struct pool_totals *pool_totals(const struct pool *p) {
         return &p->totals;
+}
+
+const struct returns *pool_returns(const struct pool *p) {
+        return &p->returns;
 }
 
 const struct backend *pool_backend(const struct pool *p) {

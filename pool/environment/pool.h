@@ -20,13 +20,14 @@
 #include "pool/base/journal.h"
 #include "pool/environment/claim.h"
 #include "pool/environment/environment.h"
+#include "pool/environment/returns.h"
 
 struct pool;
 
 /* Counts since the start; gauges are in pool_count(). */
 struct pool_totals {
         uint64_t created, create_failures, destroyed, destroy_failures, died;
-        uint64_t granted, granted_warm, oversubscribed, cleaned, clean_failures;
+        uint64_t granted, granted_warm, oversubscribed, cleaned, changed, clean_failures;
         uint64_t adopted; /* environments of an earlier run that were taken back */
         uint64_t orphans; /* sandboxes that the provider listed, the pool did not know, and were terminated */
         int64_t wait_us; /* sum over all granted claims */
@@ -113,6 +114,7 @@ bool pool_is_empty(const struct pool *p);
 unsigned pool_count(const struct pool *p, enum environment_state state);
 unsigned pool_count_all(const struct pool *p);
 unsigned pool_count_waiting(const struct pool *p);
+const struct returns *pool_returns(const struct pool *p);
 const struct pool_totals *pool_totals(const struct pool *p);
 const struct backend *pool_backend(const struct pool *p);
 

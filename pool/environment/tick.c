@@ -43,6 +43,7 @@ static int64_t tick_cleaning(struct pool *p, int64_t now) {
                 if (e->deadline_us > now)
                         return e->deadline_us;
                 p->totals.clean_failures++;
+                pool_count_return(p, RETURN_FAILED, NULL);
                 log_warning("environment=%s: clean-up takes too long, destroying it", e->sandbox->id);
                 event_emit(p->environments.ring, "environment", e->sandbox->id, "clean-failed", NULL,
                            "it takes too long");
@@ -292,14 +293,25 @@ static bool any_is_for(const struct list *environments, uid_t uid) {
         return false;
 }
 
+/* Whether one that is in use may be lent to this user afterwards. */
+static bool any_may_come_back(const struct list *environments, uid_t uid) {
+        const struct environment *e;
+
+        list_for_each (e, environments, link)
+                if (environment_is_for(e, uid) && !sandbox_is_single_use(e->sandbox))
+                        return true;
+        return false;
+}
+
 /* Whether there is an environment that a user could get without a create. */
 static bool one_may_come_free(const struct pool *p, uid_t uid) {
         const struct config *c = p->config;
-        bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1 && !*c->workdir;
+        bool lent_again = c->mode == MODE_POOL && c->reset != RESET_ENVIRONMENT && c->max_uses != 1 && !*c->workdir;
         const struct list *in = p->environments.in;
 
         return pool_count(p, ENVIRONMENT_CREATING) > 0 || any_is_for(&in[ENVIRONMENT_IDLE], uid) ||
-               (lent_again && (any_is_for(&in[ENVIRONMENT_LEASED], uid) || any_is_for(&in[ENVIRONMENT_CLEANING], uid)));
+               (lent_again &&
+                (any_may_come_back(&in[ENVIRONMENT_LEASED], uid) || any_may_come_back(&in[ENVIRONMENT_CLEANING], uid)));
 }
 
 /*

@@ -55,7 +55,7 @@ static void on_turn(struct carrier *c) {
         s->cleaned = false;
         carrier_release(c, true);
         carrier_end_idle_time(c); /* nobody has the sandbox now */
-        sandbox_cleaned(&s->sandbox, &s->result);
+        sandbox_cleaned(&s->sandbox, &s->result, &s->changes);
 }
 
 static void on_opened(struct carrier *c) {
@@ -132,7 +132,7 @@ static int use_helper(struct helper_sandbox *s, enum helper_mode mode) {
 static void answer(struct helper_sandbox *s) {
         take_names(s);
         if (s->sandbox.cleaning)
-                sandbox_cleaned(&s->sandbox, &s->result);
+                sandbox_cleaned(&s->sandbox, &s->result, &s->changes);
         else
                 sandbox_created(&s->sandbox, &s->result);
 }
@@ -219,10 +219,11 @@ static void on_died(void *owner, const struct result *why) {
 }
 
 /* One without a helper. */
-static void on_cleaned(void *owner, const struct result *r) {
+static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
         struct helper_sandbox *s = owner;
 
         s->result = *r;
+        s->changes = *changes;
         if (result_ok(r) && wants_upload(s) && upload(s))
                 return;
         answer(s);

@@ -37,7 +37,8 @@ struct helper_sandbox {
         struct upload upload;
         bool refused;         /* an upload failed: there will be none */
         bool cleaned;         /* the helper has answered, and that is told in the next turn */
-        struct result result; /* of the creation or the clean-up that is under way */
+        struct result result; /* of the creation or the clean-up that is under way, */
+        struct sandbox_changes changes; /* and what the clean-up found */
         unsigned n_handles;
 };
 

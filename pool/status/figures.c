@@ -49,6 +49,10 @@ static void collect_groups(struct figures *f, const struct status_sources *s, co
                                                 "Environments by state" });
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 add_to_group(g, environment_state_name(i), pool_count(s->pool, i));
+        g = add_group(f, (struct figure_group){ FIGURE_COUNTER, "environments_returned_total", "environments_returned", "how",
+                                                "Environments that came back from a lease whose jobs ran there" });
+        for (int i = 0; i < RETURN_N; i++)
+                add_to_group(g, environment_return_name(i), pool_returns(s->pool)->n[i]);
         g = add_group(f, (struct figure_group){ FIGURE_GAUGE, "leases", "leases_by_state", "state",
                                                 "Leases by state" });
         for (int i = 0; i < LEASE_RELEASED; i++)

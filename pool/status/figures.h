@@ -39,7 +39,7 @@ struct figure_group {
 };
 
 #define FIGURES_MAX 40
-#define FIGURE_GROUPS_MAX 4
+#define FIGURE_GROUPS_MAX 5
 
 struct figures {
         unsigned n, n_groups;

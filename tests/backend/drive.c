@@ -12,7 +12,7 @@
  *   live UUID COMMAND                        likewise, with live input
  *   write BYTES · eof · hold · give          wrote N, or wrote -ERRNO · room; hold and give do nothing after the end
  *   signal N · kill GRACE-IN-MILLISECONDS · cancel
- *   clean WORKDIR                            cleaned CODE TEXT
+ *   clean WORKDIR                            cleaned CODE TEXT; of changes the first path
  *   destroy · leave                          destroyed CODE TEXT
  *   list                                     found ID NONCE CREATED · listed CODE TEXT
  *   calls                                    call METHOD STATUS N RETRIES TOOK · counted
@@ -97,8 +97,8 @@ static void on_died(void *owner, const struct result *why) {
         say("died %s %s", result_code_name(why->code), why->text);
 }
 
-static void on_cleaned(void *owner, const struct result *r) {
-        say("cleaned %s %s", result_code_name(r->code), r->text);
+static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
+        say("cleaned %s %s", result_code_name(r->code), sandbox_changes_first(changes) ?: r->text);
 }
 
 static void on_destroyed(void *owner, const struct result *r) {

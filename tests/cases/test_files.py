@@ -158,6 +158,7 @@ def test_metrics(mp):
     assert known >= 20
     assert all(("modalpool_" + key,) in values for key in stats if key.startswith("loop_"))
     for key, name, label in (("environments", "environments", "state"), ("leases_by_state", "leases", "state"),
+                             ("environments_returned", "environments_returned_total", "how"),
                              ("jobs", "jobs", "state"), ("jobs_ended", "jobs_ended_total", "end")):
         assert families["modalpool_" + name][1] == {("modalpool_" + name, (label, word)): number
                                                     for word, number in stats[key].items()}

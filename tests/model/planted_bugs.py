@@ -20,8 +20,12 @@ EVENTS = 25000
 BUGS = [
     ("an environment goes to another user", "if (e->user == uid)\n", "if (e->user != uid || e->user == uid)\n"),
     ("an environment that could not be cleaned is lent again",
-     "p->totals.clean_failures++;\n        environment_terminate(e);",
-     "p->totals.clean_failures++;\n        settle(p, e);"),
+     "p->totals.clean_failures++;\n                environment_terminate(e);",
+     "p->totals.clean_failures++;\n                settle(p, e);"),
+    ("an environment that is not as it was is lent again", "p->totals.changed++;\n                environment_terminate(e);",
+     "p->totals.changed++;\n                settle(p, e);"),
+    ("an environment of which nobody can tell what was left there is lent again",
+     "return sandbox_is_single_use(e->sandbox) || c->mode", "return c->mode"),
     ("an environment is lent again without a clean-up", "else if (e->workdir)\n                clean(p, e);\n        else\n"
      "                settle(p, e);\n}\n\nvoid pool_condemn", "else\n                settle(p, e);\n}\n\nvoid pool_condemn"),
     ("reset=environment is not obeyed", "c->reset == RESET_ENVIRONMENT ||\n", "\n"),

@@ -60,6 +60,7 @@ static void be_born(struct sim_sandbox *s) {
         const struct sim_rates *rates = &sim_backend_of(s)->rates;
 
         s->made_us = s->idle_since_us = s->checked_us = sim.now_us;
+        sim_note_begin(s);
         if (sim_chance(rates->expires))
                 s->expires_us = sim.now_us + 1 + (int64_t)sim_below(3600 * USEC_PER_SEC);
         if (sim_chance(rates->dies))
@@ -146,7 +147,7 @@ void sim_sandbox_stray(struct sim_sandbox *s, bool gone) {
 }
 
 void sim_sandbox_free(struct sim_sandbox *s) {
-        struct timer *const timers[] = { &s->created, &s->died, &s->cleaned, &s->destroyed, &s->adopted };
+        struct timer *const timers[] = { &s->created, &s->died, &s->cleaned, &s->destroyed, &s->adopted, &s->noted };
 
         for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
                 timer_cancel(timers[i]);
@@ -161,6 +162,7 @@ static void end_unheard(struct sim_sandbox *s) {
         sim_trace("%s destroyed, unheard", s->sandbox.id);
         s->gone = true;
         timer_cancel(&s->died);
+        timer_cancel(&s->noted);
         sim_exec_discard_all(s);
 }
 
@@ -182,6 +184,7 @@ void sim_sandbox_on_destroyed(struct timer *t) {
         b->totals.destroyed++;
         sim_trace("%s destroyed: %s", s->sandbox.id, result_code_name(r.code));
         timer_cancel(&s->cleaned);
+        timer_cancel(&s->noted);
         s->doomed = true;
         /* A core that stops may fail to write that down; its successor asks after one that is gone, then. */
         stays = unborn || !result_ok(&r) || b->core == SIM_CORE_LEAVES;
@@ -223,12 +226,17 @@ static void op_destroy(struct sandbox *sandbox) {
 static void on_cleaned(struct timer *t) {
         struct sim_sandbox *s = container_of(t, struct sim_sandbox, cleaned);
         struct sim_backend *b = sim_backend_of(s);
+        struct sandbox_changes changes = {};
         struct result r = {};
 
         if (sim_chance(b->rates.clean_fails))
                 result_set(&r, RESULT_FAILED, "clean: processes are left");
-        sim_trace("%s cleaned: %s", s->sandbox.id, result_code_name(r.code));
-        if (result_ok(&r)) {
+        if (result_ok(&r) && s->changed)
+                sandbox_changes_add(&changes, "/changed");
+        sim_trace("%s cleaned: %s%s", s->sandbox.id, result_code_name(r.code), changes.len > 0 ? ", changed" : "");
+        if (changes.len > 0) {
+                s->found_changed = s->sandbox.cleaning;
+        } else if (result_ok(&r)) {
                 s->tenant = 0;
                 s->workdir_made = s->in_use_before = false;
                 s->bad_probes = 0;
@@ -237,11 +245,12 @@ static void on_cleaned(struct timer *t) {
                 s->clean_failed = s->sandbox.cleaning;
         }
         if (s->sandbox.state == SANDBOX_LIVE && s->sandbox.cleaning) {
-                b->totals.cleaned += result_ok(&r);
+                b->totals.cleaned += result_ok(&r) && changes.len == 0;
+                b->totals.changed += changes.len > 0;
                 b->totals.clean_failures += !result_ok(&r);
         }
         if (s->sandbox.cleaning)
-                sandbox_cleaned(&s->sandbox, &r);
+                sandbox_cleaned(&s->sandbox, &r, &changes);
 }
 
 static int op_clean(struct sandbox *sandbox, const char *workdir) {
@@ -251,6 +260,8 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
 
         SIM_CHECK(!sim_exec_is_heard(s) && !s->probe, "%s is cleaned under a job", sandbox->id);
         SIM_CHECK(!s->clean_failed, "%s is cleaned again after that failed", sandbox->id);
+        SIM_CHECK(!s->found_changed, "%s is cleaned again after it was found changed", sandbox->id);
+        SIM_CHECK(!sim_is_single_use(sandbox), "%s is cleaned, and nothing can come of that", sandbox->id);
         SIM_CHECK(!s->tenant || !strcmp(workdir, s->workdir), "%s: %s is cleaned away, %s was used", sandbox->id,
                   workdir, s->workdir);
         if (sim_chance(b->rates.clean_refused)) {
@@ -262,6 +273,7 @@ static int op_clean(struct sandbox *sandbox, const char *workdir) {
                 delay = 2 * CLEAN_TIMEOUT_US;
         sim_exec_discard_all(s);
         sim_exec_forget_past(s);
+        sim_note_clean_begins(s);
         s->clean_since_us = sim.now_us;
         timer_arm(&s->cleaned, delay, on_cleaned);
         sim_trace("%s cleaning %s", sandbox->id, workdir);
@@ -284,6 +296,7 @@ static const struct backend_ops ops = {
         .list = sim_backend_list,
         .leave = sim_sandbox_leave,
         .destroy = op_destroy,
+        .is_single_use = sim_is_single_use,
         .clean = op_clean,
         .exec = sim_exec_start,
         .exec_signal = sim_exec_signal,

@@ -30,6 +30,8 @@ struct sim_rates {
         unsigned dies;
         unsigned expires; /* has an end set by the provider */
         unsigned clean_refused, clean_fails, clean_hangs;
+        unsigned note_fails, job_changes;
+        bool compares; /* its clean-ups find what was changed */
         unsigned destroy_slow, destroy_fails;
         unsigned adopt_fails, list_fails;
         unsigned probe_refused, probe_fails, probe_hangs;
@@ -40,13 +42,22 @@ struct sim_rates {
         uint64_t output_max; /* bytes at a time */
 };
 
+enum sim_note {
+        SIM_NOTE_NONE,
+        SIM_NOTE_BEGUN,
+        SIM_NOTE_DONE,
+};
+
 struct sim_sandbox {
         struct sandbox sandbox; /* first: it is the same object */
         struct list link;       /* in the backend's sandboxes, or in its strays */
         unsigned number;
         char nonce[UUID_SIZE], resume_token[16];
-        struct timer created, died, cleaned, destroyed, adopted;
+        struct timer created, died, cleaned, destroyed, adopted, noted;
         bool dead, clean_failed;
+        enum sim_note note;
+        bool changed;       /* a job did what no clean-up undoes, … */
+        bool found_changed; /* … and a clean-up said so */
         bool gone;         /* a stray that the provider has not, or has no more */
         bool has_resume_token;     /* the core knows its resume token */
         bool doomed;       /* it must not be lent again: its end was asked for, or its create never answered */
@@ -140,7 +151,7 @@ struct sim_begun {
 /* Counts since the start. */
 struct sim_totals {
         uint64_t creates, created, create_failures, destroyed, destroy_failures, died;
-        uint64_t cleaned, clean_failures, cleans_given_up, execs, probes, signals;
+        uint64_t cleaned, changed, clean_failures, cleans_given_up, execs, probes, signals;
         uint64_t adopted, adopt_failures, orphans, resumed, lists;
 };
 

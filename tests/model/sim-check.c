@@ -254,6 +254,7 @@ static void check_totals(void) {
         SAME(died, own->died + own->adopt_failures + model.n_condemned + model.n_probed_out);
         SAME(granted, model.n_granted);
         SAME(cleaned, own->cleaned);
+        SAME(changed, own->changed);
         SAME(clean_failures, own->clean_failures + own->cleans_given_up);
         SAME(oversubscribed, model.n_oversubscribed);
         SAME(adopted, own->adopted);

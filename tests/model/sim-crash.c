@@ -114,6 +114,7 @@ static void add_totals(void) {
         sum->granted += t->granted;
         sum->oversubscribed += t->oversubscribed;
         sum->cleaned += t->cleaned;
+        sum->changed += t->changed;
         sum->clean_failures += t->clean_failures;
         sum->adopted += t->adopted;
         sum->orphans += t->orphans;

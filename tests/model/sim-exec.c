@@ -305,6 +305,7 @@ static struct sim_exec *begin_exec(struct sim_sandbox *s, const struct exec_spec
         if (!sim_chance(b->rates.exec_hangs))
                 timer_arm(&x->timer, sim_any_delay(b), on_step);
         list_add_tail(&s->execs, &x->link);
+        sim_note_job_begins(s);
         s->tenant = serial;
         snprintf(s->workdir, sizeof(s->workdir), "%s", spec->workdir);
         b->totals.execs++;
@@ -325,6 +326,7 @@ int sim_exec_start(struct sandbox *sandbox, const struct exec_spec *spec, struct
         SIM_CHECK(!s->probe, "%s gets job %s beside a probe", sandbox->id, spec->id);
         SIM_CHECK(exec_id_parse(spec->id, &instance, &serial, &number) == 0, "exec id \"%s\"", spec->id);
         SIM_CHECK(!s->clean_failed, "%s gets job %s after a failed clean-up", sandbox->id, spec->id);
+        SIM_CHECK(!s->found_changed, "%s gets job %s after it was found changed", sandbox->id, spec->id);
         SIM_CHECK(!s->tenant || s->tenant == serial, "%s gets job %s over the remains of lease %" PRIu64, sandbox->id,
                   spec->id, s->tenant);
 

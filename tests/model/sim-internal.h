@@ -7,6 +7,7 @@
  *   sim-backend.c  sandboxes: from their creation to their end
  *   sim-exec.c     what runs in them: jobs and probes
  *   sim-live.c     and a program with live input
+ *   sim-note.c     whether what a lease left can be told
  *   sim-recover.c  sandboxes and jobs whose core has ended, and what the next one does with them
  */
 
@@ -35,6 +36,13 @@ ssize_t sim_live_write(struct exec *exec, const void *data, size_t len);
 void sim_live_changed(struct exec *exec);
 void sim_live_kill(struct exec *exec);
 void sim_live_cancel(struct exec *exec);
+
+/* What becomes of the note of a sandbox: it was made, a job or a clean-up begins, its core has ended. */
+void sim_note_begin(struct sim_sandbox *s);
+void sim_note_job_begins(struct sim_sandbox *s);
+void sim_note_clean_begins(struct sim_sandbox *s);
+void sim_note_core_ends(struct sim_sandbox *s);
+bool sim_is_single_use(const struct sandbox *sandbox);
 
 /* What runs there ends, unheard; unless its core does. */
 void sim_exec_discard(struct sim_exec *x);

@@ -63,15 +63,16 @@ bool model_is_idle(const struct sim_sandbox *s) {
 
 bool model_one_may_come_free(const struct model_lease *m) {
         const struct config *c = &model.config;
-        bool lent_again = c->mode == MODE_POOL && c->reset == RESET_WORKDIR && c->max_uses != 1;
+        bool lent_again = c->mode == MODE_POOL && c->reset != RESET_ENVIRONMENT && c->max_uses != 1;
         const struct sim_sandbox *s;
 
         if (pool_count(model.pool, ENVIRONMENT_CREATING) > 0)
                 return true;
         list_for_each (s, &model.backend.sandboxes, link)
                 if (model_may_have(m, s) &&
-                    (model_is_idle(s) || (lent_again && (s->sandbox.state == SANDBOX_LIVE ||
-                                                         (s->sandbox.state == SANDBOX_CREATING && s->adopting)))))
+                    (model_is_idle(s) || (lent_again && !sandbox_is_single_use(&s->sandbox) &&
+                                          (s->sandbox.state == SANDBOX_LIVE ||
+                                           (s->sandbox.state == SANDBOX_CREATING && s->adopting)))))
                         return true;
         return false;
 }
@@ -354,8 +355,9 @@ static bool is_too_old(const struct sim_sandbox *s) {
 static bool is_used_up(const struct sim_sandbox *s) {
         const struct config *c = &model.config;
 
-        return s->n_lent > 0 && (c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
-                                 (c->max_uses && s->n_lent >= c->max_uses));
+        return (s->n_lent > 0 || s->in_use_before || s->tenant) &&
+               (sandbox_is_single_use(&s->sandbox) || c->mode == MODE_DIRECT || c->reset == RESET_ENVIRONMENT ||
+                (c->max_uses && s->n_lent >= c->max_uses));
 }
 
 /* One of another user waits in vain for a place, and this one is idle longest. It has left its list already. */
@@ -389,7 +391,7 @@ static void on_destroying(struct sim_sandbox *s) {
         unsigned alive = pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING);
 
         if (model.stopping || s->doomed || s->adopting || s->adopt_failed || !s->made_us || s->dead ||
-            s->clean_failed || s->clean_refused || s->condemned || s->cleaned.place || s->retired || s->bad_probes >= 2)
+            s->clean_failed || s->found_changed || s->clean_refused || s->condemned || s->cleaned.place || s->retired || s->bad_probes >= 2)
                 return;
         if (is_too_old(s) || is_used_up(s) || (c->mode == MODE_DIRECT ? idle : alive) >= c->max || makes_place(s))
                 return;
@@ -627,7 +629,10 @@ static void lease_granted(struct model_lease *m) {
         SIM_CHECK(!rows_give_away(s, m), "lease %s is granted %s, which by the journal another lease has", m->name,
                   s->sandbox.id);
         check_age(m, s);
-        SIM_CHECK(!s->lent || (model.config.mode == MODE_POOL && model.config.reset == RESET_WORKDIR), "lease %s is granted %s, which is not new", m->name,
+        SIM_CHECK(!s->changed, "lease %s is granted %s, which is not as it was", m->name, s->sandbox.id);
+        SIM_CHECK(!s->lent || !s->ran || !sandbox_is_single_use(&s->sandbox),
+                  "lease %s is granted %s, and nobody knows what another lease left there", m->name, s->sandbox.id);
+        SIM_CHECK(!s->lent || (model.config.mode == MODE_POOL && model.config.reset != RESET_ENVIRONMENT), "lease %s is granted %s, which is not new", m->name,
                   s->sandbox.id);
         SIM_CHECK(!s->lent || model.max_lowered_turn == sim.turn ||
                           pool_count_all(model.pool) - pool_count(model.pool, ENVIRONMENT_ENDING) <= model.config.max,

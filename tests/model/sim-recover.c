@@ -70,6 +70,7 @@ void sim_backend_let_go(struct sim_backend *b) {
                         if (x->heard)
                                 sim_exec_leave(x, crash);
                 s->given_up = true;
+                sim_note_core_ends(s);
                 sim_sandbox_stray(s, !s->made_us && !s->created.place);
                 sandbox_destroyed(&s->sandbox, &(struct result){});
         }
@@ -160,7 +161,7 @@ int sim_backend_adopt(struct backend *backend, const char *nonce, const char *re
                 timer_cancel(&s->destroyed);
                 s->gone = true;
         }
-        s->given_up = s->clean_failed = s->clean_refused = s->retired = s->cut = s->condemned = false;
+        s->given_up = s->clean_failed = s->found_changed = s->clean_refused = s->retired = s->cut = s->condemned = false;
         s->adopt_failed = false; /* if its end never arrived, and was not written down, it may answer this time */
         s->bad_probes = 0;
         s->adopted_by_nonce = !*resume_token;

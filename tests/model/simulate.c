@@ -50,6 +50,9 @@ static void draw_rates(struct sim_rates *r) {
                 .clean_refused = one_of(0, 5, 50),
                 .clean_fails = one_of(0, 20, 200),
                 .clean_hangs = one_of(0, 5, 50),
+                .compares = sim.seed % 2,
+                .note_fails = one_of(0, 20, 300),
+                .job_changes = one_of(0, 20, 300),
                 .destroy_slow = one_of(0, 50, 500),
                 .destroy_fails = one_of(0, 10, 100),
                 .adopt_fails = one_of(0, 20, 300),
@@ -174,12 +177,12 @@ static void run(uint64_t seed, uint64_t n_events) {
         }
         printf("# seed %" PRIu64 ": %" PRIu64 " granted, %" PRIu64 " jobs, %" PRIu64 " timed out, %" PRIu64 " cut for the quota, %" PRIu64
                " lost, %" PRIu64 " failed, %" PRIu64 " given up, %" PRIu64 " over max, %" PRIu64
-               " environments, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped, %" PRIu64
+               " environments, %" PRIu64 " found changed, %" PRIu64 " probes, %" PRIu64 " probed out, %" PRIu64 " times creates were stopped, %" PRIu64
                " kills, %" PRIu64
                " more while the disk was full, and %" PRIu64 " stops of the daemon, %" PRIu64 " adopted, %" PRIu64 " not, %" PRIu64
                " jobs gone on with, %" PRIu64 " orphans, %" PRIu64 " full disks, %" PRIu64 " writes failed\n",
                seed, model.n_granted, model.n_jobs_ended, model.n_timeouts, model.n_cut, model.n_lost, model.n_failed,
-               model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.probes,
+               model.n_condemned, model.n_oversubscribed, model.backend.totals.created, model.backend.totals.changed, model.backend.totals.probes,
                model.n_probed_out, model.n_breaks, model.n_crashes, model.n_rough, model.n_stops, model.backend.totals.adopted,
                model.backend.totals.adopt_failures, model.backend.totals.resumed, model.backend.totals.orphans,
                model.n_full, model.n_writes_failed);

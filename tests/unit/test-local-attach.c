@@ -72,7 +72,7 @@ static void on_died(void *owner, const struct result *why) {
         died = true;
 }
 
-static void on_cleaned(void *owner, const struct result *r) {
+static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
         CHECK(false);
 }
 

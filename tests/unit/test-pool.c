@@ -693,6 +693,79 @@ static void held_back_is_not_hopeless(void) {
         rig_stop();
 }
 
+/* what a lease left */
+
+/* @jobs: how many it runs. */
+static void lease_once(const char *name, unsigned jobs) {
+        struct lease *l = rig_lease(name);
+
+        rig_run(SECOND);
+        for (unsigned i = 0; i < jobs; i++)
+                job_unref(rig_job(l, "x"));
+        rig_run(SECOND);
+        lease_release(l);
+        rig_run(SECOND);
+}
+
+static uint64_t returned(enum environment_return how) {
+        return pool_returns(rig.pool)->n[how];
+}
+
+/* One that a clean-up found changed is not lent again; the log says once what does it most. */
+static void changed(void) {
+        rig_start();
+        rig.config.max = 1;
+        rig.backend.rates.compares = true;
+        rig.backend.rates.job_changes = 1000;
+        for (unsigned i = 1; i <= 10; i++) {
+                lease_once("a", 1);
+                CHECK_INT(rig.backend.totals.created, i);
+                CHECK_INT(returned(RETURN_CHANGED), i);
+                CHECK_INT(pool_returns(rig.pool)->said, i >= RETURNS_MIN);
+        }
+        CHECK_INT(pool_totals(rig.pool)->clean_failures, 0);
+        rig.backend.rates.job_changes = 0;
+        lease_once("a", 1);
+        lease_once("a", 1);
+        CHECK_INT(rig.backend.totals.created, 11);
+        CHECK_INT(returned(RETURN_CLEAN), 2);
+        rig_stop();
+}
+
+/* One that was lent before it was noted is used once, and is not even cleaned. */
+static void lent_before_it_is_noted(void) {
+        rig_start();
+        rig.config.max = 1;
+        rig.backend.rates.compares = true;
+        rig.backend.rates.note_fails = 1000;
+        lease_once("a", 1);
+        CHECK_INT(rig.backend.totals.cleaned, 0);
+        CHECK_INT(returned(RETURN_SINGLE_USE), 1);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+        rig.backend.rates.note_fails = 0;
+        lease_once("a", 1);
+        lease_once("a", 1);
+        CHECK_INT(rig.backend.totals.created, 2);
+        CHECK_INT(returned(RETURN_CLEAN), 2);
+        rig_stop();
+}
+
+/* While creates are stopped nobody waits for one that will not come back. */
+static void one_of_single_use_gives_no_hope(void) {
+        rig_start();
+        rig.config.max = 1;
+        rig.backend.rates.compares = true;
+        rig.backend.rates.note_fails = 1000;
+        job_unref(rig_job(rig_lease("a"), "x"));
+        rig_run(SECOND);
+        rig.config.max = 2;
+        rig.backend.rates.create_hopeless = 1000;
+        rig_lease("b");
+        rig_run(60 * SECOND);
+        CHECK_INT(lease_state(leases_find(rig.table, "b")), LEASE_FAILED);
+        rig_stop();
+}
+
 /* Who has nothing in line and comes again and again does not keep a user waiting who came before. */
 static void nobody_is_passed_over(void) {
         unsigned n_alice = 0;
@@ -808,6 +881,9 @@ int main(void) {
         RUN(oldest_makes_room);
         RUN(served_in_order);
         RUN(served_in_turn);
+        RUN(changed);
+        RUN(lent_before_it_is_noted);
+        RUN(one_of_single_use_gives_no_hope);
         RUN(nobody_is_passed_over);
         RUN(max_per_user);
         RUN(held_back_is_not_hopeless);

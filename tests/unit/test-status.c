@@ -162,7 +162,7 @@ static void pool_for_programs(void) {
         lag_turn(&rig.lag, 250000, sim.now_us);
         root = json_loads(render(status_stats, &out), JSON_REJECT_DUPLICATES, NULL);
         CHECK_STR(keys(root),
-                  "backend trouble warnings leases environments leases_by_state jobs jobs_ended leases_waiting "
+                  "backend trouble warnings leases environments environments_returned leases_by_state jobs jobs_ended leases_waiting "
                   "leases_oldest_wait_seconds environments_max environments_min spool_bytes spool_max_bytes spool_max_per_user_bytes reads_waiting reads_oldest_wait_seconds "
                   "loop_longest_turn_seconds loop_longest_turn_of_minute_seconds environments_created_total "
                   "environments_create_failures_total environments_destroyed_total environments_destroy_failures_total "
@@ -180,6 +180,7 @@ static void pool_for_programs(void) {
         CHECK_INT(number(root, "environments_create_failures_total"), 1);
         CHECK_INT(number(root, "loop_turn_seconds_sum") * 1000, 250);
         CHECK_INT(number(json_object_get(root, "environments"), "leased"), 1);
+        CHECK_STR(keys(json_object_get(root, "environments_returned")), "clean changed single_use failed retired");
         CHECK_STR(keys(json_object_get(root, "leases_by_state")), "waiting leased lost failed");
         CHECK_STR(keys(json_object_get(root, "jobs")), "queued starting running");
         CHECK_STR(keys(json_object_get(root, "jobs_ended")), "ok failed timeout killed output cancelled lost unknown");

@@ -62,10 +62,14 @@ static void end(struct sandbox *s) {
         n_calls++;
 }
 
+static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
+        n_events++;
+}
+
 static const struct sandbox_events events = {
         .created = on_result,
         .died = on_result,
-        .cleaned = on_result,
+        .cleaned = on_cleaned,
         .destroyed = on_result,
 };
 static const struct backend_ops ops = { .name = "fake", .destroy = end, .leave = end };

@@ -88,7 +88,7 @@ static void on_sandbox_timer(uv_timer_t *timer) {
                 sandbox_created(s, &ok);
                 break;
         case SANDBOX_LIVE:
-                sandbox_cleaned(s, &ok);
+                sandbox_cleaned(s, &ok, NULL);
                 break;
         case SANDBOX_ENDING:
                 sandbox_destroyed(s, &ok);

@@ -22,7 +22,7 @@ static void trial_created(void *owner, const struct result *r) {
 static void trial_died(void *owner, const struct result *why) {
 }
 
-static void trial_cleaned(void *owner, const struct result *r) {
+static void trial_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
 }
 
 static void trial_destroyed(void *owner, const struct result *r) {

@@ -87,6 +87,7 @@ static const struct backend_ops modal_ops = {
         .list = modal_template_list,
         .leave = modal_sandbox_leave,
         .destroy = modal_sandbox_destroy,
+        .is_single_use = modal_sandbox_is_single_use,
         .clean = modal_sandbox_clean,
         .exec = modal_exec,
         .exec_signal = modal_exec_signal,

@@ -353,6 +353,7 @@ int modal_template_init(struct modal_template *t, struct modal_control *control,
         t->control = control;
         t->liveness_queue = liveness_queue;
         t->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
+        t->compare = setup->compare;
         r = name_pool(t, setup, why);
         if (r == 0)
                 r = modal_settings_init(&t->settings, o, setup, why);

@@ -31,6 +31,7 @@ struct modal_template {
         struct modal_control *control; /* borrowed, as what follows; by it also the client */
         struct modal_liveness_queue *liveness_queue;
         struct modal_settings settings;
+        bool compare; /* clean-ups would have to */
         char pool_id[UUID_SIZE], host[64], mount[64]; /* for the tags */
 
         /* start */

@@ -258,7 +258,12 @@ void modal_sandbox_leave(struct sandbox *sandbox) {
 /* clean-up */
 
 static void on_cleaned(struct modal_cleanup *c, const struct result *r) {
-        sandbox_cleaned(&container_of(c, struct modal_sandbox, cleanup)->sandbox, r);
+        sandbox_cleaned(&container_of(c, struct modal_sandbox, cleanup)->sandbox, r, NULL);
+}
+
+/* The clean-up cannot compare. */
+bool modal_sandbox_is_single_use(const struct sandbox *sandbox) {
+        return modal_template_of(sandbox->backend)->compare;
 }
 
 int modal_sandbox_clean(struct sandbox *sandbox, const char *workdir) {
