@@ -38,6 +38,11 @@ BROKEN = {
     "a file in no layer": ({"pool/other/new.c": "int new(void);\n"}, "unknown: pool/other/new.c is in no layer"),
     "a client that knows the daemon": ({"fs/client/run.c": '#include "pool/lease/job.h"\n'},
                                        "upward: fs/client/run.c includes pool/lease/job.h: a client knows the mount alone"),
+    "a client that calls the daemon": ({"fs/client/run.c": "int ops(void); int main(void) { return ops(); }\n"},
+                                       "upward: fs/client/run.c names ops of fs/ops.c: a client knows the mount alone"),
+    "the daemon's use of a client": ({"fs/client/run.h": "#pragma once\n",
+                                      "fs/ops.c": '#include "fs/client/run.h"\nint ops(void); int ops(void) { return 0; }\n'},
+                                     "upward: fs/ops.c includes fs/client/run.h: nothing knows the clients but the program that starts them"),
 }
 n = 0
 
