@@ -133,6 +133,9 @@ int provider_open(struct backend **out, struct backend_client *client, uv_loop_t
                 .pool_id = pool_id,
                 .mountpoint = mountpoint,
                 .epoch = state->epoch,
+                .compare = config->reset == RESET_CLEAN,
+                .emptied = config->emptied,
+                .unwatched = config->unwatched,
         };
         int r;
 

@@ -23,8 +23,9 @@ enum mode {
 };
 
 enum reset {
-        RESET_WORKDIR,     /* a lease's processes and workdir are removed, the rest of its environment stays */
+        RESET_CLEAN,       /* a lease has an environment that is as it was when it became ready */
         RESET_ENVIRONMENT, /* each lease has an environment that nobody used before */
+        RESET_WORKDIR,     /* a lease's processes and workdir are removed, the rest of its environment stays */
 };
 
 enum config_source {
@@ -52,6 +53,7 @@ struct config {
         int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;
         unsigned reset;
+        char *emptied, *unwatched; /* with RESET_CLEAN: paths, joined by ":" */
         uint64_t max_uses;       /* 0: no maximum */
         int64_t idle_timeout_us; /* 0: never */
         int64_t max_lifetime_us; /* 0: as long as the provider lets it live */

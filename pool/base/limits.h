@@ -21,6 +21,8 @@
 #define CREATE_RATE_MAX 1000                        /* the most that create_rate= takes */
 #define CREATES_MAX 1000                            /* the most that creates= takes */
 
+#define OPTION_PATHS_MAX 4096                       /* bytes of a list of paths */
+
 #define LAG_SLOW_US (USEC_PER_SEC / 10)             /* a turn of the loop that is counted as slow … */
 #define LAG_STALL_US USEC_PER_SEC                   /* … and one that is logged, … */
 #define LAG_WARN_EVERY_US (60 * USEC_PER_SEC)       /* … at most so often */

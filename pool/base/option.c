@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/base/limits.h"
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 
@@ -86,6 +88,41 @@ static int add_env(char **at, const char *value) {
         return 0;
 }
 
+static bool is_path_part(const char *part, size_t len) {
+        bool is_dots = strncmp(part, "..", len) == 0;
+
+        return len > 0 && len <= NAME_MAX && !(is_dots && len <= 2);
+}
+
+/* Absolute, not "/", and without what could be left out. */
+static bool is_plain_path(const char *path, size_t len) {
+        const char *end = path + len, *slash;
+
+        do {
+                if (path == end || *path++ != '/')
+                        return false;
+                slash = memchr(path, '/', end - path);
+                if (!is_path_part(path, (slash ?: end) - path))
+                        return false;
+                path = slash ?: end;
+        } while (path < end);
+        return true;
+}
+
+static bool are_paths(const char *value) {
+        bool good = strlen(value) <= OPTION_PATHS_MAX;
+        size_t len = 0;
+
+        if (!*value)
+                return true;
+        do {
+                value += len;
+                len = strcspn(value, ":");
+                good = good && is_plain_path(value, len);
+        } while (value[len++]);
+        return good;
+}
+
 int option_parse(const struct option_row *o, void *values, const char *value, bool add, struct result *why) {
         char expected[256];
         uint64_t number;
@@ -130,6 +167,13 @@ int option_parse(const struct option_row *o, void *values, const char *value, bo
                 if (values)
                         *(unsigned *)field(values, o) = word;
                 return 0;
+        case OPTION_PATHS:
+                if (!are_paths(value)) {
+                        snprintf(expected, sizeof(expected), "absolute paths in their shortest form, joined by a colon, in %d bytes",
+                                 OPTION_PATHS_MAX);
+                        return option_invalid(o, value, expected, why);
+                }
+                return values ? set_string(field(values, o), value) : 0;
         case OPTION_PATH:
         case OPTION_FILE:
                 if (*value && *value != '/')
@@ -153,6 +197,7 @@ void option_free(const struct option_row *o, void *values) {
         switch (o->type) {
         case OPTION_TEXT:
         case OPTION_PATH:
+        case OPTION_PATHS:
         case OPTION_FILE:
         case OPTION_ENV:
                 if (o->secret && *(char **)field(values, o))
@@ -185,6 +230,7 @@ json_t *option_to_json(const struct option_row *o, const void *values) {
                 return json_string(o->words[*(const unsigned *)at]);
         case OPTION_TEXT:
         case OPTION_PATH:
+        case OPTION_PATHS:
         case OPTION_FILE:
         case OPTION_ENV:
                 if (o->secret && **(char *const *)at)
@@ -197,7 +243,7 @@ json_t *option_to_json(const struct option_row *o, const void *values) {
 const char *option_takes(const struct option_row *o, char out[static OPTION_TAKES_SIZE]) {
         static const char *const names[] = {
                 [OPTION_NUMBER] = "N",  [OPTION_BYTES] = "BYTES", [OPTION_SECONDS] = "SECONDS", [OPTION_BOOL] = "yes|no",
-                [OPTION_TEXT] = "TEXT", [OPTION_PATH] = "PATH",   [OPTION_FILE] = "FILE",       [OPTION_ENV] = "KEY=VALUE",
+                [OPTION_TEXT] = "TEXT", [OPTION_PATH] = "PATH", [OPTION_PATHS] = "PATH:PATH...",   [OPTION_FILE] = "FILE",       [OPTION_ENV] = "KEY=VALUE",
         };
 
         if (o->words)

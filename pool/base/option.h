@@ -26,6 +26,7 @@ enum option_type {      /* the field of the struct is */
         OPTION_CHOICE,  /* unsigned: which of the row's words */
         OPTION_TEXT,    /* char *, as all that follow */
         OPTION_PATH,    /* absolute, inside an environment; or "" */
+        OPTION_PATHS,   /* any number of such paths but "/", in their shortest form, joined by ":" */
         OPTION_FILE,    /* absolute, of this machine; or "" */
         OPTION_ENV,     /* lines KEY=VALUE; repeated values add up */
 };

@@ -76,6 +76,12 @@ static void on_cleaned(void *owner, int error, const char *text, size_t len) {
         c->events->cleaned(c, error, text, len);
 }
 
+static void on_noted(void *owner, int error, const char *text, size_t len) {
+        struct carrier *c = owner;
+
+        c->events->noted(c, error, text, len);
+}
+
 static const struct client_events client_events = {
         .open = on_open,
         .broken = on_broken,
@@ -83,6 +89,7 @@ static const struct client_events client_events = {
         .refused = on_refused,
         .replied = on_replied,
         .cleaned = on_cleaned,
+        .noted = on_noted,
 };
 
 /* the events of streams; of one that is not in use any more, only the end counts */

@@ -39,9 +39,10 @@ struct carrier_events {
         /* First thing in each turn of the loop that looks at the carrier. May stop it. */
         void (*turn)(struct carrier *c);
         void (*opened)(struct carrier *c);
-        /* The answers to client_ping() and client_clean(). */
+        /* The answers to client_ping(), client_clean() and client_note(). */
         void (*replied)(struct carrier *c, uint64_t request);
         void (*cleaned)(struct carrier *c, int error, const char *text, size_t len);
+        void (*noted)(struct carrier *c, int error, const char *text, size_t len);
         /* There is no helper that could be used any more. The sandbox is of no use either. */
         void (*gone)(struct carrier *c, const struct result *why);
         void (*closed)(struct carrier *c); /* the memory of it may go */

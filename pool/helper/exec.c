@@ -372,6 +372,8 @@ static int start_job(struct helper_exec *e, const struct exec_spec *spec) {
         };
         int r;
 
+        if (!spec->brief)
+                helper_note_spoil(s);
         uuid_bytes(spec->id, job.id);
         if (resume) /* the next one tells of the job */
                 carrier_renew(&s->carrier);

@@ -26,6 +26,7 @@ struct helper {
         char pool_id[HELPER_POOL_MAX + 1];
         uint64_t epoch;
         struct upload_program program; /* without bytes: none is uploaded */
+        struct helper_notes notes;
 };
 
 static struct helper *helper_of(struct backend *b) {
@@ -50,6 +51,7 @@ static void on_turn(struct carrier *c) {
         struct helper_sandbox *s = of_carrier(c);
 
         helper_execs_turn(s);
+        helper_note_turn(s);
         if (!s->cleaned)
                 return;
         s->cleaned = false;
@@ -66,20 +68,40 @@ static void on_replied(struct carrier *c, uint64_t request) {
         helper_execs_replied(of_carrier(c), request);
 }
 
+/* Paths, each with a final NUL, as it was asked for; whoever is inside may have written anything. */
+static void take_changes(struct helper_sandbox *s, const char *text, size_t len) {
+        const char *next = text, *path;
+
+        while ((path = spec_string(&next, text + len)))
+                sandbox_changes_add(&s->changes, path);
+        if (s->changes.len == 0)
+                sandbox_changes_add(&s->changes, "/");
+}
+
 static void on_helper_cleaned(struct carrier *c, int error, const char *text, size_t len) {
         struct helper_sandbox *s = of_carrier(c);
 
         s->cleaned = true;
         s->result = (struct result){};
-        if (error)
+        s->changes = (struct sandbox_changes){};
+        if (error == ESTALE)
+                take_changes(s, text, len);
+        else if (error)
                 result_set(&s->result, RESULT_FAILED, "environment %s: %.*s", s->sandbox.id, (int)len, text);
         carrier_wake(c);
+}
+
+static void on_helper_noted(struct carrier *c, int error, const char *text, size_t len) {
+        helper_note_answered(of_carrier(c), error, text, len);
 }
 
 static void on_gone(struct carrier *c, const struct result *why) {
         struct helper_sandbox *s = of_carrier(c);
 
-        if (s->sandbox.state == SANDBOX_LIVE)
+        helper_note_stop(s);
+        if (s->sandbox.state == SANDBOX_CREATING)
+                sandbox_created(&s->sandbox, why);
+        else if (s->sandbox.state == SANDBOX_LIVE)
                 sandbox_died(&s->sandbox, why);
 }
 
@@ -101,6 +123,7 @@ static const struct carrier_events carrier_events = {
         .opened = on_opened,
         .replied = on_replied,
         .cleaned = on_helper_cleaned,
+        .noted = on_helper_noted,
         .gone = on_gone,
         .closed = on_carrier_closed,
 };
@@ -133,7 +156,12 @@ static void answer(struct helper_sandbox *s) {
         take_names(s);
         if (s->sandbox.cleaning)
                 sandbox_cleaned(&s->sandbox, &s->result, &s->changes);
-        else
+        else if (!result_ok(&s->result) || s->mode == HELPER_PLAIN || s->adopted || !helper_note_begin(s))
+                sandbox_created(&s->sandbox, &s->result);
+}
+
+static void on_note_released(struct helper_sandbox *s) {
+        if (s->sandbox.state == SANDBOX_CREATING)
                 sandbox_created(&s->sandbox, &s->result);
 }
 
@@ -211,6 +239,7 @@ static void on_died(void *owner, const struct result *why) {
         struct helper_sandbox *s = owner;
 
         upload_cancel(&s->upload);
+        helper_note_stop(s);
         carrier_stop(&s->carrier);
         if (s->sandbox.state == SANDBOX_CREATING)
                 sandbox_created(&s->sandbox, why);
@@ -229,10 +258,15 @@ static void on_cleaned(void *owner, const struct result *r, const struct sandbox
         answer(s);
 }
 
+static void on_hold_closed(uv_handle_t *handle) {
+        free_when_closed(container_of((uv_timer_t *)handle, struct helper_sandbox, hold));
+}
+
 static void give_destroyed(struct helper_sandbox *s, const struct result *r) {
         sandbox_destroyed(&s->sandbox, r);
         carrier_deinit(&s->carrier);
         upload_deinit(&s->upload);
+        uv_close((uv_handle_t *)&s->hold, on_hold_closed);
 }
 
 static void on_destroyed(void *owner, const struct result *r) {
@@ -258,6 +292,7 @@ static struct helper_sandbox *sandbox_new(struct helper *h, const char *nonce) {
         if (!s)
                 return NULL;
         s->sandbox.backend = &h->backend;
+        s->notes = &h->notes;
         list_init(&s->execs);
         uuid_bytes(nonce, s->key);
         return s;
@@ -270,7 +305,9 @@ static void sandbox_begin(struct helper_sandbox *s) {
         take_names(s);
         carrier_init(&s->carrier, &carrier_events, h->loop, s->sandbox.id, h->options->carrier_idle_us);
         upload_init(&s->upload, &upload_events, h->loop, &h->program);
-        s->n_handles = 2;
+        uv_timer_init(h->loop, &s->hold);
+        uv_unref((uv_handle_t *)&s->hold);
+        s->n_handles = 3;
 }
 
 static int helper_create(struct backend *b, const char *nonce, struct sandbox **out) {
@@ -291,18 +328,19 @@ static int helper_create(struct backend *b, const char *nonce, struct sandbox **
 
 static int helper_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
         struct helper_sandbox *s = sandbox_new(helper_of(b), nonce);
-        bool has_key;
+        bool has_key, noted;
         int r;
 
         if (!s)
                 return -ENOMEM;
         s->adopted = true;
-        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &has_key), &inner_sandbox_events, s, &s->inner);
+        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &has_key, &noted), &inner_sandbox_events, s, &s->inner);
         if (r < 0) {
                 free(s);
                 return r;
         }
         s->mode = has_key ? HELPER_UPLOADED : HELPER_PLAIN;
+        s->note = noted ? HELPER_NOTE_DONE : HELPER_NOTE_NONE;
         sandbox_begin(s);
         *out = &s->sandbox;
         return 0;
@@ -311,6 +349,7 @@ static int helper_adopt(struct backend *b, const char *nonce, const char *resume
 /* Nothing uses the sandbox any more, and nothing will. */
 static void end_use(struct helper_sandbox *s) {
         upload_cancel(&s->upload);
+        helper_note_stop(s);
         carrier_stop(&s->carrier);
         helper_execs_drop(s);
 }
@@ -334,15 +373,24 @@ static void helper_destroy(struct sandbox *sandbox) {
                 sandbox_destroy(s->inner);
 }
 
+static bool helper_is_single_use(const struct sandbox *sandbox) {
+        const struct helper_sandbox *s = container_of(sandbox, struct helper_sandbox, sandbox);
+
+        if (s->mode == HELPER_PLAIN)
+                return s->inner && sandbox_is_single_use(s->inner);
+        return helper_note_is_missing(s);
+}
+
 static int helper_clean(struct sandbox *sandbox, const char *workdir) {
-        static const char *const none[] = { NULL }, *const tmp[] = { "/tmp", NULL };
         struct helper_sandbox *s = helper_sandbox_of(sandbox);
-        struct client_cleanup what = { .sandbox = true, .workdir = workdir, .emptied = s->inner->tmp_is_shared ? none : tmp };
+        struct client_cleanup what;
         int r;
 
         if (s->mode == HELPER_PLAIN)
                 return sandbox_clean(s->inner, workdir);
         helper_execs_drop(s);
+        helper_note_spoil(s);
+        helper_note_cleanup(s, workdir, &what);
         r = client_clean(s->carrier.client, &what);
         if (r == 0)
                 carrier_use(&s->carrier);
@@ -382,7 +430,18 @@ static const struct backend_events inner_backend_events = {
         .listed = on_inner_listed,
 };
 
+/* Nothing can compare. */
+static void say_what_clean_means(struct helper *h) {
+        const struct backend_ops *inner = h->backend.inner->ops;
+
+        if (h->notes.compare && inner->is_single_use && !inner->attach && !h->program.bytes)
+                log_warning("reset=clean acts as reset=environment, because only a helper can compare (helper=yes): each lease "
+                            "gets an environment of its own; reset=workdir lends environments again");
+}
+
 static int helper_start(struct backend *b, enum backend_use use) {
+        if (use == BACKEND_TO_CREATE)
+                say_what_clean_means(helper_of(b));
         return backend_start(b->inner, use, &inner_backend_events, helper_of(b));
 }
 
@@ -394,6 +453,7 @@ static void helper_free(struct backend *b) {
         struct helper *h = helper_of(b);
 
         backend_free(b->inner);
+        helper_notes_deinit(&h->notes);
         free((char *)h->program.bytes);
         free(h);
 }
@@ -407,6 +467,7 @@ static const struct backend_ops helper_ops = {
         .list = helper_list,
         .leave = helper_leave,
         .destroy = helper_destroy,
+        .is_single_use = helper_is_single_use,
         .clean = helper_clean,
         .exec = helper_exec,
         .exec_signal = helper_exec_signal,
@@ -441,10 +502,14 @@ static int read_program(struct upload_program *out, const char *path) {
 int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,
                const struct backend_setup *setup, const char *program) {
         struct helper *h = calloc(1, sizeof(*h));
-        int r;
+        int r = h ? helper_notes_init(&h->notes, setup, on_note_released) : -ENOMEM;
 
-        if (!h)
-                return -ENOMEM;
+        if (r < 0) {
+                if (h)
+                        helper_notes_deinit(&h->notes);
+                free(h);
+                return r;
+        }
         h->backend.ops = &helper_ops;
         h->loop = loop;
         h->options = options;

@@ -17,6 +17,7 @@
 
 #include "pool/backend/backend.h"
 #include "pool/helper/carrier.h"
+#include "pool/helper/note.h"
 #include "pool/helper/upload.h"
 
 enum helper_mode {
@@ -39,6 +40,11 @@ struct helper_sandbox {
         bool cleaned;         /* the helper has answered, and that is told in the next turn */
         struct result result; /* of the creation or the clean-up that is under way, */
         struct sandbox_changes changes; /* and what the clean-up found */
+        struct helper_notes *notes;     /* the pool's */
+        enum helper_note note;
+        bool note_answered; /* by the helper; what follows is done in the next turn */
+        int64_t note_us;    /* when it was asked for */
+        uv_timer_t hold;    /* while it is held back: until it is not any more */
         unsigned n_handles;
 };
 

@@ -7,6 +7,7 @@
 
 #define PREFIX "key "
 #define HEX_SIZE (2 * HELPER_KEY_SIZE)
+#define NOTED '='
 
 char *token_make(const uint8_t key[HELPER_KEY_SIZE], const char *rest) {
         size_t at = strlen(PREFIX), size = at + HEX_SIZE + 1 + strlen(rest) + 1;
@@ -22,11 +23,16 @@ char *token_make(const uint8_t key[HELPER_KEY_SIZE], const char *rest) {
         return token;
 }
 
-const char *token_read(const char *token, uint8_t key[HELPER_KEY_SIZE], bool *has_key) {
+void token_set_noted(char *token) {
+        token[strlen(PREFIX) + HEX_SIZE] = NOTED;
+}
+
+const char *token_read(const char *token, uint8_t key[HELPER_KEY_SIZE], bool *has_key, bool *noted) {
         const char *hex = token + strlen(PREFIX);
 
         *has_key = !strncmp(token, PREFIX, strlen(PREFIX)) && strspn(hex, "0123456789abcdef") == HEX_SIZE &&
-                   hex[HEX_SIZE] == ' ';
+                   (hex[HEX_SIZE] == ' ' || hex[HEX_SIZE] == NOTED);
+        *noted = *has_key && hex[HEX_SIZE] == NOTED;
         if (!*has_key)
                 return token;
         for (size_t i = 0; i < HELPER_KEY_SIZE; i++)

@@ -88,6 +88,29 @@ static void precedence(void) {
         config_deinit(&c);
 }
 
+static void lists_of_paths(void) {
+        static const char *const good[] = { "", "/a", "/a:/b/c:/..d/e...", "/a b" };
+        static const char *const bad[] = { "a", "/", ":", "/a:", ":/a", "/a::/b", "/a/", "//a", "/a/../b", "/..", "/a/.", "/a:b" };
+        char name[258] = "/";
+
+        CHECK_INT(config_init(&c, tables), 0);
+        CHECK_STR(c.emptied, "/tmp:/var/tmp:/dev/shm:/run/user");
+        CHECK_STR(c.unwatched, "");
+        for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+                CHECK_INT(set("unwatched", good[i], CONFIG_FILE), 0);
+                CHECK_STR(c.unwatched, good[i]);
+        }
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                CHECK_INT(set("unwatched", bad[i], CONFIG_FILE), -EINVAL);
+        CHECK_STR(why.text, "option unwatched=/a:b: expected absolute paths in their shortest form, joined by a colon, in 4096 "
+                            "bytes");
+        memset(name + 1, 'x', 255);
+        CHECK_INT(set("unwatched", name, CONFIG_FILE), 0);
+        name[256] = 'x';
+        CHECK_INT(set("unwatched", name, CONFIG_FILE), -EINVAL);
+        config_deinit(&c);
+}
+
 static void env_adds_up(void) {
         CHECK_INT(config_init(&c, tables), 0);
         CHECK_INT(set("env", "A=1", CONFIG_FILE), 0);
@@ -349,6 +372,7 @@ int main(void) {
                 unsetenv(seeds_own[i]);
         RUN(defaults);
         RUN(precedence);
+        RUN(lists_of_paths);
         RUN(env_adds_up);
         RUN(env_lines);
         RUN(sentences);
