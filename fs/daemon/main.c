@@ -27,6 +27,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "fs/client/run.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/limits.h"
 #include "fs/daemon/options.h"
@@ -512,9 +513,11 @@ int main(int argc, char **argv) {
 
         if (open_standard_descriptors() < 0)
                 return EXIT_FAILURE;
+        signal(SIGPIPE, SIG_IGN);
+        if (run_is_meant(argc, argv))
+                return run_command(argc, argv);
         log_open(LOG_INFO, false);
         umask(0077);
-        signal(SIGPIPE, SIG_IGN);
 
         r = config_init(&d.config, provider_tables);
         if (r == 0)

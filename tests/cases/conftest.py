@@ -9,6 +9,7 @@ kernel, and takes the mount down. After each test no mount, process, file or env
 """
 
 import dataclasses
+import errno
 import os
 import pathlib
 import shutil
@@ -321,6 +322,18 @@ def lease(mp):
     """A lease on such a mount, which has its environment."""
     lease = mp.lease()
     lease.read("environment")
+    return lease
+
+
+@pytest.fixture
+def together(lease):
+    """A lease whose environment runs several jobs at once."""
+    try:
+        os.mkdir(lease / "jobs/probe")
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP
+        pytest.skip("these environments run one job at a time")
+    os.rmdir(lease / "jobs/probe")
     return lease
 
 

@@ -16,18 +16,6 @@ NAMES = ["a", "A.b_c-9", "0x", "1.", "x" * 64]
 NO_NAMES = ["1", "0", "007", "latest", ".hidden", "-x", "a b", "ü", "a\nb", "x" * 65, "a:b"]
 
 
-@pytest.fixture
-def together(lease):
-    """A lease whose environment runs several jobs at once."""
-    try:
-        os.mkdir(lease / "jobs/probe")
-    except OSError as error:
-        assert error.errno == errno.EOPNOTSUPP
-        pytest.skip("these environments run one job at a time")
-    os.rmdir(lease / "jobs/probe")
-    return lease
-
-
 @contextlib.contextmanager
 def refused(number):
     with pytest.raises(OSError) as caught:

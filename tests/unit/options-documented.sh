@@ -86,5 +86,30 @@ for choice in $("$program" -h | sed -n '/^options/,/^$/s/^  \([a-z_]\{1,\}=[^ ]*
 done
 check 'a file is offered where one is taken' grep -qx /etc/passwd <<< "$(complete_option cafile=/etc/passw)"
 check 'the man page has no others' none_unknown
+
+# run_offers LAST WORD… - what may follow "modalpool run WORD…"; LAST is among it.
+run_offers() {
+    local wanted=$1
+    shift
+    local COMP_WORDBREAKS=$' \t\n"\'><=;|&(:' COMP_WORDS=("$program" run "$@") COMP_CWORD=$(($# + 1)) COMPREPLY=()
+    local COMP_LINE="$program run $*"
+    local COMP_POINT=${#COMP_LINE}
+    _modalpool
+    printf '%s\n' "${COMPREPLY[@]}" | grep -qxF -- "$wanted"
+}
+
+run_is_complete() {
+    local option
+    for option in $("$program" run -h | sed -n 's/^  \(-[-a-z]*\).*/\1/p'); do
+        grep -q "^\.It Fl ${option#-}\( \|$\)" "$page" || [ "$option" = -h ] || return
+        run_offers "$option" - || [ "$option" = -h ] || return
+    done
+}
+
+check 'the options of run are in the man page and in the completion' run_is_complete
+check 'run takes a directory' run_offers /etc/ssl -n -w /tmp /etc/ss
+check 'run takes a variable before it' run_offers /etc/ssl -e A = 1 /etc/ss
+check 'run takes a program behind it' run_offers timeout /tmp timeo
+check 'run takes a program behind --' run_offers timeout /tmp -- timeo
 echo "1..$n"
 exit $failed

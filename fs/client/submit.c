@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/client/submit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/client/command.h"
+#include "fs/client/limits.h"
+
+static int set(const struct job_files *f, const char *name, const char *value, struct result *why) {
+        return value ? job_files_write(f, name, value, strlen(value), why) : 0;
+}
+
+/* The lease's own variables stay; of each name the last line counts. */
+static int set_variables(const struct job_files *f, const struct arguments *a, struct result *why) {
+        struct buf lines = BUF_INIT(2 * ENV_SIZE_MAX);
+        int r = 0;
+
+        if (a->env.len == 0)
+                return 0;
+        r = job_files_read(f, "env", &lines, why);
+        if (r == 0)
+                r = buf_append(&lines, a->env.data, a->env.len);
+        if (r == 0)
+                r = job_files_write(f, "env", lines.data, lines.len, why);
+        buf_deinit(&lines);
+        return r;
+}
+
+int make_job(struct job_files *f, const struct arguments *a, struct result *why) {
+        int r = job_files_make(f, a->dir, why);
+
+        if (r < 0)
+                return r;
+        r = set(f, "cwd", a->cwd, why);
+        if (r == 0)
+                r = set(f, "timeout", a->timeout, why);
+        if (r == 0)
+                r = set_variables(f, a, why);
+        if (r < 0)
+                job_files_remove(f);
+        return r;
+}
+
+int submit_job(const struct job_files *f, const struct arguments *a, struct result *why) {
+        struct buf command = BUF_INIT(COMMAND_SIZE_MAX);
+        int r = command_write(a->words, &command);
+
+        if (r < 0)
+                result_set(why, RESULT_INVALID, "the command: %s", strerror(-r));
+        else
+                r = job_files_write(f, "cmd", command.data, command.len, why);
+        buf_deinit(&command);
+        return r;
+}

@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: MIT
+"""modalpool run: a command in a lease as if it ran here, and nothing is left of it."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import termios
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+OURS = 125  # the exit status of a failure that is not the command's
+
+# What `bash -c` and `modalpool run DIR -- bash -c` must do alike: a script, or (script, input).
+COMMANDS = [
+    # exit codes
+    "true", "false", "exit 3", "exit 42", "exit 125", "exit 255", "exit 256", "nosuchcommand", "/etc/passwd", "/nosuch/file", "(", "set -e; false; echo no",
+    "exec true", "test 1 -gt 2", "! true", "echo done; exit 9", ": $((1 / 0))", "return 3", "set -u; echo $UNSET_VARIABLE",
+    # signals
+    "kill -TERM $$", "kill -KILL $$", "kill -INT $$", "kill -HUP $$", "kill -USR1 $$", "kill -SEGV $$", "ulimit -c 0; kill -ABRT $$", "kill -PIPE $$", "kill -QUIT $$",
+    "trap 'echo caught; exit 7' TERM; kill -TERM $$", "exec 2>&-; bash -c 'kill -9 $$'; echo $?", "exec 2>/dev/null; (kill -TERM $BASHPID); echo $?",
+    # both streams
+    "echo out", "echo err >&2", "echo out; echo err >&2; exit 1", "printf a; printf b >&2; printf c", "printf 'no newline'", "seq 20000", "seq 20000 >&2",
+    "for i in 1 2 3; do echo o$i; echo e$i >&2; done", "echo gone >&-", "exec 2>&1; echo one; ls /nosuch", "printf ''",
+    # bytes
+    r"printf '\000\001\377\376'", r"printf '\303\244\r\n\t\033[0m'", "head -c 300000 /dev/zero | tr '\\0' '\\377'", "head -c 1000000 /dev/zero",
+    "for i in {0..255}; do printf \"\\\\x$(printf %x $i)\"; done",
+    # words
+    "printf '<%s>' 'a b' '' \"c'd\" '*' '$HOME' '`x`' '\\'", "echo 'one\ntwo'", "echo \"a\\\"b\"", "set -- a 'b c' ''; echo $# \"$2\"", "echo $'\\x01\\x7f'", "echo \u00e4\u20ac",
+    # input
+    ("cat", b"some input\n"), ("cat", b""), ("cat", bytes(range(256)) * 40), ("wc -c", b"x" * 500000), ("head -c 3", b"abcdef"), ("read a; read b; echo $b$a", b"1\n2\n"),
+    ("true", b"unread"), ("cat >&2; exit 4", b"to stderr"), ("tr a-z A-Z | rev", b"words\n"), ("bash", b"echo from a shell; exit 6\n"), ("sort -n; echo $?", b"3\n1\n2\n"),
+    ("cat; cat; echo end", b"once\n"),
+]
+
+
+class Runner:
+    """modalpool run in the directory of a mount."""
+
+    def __init__(self, mount):
+        self.mount = mount
+
+    def argv(self, *words):
+        return [self.mount.settings.program, "run", *words]
+
+    def __call__(self, *words, **more):
+        """Run it to its end: (exit status, stdout, stderr)."""
+        if "input" not in more:
+            more.setdefault("stdin", subprocess.DEVNULL)
+        done = subprocess.run(self.argv(*words), cwd=self.mount.path, capture_output=True, **more)
+        return done.returncode, done.stdout, done.stderr
+
+    @contextlib.contextmanager
+    def start(self, *words, **more):
+        """It runs while the block does."""
+        process = subprocess.Popen(self.argv(*words), cwd=self.mount.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, **more)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def fails(self, *words, **more):
+        """It fails by itself: the one line that it says."""
+        status, out, err = self(*words, **more)
+        assert (status, out, err.count(b"\n")) == (OURS, b"", 1), (status, out, err)
+        assert err.startswith(b"modalpool: ") and err.endswith(b"\n")
+        return err.decode()[len("modalpool: "):-1]
+
+
+@pytest.fixture
+def run(together):
+    """In the mount with a lease t1 that runs several jobs at once."""
+    return Runner(together.mount)
+
+
+def nothing_is_left(mount):
+    assert [name for name in os.listdir(mount.path) if name.startswith("run-")] == []
+    for lease in os.listdir(mount.path):
+        if not lease.startswith("."):
+            assert [name for name in os.listdir(mount / lease / "jobs") if name.startswith("run-")] == []
+
+
+@pytest.mark.limit(120)
+def test_beside_bash(run, tmp_path):
+    """Exit codes, signals, input, both streams, any bytes: as if the command ran here."""
+    def both(command):
+        script, data = command if isinstance(command, tuple) else (command, None)
+        stream = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
+        here = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, env={**os.environ, "LANG": "C.UTF-8"}, **stream)
+        status = here.returncode if here.returncode >= 0 else 128 - here.returncode
+        return script, (status, here.stdout, here.stderr), run("t1", "--", "bash", "-c", script, **stream)
+
+    assert len(COMMANDS) >= 60
+    with ThreadPoolExecutor(4) as pool:
+        for script, here, there in pool.map(both, COMMANDS):
+            assert there == here, script
+    nothing_is_left(run.mount)
+
+
+WORDS = [b"a", b"a b", b"  ", b"", b"*", b"?[a-z]", b"~", b"$HOME", b"$(exit 1)", b"`exit 1`", b"\\", b"a\\nb", b"'", b"''", b'"', b'"a b"', b"it's", b"!",
+         b"#", b"; exit 1", b"&", b"|", b"<", b">", b"(", b"{a,b}", b"a\nb", b"\n", b"\t", b"-n", b"--", b"%s", b"A=1", "\u00e4\u20ac".encode(),
+         b"\xff\xfe\x80", b"\x01\x1b\x7f", b"x" * 100000]
+
+
+def test_words(run):
+    """They are passed as they are, each by itself, however many there are."""
+    status, out, err = run("-n", "t1", "--", "printf", "%s\\0", *WORDS)
+    assert (status, err) == (0, b"") and out.split(b"\0")[:-1] == WORDS
+    every = [bytes([byte]) for byte in range(1, 256)]
+    assert run("-n", "t1", "printf", "%s\\0", *every)[1].split(b"\0")[:-1] == every
+    assert run("-n", "t1", "--", "echo", "-n", "a  b") == (0, b"a  b", b"")
+    assert run("-n", "t1", "--", "nosuchprogram")[0] == 127
+    assert run("-n", "t1", "--", "/etc/passwd")[0] == 126
+    assert run("-n", "t1", "--", "-x")[0] == 127
+
+
+def test_no_words(run):
+    """A shell that reads its input."""
+    assert run("t1", input=b"echo one\necho two >&2\nexit 5\n") == (5, b"one\n", b"two\n")
+    assert run("-n", "t1") == (0, b"", b"")
+    assert run("t1", "--", input=b"echo $0") [1] in (b"bash\n", b"sh\n")
+
+
+def test_input(run, tmp_path):
+    """A pipe, a file, a file at an offset, none at all."""
+    file = tmp_path / "input"
+    file.write_bytes(b"skipped" + os.urandom(3 << 20))
+    with open(file, "rb", buffering=0) as stream:
+        stream.read(7)
+        assert run("t1", "cat", stdin=stream) == (0, file.read_bytes()[7:], b"")
+    with open(file, "rb", buffering=0) as stream:
+        assert run("-n", "t1", "cat", stdin=stream) == (0, b"", b"")
+        assert stream.tell() == 0
+    assert run("t1", "cat", stdin=subprocess.DEVNULL) == (0, b"", b"")
+    mp = run.mount
+    assert mp.sh(f"{mp.settings.program} run t1 -- cat <&-").stdout == ""
+    assert mp.sh(f"seq 1000 | {mp.settings.program} run t1 -- sort -n | {mp.settings.program} run t1 -- wc -l").stdout == "1000\n"
+
+
+def test_settings(run, together):
+    together.write("env", "A=lease\nB=lease\n")
+    together.write("cwd", "/usr\n")
+    assert run("-n", "t1", "sh", "-c", "pwd; echo $A $B")[1] == b"/usr\nlease lease\n"
+    assert run("-n", "-w", "/tmp", "-e", "B=a  'b'", "-e", "C=", "-e", "D", "-e", "NOT_SET_HERE", "t1", "sh", "-c", "pwd; echo \"$A|$B|$C|$D\"; env | grep -c NOT_SET",
+               env={**os.environ, "D": "from here"}) == (1, b"/tmp\nlease|a  'b'||from here\n0\n", b"")
+    assert together.read("env") == "A=lease\nB=lease\n" and together.read("cwd") == "/usr\n"
+    status, out, err = run("-n", "--timeout", "0.3", "t1", "sleep", "1000")
+    assert (status, out) == (124, b"") and err.startswith(b"modalpool: t1: timed out after 0.3 s")
+    status, out, err = run("-n", "-w", "/nosuch", "t1", "pwd")
+    assert (status, out, err.count(b"\n")) == (126, b"", 1) and err.startswith(b"modalpool: t1: cwd: /nosuch is not a directory")
+
+
+def test_streams_come_as_they_are_written(run):
+    """The second line is not waited for; what goes to one place keeps its order."""
+    with run.start("-n", "t1", "--", "sh", "-c", "echo first; echo error >&2; sleep 1000") as process:
+        assert process.stdout.readline() == b"first\n"
+        assert process.stderr.readline() == b"error\n"
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+    done = subprocess.run(run.argv("-n", "t1", "--", "sh", "-c", "for i in $(seq 500); do echo o$i; echo e$i >&2; done"), cwd=run.mount.path,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.stdout.decode().split() == [f"{kind}{i}" for i in range(1, 501) for kind in "oe"]
+
+
+def test_a_reader_that_leaves(run):
+    """As a command that writes to a pipe which nobody reads: it ends by SIGPIPE."""
+    with run.start("-n", "t1", "yes") as process:
+        assert process.stdout.readline() == b"y\n"
+        process.stdout.close()
+        assert process.wait() == 128 + signal.SIGPIPE
+        assert process.stderr.read() == b""
+    nothing_is_left(run.mount)
+    assert run.mount.alive("yes") == []
+
+
+def test_a_full_disk(run):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(run.argv("-n", "t1", "echo", "x"), cwd=run.mount.path, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (OURS, b"modalpool: standard output: No space left on device\n")
+    nothing_is_left(run.mount)
+
+
+def test_a_slow_reader_of_one_stream(run):
+    """Who reads stderr to its end before stdout gets all of both."""
+    script = "(seq 100000 & seq 100000 >&2; wait)"
+    with run.start("-n", "t1", "bash", "-c", script) as process:
+        lines = [next(process.stderr) for _ in range(100000)]
+        assert lines[-1] == b"100000\n" and process.stdout.read().count(b"\n") == 100000
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("where", ["t1", "."])
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it(run, where, signo):
+    """The job goes with all its processes, and the lease that was made for it."""
+    with run.start("-n", where, "--", "bash", "-c", "trap '' TERM HUP INT; echo begun; (setsid sleep 86411 &); sleep 86412") as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signo)
+        assert process.wait() == 128 + signo
+        assert process.stdout.read() == process.stderr.read() == b""
+    nothing_is_left(run.mount)
+    assert run.mount.alive("sleep") == []
+
+
+def test_a_pool(run):
+    """A lease for the time of the command, of its own, with all its settings."""
+    mp = run.mount
+    with run.start("-n", "-w", "/tmp", ".", "--", "sh", "-c", "pwd; sleep 1000") as process:
+        assert process.stdout.readline() == b"/tmp\n"
+        lease, = (name for name in os.listdir(mp.path) if name.startswith("run-"))
+        assert (mp / lease / "status").read_text().startswith("state leased\n")
+        process.terminate()
+        process.wait()
+    nothing_is_left(mp)
+    assert run("-n", str(mp.path), "sh", "-c", "echo $PWD; exit 4")[0] == 4
+    nothing_is_left(mp)
+
+
+@pytest.mark.parametrize("name,passed", [("INT", "INT"), ("QUIT", "QUIT"), ("USR1", "USR1"), ("USR2", "USR2")])
+def test_signals_reach_the_command(run, name, passed):
+    script = f"trap 'echo got {passed}; exit 6' {passed}; echo ready; while :; do read -t 0.1 x <> <(:); done"
+    with run.start("-n", "t1", "--", "bash", "-c", script) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        assert process.wait() == 6
+        assert process.stdout.read() == f"got {passed}\n".encode() and process.stderr.read() == b""
+    nothing_is_left(run.mount)
+
+
+def test_an_interrupt_without_a_trap(run):
+    with run.start("-n", "t1", "--", "bash", "-c", "echo ready; sleep 1000") as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
+
+
+def test_the_second_interrupt_kills(run):
+    with run.start("-n", "t1", "--", "bash", "-c", "trap 'echo no' INT; echo ready; while :; do sleep 0.1; done") as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"no\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGKILL
+        assert process.stderr.read() == b""
+    nothing_is_left(run.mount)
+
+
+def test_an_interrupt_of_a_job_that_waits(mount):
+    """It has not begun: nothing is waited for."""
+    mp = mount(max=1, oversubscribe=False)
+    mp.lease().read("environment")
+    run = Runner(mp)
+    with run.start("-n", ".", "true") as process:
+        mp.until(lambda: any(name.startswith("run-") for name in os.listdir(mp.path)))
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
+    nothing_is_left(mp)
+
+
+def test_ignored_signals_stay_ignored(run):
+    with run.start("-n", "t1", "--", "bash", "-c", "echo ready; read -t 1 x <> <(:); exit 3", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 3
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, argv, cwd):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execv(argv[0], argv)
+        self.said = b""
+
+    def write(self, data):
+        os.write(self.fd, data)
+
+    def hears(self, words):
+        """Read until it has said them; what came before them is dropped."""
+        while words not in self.said:
+            self.said += os.read(self.fd, 4096)
+        self.said = self.said.partition(words)[2]
+
+    def wait(self):
+        """Its exit status, and the rest of what it says."""
+        try:
+            while piece := os.read(self.fd, 4096):
+                self.said += piece
+        except OSError:
+            pass  # as the last one closes it
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def close(self):
+        os.close(self.fd)
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal(run):
+    opened = []
+
+    def open_one(*words):
+        opened.append(Terminal(run.argv(*words), run.mount.path))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+def test_interrupt_key(run, terminal):
+    """^C on a terminal reaches the command; the second one kills it; the terminal stays as it was."""
+    one = terminal("-n", "t1", "--", "bash", "-c", "trap 'echo got it' INT; echo ready; while :; do sleep 0.1; done")
+    before = termios.tcgetattr(one.fd)
+    one.hears(b"ready")
+    one.write(b"\x03")
+    one.hears(b"got it")
+    one.write(b"\x03")
+    assert one.wait() == 128 + signal.SIGKILL
+    assert termios.tcgetattr(one.fd) == before
+    nothing_is_left(run.mount)
+
+
+MAKEFILE = """
+SHELL = {program}
+.SHELLFLAGS = run t1 -- bash -c
+targets = one two three four five six seven eight
+.PHONY: all fails $(targets)
+all: $(targets)
+$(targets):
+\t@echo "in $@  with 'quotes'"; [[ $$PWD == */t1 ]] && echo $@ > $@; cat $@
+fails:
+\t@exit 7
+"""
+
+
+@pytest.mark.limit(60)
+def test_shell_of_make(run, together, tmp_path):
+    """Each recipe runs in the lease, eight at a time."""
+    mp = run.mount
+    file = tmp_path / "Makefile"
+    file.write_text(MAKEFILE.format(program=mp.settings.program))
+    names = "one two three four five six seven eight".split()
+    done = mp.sh(["make", "-s", "-f", str(file), "-j", "8", "all"])
+    assert sorted(done.stdout.splitlines()) == sorted([*names, *(f"in {name}  with 'quotes'" for name in names)]) and done.stderr == ""
+    assert sorted(together.run("ls")[0].split()) == sorted(names)
+    done = mp.sh(["make", "-s", "-f", str(file), "fails"], check=False)
+    assert done.returncode == 2 and "Error 7" in done.stderr
+    nothing_is_left(mp)
+
+
+def test_shell_of_an_agent(run):
+    """A program whose shell can be set: here find, xargs, and Python."""
+    mp = run.mount
+    program = mp.settings.program
+    assert mp.sh(f"seq 5 | xargs -P 5 -I% {program} run -n t1 -- sh -c 'echo $((% * %))' | sort -n").stdout == "1\n4\n9\n16\n25\n"
+    done = subprocess.run([program, "run", "t1", "--", "bash", "-lc", "echo $((6 * 7)); exit 3"], cwd=mp.path, stdin=subprocess.DEVNULL, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"42\n", b"")
+
+
+def test_what_is_not_there(run, tmp_path):
+    assert run.fails("-n", "t2", "true") == "t2: there is no such lease or pool"
+    assert run.fails("-n", str(tmp_path), "true") == f"{tmp_path}: neither a lease nor a pool"
+    assert run.fails("-n", "t1/cmd", "true") == "t1/cmd: neither a lease nor a pool"
+    assert run.fails("-n").startswith("no directory given")
+    assert run.fails("-Z", "t1").startswith("-Z: unknown")
+    assert "expected seconds" in run.fails("-n", "--timeout", "soon", "t1", "true")
+    assert run.fails("-n", "-e", "no", "-e", "A-B=1", "t1", "true") == "-e A-B=1: expected KEY=VALUE, or KEY"
+    nothing_is_left(run.mount)
+    status, out, err = run("-h")
+    assert status == 0 and out.startswith(b"usage: modalpool run ") and err == b""
+
+
+def test_a_full_pool(mount):
+    """No more leases, or no environment in time: one line."""
+    mp = mount(max=1, max_leases=2, oversubscribe=False, wait=1)
+    run = Runner(mp)
+    mp.lease().read("environment")
+    said = run.fails("-n", ".", "true")
+    assert said.startswith(".: waited 1 s for an environment; all 1 are in use")
+    nothing_is_left(mp)
+    mp.lease("t2")
+    assert run.fails("-n", ".", "true") == ".: the pool drains, or is full: it has as many leases as max_leases allows"
+
+
+def test_a_lease_with_as_many_jobs_as_may_wait(run, together):
+    for i in range(64):
+        os.mkdir(together / f"jobs/d{i}")
+    assert run.fails("-n", "t1", "true").startswith("t1: Resource temporarily unavailable")
+
+
+@pytest.mark.exact
+def test_a_lost_environment(run, together):
+    with run.start("-n", "t1", "sh", "-c", "echo ready; sleep 1000") as process:
+        assert process.stdout.readline() == b"ready\n"
+        run.mount.murder(run.mount.sandboxes())
+        assert process.wait() == OURS
+        said = process.stderr.read()
+        assert said.startswith(b"modalpool: ") and said.count(b"\n") == 1
+    assert "environment" in run.fails("-n", "t1", "true")
+
+
+def test_a_lease_that_is_released(run, together):
+    with run.start("-n", "t1", "sh", "-c", "echo ready; sleep 1000") as process:
+        assert process.stdout.readline() == b"ready\n"
+        together.release()
+        assert process.wait() == OURS
+        said = process.stderr.read()
+        assert said.startswith(b"modalpool: ") and said.count(b"\n") == 1
+
+
+def test_a_lost_mount(run, tmp_path):
+    """The daemon is killed while a command runs, and then there is none."""
+    mp = run.mount
+    with run.start("-n", "t1", "sh", "-c", "echo ready; sleep 1000") as process:
+        assert process.stdout.readline() == b"ready\n"
+        mp.crash()
+        assert process.wait() == OURS
+        said = process.stderr.read().decode()
+        assert said.startswith("modalpool: t1/") and said.endswith(": the mount is gone: its daemon has ended\n") and said.count("\n") == 1
+    done = subprocess.run(run.argv("-n", str(mp.path / "t1"), "true"), cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (OURS, f"modalpool: {mp.path}/t1: the mount is gone: its daemon has ended\n")
+
+
+@pytest.mark.plain
+def test_an_environment_that_runs_one_job_at_a_time(lease, settings):
+    if settings.provider != "modal":
+        pytest.skip("these environments run several")
+    run = Runner(lease.mount)
+    assert "runs one job at a time" in run.fails("-n", "t1", "true")
+    assert "runs one job at a time" in run.fails("-n", ".", "true")
+    nothing_is_left(lease.mount)
