@@ -51,7 +51,7 @@ static int write_text(const char *path, const void *data, size_t len) {
 }
 
 static bool is_lost_mount(int r) {
-        return r == -ENOTCONN || r == -ECONNABORTED || r == -ECONNREFUSED;
+        return r == -ENOTCONN || r == -ECONNABORTED;
 }
 
 /* What the file `error` of a directory says, or "". */
