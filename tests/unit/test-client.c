@@ -17,14 +17,17 @@
 static struct arguments a;
 static struct result why;
 
+/* @argv is copied, as the result points into it. */
 static int read_line(const char **argv) {
+        static const char *line[16];
         int n = 0;
 
-        while (argv[n])
-                n++;
+        do
+                line[n] = argv[n];
+        while (argv[n++]);
         arguments_deinit(&a);
         why = (struct result){};
-        return arguments_read(&a, n, (char **)argv, &why);
+        return arguments_read(&a, n - 1, (char **)line, &why);
 }
 
 static void all_options(void) {
