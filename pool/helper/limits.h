@@ -13,4 +13,7 @@
 #define HELPER_WINDOW_MAX (512 << 10) /* bytes of a job's output that may be under way without an acknowledgement */
 #define HELPER_REQUESTS_MAX 64        /* requests without a reply */
 #define HELPER_REPORT_MAX 2048        /* bytes of text in the answer to a request */
+#define HELPER_CALLS_MAX 128          /* calls about files that have no answer */
+#define HELPER_PATH_MAX 4000          /* bytes of a directory, or of a name in it, with the final NUL */
+#define HELPER_WRITE_MAX (12 << 10)   /* bytes that one call writes */
 #define HELPER_US_MAX (INT64_C(1) << 50) /* of a time limit, in microseconds */

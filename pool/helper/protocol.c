@@ -58,6 +58,9 @@ static const struct layout layouts[FRAME_N_TYPES] = {
         [FRAME_REPLY] = { "REPLY", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(kind), ANY(value) } },
         [FRAME_REFUSED] = { "REFUSED", FRAME_OF_HELPER, 0, { ANY(count) } },
         [FRAME_ERROR] = { "ERROR", FRAME_OF_HELPER, HELPER_TEXT_MAX, {} },
+
+        [FRAME_CALL] = { "CALL", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(request) } },
+        [FRAME_ANSWER] = { "ANSWER", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(value) } },
 };
 
 static size_t fields_size(enum frame_type type) {

@@ -60,6 +60,23 @@
  * goes on with what it is doing under that number and epoch, and keeps its last answer of each kind. Another number, or
  * a new epoch, asks for the same work once more. Numbers begin with 1.
  *
+ * A CALL is about the files of the sandbox (file-call.h), and is answered by an ANSWER with its number, in any order. It
+ * is done once. The daemon numbers its calls from 1 on, without a gap, in each epoch. It sends number N once it has the
+ * answers of all up to N - HELPER_CALLS_MAX: so the helper has a place for each call that has no answer yet, and keeps
+ * its answer there until that place is taken by a later one. Over a new carrier the daemon sends the calls without an
+ * answer again. A call, as the helper sees it (agent/files/files.c):
+ *
+ *   state      on                          to         does
+ *   --------   -------------------------   --------   ---------------------------------------------------------
+ *   (none)     CALL                        WAITING    gives it to the process that looks after files
+ *   WAITING    that process has done it    DONE       → ANSWER, if this carrier has asked
+ *   WAITING    that process is gone        DONE       → ANSWER: EIO; the call may have been done
+ *   WAITING    CALL again                  WAITING    this carrier has asked
+ *   DONE       CALL again                  DONE       → ANSWER, the same
+ *   DONE       CALL of a later number      WAITING    the place is that call's
+ *   any        a new carrier               same       it has not asked
+ *   any        CLEAN, or another epoch     (none)     all files are closed, and all answers dropped
+ *
  * Texts of the helper are for people. Whoever is inside may have written them.
  *
  * Whatever is sent that this does not allow ends the carrier: the helper says why with ERROR, the daemon with an event.
@@ -71,7 +88,8 @@
 
 #include "pool/helper/limits.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
+#define PROTOCOL_OLDEST 1 /* this one both ends speak, too: it has no CALL */
 #define HELPER_KEY_SIZE 16
 #define HELPER_JOB_SIZE 16 /* of a job's id, which the daemon chooses and never uses twice */
 
@@ -97,8 +115,11 @@ enum frame_type {
         FRAME_REPLY,   /* to a request: its kind and number, errno, data */
         FRAME_REFUSED, /* how many carriers have come with a wrong key */
         FRAME_ERROR,   /* the helper closes the carrier; data: why */
+
+        FRAME_CALL = 64, /* from the daemon: about files, by its number; data: file-call.h */
+        FRAME_ANSWER,    /* from the helper: to a CALL, its number and errno; data: file-call.h */
 };
-#define FRAME_N_TYPES (FRAME_ERROR + 1)
+#define FRAME_N_TYPES 128
 
 enum {
         START_FRESH = 1,    /* first empty the workdir of whatever is there */

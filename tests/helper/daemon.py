@@ -63,7 +63,7 @@ class Carrier:
         self.to_send = self.to_receive = None  # bytes until it is cut
         os.set_blocking(self.process.stdin.fileno(), False)
         os.set_blocking(self.process.stdout.fileno(), False)
-        self.send("HELLO", version=1, oldest=1, key=daemon.key, epoch=daemon.epoch, carrier=number, data=daemon.pool)
+        self.send("HELLO", version=daemon.version, oldest=1, key=daemon.key, epoch=daemon.epoch, carrier=number, data=daemon.pool)
 
     def send(self, name, data=b"", **fields):
         self.raw(wire.encode(name, data, **fields))
@@ -119,14 +119,17 @@ class Carrier:
 
 
 class Daemon:
-    def __init__(self, box, epoch=1, pool=b"pool"):
+    def __init__(self, box, epoch=1, pool=b"pool", version=2):
         self.box, self.key, self.epoch, self.pool = box, box.key, epoch, pool
+        self.version = version
         self.jobs = {}
         self.carrier = None
         self.n_carriers = 0
         self.refused = 0
         self.replies = []
         self.requests, self.answers = {}, {}  # what is done once, by kind and number
+        self.calls, self.done = {}, {}  # about files: what has no answer yet, by number; answers
+        self.n_calls = 0
         self.forgotten = collections.deque(maxlen=wire.JOBS_MAX)
         self.strays, self.ended_strays = set(), set()  # jobs that are not ours
 
@@ -146,6 +149,8 @@ class Daemon:
                 self._send_start(job)
         for key in self.requests:
             self._send_request(key)
+        for number, data in sorted(self.calls.items()):
+            self.send("CALL", data, request=number)
         if wait:
             self.run(lambda: self.carrier.welcome or self.carrier.gone)
         if old and not old.gone:
@@ -247,6 +252,39 @@ class Daemon:
         self.run(lambda: key in self.answers, seconds)
         return self.answers[key]
 
+    # files
+
+    def call(self, op, *names, **more):
+        """Ask. The number of the call."""
+        self.n_calls += 1
+        self.calls[self.n_calls] = wire.call(op, *names, **more)
+        self.send("CALL", self.calls[self.n_calls], request=self.n_calls)
+        return self.n_calls
+
+    def answer(self, number):
+        """(errno, data)"""
+        self.run(lambda: number in self.done)
+        return self.done.pop(number)
+
+    def ask(self, op, *names, **more):
+        return self.answer(self.call(op, *names, **more))
+
+    def get(self, op, *names, **more):
+        """The data of an answer that is no error."""
+        error, data = self.ask(op, *names, **more)
+        assert error == 0, (op, names, more, os.strerror(error))
+        return data
+
+    def list(self, directory):
+        """A whole directory: {name: attributes}."""
+        found, handle, more = {}, 0, {}
+        while True:
+            handle, _, _, data = wire.head(self.get("list", directory, **more))
+            found.update(wire.entries(data))
+            if not handle:
+                return found
+            more = {"handle": handle}
+
     # frames
 
     def run(self, until, seconds=DEADLINE):
@@ -273,7 +311,7 @@ class Daemon:
         getattr(self, "on_" + frame.name.lower())(frame.data, **frame.fields)
 
     def on_welcome(self, data, version, epoch, carrier, count):
-        assert (version, epoch, carrier) == (1, self.epoch, self.carrier.number)
+        assert (version, epoch, carrier) == (min(self.version, 2), self.epoch, self.carrier.number)
         self.carrier.welcome = True
         self.carrier.expected, self.carrier.listed = count, set()
 
@@ -291,6 +329,10 @@ class Daemon:
             self.replies.append((request, value))
         else:
             self.answers[kind, request] = (value, data)
+
+    def on_answer(self, data, request, value):
+        del self.calls[request]
+        self.done[request] = (value, data)
 
     def on_job(self, data, job, state, spec_len, offset, limit, order, flags):
         first = job not in self.carrier.listed and len(self.carrier.listed) < self.carrier.expected

@@ -94,15 +94,15 @@ def test_another_pool(box, daemon, make_daemon):
     assert daemon.do("echo on").out == b"on\n"
 
 
-@pytest.mark.parametrize("version, oldest, welcome", [(1, 1, True), (7, 1, True), (7, 2, False), (0, 0, False)])
+@pytest.mark.parametrize("version, oldest, welcome", [(1, 1, True), (7, 1, True), (7, 2, True), (7, 3, False), (0, 0, False)])
 def test_versions(box, make_daemon, version, oldest, welcome):
-    daemon = make_daemon(box, attach=False)
+    daemon = make_daemon(box, attach=False, version=version)
     carrier = daemon.attach(wait=False)
     carrier.unsent = wire.encode("HELLO", b"pool", version=version, oldest=oldest, key=box.key, epoch=1, carrier=1)
     try:
         daemon.run(lambda: carrier.welcome)
     except daemon_module.Gone:
-        assert carrier.error == "this helper speaks version 1"
+        assert carrier.error == "this helper speaks versions 1 and 2"
     assert bool(carrier.welcome) == welcome
 
 

@@ -22,6 +22,7 @@ FROM_DAEMON = {
     8: ("RESIZE", "job:16s order:I rows:H columns:H"),
     9: ("FORGET", "job:16s"),
     10: ("REQUEST", "request:Q kind:B flags:B"),
+    64: ("CALL", "request:Q"),
 }
 FROM_HELPER = {
     11: ("WELCOME", "version:I epoch:Q carrier:Q count:I"),
@@ -32,6 +33,7 @@ FROM_HELPER = {
     16: ("REPLY", "request:Q kind:B value:I"),
     17: ("REFUSED", "count:I"),
     18: ("ERROR", ""),
+    65: ("ANSWER", "request:Q value:I"),
 }
 FRESH, INPUT, TERMINAL = 1, 2, 4
 PING, CLEAN, NOTE = range(3)
@@ -77,6 +79,48 @@ class Decoder:
             body, self.buffer = self.buffer[HEAD:HEAD + size], self.buffer[HEAD + size:]
             assert size <= packer.size + DATA_MAX, name
             yield Frame(name, dict(zip(names, packer.unpack(body[:packer.size]))), body[packer.size:])
+
+
+# Calls about files, and their answers.
+CALLS_MAX = 128
+OPS = ("none lookup set mkdir mknod symlink link unlink rmdir rename prepare readlink statfs list open create stat read write"
+       " sync close seek allocate copy getxattr listxattr setxattr removexattr").split()
+NO_ID = 0xffffffff
+_ARGS = struct.Struct("<BIIIIIQQQQQqIqI")
+_ATTRIBUTES = struct.Struct("<IIIIQQQQQqIqIqIB")
+_HEAD = struct.Struct("<QB")
+
+Attributes = collections.namedtuple("Attributes", "mode nlink uid gid ino dev size blocks rdev atime atime_ns mtime mtime_ns"
+                                                  " ctime ctime_ns flags")
+
+
+def call(op, dir=b"", name=b"", dir2=b"", name2=b"", data=b"", flags=0, mode=0, uid=NO_ID, gid=NO_ID, which=0, handle=0,
+         handle2=0, offset=0, offset2=0, size=0, atime=(0, 0), mtime=(0, 0)):
+    head = _ARGS.pack(OPS.index(op), flags, mode, uid, gid, which, handle, handle2, offset, offset2, size, *atime, *mtime)
+    strings = (part if isinstance(part, bytes) else part.encode() for part in (dir, name, dir2, name2))
+    return head + b"".join(part + b"\0" for part in strings) + data
+
+
+def attributes(data):
+    return Attributes(*_ATTRIBUTES.unpack(data[:_ATTRIBUTES.size]))
+
+
+def head(data):
+    """(handle, whether contents follow to the end, attributes, what follows)"""
+    handle, whole = _HEAD.unpack(data[:_HEAD.size])
+    rest = data[_HEAD.size:]
+    return handle, bool(whole), attributes(rest), rest[_ATTRIBUTES.size:]
+
+
+def entries(data):
+    found = {}
+    while data:
+        size = data[_ATTRIBUTES.size]
+        name = data[_ATTRIBUTES.size + 1:][:size]
+        assert name not in found and len(name) == size
+        found[name] = attributes(data)
+        data = data[_ATTRIBUTES.size + 1 + size:]
+    return found
 
 
 def strings(command, shell="", workdir="/tmp", cwd="", user="", env=()):

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "pool/helper/agent/cleaning.h"
+#include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/limits.h"
 #include "pool/helper/agent/loop.h"
@@ -37,6 +38,7 @@ static uint32_t refused; /* carriers with a wrong key */
 static bool tell_refused;
 static uint64_t pings[HELPER_REQUESTS_MAX]; /* to be answered */
 static unsigned n_pings;
+static bool output_turn; /* before the next ANSWER comes output, if there is any */
 static uint8_t out[SEND_SIZE + LAST_MAX];
 static size_t out_start, out_len;
 static bool out_waits; /* for the carrier to take more */
@@ -92,8 +94,12 @@ static bool is_pool(const struct frame *f) {
 }
 
 static void carrier_accept(struct carrier *c, const struct frame *f) {
-        struct frame welcome = { .type = FRAME_WELCOME, .version = PROTOCOL_VERSION, .epoch = f->epoch,
-                                 .carrier = f->carrier, .count = helper_jobs_count() };
+        uint32_t version = f->version < PROTOCOL_VERSION ? f->version : PROTOCOL_VERSION;
+        struct frame welcome = { .type = FRAME_WELCOME, .version = version, .epoch = f->epoch, .carrier = f->carrier,
+                                 .count = helper_jobs_count() };
+
+        if (f->epoch != epoch)
+                files_end(); /* their daemon is no more */
 
         epoch = f->epoch;
         number = f->carrier;
@@ -108,6 +114,7 @@ static void carrier_accept(struct carrier *c, const struct frame *f) {
         out_waits = false;
         n_pings = 0;
         cleaning_new_carrier();
+        files_new_carrier();
         out_len = frame_encode(&welcome, out);
         out_len += helper_jobs_tell_all(out + out_len);
         tell_refused = refused > 0;
@@ -118,8 +125,8 @@ static void on_hello(struct carrier *c, const struct frame *f) {
                 refused++;
                 tell_refused = true;
                 carrier_close(c);
-        } else if (f->version < PROTOCOL_VERSION || f->oldest > PROTOCOL_VERSION) {
-                carrier_error(c, "this helper speaks version 1");
+        } else if (f->version < PROTOCOL_OLDEST || f->oldest > PROTOCOL_VERSION) {
+                carrier_error(c, "this helper speaks versions 1 and 2");
         } else if (!is_pool(f)) {
                 carrier_error(c, "this helper is of another pool");
         } else if (f->epoch < epoch || (f->epoch == epoch && f->carrier <= number)) {
@@ -154,6 +161,7 @@ static void on_frame(struct carrier *c, const struct frame *f) {
         }
         wrong = f->type == FRAME_HELLO     ? "HELLO a second time"
                 : f->type == FRAME_REQUEST ? on_request(f)
+                : f->type == FRAME_CALL    ? files_take(f)
                                            : helper_jobs_take(f);
         if (wrong)
                 carrier_error(c, wrong);
@@ -262,6 +270,14 @@ void carriers_forget_key(void) {
 
 /* sending */
 
+/* Output and files take turns, so that none holds up the other by more than a frame. */
+static bool next_bulk(struct frame *f) {
+        output_turn = !output_turn;
+        if (output_turn)
+                return helper_jobs_next_output(f) || files_next_answer(f);
+        return files_next_answer(f) || helper_jobs_next_output(f);
+}
+
 static bool next_frame(struct frame *f) {
         if (tell_refused) {
                 *f = (struct frame){ .type = FRAME_REFUSED, .count = refused };
@@ -273,7 +289,7 @@ static bool next_frame(struct frame *f) {
         if (cleaning_next_reply(f))
                 return true;
         if (n_pings == 0)
-                return helper_jobs_next_output(f);
+                return next_bulk(f);
         *f = (struct frame){ .type = FRAME_REPLY, .request = pings[0] };
         memmove(pings, pings + 1, --n_pings * sizeof(*pings));
         return true;

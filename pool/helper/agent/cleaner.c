@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "pool/helper/agent/descriptors.h"
+#include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/loop.h"
 #include "pool/helper/agent/origin.h"
@@ -92,6 +93,7 @@ int cleaner_start(const struct clean_request *request, void (*done)(const struct
         on_done = done;
         if (request->kind == HELPER_CLEAN) {
                 helper_jobs_kill_all();
+                files_end();
                 reapers_keep_one(false);
         }
         r = loop_add(channel, &channel_source, EPOLLIN);

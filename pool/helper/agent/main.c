@@ -38,6 +38,7 @@
 #include "pool/helper/agent/attach.h"
 #include "pool/helper/agent/carrier.h"
 #include "pool/helper/agent/control.h"
+#include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
 #include "pool/helper/agent/loop.h"
 #include "pool/helper/agent/origin.h"
@@ -235,6 +236,7 @@ static int init(int fd, const uint8_t *key, int oom_score) {
         if (r == 0)
                 r = helper_jobs_init(&context);
         carriers_init(key);
+        files_init(options.root);
         if (r < 0)
                 return r;
         return options.controlled ? control_init(fd, on_daemon_gone) : carriers_listen(fd);
