@@ -111,10 +111,24 @@ static bool read_strings(const struct client_job *j, uint64_t at, uint8_t *data,
         return true;
 }
 
+/* Of the jobs that it is known to have, some may be killed just now; it would break a carrier that brings one more. */
+static bool helper_has_place(const struct client *c) {
+        unsigned n = c->n_leftovers - c->n_forgotten;
+        struct client_job *j;
+
+        list_for_each (j, &c->jobs, link)
+                n += j->known;
+        return n < HELPER_JOBS_MAX;
+}
+
+static bool is_to_be_started(const struct client_job *j) {
+        return !j->known && !j->asked && !j->ended && helper_has_place(j->client);
+}
+
 static bool next_start(struct client_job *j, struct frame *f, uint8_t *data) {
         size_t len = least(j->spec_len, HELPER_DATA_MAX);
 
-        if (j->known || j->asked || j->ended || !read_strings(j, 0, data, len))
+        if (!is_to_be_started(j) || !read_strings(j, 0, data, len))
                 return false;
         for_job(f, FRAME_START, j->spec.id);
         f->flags = j->spec.flags;
@@ -263,7 +277,7 @@ static bool is_much(const uint64_t acked[2], const uint64_t told[2]) {
 }
 
 static bool job_is_urgent(const struct client_job *j) {
-        if (!j->known && !j->asked && !j->ended)
+        if (is_to_be_started(j))
                 return true;
         if (!is_attached(j))
                 return false;

@@ -86,6 +86,57 @@ static void ended_jobs_without_end(void) {
         client_free(c);
 }
 
+/* How many frames of a type the client sends now. */
+static unsigned sends(struct client *c, enum frame_type type) {
+        static uint8_t bytes[64 * FRAME_MAX];
+        static struct decoder d;
+        size_t n = client_send(c, bytes, sizeof(bytes), 0);
+        unsigned count = 0;
+        struct frame f;
+
+        decoder_init(&d, FRAME_OF_DAEMON);
+        for (size_t at = 0; at < n;) {
+                size_t room;
+                uint8_t *to = decoder_room(&d, &room);
+
+                room = room < n - at ? room : n - at;
+                memcpy(to, bytes + at, room);
+                decoder_add(&d, room);
+                at += room;
+                while (decoder_next(&d, &f) == 1)
+                        count += f.type == type;
+        }
+        return count;
+}
+
+static bool no_command(void *owner, uint64_t offset, void *data, size_t len) {
+        memset(data, ' ', len);
+        return true;
+}
+
+/* The helper has as many jobs as it can: one more is sent once one of them has ended, for it would break the carrier. */
+static void a_job_without_a_place(void) {
+        static const struct client_job_events events = { .command = no_command };
+        static const char *const env[] = { NULL };
+        const struct client_job_spec spec = { .id = "one more", .shell = "", .workdir = "/", .cwd = "", .user = "", .env = env };
+        struct client *c = opened(0);
+        struct client_job *j;
+
+        CHECK_INT(client_job_start(c, &spec, &events, NULL, &j), 0);
+        client_carrier_lost(c);
+        CHECK_INT(client_carrier_new(c, 0), 0);
+        say(c, &(struct frame){ .type = FRAME_WELCOME, .epoch = 1, .carrier = 2, .count = HELPER_JOBS_MAX });
+        say_jobs(c, 0, HELPER_JOBS_MAX, HELPER_JOB_RUNNING);
+        CHECK_INT(sends(c, FRAME_START), 0);
+        CHECK_INT(client_send_at(c, 0), USEC_NEVER);
+        say_jobs(c, 7, 1, HELPER_JOB_ENDED);
+        CHECK_INT(client_send_at(c, 0), 0);
+        CHECK_INT(sends(c, FRAME_START), 1);
+        CHECK_INT(n_broken, 0);
+        client_job_free(j);
+        client_free(c);
+}
+
 /* the carrier */
 
 struct wire {
@@ -226,6 +277,7 @@ int main(void) {
         RUN(as_many_jobs_as_there_can_be);
         RUN(jobs_without_end);
         RUN(ended_jobs_without_end);
+        RUN(a_job_without_a_place);
         RUN(breaks_all_streams);
         RUN(refusals_without_end);
         return check_done();
