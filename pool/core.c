@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/core.h"
-#include "pool/lease/restore.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "pool/core/pools.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -24,10 +24,7 @@ struct core {
         void *owner;
         enum core_state state;
         bool restored; /* so memory has everything that the journal has; stays true while stopping */
-        bool keeps;    /* it stops, and leaves the journal to the next run */
-        struct event_ring *ring;
-        struct pool *pool;
-        struct leases *leases; /* NULL with BACKEND_TO_END */
+        struct pools pools;
 };
 
 int core_new(struct core **out, const struct core_parts *parts) {
@@ -37,12 +34,7 @@ int core_new(struct core **out, const struct core_parts *parts) {
         if (!c)
                 return -ENOMEM;
         c->parts = *parts;
-        r = event_ring_new(&c->ring);
-        if (r == 0)
-                r = pool_new(&c->pool, parts->backend, parts->config, c->ring, parts->journal, parts->clock, parts->seed);
-        if (r == 0 && parts->use == BACKEND_TO_CREATE)
-                r = leases_new(&c->leases, c->pool, parts->config, c->ring, parts->journal, parts->spool_dir,
-                               parts->clock);
+        r = pools_init(&c->pools, &c->parts);
         if (r < 0) {
                 core_free(c);
                 return r;
@@ -56,9 +48,7 @@ void core_free(struct core *c) {
                 return;
         if (c->parts.backend->client->owner == c)
                 backend_client_listen(c->parts.backend->client, NULL, NULL);
-        leases_free(c->leases);
-        pool_free(c->pool);
-        event_ring_free(c->ring);
+        pools_deinit(&c->pools);
         free(c);
 }
 
@@ -78,7 +68,7 @@ static void on_ready(void *owner, const struct result *r) {
 static void on_notice(void *owner, const char *line) {
         struct core *c = owner;
 
-        event_emit(c->ring, "backend", backend_name(c->parts.backend), "notice", NULL, line);
+        event_emit(core_event_ring(c), "backend", backend_name(c->parts.backend), "notice", NULL, line);
         c->events->notice(c->owner, line);
 }
 
@@ -87,7 +77,7 @@ static void on_warning(void *owner, const char *text) {
         const char *backend = backend_name(c->parts.backend);
 
         log_warning("%s warns: %s", backend, text);
-        event_emit(c->ring, "backend", backend, "warning", NULL, text);
+        event_emit(core_event_ring(c), "backend", backend, "warning", NULL, text);
 }
 
 static const struct backend_client_events client_events = {
@@ -107,14 +97,14 @@ static void on_found(void *owner, const struct sandbox_found *found) {
          */
         if (c->parts.use == BACKEND_TO_END)
                 of_any_age.created_wall_us = 0;
-        pool_found(c->pool, &of_any_age);
+        pool_found(core_pool(c), &of_any_age);
 }
 
 static void on_listed(void *owner, const struct result *r) {
         struct core *c = owner;
 
         if (c->restored)
-                pool_listed(c->pool, r);
+                pool_listed(core_pool(c), r);
         if (c->events->listed)
                 c->events->listed(c->owner, r);
 }
@@ -141,10 +131,7 @@ int core_restore(struct core *c) {
         int r;
 
         assert(c->state == CORE_READY);
-        /* Environments first: leases look up the ones that they hold. */
-        r = pool_restore(c->pool);
-        if (r == 0 && c->leases)
-                r = leases_restore(c->leases);
+        r = pools_restore(&c->pools);
         if (r < 0)
                 return r;
         c->state = CORE_SERVING;
@@ -153,36 +140,14 @@ int core_restore(struct core *c) {
 }
 
 int64_t core_tick(struct core *c) {
-        int64_t next;
-
-        if (!c->restored) /* nothing can be created yet */
-                return USEC_NEVER;
-        if (!c->leases)
-                return pool_tick(c->pool);
-        /* Leases first: they free environments that the pool can grant. Grants in turn set deadlines of leases. */
-        leases_tick(c->leases);
-        next = pool_tick(c->pool);
-        /*
-         * A write failed, and a later one succeeded. If this fails too, the next write that succeeds brings us here
-         * again.
-         */
-        if (!c->keeps && journal_is_stale(c->parts.journal))
-                (void)leases_rewrite(c->leases);
-        return clock_earlier(next, leases_due(c->leases));
+        return c->restored ? pools_tick(&c->pools) : USEC_NEVER; /* before that nothing can be created */
 }
 
 void core_stop(struct core *c, bool keep) {
         if (c->state == CORE_STOPPING)
                 return;
         c->state = CORE_STOPPING;
-        c->keeps = keep = keep || !c->restored;
-        /* The pool first, so that it does not clean the environments that leases give back now. */
-        if (keep)
-                pool_leave(c->pool);
-        else
-                pool_stop(c->pool);
-        if (c->leases)
-                leases_stop(c->leases, keep);
+        pools_stop(&c->pools, keep || !c->restored);
 }
 
 bool core_is_empty(const struct core *c) {
@@ -190,13 +155,13 @@ bool core_is_empty(const struct core *c) {
 }
 
 struct event_ring *core_event_ring(struct core *c) {
-        return c->ring;
+        return c->pools.own->ring;
 }
 
 struct pool *core_pool(struct core *c) {
-        return c->pool;
+        return c->pools.own->pool;
 }
 
 struct leases *core_leases(struct core *c) {
-        return c->leases;
+        return c->pools.own->leases;
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The core: the pool of environments, the table of leases and the ring of events. It starts, ticks and stops them in
- * the right order.
+ * The core: the pools of a mount, each with its environments, its leases and its events. It starts, ticks and stops them
+ * in the right order.
  *
  *   new → starting → ready → serving → stopping
  *
@@ -23,27 +23,12 @@
 #include <stdint.h>
 
 #include "pool/backend/backend.h"
-#include "pool/base/config.h"
 #include "pool/base/event.h"
-#include "pool/base/journal.h"
+#include "pool/core/parts.h"
 #include "pool/environment/pool.h"
 #include "pool/lease/table.h"
 
 struct core;
-
-/* What a core is made of. All of it is borrowed, and outlives the core. */
-struct core_parts {
-        /*
-         * With BACKEND_TO_END there are no leases: core_restore() takes back environments only, for core_stop() to end.
-         */
-        enum backend_use use;
-        const struct config *config;
-        struct backend *backend;
-        struct journal *journal; /* NULL keeps nothing */
-        int spool_dir;           /* descriptor of a directory that holds only what leases put there */
-        int64_t (*clock)(void);  /* microseconds; it never goes back */
-        uint64_t seed;           /* of all jitter: the same seed and the same events give the same pool */
-};
 
 /* Events for the owner. */
 struct core_events {
@@ -90,7 +75,7 @@ void core_stop(struct core *c, bool keep);
 /* Whether no environment is left, not even one that is ending. */
 bool core_is_empty(const struct core *c);
 
-/* Valid until core_free(). */
+/* Of the mount's own pool. Valid until core_free(). */
 struct event_ring *core_event_ring(struct core *c);
 struct pool *core_pool(struct core *c);
 struct leases *core_leases(struct core *c); /* NULL with BACKEND_TO_END */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/environment/fleet.h"
 #include "pool/environment/limits.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -278,7 +279,7 @@ static void on_destroyed(void *owner, const struct result *r) {
         if (result_ok(r) && !e->left)
                 (void)journal_drop_environment(all->journal, e->nonce);
         leave_state(e);
-        HASH_DELETE(hh, all->by_nonce, e);
+        HASH_DELETE(hh, all->fleet->by_nonce, e);
         all->events->gone(all->owner, e, r);
         environment_free(e);
 }
@@ -340,7 +341,7 @@ static void cleanup_environment(struct environment **e) {
 
 /* Its sandbox exists: add it to the set. */
 static void environment_add(struct environment *e) {
-        HASH_ADD_STR(e->all->by_nonce, nonce, e);
+        HASH_ADD_STR(e->all->fleet->by_nonce, nonce, e);
         enter_state(e, ENVIRONMENT_CREATING);
 }
 
@@ -385,7 +386,7 @@ int environment_from_row(struct environment **out, struct environments *all, con
 }
 
 int environment_adopt(struct environment *e) {
-        struct backend *b = e->all->backend;
+        struct backend *b = e->all->fleet->backend;
         const char *resume_token = e->resume_token;
         int r = sandbox_adopt(b, e->nonce, resume_token, &sandbox_events, e, &e->sandbox);
 
@@ -407,10 +408,10 @@ void environments_init(struct environments *all) {
         probes_init(&all->probes, all->config, all->clock, &probe_events);
 }
 
-struct environment *environments_find(const struct environments *all, const char *nonce) {
+struct environment *environments_find(const struct fleet *fleet, const char *nonce) {
         struct environment *e;
 
-        HASH_FIND_STR(all->by_nonce, nonce, e);
+        HASH_FIND_STR(fleet->by_nonce, nonce, e);
         return e;
 }
 

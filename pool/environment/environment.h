@@ -41,6 +41,8 @@
 #include "pool/util/transition.h"
 #include "pool/util/uuid.h"
 
+struct fleet;
+
 #define ENVIRONMENT_NO_USER ((uid_t)-1) /* no user has this uid: chown(2) takes it for "no change" */
 
 enum environment_state {
@@ -58,7 +60,7 @@ struct environment {
         struct environments *all;
         enum environment_state state;
         struct sandbox *sandbox;
-        UT_hash_handle hh;     /* in the set's, by nonce */
+        UT_hash_handle hh;     /* in the fleet's, by nonce */
         char nonce[UUID_SIZE]; /* its name before the provider answered */
         char *workdir;         /* to be removed by the next clean-up, or NULL */
         bool adopted;          /* an earlier run made it */
@@ -96,7 +98,8 @@ struct environment_events {
 };
 
 struct environments {
-        struct backend *backend;     /* borrowed, as are the next five */
+        struct fleet *fleet;         /* borrowed, as are the next six */
+        struct backend *backend;
         const struct config *config;
         struct event_ring *ring;
         struct journal *journal;     /* or NULL */
@@ -107,7 +110,6 @@ struct environments {
 
         struct list in[ENVIRONMENT_N_STATES]; /* newest idle first; all others oldest first, by the time in the state */
         unsigned count[ENVIRONMENT_N_STATES];
-        struct environment *by_nonce; /* a hash over all of them */
         struct probes probes;
         bool leaving;                 /* leave environments alive for the next run instead of terminating them */
 };
@@ -115,7 +117,8 @@ struct environments {
 /* The caller has set all borrowed fields and the events. There is no deinit: all environments must be gone. */
 void environments_init(struct environments *all);
 
-struct environment *environments_find(const struct environments *all, const char *nonce);
+/* In any set of the fleet, or NULL. */
+struct environment *environments_find(const struct fleet *fleet, const char *nonce);
 unsigned environments_count(const struct environments *all);
 
 /* Create one more. It is counted from now on, so that no create is sent twice for the same need. 0 or -errno. */

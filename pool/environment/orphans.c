@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "pool/environment/fleet.h"
 #include "pool/environment/limits.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -34,7 +35,7 @@ int64_t orphans_tick(struct orphans *o, int64_t now_us) {
 
         if (o->list_us > now_us)
                 return o->list_us;
-        r = backend_list(o->environments->backend);
+        r = backend_list(o->environments->fleet->backend);
         if (r == -ENOTSUP) {
                 o->list_us = USEC_NEVER;
         } else {
@@ -110,7 +111,7 @@ bool orphans_found(struct orphans *o, const struct sandbox_found *found) {
         int64_t age_us = clock_read_us(CLOCK_REALTIME) - found->created_wall_us;
         struct environment *e;
 
-        if (environments_find(o->environments, found->nonce) || was_terminated(o, found->nonce))
+        if (environments_find(o->environments->fleet, found->nonce) || was_terminated(o, found->nonce))
                 return false;
         if (!uuid_is(found->nonce)) {
                 if (o->n_strange++ < LISTED_NAMED_MAX)

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * Orphans: sandboxes of this pool that the provider lists and the pool does
+ * Orphans: sandboxes of this mount that the provider lists and the fleet does
  * not know.
  *
  * The provider is asked for a list now and then. Listed sandboxes that the
- * pool does not know are terminated, except:
+ * fleet does not know are terminated, except:
  *
  *   - a sandbox that is younger than ORPHAN_GRACE_US and that this run may
  *     have made, because its create may still be under way
@@ -14,7 +14,7 @@
  *     be older
  *   - a sandbox whose tag was not made by a pool
  *
- * Embedded in its pool. It remembers at most TERMINATED_MAX ended sandboxes.
+ * Embedded in the fleet. It remembers at most TERMINATED_MAX ended sandboxes.
  */
 
 #include <stdbool.h>
@@ -24,7 +24,7 @@
 #include "pool/environment/environment.h"
 
 struct orphans {
-        struct environments *environments; /* borrowed */
+        struct environments *environments; /* which takes them; borrowed */
         struct terminated *terminated;     /* a hash by nonce, the oldest first */
         int64_t list_us;                   /* when to ask for a list, or USEC_NEVER */
         int64_t interval_us;               /* how long after that to ask again */

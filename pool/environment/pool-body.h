@@ -5,28 +5,34 @@
 
 #include "pool/environment/breaker.h"
 #include "pool/environment/environment.h"
-#include "pool/environment/orphans.h"
+#include "pool/environment/fleet.h"
 #include "pool/environment/pool.h"
 
 struct pool {
-        const struct config *config; /* borrowed */
+        struct fleet *fleet;         /* borrowed, as is what follows */
+        const struct config *config;
         int64_t (*clock)(void);
         uint64_t random;             /* the state of the generator for jitter */
         struct environments environments;
         struct claim_line line;
         struct breaker breaker;
         int64_t paced_us; /* create_rate allows the next create then */
-        struct orphans orphans;
         unsigned prewarm;
         bool stopping;
         struct pool_totals totals;
         struct returns returns;
+        int64_t due_us; /* when to tick next; 0: at once, because something has happened */
 
         /* Lower bounds of the next time at which an idle environment … */
         int64_t retire_due_us; /* … becomes too old to be lent, */
         int64_t idle_due_us;   /* … has been idle for too long, or is to be probed. */
         bool held_back;        /* min or PROBES_AT_ONCE kept one of these from being served */
 };
+
+/* Something has happened: the next tick has to act on it. */
+static inline void pool_touch(struct pool *p) {
+        p->due_us = 0;
+}
 
 /* Take a claim out of the line. */
 void pool_remove_claim(struct pool *p, struct claim *c);

@@ -85,6 +85,7 @@ static void clean(struct pool *p, struct environment *e) {
 static void lose(struct pool *p, struct environment *e, const struct result *why) {
         struct claim *c = e->claim;
 
+        pool_touch(p);
         p->totals.died++;
         log_warning("environment=%s lease=%s: lost: %s", e->sandbox->id, c ? c->name : "-", why->text);
         event_emit(p->environments.ring, "environment", e->sandbox->id, "died", c ? c->name : NULL, why->text);
@@ -100,6 +101,7 @@ static void lose(struct pool *p, struct environment *e, const struct result *why
 static void on_created(void *owner, struct environment *e, const struct result *r) {
         struct pool *p = owner;
 
+        pool_touch(p);
         if (result_ok(r)) {
                 p->totals.created++;
                 breaker_succeeded(&p->breaker, e->since_us); /* since it was sent */
@@ -114,6 +116,7 @@ static void on_created(void *owner, struct environment *e, const struct result *
 static void on_adopted(void *owner, struct environment *e) {
         struct pool *p = owner;
 
+        pool_touch(p);
         p->totals.adopted++;
         if (e->claim)
                 e->claim->events->granted(e->claim);
@@ -132,6 +135,7 @@ static void on_cleaned(void *owner, struct environment *e, const struct result *
         const char *changed = sandbox_changes_first(changes);
         struct pool *p = owner;
 
+        pool_touch(p);
         pool_count_return(p, !result_ok(r) ? RETURN_FAILED : changed ? RETURN_CHANGED : RETURN_CLEAN, changed);
         if (!result_ok(r)) {
                 p->totals.clean_failures++;
@@ -146,16 +150,20 @@ static void on_cleaned(void *owner, struct environment *e, const struct result *
 }
 
 static void on_probe_over(void *owner, struct environment *e) {
-        note_due(owner, e);
+        struct pool *p = owner;
+
+        pool_touch(p);
+        note_due(p, e);
 }
 
 static void on_gone(void *owner, struct environment *e, const struct result *r) {
         struct pool *p = owner;
 
+        pool_touch(p);
         p->totals.destroyed++;
         p->totals.destroy_failures += !result_ok(r);
         if (result_ok(r) && !e->left)
-                orphans_note_terminated(&p->orphans, e->nonce);
+                orphans_note_terminated(&p->fleet->orphans, e->nonce);
 }
 
 static const struct environment_events environment_events = {
@@ -169,30 +177,31 @@ static const struct environment_events environment_events = {
 
 /* the pool */
 
-int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
-             struct journal *journal, int64_t (*clock)(void), uint64_t seed) {
+int pool_new(struct pool **out, const struct pool_parts *parts) {
         struct pool *p = calloc(1, sizeof(*p));
 
         if (!p)
                 return -ENOMEM;
-        p->config = config;
-        p->clock = clock;
-        p->random = seed;
+        p->fleet = parts->fleet;
+        p->config = parts->config;
+        p->clock = parts->clock;
+        p->random = parts->seed;
         p->retire_due_us = p->idle_due_us = USEC_NEVER;
         p->environments = (struct environments){
-                .backend = backend,
-                .config = config,
-                .ring = events,
-                .journal = journal,
+                .fleet = parts->fleet,
+                .backend = parts->backend,
+                .config = parts->config,
+                .ring = parts->ring,
+                .journal = parts->journal,
                 .random = &p->random,
-                .clock = clock,
+                .clock = parts->clock,
                 .events = &environment_events,
                 .owner = p,
         };
         environments_init(&p->environments);
         claim_line_init(&p->line);
-        breaker_init(&p->breaker, backend_name(backend), events, clock, &p->random);
-        orphans_init(&p->orphans, &p->environments);
+        breaker_init(&p->breaker, backend_name(parts->backend), parts->ring, parts->clock, &p->random);
+        fleet_join(p->fleet, &p->environments);
         *out = p;
         return 0;
 }
@@ -201,14 +210,14 @@ void pool_free(struct pool *p) {
         if (!p)
                 return;
         assert(pool_is_empty(p) && p->line.n == 0 && list_empty(&p->line.users));
-        orphans_deinit(&p->orphans);
         free(p);
 }
 
 int pool_restore(struct pool *p) {
         int r = environments_restore(&p->environments);
 
-        orphans_start(&p->orphans);
+        pool_touch(p);
+        orphans_start(&p->fleet->orphans);
         return r;
 }
 
@@ -223,14 +232,16 @@ void pool_deinit_claim(struct pool *p, struct claim *c) {
 }
 
 void pool_claim(struct pool *p, struct claim *c) {
+        pool_touch(p);
         claim_line_join(&p->line, c, p->clock());
 }
 
 bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce) {
-        struct environment *e = environments_find(&p->environments, nonce);
+        struct environment *e = environments_find(p->fleet, nonce);
 
         if (!e || e->claim || e->state != ENVIRONMENT_CREATING || !environment_is_for(e, c->uid))
                 return false;
+        pool_touch(p);
         c->since_us = p->clock();
         hold(c, e);
         return true;
@@ -267,6 +278,7 @@ void pool_retire(struct pool *p, struct claim *c) {
 void pool_release(struct pool *p, struct claim *c) {
         struct environment *e = c->environment;
 
+        pool_touch(p);
         switch (c->state) {
         case CLAIM_NONE:
                 return;
@@ -294,22 +306,25 @@ void pool_condemn(struct pool *p, struct claim *c, const struct result *why) {
 /* the list of the provider */
 
 void pool_found(struct pool *p, const struct sandbox_found *found) {
-        p->totals.orphans += orphans_found(&p->orphans, found);
+        pool_touch(p);
+        p->totals.orphans += orphans_found(&p->fleet->orphans, found);
 }
 
 void pool_listed(struct pool *p, const struct result *r) {
-        orphans_listed(&p->orphans, r);
+        orphans_listed(&p->fleet->orphans, r);
 }
 
 /* commands */
 
 void pool_prewarm(struct pool *p, unsigned n) {
+        pool_touch(p);
         p->prewarm = n < p->config->max ? n : p->config->max;
 }
 
 void pool_recycle(struct pool *p) {
         struct environment *e, *tmp;
 
+        pool_touch(p);
         list_for_each (e, &p->environments.in[ENVIRONMENT_CREATING], link)
                 e->retire = e->adopted; /* it is as old as those, and has not answered yet */
         list_for_each (e, &p->environments.in[ENVIRONMENT_LEASED], link)
@@ -322,6 +337,7 @@ void pool_recycle(struct pool *p) {
 }
 
 void pool_retry(struct pool *p) {
+        pool_touch(p);
         breaker_reset(&p->breaker);
 }
 
@@ -329,6 +345,7 @@ void pool_config_changed(struct pool *p) {
         static const enum environment_state live[] = { ENVIRONMENT_IDLE, ENVIRONMENT_LEASED, ENVIRONMENT_CLEANING };
         struct environment *e, *tmp;
 
+        pool_touch(p);
         for (size_t i = 0; i < sizeof(live) / sizeof(live[0]); i++)
                 list_for_each (e, &p->environments.in[live[i]], link)
                         environment_update_retirement(e);
@@ -357,6 +374,7 @@ void pool_leave(struct pool *p) {
 void pool_stop(struct pool *p) {
         struct environment *e, *tmp;
 
+        pool_touch(p);
         p->stopping = true;
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 if (i != ENVIRONMENT_LEASED && i != ENVIRONMENT_ENDING)

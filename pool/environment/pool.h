@@ -23,6 +23,7 @@
 #include "pool/environment/returns.h"
 
 struct pool;
+struct fleet;
 
 /* Counts since the start; gauges are in pool_count(). */
 struct pool_totals {
@@ -33,12 +34,19 @@ struct pool_totals {
         int64_t wait_us; /* sum over all granted claims */
 };
 
-/*
- * @backend, @config, @events and @journal (which may be NULL) are borrowed and outlive the pool; @clock gives the
- * time, in microseconds. All jitter is drawn from @seed: the same seed and the same events give the same pool.
- */
-int pool_new(struct pool **out, struct backend *backend, const struct config *config, struct event_ring *events,
-             struct journal *journal, int64_t (*clock)(void), uint64_t seed);
+/* What a pool is made of. All of it is borrowed, and outlives the pool. */
+struct pool_parts {
+        struct fleet *fleet; /* which the pool joins */
+        struct backend *backend;
+        const struct config *config;
+        struct event_ring *ring;
+        struct journal *journal; /* NULL keeps nothing */
+        int64_t (*clock)(void);  /* in microseconds */
+        uint64_t seed;           /* of all jitter: the same seed and the same events give the same pool */
+};
+
+/* 0 or -ENOMEM. */
+int pool_new(struct pool **out, const struct pool_parts *parts);
 
 /* Only after pool_is_empty(). NULL is allowed. */
 void pool_free(struct pool *p);
@@ -70,8 +78,8 @@ void pool_condemn(struct pool *p, struct claim *c, const struct result *why);
 /* Why the claim has to wait: max_per_user, or the newest create failed. False: nothing but its turn, or it does not wait. */
 bool pool_explain_wait(const struct pool *p, const struct claim *c, struct result *why);
 
-/* Do what is due. Returns when the next action is due, or USEC_NEVER. Call after each turn of the loop. */
-int64_t pool_tick(struct pool *p);
+/* Do what is due @now. Returns when the next action is due, or USEC_NEVER. Call after each turn of the loop. */
+int64_t pool_tick(struct pool *p, int64_t now);
 
 /* Keep @n idle environments ready, beyond config's min; at most max. */
 void pool_prewarm(struct pool *p, unsigned n);
@@ -100,7 +108,7 @@ int pool_restore(struct pool *p);
  */
 bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce);
 
-/* The backend's answers to a list, for which pool_tick() asks now and then: see orphans.h. */
+/* The backend's answers to a list, for which fleet_tick() asks now and then: see orphans.h. */
 void pool_found(struct pool *p, const struct sandbox_found *found);
 void pool_listed(struct pool *p, const struct result *r);
 

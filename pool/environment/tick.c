@@ -422,15 +422,12 @@ static int64_t tick_line(struct pool *p, int64_t now, unsigned *overdue) {
         return clock_earlier(next, due);
 }
 
-int64_t pool_tick(struct pool *p) {
-        int64_t now = p->clock(), next;
+static int64_t tick_all(struct pool *p, int64_t now) {
+        int64_t next = tick_cleaning(p, now);
         unsigned overdue;
 
-        next = tick_cleaning(p, now);
         if (p->stopping)
                 return next;
-
-        next = clock_earlier(next, orphans_tick(&p->orphans, now));
         probes_end_late(&p->environments.probes, now);
         next = clock_earlier(next, tick_old(p, now));
         next = clock_earlier(next, tick_line(p, now, &overdue));
@@ -438,4 +435,15 @@ int64_t pool_tick(struct pool *p) {
         tick_shrink(p);
         next = clock_earlier(next, tick_idle(p, now));
         return clock_earlier(next, probes_due(&p->environments.probes));
+}
+
+int64_t pool_tick(struct pool *p, int64_t now) {
+        int64_t next;
+
+        if (p->due_us > now)
+                return p->due_us;
+        p->due_us = USEC_NEVER;
+        next = tick_all(p, now);
+        p->due_us = clock_earlier(p->due_us, next); /* what it did may need another one */
+        return p->due_us;
 }

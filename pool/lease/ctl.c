@@ -64,13 +64,14 @@ static int verb_cancel(struct lease *l, struct job *j, const char *argument) {
 }
 
 static int verb_renew(struct lease *l, struct job *j, const char *argument) {
+        const struct lease_registry *registry = l->table->registry;
         int r = 0;
 
         if (*argument || (l->state != LEASE_LOST && l->state != LEASE_FAILED))
                 return -EINVAL;
         /* The end of its jobs stands in the journal first: a run after this one must not go on with them in the new one. */
         if (journal_is_behind(l->table->journal))
-                r = leases_rewrite(l->table);
+                r = registry->rewrite(registry->owner);
         if (r < 0)
                 return r;
         l->prepared = l->prepared_unwritten = false;

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * The bodies of a lease and of the table of leases, for the files of this folder and for nobody else. Each calls those
+ * The bodies of a lease and of a table of leases, for the files of this folder and for nobody else. Each calls those
  * below it:
  *
  *   restore.c   after a restart: leases and jobs of an earlier run
- *   table.c     the table of all leases: create and release, the pool's events, what is due
+ *   table.c     the table of a pool's leases: create and release, the pool's events, what is due
  *   ctl.c       the words of ctl
  *   named.c     jobs with a name are made and removed
  *   submit.c    a command becomes a job
@@ -15,6 +15,7 @@
  *   end.c       jobs end                                     fate.c      jobs are killed
  *   set.c       settings are read and set                    unused.c    leases without jobs
  *   lease.c     one lease: its state, and what readers ask of it
+ *   registry.c  what the tables of all pools share
  *   deadline.c  the deadlines of jobs
  *   job.c       one job
  *   settings.c  cwd, timeout, env, standard input: of a lease, of a job
@@ -30,20 +31,17 @@
 #include "pool/lease/table.h"
 
 struct leases {
+        struct lease_registry *registry;
         struct pool *pool;
         const struct config *config;
         struct event_ring *events;
         struct journal *journal; /* or NULL */
         int spool_dir;
         int64_t (*clock)(void);
-        uint64_t instance;       /* random: of the exec ids of leases made in this run */
-        uint64_t last_serial;
         bool draining;
         int64_t changed_wall_us; /* when a lease came or went, wall time */
-        struct quota *quota;     /* of the files in spool_dir */
         struct list list;        /* all, in order of making */
-        struct lease *by_name;   /* hashes over the same */
-        struct lease *by_serial;
+        struct lease *by_name;   /* a hash over the same */
         struct deadlines deadlines; /* of jobs that start, run or die */
         struct list starved;      /* leases whose job could not be started for a shortage on this machine, … */
         int64_t starved_us;       /* … until when they are not tried again … */

@@ -162,7 +162,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         list_init(&l->running);
         list_init(&l->starved);
         list_init(&l->unused);
-        l->quota = quota_open(t->quota, uid);
+        l->quota = quota_open(t->registry->quota, uid);
         settings_init(&l->settings, t->spool_dir, l->quota);
         l->table = t;
         l->serial = serial;

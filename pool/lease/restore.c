@@ -271,7 +271,7 @@ static int take_up(struct restored *one) {
         if (older)
                 lease_release(older); /* it was released, and that could not be written down */
         leases_add(l);
-        l->table->last_serial = l->serial;
+        l->table->registry->last_serial = l->serial;
         r = journal_each_job(l->table->journal, l->serial, read_job, l);
         lease_end_unwritten(l);
         lease_drop_forgotten(l);

@@ -2,7 +2,7 @@
 #include "pool/lease/table.h"
 
 /*
- * The table of all leases: how they come and go, and what each of them needs from time to time.
+ * The table of a pool's leases: how they come and go, and what each of them needs from time to time.
  *
  * A lease's release begins here and goes down: to its jobs, to their execs, to its claim. What the pool has to say of a
  * claim comes here as an event, and goes down to the lease and its jobs.
@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "pool/base/limits.h"
 #include "pool/lease/lease-body.h"
@@ -24,26 +23,18 @@
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 
-int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
-               struct journal *journal, int spool_dir, int64_t (*clock)(void)) {
+int leases_new(struct leases **out, const struct leases_parts *parts) {
         struct leases *t = calloc(1, sizeof(*t));
 
         if (!t)
                 return -ENOMEM;
-        if (getrandom(&t->instance, sizeof(t->instance), 0) != sizeof(t->instance)) {
-                free(t);
-                return -errno;
-        }
-        if (quota_new(&t->quota, config->spool_max, config->spool_max_per_user) < 0) {
-                free(t);
-                return -ENOMEM;
-        }
-        t->pool = pool;
-        t->config = config;
-        t->events = events;
-        t->journal = journal;
-        t->spool_dir = spool_dir;
-        t->clock = clock;
+        t->registry = parts->registry;
+        t->pool = parts->pool;
+        t->config = parts->config;
+        t->events = parts->ring;
+        t->journal = parts->registry->journal;
+        t->spool_dir = parts->registry->spool_dir;
+        t->clock = parts->registry->clock;
         list_init(&t->list);
         deadlines_init(&t->deadlines);
         list_init(&t->starved);
@@ -56,7 +47,6 @@ void leases_free(struct leases *t) {
         if (!t)
                 return;
         assert(list_empty(&t->list));
-        quota_free(t->quota); /* readers of jobs may still have accounts */
         free(t);
 }
 
@@ -78,7 +68,7 @@ struct lease *leases_find(struct leases *t, const char *name) {
 struct lease *leases_find_serial(struct leases *t, uint64_t serial) {
         struct lease *l;
 
-        HASH_FIND(hh_serial, t->by_serial, &serial, sizeof(serial), l);
+        HASH_FIND(hh_serial, t->registry->by_serial, &serial, sizeof(serial), l);
         return l;
 }
 
@@ -145,11 +135,12 @@ void leases_add(struct lease *l) {
 
         list_add_tail(&t->list, &l->link);
         HASH_ADD_KEYPTR(hh_name, t->by_name, l->name, strlen(l->name), l);
-        HASH_ADD(hh_serial, t->by_serial, serial, sizeof(l->serial), l);
+        HASH_ADD(hh_serial, t->registry->by_serial, serial, sizeof(l->serial), l);
         t->changed_wall_us = l->changed_wall_us;
 }
 
 int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struct lease **out) {
+        struct lease_registry *registry = t->registry;
         struct lease *l;
         int r;
 
@@ -158,20 +149,21 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
                 return r;
         if (leases_find(t, name))
                 return -EEXIST;
-        if (t->draining || leases_count(t) >= t->config->max_leases || t->last_serial >= LEASE_SERIAL_MAX)
+        if (t->draining || lease_registry_count(registry) >= registry->config->max_leases ||
+            registry->last_serial >= LEASE_SERIAL_MAX)
                 return -EAGAIN;
 
-        l = leases_make(t, name, t->last_serial + 1, uid, gid);
+        l = leases_make(t, name, registry->last_serial + 1, uid, gid);
         if (!l)
                 return -ENOMEM;
-        l->instance = t->instance;
+        l->instance = registry->instance;
         l->created_us = t->clock();
         r = lease_write(l);
         if (r < 0) {
                 lease_unref(l);
                 return r;
         }
-        t->last_serial++;
+        registry->last_serial++;
         leases_add(l);
         lease_announce(l);
         pool_claim(t->pool, &l->claim);
@@ -195,7 +187,7 @@ void lease_release(struct lease *l) {
         list_remove(&l->link);
         list_remove(&l->starved);
         HASH_DELETE(hh_name, t->by_name, l);
-        HASH_DELETE(hh_serial, t->by_serial, l);
+        HASH_DELETE(hh_serial, t->registry->by_serial, l);
         t->changed_wall_us = l->changed_wall_us;
         HASH_CLEAR(hh_name, l->by_job_name);
         list_move_all(&l->jobs, &l->named);
@@ -245,14 +237,14 @@ const struct leases_totals *leases_totals(const struct leases *t) {
 }
 
 uint64_t leases_spool_bytes(const struct leases *t) {
-        return quota_bytes(t->quota);
+        return quota_bytes(t->registry->quota);
 }
 
 void leases_drain(struct leases *t, bool drain) {
         t->draining = drain;
 }
 
-static int rewrite_jobs(const struct lease *l, const struct list *jobs) {
+static int write_jobs(const struct lease *l, const struct list *jobs) {
         struct journal_job row;
         struct job *j;
         int r = 0;
@@ -266,23 +258,21 @@ static int rewrite_jobs(const struct lease *l, const struct list *jobs) {
         return r;
 }
 
-int leases_rewrite(struct leases *t) {
+int leases_write(struct leases *t) {
         struct lease *l;
-        int r = journal_rewrite_begin(t->journal);
+        int r = 0;
 
-        if (r == 0)
-                r = pool_write(t->pool);
         list_for_each (l, &t->list, link) {
                 if (r == 0)
                         r = lease_write(l);
                 if (r == 0)
-                        r = rewrite_jobs(l, &l->jobs);
+                        r = write_jobs(l, &l->jobs);
                 if (r == 0)
-                        r = rewrite_jobs(l, &l->named);
+                        r = write_jobs(l, &l->named);
                 if (r == 0)
-                        r = rewrite_jobs(l, &l->forgotten);
+                        r = write_jobs(l, &l->forgotten);
         }
-        return journal_rewrite_end(t->journal, r);
+        return r;
 }
 
 int64_t leases_due(const struct leases *t) {
@@ -292,9 +282,7 @@ int64_t leases_due(const struct leases *t) {
         return list_empty(&t->starved) ? due : clock_earlier(due, t->starved_us);
 }
 
-void leases_tick(struct leases *t) {
-        int64_t now = t->clock();
-
+void leases_tick(struct leases *t, int64_t now) {
         if (leases_due(t) > now)
                 return;
         leases_tick_jobs(t, now);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The table of all leases: how they come and go, and what each of them needs from time to time.
+ * The table of a pool's leases: how they come and go, and what each of them needs from time to time.
  *
  * It is the core's, which makes it, lets it tick and frees it. Leases are in it from lease_create() to lease_release().
  */
@@ -10,6 +10,7 @@
 #include "pool/environment/pool.h"
 #include "pool/lease/end.h"
 #include "pool/lease/lease.h"
+#include "pool/lease/registry.h"
 
 struct leases;
 
@@ -33,13 +34,16 @@ struct lease_info {
         int64_t unused_since_us;   /* it has held its environment without a job since then; USEC_NEVER: it does not */
 };
 
-/*
- * The table of all leases. @pool, @config, @events and @journal (which may be
- * NULL) are borrowed and outlive it; @spool_dir is a descriptor of a directory
- * where nothing is but what leases put there; @clock as for the pool.
- */
-int leases_new(struct leases **out, struct pool *pool, const struct config *config, struct event_ring *events,
-               struct journal *journal, int spool_dir, int64_t (*clock)(void));
+/* What a table is made of. All of it is borrowed, and outlives the table. */
+struct leases_parts {
+        struct lease_registry *registry;
+        struct pool *pool;
+        const struct config *config;
+        struct event_ring *ring;
+};
+
+/* 0 or -ENOMEM. */
+int leases_new(struct leases **out, const struct leases_parts *parts);
 
 void leases_free(struct leases *t);
 
@@ -49,6 +53,8 @@ unsigned leases_count(const struct leases *t);
 int64_t leases_changed_wall_us(const struct leases *t);
 
 struct lease *leases_find(struct leases *t, const char *name);
+
+/* In any table of the mount. */
 struct lease *leases_find_serial(struct leases *t, uint64_t serial);
 
 /* The first lease with a serial above @serial, in order of their making; NULL at the end. */
@@ -60,21 +66,21 @@ void leases_each(const struct leases *t, int64_t now, void (*each)(void *data, c
 
 const struct leases_totals *leases_totals(const struct leases *t);
 
-/* Bytes of commands, input and output that are kept on disk. */
+/* Bytes of commands, input and output that the leases of all tables keep on disk. */
 uint64_t leases_spool_bytes(const struct leases *t);
 
 /*
  * Do what is due: job timeouts, jobs that wait for a descriptor, warnings. When the next thing is due, or USEC_NEVER;
  * to be asked after pool_tick(), for what that grants begins jobs.
  */
-void leases_tick(struct leases *t);
+void leases_tick(struct leases *t, int64_t now);
 int64_t leases_due(const struct leases *t);
 
 /* No new leases, until undone. */
 void leases_drain(struct leases *t, bool drain);
 
-/* Write all leases and jobs to the journal again, after some writes failed. 0 or -errno. */
-int leases_rewrite(struct leases *t);
+/* Write all leases and jobs to the journal. 0 or -errno. */
+int leases_write(struct leases *t);
 
 /*
  * Release every lease, for good; or, with @keep, only in memory: the journal and the files stay for the next run. Call

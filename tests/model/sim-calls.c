@@ -247,6 +247,7 @@ void model_set_max(unsigned max) {
         if (max < model.config.max)
                 model.max_lowered_turn = sim.turn;
         model.config.max = max;
+        pool_config_changed(model.pool);
 }
 
 void model_prewarm(unsigned n) {

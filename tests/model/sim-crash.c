@@ -142,7 +142,7 @@ static void end_core(bool planned) {
 /* the beginning */
 
 static struct environment *environment_of(const struct sim_sandbox *s) {
-        struct environment *e = environments_find(&model.pool->environments, s->nonce);
+        struct environment *e = environments_find(model.pool->fleet, s->nonce);
 
         SIM_CHECK(e, "%s is not in the pool", s->sandbox.id);
         return e;

@@ -430,6 +430,7 @@ static void creates_at_once(void) {
         rig_run(0);
         CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CREATING), 3);
         rig.config.creates = 20;
+        pool_config_changed(rig.pool);
         rig_run(0);
         CHECK_INT(pool_count(rig.pool, ENVIRONMENT_CREATING), 20);
         rig_run(SECOND);

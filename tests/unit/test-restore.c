@@ -230,7 +230,7 @@ static void job_that_was_not_started_stays_so(void) {
         rig_run(0);
         timer_fire(timer_next());
         full = 1 << 2 | 1 << 3; /* behind the rows of the environment and the lease, which has it now */
-        (void)pool_tick(rig.pool);
+        (void)pool_tick(rig.pool, sim.now_us);
         j = lease_job(l, 1);
         CHECK(job_ended(j) && j->code == RESULT_CANCELLED);
         CHECK_INT(lease_job(l, 2)->state, JOB_STARTING);
@@ -303,7 +303,7 @@ static void job_does_not_go_on_in_another_environment(void) {
         CHECK_INT(lease_state(l), LEASE_LOST);
         CHECK(strstr(lease_error(l), "renew"));
         CHECK_INT(lease_command(l, NULL, "renew"), 0);
-        for (struct timer *t; (void)pool_tick(rig.pool), t = timer_next();)
+        for (struct timer *t; (void)pool_tick(rig.pool, sim.now_us), t = timer_next();)
                 timer_fire(t);
         CHECK_INT(lease_state(l), LEASE_LEASED);
         rig_restart();

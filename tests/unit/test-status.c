@@ -97,6 +97,7 @@ static void pool_for_people(void) {
         rig_run(190 * USEC_PER_SEC);
         rig.backend.rates.create_fails = 1000;
         CHECK_INT(config_set(&rig.config, "max", "3", CONFIG_CTL, &(struct result){}), 0);
+        pool_config_changed(rig.pool);
         rig_run(SIM_DELAY_US);
         CHECK_INT(lease_add_input(l, NULL, input, sizeof(input)), 0);
         CHECK_INT(config_set(&rig.config, "spool_max", "10M", CONFIG_CTL, &(struct result){}), 0);

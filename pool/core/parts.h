@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What a core is made of. All of it is borrowed, and outlives the core. */
+
+#include <stdint.h>
+
+#include "pool/backend/backend.h"
+#include "pool/base/config.h"
+#include "pool/base/journal.h"
+
+struct core_parts {
+        /*
+         * With BACKEND_TO_END there are no leases: core_restore() takes back environments only, for core_stop() to end.
+         */
+        enum backend_use use;
+        const struct config *config;
+        struct backend *backend;
+        struct journal *journal; /* NULL keeps nothing */
+        int spool_dir;           /* descriptor of a directory that holds only what leases put there */
+        int64_t (*clock)(void);  /* microseconds; it never goes back */
+        uint64_t seed;           /* of all jitter: the same seed and the same events give the same pool */
+};
