@@ -151,7 +151,11 @@ void core_stop(struct core *c, bool keep) {
 }
 
 bool core_is_empty(const struct core *c) {
-        return backend_count(c->parts.backend) == 0;
+        return pools_are_empty(&c->pools);
+}
+
+struct pools *core_pools(struct core *c) {
+        return &c->pools;
 }
 
 struct event_ring *core_event_ring(struct core *c) {

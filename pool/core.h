@@ -29,6 +29,7 @@
 #include "pool/lease/table.h"
 
 struct core;
+struct pools;
 
 /* Events for the owner. */
 struct core_events {
@@ -75,7 +76,10 @@ void core_stop(struct core *c, bool keep);
 /* Whether no environment is left, not even one that is ending. */
 bool core_is_empty(const struct core *c);
 
-/* Of the mount's own pool. Valid until core_free(). */
+/* Valid until core_free(). */
+struct pools *core_pools(struct core *c);
+
+/* Of the mount's own pool; likewise. */
 struct event_ring *core_event_ring(struct core *c);
 struct pool *core_pool(struct core *c);
 struct leases *core_leases(struct core *c); /* NULL with BACKEND_TO_END */

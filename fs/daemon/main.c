@@ -198,6 +198,13 @@ static void on_notice(void *owner, const char *line) {
         }
 }
 
+/* The backend of a pool beside the mount's own. */
+static int open_backend(void *owner, const struct config *config, struct backend **out, struct result *why) {
+        struct daemon *d = owner;
+
+        return provider_open(out, d->client, &d->loop, config, &d->state, d->state.pool_id, d->options.mountpoint, why);
+}
+
 static const struct core_events core_events = {
         .ready = on_ready,
         .notice = on_notice,
@@ -394,6 +401,8 @@ static int set_up(struct daemon *d, struct result *why) {
                                                .use = BACKEND_TO_CREATE,
                                                .config = &d->config,
                                                .backend = d->backend,
+                                               .open = open_backend,
+                                               .owner = d,
                                                .journal = d->journal,
                                                .spool_dir = d->state.spool,
                                                .clock = clock_now,

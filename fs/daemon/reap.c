@@ -17,7 +17,7 @@
 #include "pool/util/log.h"
 
 struct reap {
-        const struct config *config;
+        struct config *config;
         const struct options *options;
         struct state state;
         struct journal *journal;
@@ -209,8 +209,13 @@ static int note_serial(void *data, const struct journal_lease *row) {
         return 0;
 }
 
+static int note_pool(void *data, const struct journal_pool *row) {
+        *(uint64_t *)data = row->serial;
+        return 0;
+}
+
 /* Their environments have ended, and the machine will not mount here again. */
-static void forget_leases(struct reap *r) {
+static void forget_leases_and_pools(struct reap *r) {
         uint64_t serial;
 
         do {
@@ -218,6 +223,11 @@ static void forget_leases(struct reap *r) {
                 if (journal_each_lease(r->journal, note_serial, &serial) < 0)
                         return;
         } while (serial && journal_drop_lease(r->journal, serial) == 0);
+        do {
+                serial = 0;
+                if (journal_each_pool(r->journal, note_pool, &serial) < 0)
+                        return;
+        } while (serial && journal_drop_pool(r->journal, serial) == 0);
 }
 
 static int count_left(void *data, const struct journal_environment *row) {
@@ -240,12 +250,12 @@ static void sum_up(struct reap *r) {
         if (journal_each_environment(r->journal, count_left, &left) < 0 || left > 0)
                 r->exit_status = EXIT_FAILURE;
         else if (r->exit_status == EXIT_SUCCESS)
-                forget_leases(r);
+                forget_leases_and_pools(r);
         printf("%u environments ended, %u of them not in the journal; %u left\n",
                r->n_known + (unsigned)totals->orphans - left, (unsigned)totals->orphans, left);
 }
 
-int reap(const struct config *config, const struct options *options) {
+int reap(struct config *config, const struct options *options) {
         struct reap r = { .config = config, .options = options, .state = { .lock = -1, .spool = -1 } };
         struct result why;
         bool keep;

@@ -11,4 +11,4 @@
 /*
  * Print on standard output what is ended, or with --dry-run what would be. Returns the exit status. Blocks until done.
  */
-int reap(const struct config *config, const struct options *options);
+int reap(struct config *config, const struct options *options);

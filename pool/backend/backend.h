@@ -75,6 +75,7 @@ struct backend_setup {
 /* What a backend is started for. */
 enum backend_use {
         BACKEND_TO_CREATE, /* the start checks everything that new sandboxes need */
+        BACKEND_TO_JOIN,   /* as to create; another backend of the client is ready, so what they have in common is checked */
         BACKEND_TO_END,    /* no sandbox will be made: the start checks only what finding and ending others needs */
 };
 

@@ -37,6 +37,8 @@ static const struct option_row core_rows[] = {
           .help = "environments in creation at one time" },
         { "create_rate", OPTION_NUMBER, AT(create_rate), "0", NULL, 0, CREATE_RATE_MAX, .scope = OPTION_OF_DAEMON,
           .live = true, .help = "creates of environments a second, evenly paced; 0: any number" },
+        { "builds", OPTION_NUMBER, AT(builds), "4", NULL, 1, CREATES_MAX,
+          .help = "pools whose images are looked up or built at one time" },
         { "max_per_user", OPTION_NUMBER, AT(max_per_user), "0", NULL, 0, ENVIRONMENTS_MAX,
           .help = "environments that the leases of one user hold at most, 0: any number" },
         { "held_warning", OPTION_SECONDS, AT(held_warning_us), "3600", .scope = OPTION_OF_DAEMON,
@@ -180,6 +182,20 @@ void config_deinit(struct config *c) {
         for (size_t t = 0; t < CONFIG_TABLES_MAX; t++)
                 free(c->values[t]);
         *c = (struct config){};
+}
+
+int config_copy(struct config *out, const struct config *from) {
+        struct option_at to = {}, at = {};
+        int r;
+
+        *out = (struct config){};
+        r = take_tables(out, from->tables);
+        while (r == 0 && next_option(from, &at) && next_option(out, &to))
+                r = option_copy(at.row, to.values, at.values);
+        memcpy(out->source, from->source, sizeof(out->source));
+        if (r < 0)
+                config_deinit(out);
+        return r;
 }
 
 int config_set(struct config *c, const char *name, const char *value, enum config_source source,

@@ -50,6 +50,7 @@ struct config {
         uint64_t max_per_user; /* environments that leases of one user hold at one time; 0: any number */
         uint64_t creates; /* environments in creation at one time */
         uint64_t create_rate; /* creates a second; 0: no maximum */
+        uint64_t builds; /* templates of pools that start at one time */
         int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;
         unsigned reset;
@@ -79,7 +80,7 @@ struct config {
         bool keep;
 
         /* the other tables, and a struct of values for each */
-        const struct option_table *tables[CONFIG_TABLES_MAX];
+        const struct option_table *tables[CONFIG_TABLES_MAX + 1]; /* NULL ends them */
         void *values[CONFIG_TABLES_MAX];
 
         enum config_source source[CONFIG_OPTIONS_MAX]; /* by row: the core's, then those of each table */
@@ -91,6 +92,9 @@ struct config {
  */
 int config_init(struct config *c, const struct option_table *const *tables);
 void config_deinit(struct config *c);
+
+/* A copy with the same values, of the same sources. 0 or -ENOMEM. */
+int config_copy(struct config *out, const struct config *from);
 
 /* The values of one of the tables, in its own struct. */
 const void *config_values(const struct config *c, const struct option_table *table);

@@ -23,15 +23,17 @@ struct event {
 struct event_ring {
         struct list watches;
         uint64_t next; /* number of the next event; they are numbered from 0 */
-        struct event *events[EVENTS_MAX];
         char *line; /* the line that was asked for last; most lines are never read */
+        unsigned max;
+        struct event *events[];
 };
 
-int event_ring_new(struct event_ring **out) {
-        struct event_ring *ring = calloc(1, sizeof(*ring));
+int event_ring_new(struct event_ring **out, unsigned max) {
+        struct event_ring *ring = calloc(1, sizeof(*ring) + max * sizeof(ring->events[0]));
 
         if (!ring)
                 return -ENOMEM;
+        ring->max = max;
         list_init(&ring->watches);
         *out = ring;
         return 0;
@@ -40,7 +42,7 @@ int event_ring_new(struct event_ring **out) {
 void event_ring_free(struct event_ring *ring) {
         if (!ring)
                 return;
-        for (size_t i = 0; i < EVENTS_MAX; i++)
+        for (size_t i = 0; i < ring->max; i++)
                 free(ring->events[i]);
         free(ring->line);
         free(ring);
@@ -70,7 +72,7 @@ static const char *keep(char **at, const char *text) {
 int64_t event_emit(struct event_ring *ring, const char *kind, const char *name, const char *state,
                    const char *lease, const char *reason) {
         struct event *e = malloc(sizeof(*e) + text_size(name) + text_size(lease) + text_size(reason));
-        struct event **slot = &ring->events[ring->next % EVENTS_MAX];
+        struct event **slot = &ring->events[ring->next & (ring->max - 1)];
         int64_t wall_us = clock_read_us(CLOCK_REALTIME);
         char *at;
 
@@ -91,7 +93,7 @@ int64_t event_emit(struct event_ring *ring, const char *kind, const char *name, 
 }
 
 int64_t event_last_wall_us(const struct event_ring *ring) {
-        return ring->next ? ring->events[(ring->next - 1) % EVENTS_MAX]->wall_us : 0;
+        return ring->next ? ring->events[(ring->next - 1) & (ring->max - 1)]->wall_us : 0;
 }
 
 static void add_string(json_t *line, const char *key, const char *text) {
@@ -122,7 +124,7 @@ static char *render(const struct event *e) {
 }
 
 uint64_t event_oldest(const struct event_ring *ring) {
-        return ring->next > EVENTS_MAX ? ring->next - EVENTS_MAX : 0;
+        return ring->next > ring->max ? ring->next - ring->max : 0;
 }
 
 uint64_t event_next(const struct event_ring *ring) {
@@ -133,7 +135,7 @@ const char *event_line(struct event_ring *ring, uint64_t number) {
         if (number < event_oldest(ring) || number >= ring->next)
                 return NULL;
         free(ring->line);
-        ring->line = render(ring->events[number % EVENTS_MAX]);
+        ring->line = render(ring->events[number & (ring->max - 1)]);
         return ring->line;
 }
 

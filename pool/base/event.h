@@ -4,7 +4,7 @@
 /*
  * The newest state changes, one JSON line each, for .pool/events.
  *
- * A ring keeps the EVENTS_MAX newest lines. Readers hold the number of a line,
+ * A ring keeps the newest lines, @max of them. Readers hold the number of a line,
  * not a pointer, and learn how many lines they missed.
  */
 
@@ -16,7 +16,8 @@
 
 struct event_ring;
 
-int event_ring_new(struct event_ring **out);
+/* @max: a power of two. 0 or -ENOMEM. */
+int event_ring_new(struct event_ring **out, unsigned max);
 void event_ring_free(struct event_ring *ring);
 
 /* The watches that are told of each new line. */

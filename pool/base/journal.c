@@ -19,6 +19,9 @@ enum statement {
         BEGIN,
         COMMIT,
         ROLLBACK,
+        PUT_POOL,
+        DROP_POOL,
+        EACH_POOL,
         PUT_ENVIRONMENT,
         DROP_ENVIRONMENT,
         EACH_ENVIRONMENT,
@@ -40,14 +43,17 @@ static const char *const statements[N_STATEMENTS] = {
         [BEGIN] = "BEGIN IMMEDIATE",
         [COMMIT] = "COMMIT",
         [ROLLBACK] = "ROLLBACK",
-        [PUT_ENVIRONMENT] = "INSERT OR REPLACE INTO environment VALUES(?,?,?,?,?,?,?,?)",
+        [PUT_POOL] = "INSERT OR REPLACE INTO pool VALUES(?,?,?,?,?,?,?)",
+        [DROP_POOL] = "DELETE FROM pool WHERE serial=?",
+        [EACH_POOL] = "SELECT serial,name,uid,gid,created_wall_us,options,made FROM pool ORDER BY serial",
+        [PUT_ENVIRONMENT] = "INSERT OR REPLACE INTO environment VALUES(?,?,?,?,?,?,?,?,?)",
         [DROP_ENVIRONMENT] = "DELETE FROM environment WHERE nonce=?",
-        [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user FROM environment"
+        [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user,pool FROM environment"
                              " ORDER BY created_us",
-        [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [DROP_LEASE] = "DELETE FROM lease WHERE serial=?",
         [EACH_LEASE] = "SELECT serial,instance,name,uid,gid,created_wall_us,state,code,error,environment,prepared,cwd,"
-                       "env,timeout_us,last_named FROM lease ORDER BY serial",
+                       "env,timeout_us,last_named,pool FROM lease ORDER BY serial",
         [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [UPDATE_JOB] = "UPDATE job SET state=?,wanted_dead=?,timed_out=?,output_refused=?,started_us=?,ended_us=?,"
                        "code=?,exit_code=?,error=? WHERE lease=? AND number=?",
@@ -55,7 +61,7 @@ static const char *const statements[N_STATEMENTS] = {
         [DROP_JOBS] = "DELETE FROM job WHERE lease=?",
         [EACH_JOB] = "SELECT lease,number,command,input,cwd,env,timeout_us,submitted_us,state,wanted_dead,timed_out,"
                      "output_refused,started_us,ended_us,code,exit_code,error,name FROM job WHERE lease=? ORDER BY number",
-        [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease LIMIT 1",
+        [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease UNION ALL SELECT 1 FROM pool LIMIT 1",
         [GET_META] = "SELECT value FROM meta WHERE key=?",
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
 };
@@ -86,6 +92,12 @@ static const char *const formats[] = {
         /* 3: jobs with names. */
         ("ALTER TABLE job ADD COLUMN name TEXT;"
          "ALTER TABLE lease ADD COLUMN last_named INTEGER DEFAULT 0;"),
+
+        /* 4: pools beside the mount's own. */
+        ("CREATE TABLE pool(serial INTEGER PRIMARY KEY, name TEXT, uid INTEGER, gid INTEGER, created_wall_us INTEGER,"
+         " options TEXT, made INTEGER);"
+         "ALTER TABLE environment ADD COLUMN pool INTEGER DEFAULT 0;"
+         "ALTER TABLE lease ADD COLUMN pool INTEGER DEFAULT 0;"),
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -192,7 +204,9 @@ int journal_rewrite_begin(struct journal *j) {
         if (!j)
                 return 0;
         r = run(j, BEGIN, "");
-        return r < 0 ? r : to_errno(sqlite3_exec(j->db, "DELETE FROM job; DELETE FROM lease; DELETE FROM environment;",
+        return r < 0 ? r : to_errno(sqlite3_exec(j->db,
+                                                 "DELETE FROM job; DELETE FROM lease; DELETE FROM environment;"
+                                                 "DELETE FROM pool;",
                                                  NULL, NULL, NULL));
 }
 
@@ -208,12 +222,28 @@ int journal_rewrite_end(struct journal *j, int r) {
         return r;
 }
 
+int journal_put_pool(struct journal *j, const struct journal_pool *row) {
+        if (!j)
+                return 0;
+        crash_point("journal", "is written");
+        return note(j, run(j, PUT_POOL, "itiiiti", (int64_t)row->serial, row->name, (int64_t)row->uid, (int64_t)row->gid,
+                           row->created_wall_us, row->options, (int64_t)row->made));
+}
+
+int journal_drop_pool(struct journal *j, uint64_t serial) {
+        if (!j)
+                return 0;
+        crash_point("journal", "is written");
+        return note(j, run(j, DROP_POOL, "i", (int64_t)serial));
+}
+
 int journal_put_environment(struct journal *j, const struct journal_environment *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_ENVIRONMENT, "tttbiiii", row->nonce, row->id, row->resume_token, row->workdir,
-                           (int64_t)row->uses, (int64_t)row->ending, row->created_us, (int64_t)row->user));
+        return note(j, run(j, PUT_ENVIRONMENT, "tttbiiiii", row->nonce, row->id, row->resume_token, row->workdir,
+                           (int64_t)row->uses, (int64_t)row->ending, row->created_us, (int64_t)row->user,
+                           (int64_t)row->pool));
 }
 
 int journal_drop_environment(struct journal *j, const char *nonce) {
@@ -227,10 +257,10 @@ int journal_put_lease(struct journal *j, const struct journal_lease *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_LEASE, "iitiiiiittibbii", (int64_t)row->serial, (int64_t)row->instance, row->name,
+        return note(j, run(j, PUT_LEASE, "iitiiiiittibbiii", (int64_t)row->serial, (int64_t)row->instance, row->name,
                            (int64_t)row->uid, (int64_t)row->gid, row->created_wall_us, (int64_t)row->state,
                            (int64_t)row->code, row->error, row->environment, (int64_t)row->prepared, row->cwd,
-                           row->env, row->timeout_us, (int64_t)row->last_named));
+                           row->env, row->timeout_us, (int64_t)row->last_named, (int64_t)row->pool));
 }
 
 int journal_drop_lease(struct journal *j, uint64_t serial) {
@@ -299,6 +329,27 @@ static const char *string_of(sqlite3_stmt *s, int column) {
         return text_of(s, column) ?: "";
 }
 
+int journal_each_pool(struct journal *j, int (*each)(void *data, const struct journal_pool *row), void *data) {
+        sqlite3_stmt *s;
+        int code, r = 0;
+
+        if (!j)
+                return 0;
+        s = j->statements[EACH_POOL];
+        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+                r = each(data, &(struct journal_pool){
+                                       .serial = sqlite3_column_int64(s, 0),
+                                       .name = string_of(s, 1),
+                                       .uid = sqlite3_column_int64(s, 2),
+                                       .gid = sqlite3_column_int64(s, 3),
+                                       .created_wall_us = sqlite3_column_int64(s, 4),
+                                       .options = string_of(s, 5),
+                                       .made = sqlite3_column_int(s, 6),
+                               });
+        sqlite3_reset(s);
+        return r < 0 ? r : to_errno(code);
+}
+
 int journal_each_environment(struct journal *j, int (*each)(void *data, const struct journal_environment *row),
                              void *data) {
         sqlite3_stmt *s;
@@ -317,6 +368,7 @@ int journal_each_environment(struct journal *j, int (*each)(void *data, const st
                                        .ending = sqlite3_column_int(s, 5),
                                        .created_us = sqlite3_column_int64(s, 6),
                                        .user = sqlite3_column_int64(s, 7),
+                                       .pool = sqlite3_column_int64(s, 8),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);
@@ -346,6 +398,7 @@ int journal_each_lease(struct journal *j, int (*each)(void *data, const struct j
                                        .env = string_of(s, 12),
                                        .timeout_us = sqlite3_column_int64(s, 13),
                                        .last_named = sqlite3_column_int64(s, 14),
+                                       .pool = sqlite3_column_int64(s, 15),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

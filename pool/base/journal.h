@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The journal: environments, leases and jobs on disk, so that the next daemon
+ * The journal: pools, environments, leases and jobs on disk, so that the next daemon
  * can go on where one was killed.
  *
  * Each mount has one SQLite file, in a locked directory. The pool writes to it
@@ -34,8 +34,19 @@
 
 struct journal;
 
+struct journal_pool {
+        uint64_t serial;
+        const char *name;
+        uid_t uid;
+        gid_t gid;
+        int64_t created_wall_us;
+        const char *options; /* its own, as they were given: a JSON object of texts */
+        bool made;           /* an environment was made in it, so that not all options may change */
+};
+
 struct journal_environment {
         const char *nonce;
+        uint64_t pool;           /* its serial; 0: the mount's own */
         const char *id, *resume_token; /* "" until it is live */
         const char *workdir;     /* of the newest job there, until it is cleaned; or NULL */
         uid_t user;              /* the user it was lent to; (uid_t)-1: it was never lent */
@@ -46,6 +57,7 @@ struct journal_environment {
 
 struct journal_lease {
         uint64_t serial, instance; /* together they name its jobs */
+        uint64_t pool;            /* its serial; 0: the mount's own */
         const char *name;
         uid_t uid;
         gid_t gid;
@@ -98,7 +110,7 @@ int journal_raise_epoch(struct journal *j, uint64_t *epoch);
  */
 int journal_put_aside(const char *path, const char *suffix);
 
-/* Whether it has neither environments nor leases. */
+/* Whether it has neither pools nor environments nor leases. */
 bool journal_is_empty(struct journal *j);
 
 /*
@@ -114,6 +126,8 @@ int journal_rewrite_begin(struct journal *j);
 int journal_rewrite_end(struct journal *j, int r);
 
 /* Store or replace a row; delete it. 0, -ENOSPC or another error of the disk, -ENOMEM. */
+int journal_put_pool(struct journal *j, const struct journal_pool *row);
+int journal_drop_pool(struct journal *j, uint64_t serial); /* not what is in it */
 int journal_put_environment(struct journal *j, const struct journal_environment *row);
 int journal_drop_environment(struct journal *j, const char *nonce);
 int journal_put_lease(struct journal *j, const struct journal_lease *row);
@@ -123,9 +137,10 @@ int journal_update_job(struct journal *j, const struct journal_job *row); /* onl
 int journal_drop_job(struct journal *j, uint64_t lease, uint32_t number);
 
 /*
- * Give every row to @each, which must not write to the journal: leases in order of their serials, jobs of their
+ * Give every row to @each, which must not write to the journal: pools and leases in order of their serials, jobs of their
  * numbers. An error of @each ends it. 0 or -errno.
  */
+int journal_each_pool(struct journal *j, int (*each)(void *data, const struct journal_pool *row), void *data);
 int journal_each_environment(struct journal *j, int (*each)(void *data, const struct journal_environment *row),
                              void *data);
 int journal_each_lease(struct journal *j, int (*each)(void *data, const struct journal_lease *row), void *data);

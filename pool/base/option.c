@@ -193,6 +193,31 @@ int option_parse(const struct option_row *o, void *values, const char *value, bo
         return -EINVAL;
 }
 
+int option_copy(const struct option_row *o, void *to, const void *from) {
+        switch (o->type) {
+        case OPTION_NUMBER:
+        case OPTION_BYTES:
+                *(uint64_t *)field(to, o) = *(const uint64_t *)const_field(from, o);
+                return 0;
+        case OPTION_SECONDS:
+                *(int64_t *)field(to, o) = *(const int64_t *)const_field(from, o);
+                return 0;
+        case OPTION_BOOL:
+                *(bool *)field(to, o) = *(const bool *)const_field(from, o);
+                return 0;
+        case OPTION_CHOICE:
+                *(unsigned *)field(to, o) = *(const unsigned *)const_field(from, o);
+                return 0;
+        case OPTION_TEXT:
+        case OPTION_PATH:
+        case OPTION_FILE:
+        case OPTION_PATHS:
+        case OPTION_ENV:
+                return set_string(field(to, o), *(char *const *)const_field(from, o));
+        }
+        return -EINVAL;
+}
+
 void option_free(const struct option_row *o, void *values) {
         switch (o->type) {
         case OPTION_TEXT:

@@ -76,6 +76,9 @@ int option_parse(const struct option_row *o, void *values, const char *value, bo
 /* -EINVAL, with the sentence that "option NAME=VALUE: expected ..." is. */
 int option_invalid(const struct option_row *o, const char *value, const char *expected, struct result *why);
 
+/* Copy its value from one struct to another. 0 or -ENOMEM. */
+int option_copy(const struct option_row *o, void *to, const void *from);
+
 /* Its memory, if it has any. */
 void option_free(const struct option_row *o, void *values);
 

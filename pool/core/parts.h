@@ -14,8 +14,11 @@ struct core_parts {
          * With BACKEND_TO_END there are no leases: core_restore() takes back environments only, for core_stop() to end.
          */
         enum backend_use use;
-        const struct config *config;
-        struct backend *backend;
+        struct config *config; /* of the mount; ctl changes it */
+        struct backend *backend; /* of the mount's own pool */
+        /* Make the backend of a further pool. -errno with @why, as at the start. NULL: there are no further pools. */
+        int (*open)(void *owner, const struct config *config, struct backend **out, struct result *why);
+        void *owner; /* open()'s */
         struct journal *journal; /* NULL keeps nothing */
         int spool_dir;           /* descriptor of a directory that holds only what leases put there */
         int64_t (*clock)(void);  /* microseconds; it never goes back */

@@ -68,6 +68,12 @@ void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why
                 open_breaker(b, why);
 }
 
+void breaker_refuse(struct breaker *b, const struct result *why) {
+        if (is_refusal(why))
+                b->n_refused = BREAKER_ERRORS - 1; /* one refusal is enough */
+        breaker_failed(b, b->clock(), why);
+}
+
 void breaker_reset(struct breaker *b) {
         b->trouble.code = RESULT_OK;
         b->failed_us = b->backoff_us = b->create_after_us = 0;

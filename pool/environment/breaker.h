@@ -48,6 +48,12 @@ void breaker_init(struct breaker *b, const char *backend, struct event_ring *eve
  */
 void breaker_put_off(struct breaker *b, int64_t sent_us, const struct result *why);
 
+/*
+ * What creates need cannot be had. If it is refused, such as an image that cannot be built, the breaker opens: the next
+ * create would be refused too.
+ */
+void breaker_refuse(struct breaker *b, const struct result *why);
+
 /* The provider answered a create that was sent at @sent_us with a failure. */
 void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why);
 

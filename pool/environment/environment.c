@@ -102,6 +102,7 @@ int environment_write(struct environment *e) {
 
         return journal_put_environment(e->all->journal, &(struct journal_environment){
                                                                 .nonce = e->nonce,
+                                                                .pool = e->all->serial,
                                                                 .id = e->sandbox ? e->sandbox->id : "",
                                                                 .resume_token = resume_token ?: e->resume_token ?: "",
                                                                 .workdir = e->workdir,

@@ -103,6 +103,7 @@ struct environments {
         const struct config *config;
         struct event_ring *ring;
         struct journal *journal;     /* or NULL */
+        uint64_t serial;             /* of the pool; 0: the mount's own */
         uint64_t *random;            /* the state of the generator for jitter */
         int64_t (*clock)(void);      /* in microseconds */
         const struct environment_events *events;

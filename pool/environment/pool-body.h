@@ -18,6 +18,7 @@ struct pool {
         struct breaker breaker;
         int64_t paced_us; /* create_rate allows the next create then */
         unsigned prewarm;
+        bool wants_backend; /* the newest tick had something to create, and no backend */
         bool stopping;
         struct pool_totals totals;
         struct returns returns;

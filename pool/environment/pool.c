@@ -193,6 +193,7 @@ int pool_new(struct pool **out, const struct pool_parts *parts) {
                 .config = parts->config,
                 .ring = parts->ring,
                 .journal = parts->journal,
+                .serial = parts->serial,
                 .random = &p->random,
                 .clock = parts->clock,
                 .events = &environment_events,
@@ -200,7 +201,7 @@ int pool_new(struct pool **out, const struct pool_parts *parts) {
         };
         environments_init(&p->environments);
         claim_line_init(&p->line);
-        breaker_init(&p->breaker, backend_name(parts->backend), parts->ring, parts->clock, &p->random);
+        breaker_init(&p->breaker, backend_name(parts->fleet->backend), parts->ring, parts->clock, &p->random);
         fleet_join(p->fleet, &p->environments);
         *out = p;
         return 0;
@@ -213,11 +214,25 @@ void pool_free(struct pool *p) {
         free(p);
 }
 
-int pool_restore(struct pool *p) {
-        int r = environments_restore(&p->environments);
+/* How the pool of a row is found. */
+struct finder {
+        struct pool *(*find)(void *data, uint64_t serial);
+        void *data;
+};
 
-        pool_touch(p);
-        orphans_start(&p->fleet->orphans);
+static struct environments *find_set(void *data, uint64_t serial) {
+        const struct finder *f = data;
+        struct pool *p = f->find(f->data, serial);
+
+        return p ? &p->environments : NULL;
+}
+
+int pools_restore_environments(struct fleet *f, struct journal *j, struct pool *(*find)(void *data, uint64_t serial),
+                               void *data) {
+        struct finder finder = { find, data };
+        int r = environments_restore(j, find_set, &finder);
+
+        orphans_start(&f->orphans);
         return r;
 }
 
@@ -341,6 +356,20 @@ void pool_retry(struct pool *p) {
         breaker_reset(&p->breaker);
 }
 
+bool pool_wants_backend(const struct pool *p) {
+        return p->wants_backend;
+}
+
+void pool_set_backend(struct pool *p, struct backend *backend) {
+        pool_touch(p);
+        p->environments.backend = backend;
+}
+
+void pool_backend_failed(struct pool *p, const struct result *why) {
+        pool_touch(p);
+        breaker_refuse(&p->breaker, why);
+}
+
 void pool_config_changed(struct pool *p) {
         static const enum environment_state live[] = { ENVIRONMENT_IDLE, ENVIRONMENT_LEASED, ENVIRONMENT_CLEANING };
         struct environment *e, *tmp;
@@ -407,7 +436,7 @@ const struct returns *pool_returns(const struct pool *p) {
 }
 
 const struct backend *pool_backend(const struct pool *p) {
-        return p->environments.backend;
+        return p->fleet->backend;
 }
 
 const struct result *pool_trouble(const struct pool *p) {

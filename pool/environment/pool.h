@@ -37,7 +37,8 @@ struct pool_totals {
 /* What a pool is made of. All of it is borrowed, and outlives the pool. */
 struct pool_parts {
         struct fleet *fleet; /* which the pool joins */
-        struct backend *backend;
+        uint64_t serial;     /* of the pool; 0: the mount's own */
+        struct backend *backend; /* NULL: pool_set_backend() follows */
         const struct config *config;
         struct event_ring *ring;
         struct journal *journal; /* NULL keeps nothing */
@@ -90,6 +91,15 @@ void pool_recycle(struct pool *p);
 /* Forget that creates failed: try at once. */
 void pool_retry(struct pool *p);
 
+/*
+ * A pool without a backend creates nothing. It wants one once it has something to create. pool_set_backend() gives it one
+ * that is ready, or takes it away (NULL), which is allowed as long as no environment that it made is left.
+ * pool_backend_failed(): none can be had now, and @why says so.
+ */
+bool pool_wants_backend(const struct pool *p);
+void pool_set_backend(struct pool *p, struct backend *backend);
+void pool_backend_failed(struct pool *p, const struct result *why);
+
 /* The configuration was changed: apply it to the existing environments, too. */
 void pool_config_changed(struct pool *p);
 
@@ -97,10 +107,12 @@ void pool_config_changed(struct pool *p);
 int pool_write(struct pool *p);
 
 /*
- * After a restart, when the backend is ready: take back the environments in the journal. Each is asked whether it is
- * alive. Those of leases wait for their claims (pool_restore_claim); the others are lent once they are clean.
+ * After a restart, when the mount's backend is ready: take back the environments in the journal, each into the pool that
+ * @find gives for the serial. Each is asked whether it is alive. Those of leases wait for their claims
+ * (pool_restore_claim); the others are lent once they are clean. Those of a pool that is gone (NULL) end.
  */
-int pool_restore(struct pool *p);
+int pools_restore_environments(struct fleet *f, struct journal *j, struct pool *(*find)(void *data, uint64_t serial),
+                               void *data);
 
 /*
  * The claim held the environment of this nonce. True if the environment is there and belongs to no other user: the
@@ -124,6 +136,7 @@ unsigned pool_count_all(const struct pool *p);
 unsigned pool_count_waiting(const struct pool *p);
 const struct returns *pool_returns(const struct pool *p);
 const struct pool_totals *pool_totals(const struct pool *p);
+/* Of the mount: it has the provider's name and its client. */
 const struct backend *pool_backend(const struct pool *p);
 
 /* Why the newest create failed, as long as no later one succeeded; else NULL. */

@@ -377,8 +377,13 @@ static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
         if (want_warm > warm && room > wanted)
                 wanted += room - wanted < want_warm - warm ? room - wanted : want_warm - warm;
 
+        p->wants_backend = false;
         if (wanted > 0 && create_from(p) > now)
                 return create_from(p);
+        if (wanted > 0 && !p->environments.backend) {
+                p->wants_backend = true;
+                return USEC_NEVER;
+        }
         for (; wanted > 0 && count[ENVIRONMENT_CREATING] < create_limit(p); wanted--)
                 if (create_from(p) > now || create_one(p) < 0)
                         return create_from(p);

@@ -33,6 +33,7 @@
 struct leases {
         struct lease_registry *registry;
         struct pool *pool;
+        uint64_t pool_serial;
         const struct config *config;
         struct event_ring *events;
         struct journal *journal; /* or NULL */

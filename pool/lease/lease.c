@@ -123,6 +123,7 @@ int lease_write(const struct lease *l) {
         return journal_put_lease(l->table->journal, &(struct journal_lease){
                                                             .serial = l->serial,
                                                             .instance = l->instance,
+                                                            .pool = l->table->pool_serial,
                                                             .name = l->name,
                                                             .uid = l->uid,
                                                             .gid = l->gid,

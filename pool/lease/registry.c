@@ -18,6 +18,11 @@ void lease_registry_deinit(struct lease_registry *r) {
         quota_free(r->quota); /* readers of jobs may still have accounts */
 }
 
+void lease_registry_note_serial(struct lease_registry *r, uint64_t serial) {
+        if (r->last_serial < serial)
+                r->last_serial = serial;
+}
+
 unsigned lease_registry_count(const struct lease_registry *r) {
         return HASH_CNT(hh_serial, r->by_serial);
 }

@@ -38,5 +38,8 @@ struct lease_registry {
 int lease_registry_init(struct lease_registry *r);
 void lease_registry_deinit(struct lease_registry *r);
 
+/* Of an earlier run: later ones are higher. */
+void lease_registry_note_serial(struct lease_registry *r, uint64_t serial);
+
 /* Leases of all tables. */
 unsigned lease_registry_count(const struct lease_registry *r);

@@ -171,7 +171,8 @@ static void restored_free(struct restored *one) {
 }
 
 struct reading {
-        struct leases *table;
+        struct leases *(*find)(void *data, uint64_t pool);
+        void *data;
         struct list all; /* of restored, by serial */
 };
 
@@ -192,14 +193,20 @@ static void restore_state(struct lease *l, const struct journal_lease *row) {
 
 static int read_lease(void *data, const struct journal_lease *row) {
         struct reading *reading = data;
-        struct restored *one = calloc(1, sizeof(*one));
+        struct leases *table = reading->find(reading->data, row->pool);
+        struct restored *one;
         struct lease *l;
 
+        if (!table) { /* a pool without leases was removed, so somebody has changed the journal */
+                log_error("lease=%s: of a pool that is not in the journal; left out", row->name);
+                return 0;
+        }
+        one = calloc(1, sizeof(*one));
         if (!one)
                 return -ENOMEM;
         list_init(&one->link);
         list_add_tail(&reading->all, &one->link);
-        l = one->lease = leases_make(reading->table, row->name, row->serial, row->uid, row->gid);
+        l = one->lease = leases_make(table, row->name, row->serial, row->uid, row->gid);
         if (!l)
                 return -ENOMEM;
         l->instance = row->instance;
@@ -271,7 +278,7 @@ static int take_up(struct restored *one) {
         if (older)
                 lease_release(older); /* it was released, and that could not be written down */
         leases_add(l);
-        l->table->registry->last_serial = l->serial;
+        lease_registry_note_serial(l->table->registry, l->serial);
         r = journal_each_job(l->table->journal, l->serial, read_job, l);
         lease_end_unwritten(l);
         lease_drop_forgotten(l);
@@ -282,17 +289,17 @@ static int take_up(struct restored *one) {
         return r;
 }
 
-int leases_restore(struct leases *t) {
-        struct reading reading = { .table = t };
+int leases_restore(struct leases *own, struct leases *(*find)(void *data, uint64_t pool), void *data) {
+        struct reading reading = { .find = find, .data = data };
         struct restored *one;
         int r;
 
         list_init(&reading.all);
-        r = journal_each_lease(t->journal, read_lease, &reading);
+        r = journal_each_lease(own->journal, read_lease, &reading);
         while ((one = list_first(&reading.all, struct restored, link))) {
                 if (r == 0)
                         r = take_up(one);
                 restored_free(one);
         }
-        return r < 0 ? r : sweep(t);
+        return r < 0 ? r : sweep(own);
 }

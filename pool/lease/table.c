@@ -30,6 +30,7 @@ int leases_new(struct leases **out, const struct leases_parts *parts) {
                 return -ENOMEM;
         t->registry = parts->registry;
         t->pool = parts->pool;
+        t->pool_serial = parts->serial;
         t->config = parts->config;
         t->events = parts->ring;
         t->journal = parts->registry->journal;
@@ -110,8 +111,7 @@ static const struct claim_events claim_events = {
         .lost = on_lost,
 };
 
-/* For a new lease. Names that begin with a dot or an at sign are the pool's own. */
-static int check_name(const char *name) {
+int lease_check_name(const char *name) {
         size_t len = strlen(name);
 
         if (len > NAME_LEN_MAX)
@@ -144,7 +144,7 @@ int lease_create(struct leases *t, const char *name, uid_t uid, gid_t gid, struc
         struct lease *l;
         int r;
 
-        r = check_name(name);
+        r = lease_check_name(name);
         if (r < 0)
                 return r;
         if (leases_find(t, name))
@@ -238,6 +238,10 @@ const struct leases_totals *leases_totals(const struct leases *t) {
 
 uint64_t leases_spool_bytes(const struct leases *t) {
         return quota_bytes(t->registry->quota);
+}
+
+bool leases_are_draining(const struct leases *t) {
+        return t->draining;
 }
 
 void leases_drain(struct leases *t, bool drain) {

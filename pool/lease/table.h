@@ -38,6 +38,7 @@ struct lease_info {
 struct leases_parts {
         struct lease_registry *registry;
         struct pool *pool;
+        uint64_t serial; /* of the pool; 0: the mount's own */
         const struct config *config;
         struct event_ring *ring;
 };
@@ -78,6 +79,7 @@ int64_t leases_due(const struct leases *t);
 
 /* No new leases, until undone. */
 void leases_drain(struct leases *t, bool drain);
+bool leases_are_draining(const struct leases *t);
 
 /* Write all leases and jobs to the journal. 0 or -errno. */
 int leases_write(struct leases *t);
@@ -87,6 +89,12 @@ int leases_write(struct leases *t);
  * it after pool_stop(), or with @keep after pool_leave().
  */
 void leases_stop(struct leases *t, bool keep);
+
+/*
+ * Whether a new lease may have this name: 0, -EINVAL or -ENAMETOOLONG. Names that begin with a dot or an at sign are the
+ * pool's own.
+ */
+int lease_check_name(const char *name);
 
 /*
  * Make a lease and ask the pool for an environment. The table holds it; *out is

@@ -11,7 +11,7 @@
 #include "pool/util/clock.h"
 
 struct sim_backend *sim_backend_of(const struct sim_sandbox *s) {
-        return container_of(s->sandbox.backend, struct sim_backend, backend);
+        return s->provider;
 }
 
 int64_t sim_any_delay(const struct sim_backend *b) {
@@ -132,6 +132,7 @@ static int op_create(struct backend *backend, const char *nonce, struct sandbox 
 
 void sim_sandbox_take(struct sim_backend *b, struct sim_sandbox *s) {
         s->sandbox = (struct sandbox){ .backend = &b->backend };
+        s->provider = b;
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "sb-%u", s->number);
         list_remove(&s->link);
         list_add_tail(&b->sandboxes, &s->link);
@@ -287,7 +288,7 @@ static int op_start(struct backend *b, enum backend_use use) {
 static void op_free(struct backend *b) {
 }
 
-static const struct backend_ops ops = {
+const struct backend_ops sim_backend_ops = {
         .name = "simulated",
         .start = op_start,
         .free = op_free,
@@ -311,7 +312,7 @@ static const struct backend_ops ops = {
 static const struct backend_client_ops client_ops = {};
 
 void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, const struct sim_hooks *hooks) {
-        *b = (struct sim_backend){ .client.ops = &client_ops, .backend.ops = &ops, .rates = *rates, .hooks = hooks };
+        *b = (struct sim_backend){ .client.ops = &client_ops, .backend.ops = &sim_backend_ops, .rates = *rates, .hooks = hooks };
         backend_attach(&b->backend, &b->client);
         list_init(&b->sandboxes);
         list_init(&b->strays);

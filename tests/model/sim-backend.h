@@ -51,6 +51,7 @@ enum sim_note {
 struct sim_sandbox {
         struct sandbox sandbox; /* first: it is the same object */
         struct list link;       /* in the backend's sandboxes, or in its strays */
+        struct sim_backend *provider;
         unsigned number;
         char nonce[UUID_SIZE], resume_token[16];
         struct timer created, died, cleaned, destroyed, adopted, noted;
@@ -179,6 +180,8 @@ struct sim_backend {
         unsigned last_number;
         struct sim_totals totals;
 };
+
+extern const struct backend_ops sim_backend_ops;
 
 void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, const struct sim_hooks *hooks);
 

@@ -23,6 +23,8 @@ void rig_open(enum backend_use use) {
                 .use = use,
                 .config = &rig.config,
                 .backend = &rig.backend.backend,
+                .open = sim_template_open,
+                .owner = &rig.templates,
                 .journal = rig.journal,
                 .spool_dir = rig.dir.fd,
                 .clock = sim_clock,
@@ -31,6 +33,7 @@ void rig_open(enum backend_use use) {
 
         CHECK_INT(core_new(&rig.core, &parts), 0);
         rig.events = core_event_ring(rig.core);
+        rig.pools = core_pools(rig.core);
         rig.pool = core_pool(rig.core);
         rig.table = core_leases(rig.core);
         CHECK_INT(core_start(rig.core, &events, NULL), 0);
@@ -53,13 +56,19 @@ void rig_start(void) {
         rig.lag = (struct lag){};
         sim_backend_init(&rig.backend, &(struct sim_rates){}, NULL);
         rig.backend.cannot_list = true;
+        sim_templates_init(&rig.templates, &rig.backend);
         CHECK_INT(journal_open(&rig.journal, ":memory:", "simulated", sim_clock, &damaged, &why), 0);
         open_ready();
 }
 
 void rig_kill(void) {
+        struct mount_pool *p;
+
         sim_backend_end_core(&rig.backend, SIM_CORE_CRASHES);
-        rig.pool->environments.journal = rig.table->journal = NULL;
+        list_for_each (p, &rig.pools->list, link)
+                p->pool->environments.journal = p->leases->journal = NULL;
+        list_for_each (p, &rig.pools->ending, link)
+                p->pool->environments.journal = NULL;
         core_stop(rig.core, true);
         sim_backend_let_go(&rig.backend);
         core_free(rig.core);

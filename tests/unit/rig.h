@@ -9,15 +9,18 @@
 
 #include "check.h"
 #include "pool/core.h"
+#include "pool/core/pools.h"
 #include "pool/status/status.h"
-#include "tests/model/sim-backend.h"
+#include "tests/model/sim-template.h"
 
 struct rig {
         struct config config;
         struct journal *journal; /* in memory */
         struct sim_backend backend;
+        struct sim_templates templates;
         struct core *core;
         struct event_ring *events; /* the core's, as are these: */
+        struct pools *pools;
         struct pool *pool;
         struct leases *table;
         struct lag lag;

@@ -17,7 +17,7 @@ static void lines(void) {
         const char *text;
         json_t *line;
 
-        CHECK_INT(event_ring_new(&ring), 0);
+        CHECK_INT(event_ring_new(&ring, EVENTS_MAX), 0);
         CHECK_INT(event_oldest(ring), 0);
         CHECK_INT(event_next(ring), 0);
         CHECK(!event_line(ring, 0));
@@ -47,7 +47,7 @@ static void forgets_the_oldest(void) {
         struct event_ring *ring;
         char name[32], expected[48];
 
-        CHECK_INT(event_ring_new(&ring), 0);
+        CHECK_INT(event_ring_new(&ring, EVENTS_MAX), 0);
         for (int i = 0; i < EVENTS_MAX + 10; i++) {
                 snprintf(name, sizeof(name), "n%d", i);
                 event_emit(ring, "lease", name, "waiting", NULL, NULL);
@@ -71,7 +71,7 @@ static void bounds(void) {
 
         memset(huge, '"', 100000);
         huge[100000] = '\0';
-        CHECK_INT(event_ring_new(&ring), 0);
+        CHECK_INT(event_ring_new(&ring, EVENTS_MAX), 0);
         event_emit(ring, "lease", "n", "failed", NULL, huge);
         CHECK(strlen(event_line(ring, 0)) <= EVENT_LEN_MAX);
         event_emit(ring, "lease", "\xff", "failed", NULL, "why\x1b[1m\nand \xc2\x85\xe2\x80\xae!");
@@ -93,7 +93,7 @@ static void watched(void) {
         struct event_ring *ring;
         struct watch w;
 
-        CHECK_INT(event_ring_new(&ring), 0);
+        CHECK_INT(event_ring_new(&ring, EVENTS_MAX), 0);
         watch_init(&w, on_line);
         watch_add(event_ring_watches(ring), &w);
         event_emit(ring, "lease", "a", "waiting", NULL, NULL);
@@ -126,7 +126,7 @@ static void reads_on(void) {
         struct event_ring *ring;
         uint64_t next = 0;
 
-        CHECK_INT(event_ring_new(&ring), 0);
+        CHECK_INT(event_ring_new(&ring, EVENTS_MAX), 0);
         read_on(ring, &next, NULL);
         event_emit(ring, "lease", "a", "waiting", NULL, NULL);
         event_emit(ring, "lease", "b", "waiting", NULL, NULL);

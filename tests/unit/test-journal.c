@@ -35,7 +35,20 @@ static void remove_journal(struct journal *j) {
 }
 
 static int put_all(struct journal *j) {
-        int r = journal_put_environment(j, &(struct journal_environment){
+        int r = journal_put_pool(j, &(struct journal_pool){ .serial = 9,
+                                                            .name = "PY",
+                                                            .uid = 4294967294,
+                                                            .gid = 100,
+                                                            .created_wall_us = INT64_C(1795400000000000),
+                                                            .options = "{\"image\":\"python\"}",
+                                                            .made = true });
+
+        if (r == 0)
+                r = journal_put_pool(j, &(struct journal_pool){ .serial = 8, .name = "gone", .options = "{}" });
+        if (r == 0)
+                r = journal_drop_pool(j, 8);
+        if (r == 0)
+                r = journal_put_environment(j, &(struct journal_environment){
                                                    .nonce = "n1", .id = "", .resume_token = "", .user = -1, .created_us = 1000 });
 
         if (r == 0)
@@ -45,11 +58,13 @@ static int put_all(struct journal *j) {
                                                                               .workdir = "/root/\xff",
                                                                               .uses = 7,
                                                                               .user = 4294967294,
+                                                                              .pool = 9,
                                                                               .ending = true,
                                                                               .created_us = 2000 });
         if (r == 0)
                 r = journal_put_lease(j, &(struct journal_lease){ .serial = 3,
                                                                   .instance = UINT64_MAX,
+                                                                  .pool = 9,
                                                                   .name = "t\xc3\xbc",
                                                                   .uid = 4294967294,
                                                                   .gid = 100,
@@ -95,6 +110,18 @@ static int put_all(struct journal *j) {
 static int64_t moved_us;
 static unsigned rows;
 
+static int check_pool(void *data, const struct journal_pool *row) {
+        rows++;
+        CHECK_INT(row->serial, 9);
+        CHECK_STR(row->name, "PY");
+        CHECK_INT(row->uid, 4294967294);
+        CHECK_INT(row->gid, 100);
+        CHECK_INT(row->created_wall_us, INT64_C(1795400000000000));
+        CHECK_STR(row->options, "{\"image\":\"python\"}");
+        CHECK(row->made);
+        return 0;
+}
+
 static int check_environment(void *data, const struct journal_environment *row) {
         rows++;
         CHECK_STR(row->nonce, "n1");
@@ -102,6 +129,7 @@ static int check_environment(void *data, const struct journal_environment *row) 
         CHECK_STR(row->resume_token, "line\nline");
         CHECK_STR(row->workdir, "/root/\xff");
         CHECK_INT(row->uses, 7);
+        CHECK_INT(row->pool, 9);
         CHECK_INT(row->user, 4294967294);
         CHECK(row->ending);
         CHECK_INT(row->created_us, 2000 + moved_us);
@@ -113,10 +141,11 @@ static int check_lease(void *data, const struct journal_lease *row) {
         if (row->serial == 2) {
                 CHECK_STR(row->error, "lost: it");
                 CHECK_INT(row->code, 4);
-                CHECK(!row->environment && !row->prepared);
+                CHECK(!row->environment && !row->prepared && row->pool == 0);
                 return 0;
         }
         CHECK(row->instance == UINT64_MAX);
+        CHECK_INT(row->pool, 9);
         CHECK_STR(row->name, "t\xc3\xbc");
         CHECK_INT(row->uid, 4294967294);
         CHECK_INT(row->gid, 100);
@@ -154,6 +183,9 @@ static int check_job(void *data, const struct journal_job *row) {
 
 static void check_all(struct journal *j) {
         rows = 0;
+        CHECK_INT(journal_each_pool(j, check_pool, NULL), 0);
+        CHECK_INT(rows, 1);
+        rows = 0;
         CHECK_INT(journal_each_environment(j, check_environment, NULL), 0);
         CHECK_INT(rows, 1);
         rows = 0;
@@ -187,6 +219,8 @@ static void kept(void) {
         CHECK_INT(rows, 0);
         CHECK(!journal_is_empty(j));
         CHECK_INT(journal_drop_environment(j, "n1"), 0);
+        CHECK(!journal_is_empty(j));
+        CHECK_INT(journal_drop_pool(j, 9), 0);
         CHECK(journal_is_empty(j));
         remove_journal(j);
 }
@@ -283,6 +317,7 @@ static int see_users(void *data, const struct journal_environment *row) {
 
         CHECK_STR(row->nonce, expected[rows].nonce);
         CHECK_INT(row->user, expected[rows].user);
+        CHECK_INT(row->pool, 0);
         CHECK_INT(row->ending, expected[rows].ending);
         CHECK_STR(row->resume_token, "t");
         rows++;

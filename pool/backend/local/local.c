@@ -70,13 +70,13 @@ static int answer(struct local *l) {
         return uv_timer_start(&a->timer, on_answer, 0, 0);
 }
 
-/* Sandboxes end with the daemon that made them, so ending those of earlier runs needs nothing. */
+/* Sandboxes end with the daemon that made them, so ending those of earlier runs needs nothing. One trial does for all. */
 static int local_start(struct backend *b, enum backend_use use) {
         struct local *l = container_of(b, struct local, backend);
         char nonce[UUID_SIZE];
         int r;
 
-        if (use == BACKEND_TO_END)
+        if (use != BACKEND_TO_CREATE)
                 return answer(l);
         if (l->isolate && !l->client->bwrap) {
                 result_set(&l->trial_result, RESULT_INVALID,
