@@ -1,67 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/*
- * ctl, of a lease and of the pool: one command per line, executed at write, so
- * that write can report errors. A read lists the commands.
- */
+/* ctl of a lease and of a job. A read lists the commands. */
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "fs/handle.h"
-#include "fs/limits.h"
+#include "fs/tree/lines.h"
 #include "pool/lease/ctl.h"
-#include "pool/lease/settings.h"
-#include "pool/util/clock.h"
-#include "pool/util/log.h"
-#include "pool/util/text.h"
-
-static int ctl_open(struct handle *h) {
-        h->text.max = SETTING_SIZE_MAX;
-        return 0;
-}
-
-/* Run the complete lines of what was written; with @rest, also the bytes after the last newline. */
-static int run_lines(struct handle *h, bool rest, int (*run)(struct handle *h, const char *line)) {
-        char *line = h->text.data, *newline;
-        int r = 0;
-
-        if (!line)
-                return 0;
-        while (r == 0 && (newline = strchr(line, '\n'))) {
-                *newline = '\0';
-                if (*line)
-                        r = run(h, line);
-                line = newline + 1;
-        }
-        if (r == 0 && rest && *line) {
-                r = run(h, line);
-                line += strlen(line);
-        }
-        if (r < 0) {
-                buf_clear(&h->text);
-        } else {
-                h->text.len -= line - h->text.data;
-                memmove(h->text.data, line, h->text.len + 1);
-        }
-        return r;
-}
-
-static ssize_t write_lines(struct handle *h, const char *data, size_t len,
-                           int (*run)(struct handle *h, const char *line)) {
-        int r;
-
-        if (memchr(data, '\0', len))
-                return -EINVAL;
-        r = buf_append(&h->text, data, len);
-        if (r == 0)
-                r = run_lines(h, false, run);
-        return r < 0 ? r : (ssize_t)len;
-}
-
-/* of a lease */
 
 static int run_lease(struct handle *h, const char *line) {
         struct target t = handle_target(h);
@@ -70,11 +12,11 @@ static int run_lease(struct handle *h, const char *line) {
 }
 
 static ssize_t ctl_write(struct handle *h, const char *data, size_t len) {
-        return write_lines(h, data, len, run_lease);
+        return lines_write(h, data, len, run_lease);
 }
 
 static int ctl_flush(struct handle *h) {
-        return run_lines(h, true, run_lease);
+        return lines_flush(h, run_lease);
 }
 
 int render_ctl(const struct target *t, struct buf *out) {
@@ -82,147 +24,8 @@ int render_ctl(const struct target *t, struct buf *out) {
 }
 
 const struct file_ops ctl_ops = {
-        .open = ctl_open,
+        .open = lines_open,
         .read = read_rendered,
         .write = ctl_write,
         .flush = ctl_flush,
-};
-
-/* of the pool */
-
-static int take_no_argument(const char *argument, struct result *why) {
-        if (!*argument)
-                return 0;
-        result_set(why, RESULT_INVALID, "expected nothing behind it");
-        return -EINVAL;
-}
-
-static int run_prewarm(struct fs *fs, const char *argument, struct result *why) {
-        uint64_t n;
-
-        if (text_to_u64(argument, &n) < 0 || n > fs->config->max) {
-                result_set(why, RESULT_INVALID, "expected a whole number from 0 to max, which is %" PRIu64,
-                           fs->config->max);
-                return -EINVAL;
-        }
-        pool_prewarm(fs->pool, n);
-        return 0;
-}
-
-static int run_drain(struct fs *fs, const char *argument, struct result *why) {
-        int r = take_no_argument(argument, why);
-
-        if (r == 0)
-                leases_drain(fs->leases, true);
-        return r;
-}
-
-static int run_resume(struct fs *fs, const char *argument, struct result *why) {
-        int r = take_no_argument(argument, why);
-
-        if (r == 0) {
-                leases_drain(fs->leases, false);
-                pool_retry(fs->pool);
-        }
-        return r;
-}
-
-static int run_recycle(struct fs *fs, const char *argument, struct result *why) {
-        int r = take_no_argument(argument, why);
-
-        if (r == 0)
-                pool_recycle(fs->pool);
-        return r;
-}
-
-static const struct {
-        const char *name;
-        int (*run)(struct fs *fs, const char *argument, struct result *why);
-        const char *usage;
-} verbs[] = {
-        { "prewarm", run_prewarm, "prewarm N" },
-        { "drain", run_drain, "drain" },
-        { "resume", run_resume, "resume" },
-        { "recycle", run_recycle, "recycle" },
-};
-
-#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
-
-static bool is_live(const struct config *config, const char *name) {
-        const struct option_row *o;
-
-        for (size_t i = 0; (o = config_row(config, i)); i++)
-                if (o->live && !strcmp(o->name, name))
-                        return true;
-        return false;
-}
-
-static int change_setting(struct fs *fs, const char *name, const char *value, struct result *why) {
-        struct config changed = *fs->config;
-        int r = config_set(&changed, name, value, CONFIG_CTL, why);
-
-        if (r == 0)
-                r = config_check(&changed, why);
-        if (r < 0)
-                return r;
-        *fs->config = changed;
-        fs->config_wall_us = clock_read_us(CLOCK_REALTIME);
-        pool_config_changed(fs->pool);
-        return 0;
-}
-
-static int run_word(struct fs *fs, const char *word, const char *argument, struct result *why) {
-        for (size_t i = 0; i < N_VERBS; i++)
-                if (!strcmp(verbs[i].name, word))
-                        return verbs[i].run(fs, argument, why);
-        if (is_live(fs->config, word))
-                return change_setting(fs, word, argument, why);
-        result_set(why, RESULT_INVALID, "unknown; read .pool/ctl for what there is");
-        return -EINVAL;
-}
-
-static int run_pool(struct handle *h, const char *line) {
-        size_t len = strcspn(line, " ");
-        const char *argument = line + len + strspn(line + len, " ");
-        struct result why, refusal;
-        char word[32];
-
-        snprintf(word, sizeof(word), "%.*s", (int)len, line);
-        if (run_word(h->fs, word, argument, &why) == 0) {
-                log_info("ctl: %s", line);
-                event_emit(h->fs->events, "ctl", line, "done", NULL, NULL);
-                return 0;
-        }
-        result_set(&refusal, why.code, "\"%s\": %s", line, why.text);
-        log_warning("ctl: %s", refusal.text);
-        event_emit(h->fs->events, "ctl", line, "refused", NULL, refusal.text);
-        return -EINVAL;
-}
-
-static ssize_t pool_ctl_write(struct handle *h, const char *data, size_t len) {
-        return write_lines(h, data, len, run_pool);
-}
-
-static int pool_ctl_flush(struct handle *h) {
-        return run_lines(h, true, run_pool);
-}
-
-int render_pool_ctl(const struct target *t, struct buf *out) {
-        const struct option_row *o;
-        char takes[OPTION_TAKES_SIZE];
-        int r = 0;
-
-        for (size_t i = 0; i < N_VERBS && r == 0; i++)
-                r = buf_printf(out, "%s\n", verbs[i].usage);
-        for (size_t i = 0; r == 0 && (o = config_row(t->fs->config, i)); i++)
-                if (o->live)
-                        r = buf_printf(out, "%s %s\n", o->name, option_takes(o, takes));
-        return r;
-}
-
-const struct file_ops pool_ctl_ops = {
-        .open = ctl_open,
-        .read = read_rendered,
-        .write = pool_ctl_write,
-        .flush = pool_ctl_flush,
 };
