@@ -171,6 +171,8 @@ static int restore_emptied(const struct manifest_emptied *noted, const char *pat
         _cleanup_(cleanup_close) int parent = path_open_parent(path, false, &name), fd = -1;
         struct stat st;
 
+        if (parent == -ENOENT || parent == -ENOTDIR)
+                return 0; /* that is noticed */
         if (parent < 0)
                 return parent;
         if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
