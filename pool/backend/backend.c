@@ -112,6 +112,7 @@ static void take(struct backend *b, struct sandbox *s, const struct sandbox_even
         s->events = events;
         s->owner = owner;
         s->state = SANDBOX_CREATING;
+        s->plain = !b->ops->exec_offer_input;
         b->n_sandboxes++;
 }
 
@@ -164,9 +165,8 @@ bool sandbox_is_single_use(const struct sandbox *s) {
         return s->backend->ops->is_single_use && s->backend->ops->is_single_use(s);
 }
 
-static void take_exec(struct sandbox *s, struct exec *e, bool live_input, const struct exec_events *events, void *owner) {
+static void take_exec(struct sandbox *s, struct exec *e, const struct exec_events *events, void *owner) {
         e->sandbox = s;
-        e->live_input = live_input;
         e->events = events;
         e->owner = owner;
         s->n_execs++;
@@ -180,10 +180,15 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
         assert(s->state == SANDBOX_LIVE && !s->cleaning);
         assert(*spec->workdir == '/' && *spec->cwd == '/' && spec->shell);
         assert(!spec->live_input || (!spec->input && !spec->resume && events->room));
+        assert(!spec->kept_input || (!spec->input && !spec->live_input && events->read_input));
+        if (s->plain ? spec->kept_input : spec->live_input)
+                return -EOPNOTSUPP;
         r = s->backend->ops->exec(s, spec, &e);
         if (r < 0)
                 return r;
-        take_exec(s, e, spec->live_input, events, owner);
+        take_exec(s, e, events, owner);
+        e->live_input = spec->live_input;
+        e->kept_input = spec->kept_input;
         *out = e;
         return 0;
 }
@@ -200,7 +205,8 @@ int sandbox_attach(struct sandbox *s, const struct exec_events *events, void *ow
         r = s->backend->ops->attach ? s->backend->ops->attach(s, &e) : -ENOTSUP;
         if (r < 0)
                 return r;
-        take_exec(s, e, true, events, owner);
+        take_exec(s, e, events, owner);
+        e->live_input = true;
         *out = e;
         return 0;
 }
@@ -237,6 +243,13 @@ void exec_end_input(struct exec *e) {
         e->wants_room = false;
         if (e->sandbox->state == SANDBOX_LIVE)
                 e->sandbox->backend->ops->exec_end_input(e);
+}
+
+void exec_offer_input(struct exec *e, uint64_t size, bool end) {
+        assert(e->kept_input && (!e->input_ended || end));
+        e->input_ended = end;
+        if (e->sandbox->state == SANDBOX_LIVE)
+                e->sandbox->backend->ops->exec_offer_input(e, size, end);
 }
 
 void exec_hold_output(struct exec *e, bool hold) {
@@ -322,6 +335,10 @@ void exec_no_cwd(struct result *r, const char *cwd) {
 
 void exec_polled(struct exec *e, bool running) {
         e->events->polled(e->owner, running);
+}
+
+void exec_input_taken(struct exec *e, uint64_t offset, bool closed) {
+        e->events->input_taken(e->owner, offset, closed);
 }
 
 void exec_room(struct exec *e) {

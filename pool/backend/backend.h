@@ -19,7 +19,8 @@
  *   exec      starting → running → freed    started() at most once, ended(result, code) once;
  *                                           ended with an ok result only after started()
  *                                           polled(running) once for each exec_poll(), unless ended() comes
- *   input     open → ended                  of an exec with live input: exec_write() until exec_end_input()
+ *   input     open → ended                  of an exec with live input: exec_write() until exec_end_input(),
+ *                                           or with kept input: exec_offer_input() until that says so
  *   output    given ↔ held back             by exec_hold_output(); ended() waits until it is given
  *
  * Everything is asynchronous: a call returns at once, and its answer comes
@@ -152,6 +153,10 @@ struct exec_events {
         void (*polled)(void *owner, bool running);
         /* After an exec_write() that took less than all: it takes more now, or says -EPIPE. NULL without live input. */
         void (*room)(void *owner);
+        /* Read exactly @len bytes of kept input from @offset. False: they cannot be read, and the exec fails. */
+        bool (*read_input)(void *owner, uint64_t offset, void *data, size_t len);
+        /* The sandbox has the kept input before @offset for good. @closed: it takes no more, for nobody there reads it. */
+        void (*input_taken)(void *owner, uint64_t offset, bool closed);
 };
 
 /* What to run. Everything is borrowed for the time of the call only. */
@@ -164,6 +169,7 @@ struct exec_spec {
         const struct blob *command; /* any bytes but NUL */
         const struct blob *input;   /* standard input; NULL or empty: none */
         bool live_input;            /* standard input is what exec_write() brings: with no input, and without resume */
+        bool kept_input;            /* standard input is what exec_offer_input() offers: instead of these, also with resume */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, where the command starts */
         bool brief;                 /* it leaves nothing, and nothing is expected to follow: what is opened for it need not stay open */
@@ -206,6 +212,7 @@ struct backend_ops {
         int (*exec_poll)(struct exec *e);
         ssize_t (*exec_write)(struct exec *e, const void *data, size_t len);
         void (*exec_end_input)(struct exec *e);
+        void (*exec_offer_input)(struct exec *e, uint64_t size, bool end); /* NULL: its sandboxes are plain; else some are */
         void (*exec_hold_output)(struct exec *e); /* or give it: as @held says */
         void (*exec_kill)(struct exec *e, int64_t grace_us);
         void (*exec_cancel)(struct exec *e);
@@ -248,6 +255,7 @@ struct sandbox {
         enum sandbox_state state;
         bool cleaning;
         bool serial; /* it is to run one exec at a time; set before it is live */
+        bool plain;  /* no helper runs its execs: there is live input, and no kept one; set before it is live */
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         bool tmp_is_shared;      /* its /tmp is not its own, and no clean-up empties it */
@@ -260,7 +268,7 @@ struct exec {
         const struct exec_events *events;
         void *owner;
         bool started;
-        bool live_input, input_ended;
+        bool live_input, kept_input, input_ended;
         bool wants_room; /* its owner is owed room() */
         bool held;       /* its output is */
 };
@@ -345,6 +353,8 @@ bool sandbox_is_single_use(const struct sandbox *s);
  * A command starts at most once under its id. An earlier run may have started it and been killed before it recorded
  * that. Then a call without resume does not start it again, but follows it. Bytes that the earlier run received are on
  * disk and are not given again, so the offsets count in both kinds of call. They are 0 for a command that never ran.
+ *
+ * -EOPNOTSUPP: kept input in a plain sandbox, or live input in another.
  */
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);
@@ -384,6 +394,13 @@ ssize_t exec_write(struct exec *e, const void *data, size_t len);
 void exec_end_input(struct exec *e);
 
 /*
+ * There are so many bytes of kept input now, never less than before; with @end, there will be no more. The owner keeps each
+ * byte until input_taken(): the backend reads it when it sends it, and perhaps again. A later run of the daemon that resumes
+ * the exec offers all of its input anew, and hears how much of that the sandbox has.
+ */
+void exec_offer_input(struct exec *e, uint64_t size, bool end);
+
+/*
  * Hold output back, or give it again. While it is held the backend reads none: the process waits as soon as its pipe, and
  * what the provider keeps, is full. No output() comes after the call, but inside output() the rest of the piece that is
  * being given may still come. ended() does not come while output is held. Kill, signal and cancel work as ever.
@@ -419,5 +436,6 @@ void exec_ended(struct exec *e, const struct result *r, int code);
 /* The result that goes with EXEC_NO_CWD. */
 void exec_no_cwd(struct result *r, const char *cwd);
 void exec_polled(struct exec *e, bool running);
+void exec_input_taken(struct exec *e, uint64_t offset, bool closed);
 /* There is room, or nothing will be read any more: passed on when the owner waits for that. Not from inside exec_write(). */
 void exec_room(struct exec *e);

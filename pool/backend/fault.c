@@ -110,6 +110,7 @@ static void take_names(struct fault_sandbox *s) {
         s->sandbox.resume_token = s->inner->resume_token;
         s->sandbox.expires_us = s->inner->expires_us;
         s->sandbox.serial = s->inner->serial;
+        s->sandbox.plain = s->inner->plain;
 }
 
 static void on_created(void *owner, const struct result *r) {
@@ -293,6 +294,18 @@ static void on_exec_room(void *owner) {
         exec_room(&e->exec);
 }
 
+static bool on_exec_read_input(void *owner, uint64_t offset, void *data, size_t len) {
+        struct fault_exec *e = owner;
+
+        return e->exec.events->read_input(e->exec.owner, offset, data, len);
+}
+
+static void on_exec_input_taken(void *owner, uint64_t offset, bool closed) {
+        struct fault_exec *e = owner;
+
+        exec_input_taken(&e->exec, offset, closed);
+}
+
 static void on_exec_polled(void *owner, bool running) {
         struct fault_exec *e = owner;
 
@@ -305,6 +318,8 @@ static const struct exec_events inner_exec_events = {
         .ended = on_exec_ended,
         .polled = on_exec_polled,
         .room = on_exec_room,
+        .read_input = on_exec_read_input,
+        .input_taken = on_exec_input_taken,
 };
 
 static int fault_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct exec **out) {
@@ -357,6 +372,13 @@ static void fault_exec_end_input(struct exec *exec) {
 
         if (e->inner)
                 exec_end_input(e->inner);
+}
+
+static void fault_exec_offer_input(struct exec *exec, uint64_t size, bool end) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_offer_input(e->inner, size, end);
 }
 
 static void fault_exec_hold_output(struct exec *exec) {
@@ -445,6 +467,7 @@ static const struct backend_ops fault_ops = {
         .exec_poll = fault_exec_poll,
         .exec_write = fault_exec_write,
         .exec_end_input = fault_exec_end_input,
+        .exec_offer_input = fault_exec_offer_input,
         .exec_hold_output = fault_exec_hold_output,
         .exec_kill = fault_exec_kill,
         .exec_cancel = fault_exec_cancel,

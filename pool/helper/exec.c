@@ -26,8 +26,6 @@ struct helper_exec {
         struct client_job *job;
         bool resume, brief, orphan, output_refused;
         struct source command, input;
-        struct buf live_input;     /* what the helper does not have yet, … */
-        uint64_t live_input_begin; /* … from this byte on */
         uint64_t given[2];         /* bytes of output */
         struct buf kept;           /* pieces of output that came while it was held back */
         char *cwd;                 /* for the text where it is not there */
@@ -65,7 +63,6 @@ static void release(struct helper_exec *e) {
         list_remove(&e->link);
         client_job_free(TAKE_PTR(e->job));
         deinit(e);
-        buf_deinit(&e->live_input);
         buf_deinit(&e->kept);
         if (!e->orphan)
                 carrier_release(&sandbox_of(e)->carrier, e->brief);
@@ -134,11 +131,8 @@ static bool on_command(void *owner, uint64_t offset, void *data, size_t len) {
 static bool on_input(void *owner, uint64_t offset, void *data, size_t len) {
         struct helper_exec *e = owner;
 
-        if (e->exec.live_input) {
-                memcpy(data, e->live_input.data + (offset - e->live_input_begin), len);
-                return true;
-        }
-        if (source_read(&e->input, offset, data, len))
+        if (e->exec.kept_input ? !e->orphan && e->exec.events->read_input(e->exec.owner, offset, data, len)
+                               : source_read(&e->input, offset, data, len))
                 return true;
         fail(e, "the command's input cannot be read");
         return false;
@@ -147,13 +141,8 @@ static bool on_input(void *owner, uint64_t offset, void *data, size_t len) {
 static void on_taken(void *owner, uint64_t offset) {
         struct helper_exec *e = owner;
 
-        if (!e->exec.live_input)
-                return;
-        if (offset > e->live_input_begin)
-                buf_drop(&e->live_input, offset - e->live_input_begin);
-        e->live_input_begin = offset;
-        if (!e->orphan && !e->over)
-                exec_room(&e->exec);
+        if (e->exec.kept_input && !e->orphan)
+                exec_input_taken(&e->exec, offset, !client_job_reads_input(e->job));
 }
 
 static void set_end(struct helper_exec *e, const struct client_end *end) {
@@ -360,7 +349,7 @@ static int start_job(struct helper_exec *e, const struct exec_spec *spec) {
         /* One that has given output has run, whether or not that could be written down. */
         bool resume = spec->resume || spec->offsets[0] > 0 || spec->offsets[1] > 0;
         struct client_job_spec job = {
-                .flags = (spec->fresh ? START_FRESH : 0) | (e->input.size > 0 || spec->live_input ? START_INPUT : 0),
+                .flags = (spec->fresh ? START_FRESH : 0) | (e->input.size > 0 || spec->kept_input ? START_INPUT : 0),
                 .shell = spec->shell,
                 .workdir = spec->workdir,
                 .cwd = spec->cwd,
@@ -415,7 +404,6 @@ int helper_exec(struct sandbox *sandbox, const struct exec_spec *spec, struct ex
                 .output_refused = spec->output_refused,
                 .grace_us = USEC_NEVER,
                 .given = { spec->offsets[0], spec->offsets[1] },
-                .live_input = BUF_INIT(EXEC_INPUT_MAX),
                 .kept = BUF_INIT(KEPT_MAX),
         };
         list_init(&e->link);
@@ -455,30 +443,22 @@ int helper_exec_poll(struct exec *exec) {
         return 0;
 }
 
+/* Only what a plain sandbox runs has live input, and only what the helper runs has kept input. */
 ssize_t helper_exec_write(struct exec *exec, const void *data, size_t len) {
-        struct helper_exec *e = helper_exec_of(exec);
-        size_t room = e->live_input.max - e->live_input.len, n = len < room ? len : room;
-
-        if (e->inner)
-                return exec_write(e->inner, data, len);
-        if (e->over || !client_job_reads_input(e->job))
-                return -EPIPE;
-        if (buf_append(&e->live_input, data, n) < 0)
-                return 0;
-        client_job_input(e->job, e->live_input_begin + e->live_input.len, false);
-        wake(e);
-        return n;
+        return exec_write(helper_exec_of(exec)->inner, data, len);
 }
 
 void helper_exec_end_input(struct exec *exec) {
+        exec_end_input(helper_exec_of(exec)->inner);
+}
+
+void helper_exec_offer_input(struct exec *exec, uint64_t size, bool end) {
         struct helper_exec *e = helper_exec_of(exec);
 
-        if (e->inner) {
-                exec_end_input(e->inner);
-        } else if (!e->over) {
-                client_job_input(e->job, e->live_input_begin + e->live_input.len, true);
-                wake(e);
-        }
+        if (e->over)
+                return;
+        client_job_input(e->job, size, end);
+        wake(e);
 }
 
 void helper_exec_hold_output(struct exec *exec) {

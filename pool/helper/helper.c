@@ -132,7 +132,8 @@ static const struct carrier_events carrier_events = {
 
 static void take_names(struct helper_sandbox *s) {
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
-        s->sandbox.serial = s->mode == HELPER_PLAIN && s->inner->serial;
+        s->sandbox.plain = s->mode == HELPER_PLAIN;
+        s->sandbox.serial = s->sandbox.plain && s->inner->serial;
         s->sandbox.expires_us = s->inner->expires_us;
         s->sandbox.resume_token = s->resume_token ?: s->inner->resume_token;
 }
@@ -474,6 +475,7 @@ static const struct backend_ops helper_ops = {
         .exec_poll = helper_exec_poll,
         .exec_write = helper_exec_write,
         .exec_end_input = helper_exec_end_input,
+        .exec_offer_input = helper_exec_offer_input,
         .exec_hold_output = helper_exec_hold_output,
         .exec_kill = helper_exec_kill,
         .exec_cancel = helper_exec_cancel,

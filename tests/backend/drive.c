@@ -45,6 +45,11 @@ static struct sandbox *sandbox;
 static struct exec *exec_;
 static struct buf lines = BUF_INIT(LINE_SIZE_MAX);
 
+/* Live input over a helper: what that does not have yet. */
+static struct buf kept_input = BUF_INIT(EXEC_INPUT_MAX);
+static uint64_t kept_begin; /* its first byte */
+static bool kept_closed, kept_short;
+
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *format, ...) {
         va_list ap;
@@ -133,11 +138,28 @@ static void on_room(void *owner) {
         say("room");
 }
 
+static bool on_read_input(void *owner, uint64_t offset, void *data, size_t len) {
+        memcpy(data, kept_input.data + (offset - kept_begin), len);
+        return true;
+}
+
+static void on_input_taken(void *owner, uint64_t offset, bool closed) {
+        if (offset > kept_begin)
+                buf_drop(&kept_input, offset - kept_begin);
+        kept_begin = offset;
+        kept_closed = closed;
+        if (kept_short)
+                say("room");
+        kept_short = false;
+}
+
 static const struct exec_events exec_events = {
         .started = on_started,
         .output = on_output,
         .ended = on_ended,
         .room = on_room,
+        .read_input = on_read_input,
+        .input_taken = on_input_taken,
 };
 
 static void on_calls(void *data, const struct backend_calls *c) {
@@ -180,7 +202,11 @@ static void run(const char **words, bool live) {
         snprintf(mark, sizeof(mark), "%s=%s", EXEC_MARK, words[1]);
         if (live) {
                 read_hex(words[2], &command);
-                spec.live_input = true;
+                spec.live_input = sandbox->plain;
+                spec.kept_input = !sandbox->plain;
+                buf_clear(&kept_input);
+                kept_begin = 0;
+                kept_closed = kept_short = false;
         } else {
                 spec.resume = sscanf(words[2], "%" SCNu64 ":%" SCNu64, &spec.offsets[0], &spec.offsets[1]) == 2;
                 read_hex(words[3], &command);
@@ -193,6 +219,25 @@ static void run(const char **words, bool live) {
         blob_deinit(&input);
 }
 
+static ssize_t keep_input(const char *data, size_t len) {
+        size_t room = kept_input.max - kept_input.len, n = len < room ? len : room;
+
+        if (kept_closed || sandbox->state != SANDBOX_LIVE)
+                return -EPIPE;
+        if (buf_append(&kept_input, data, n) < 0)
+                abort();
+        exec_offer_input(exec_, kept_begin + kept_input.len, false);
+        kept_short = n < len;
+        return n;
+}
+
+static void end_input(void) {
+        if (exec_->live_input)
+                exec_end_input(exec_);
+        else
+                exec_offer_input(exec_, kept_begin + kept_input.len, true);
+}
+
 static void write_bytes(const char *hex) {
         struct blob bytes;
         char *data;
@@ -201,7 +246,7 @@ static void write_bytes(const char *hex) {
         data = malloc(bytes.size);
         if (!data || blob_read(&bytes, 0, data, bytes.size) != (ssize_t)bytes.size)
                 abort();
-        say("wrote %zd", exec_write(exec_, data, bytes.size));
+        say("wrote %zd", exec_->live_input ? exec_write(exec_, data, bytes.size) : keep_input(data, bytes.size));
         free(data);
         blob_deinit(&bytes);
 }
@@ -215,7 +260,7 @@ static bool obey_for_exec(const char **words) {
                         say("wrote %d", -EPIPE);
         } else if (!strcmp(words[0], "eof")) {
                 if (exec_)
-                        exec_end_input(exec_);
+                        end_input();
         } else if (!strcmp(words[0], "hold") || !strcmp(words[0], "give")) {
                 if (exec_)
                         exec_hold_output(exec_, !strcmp(words[0], "hold"));
