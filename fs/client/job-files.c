@@ -129,14 +129,16 @@ static int make_lease(struct job_files *f, const char *pool, struct result *why)
 }
 
 static int find_lease(struct job_files *f, const char *dir, struct result *why) {
-        int r = check_directory(dir, "jobs");
+        int r;
 
+        /* First, as a pool may have a lease of the other name. */
+        if (check_directory(dir, ".pool") == 0)
+                return make_lease(f, dir, why);
+        r = check_directory(dir, "jobs");
         if (r == 0) {
                 f->lease = strdup(dir);
                 return f->lease ? 0 : -ENOMEM;
         }
-        if (check_directory(dir, ".pool") == 0)
-                return make_lease(f, dir, why);
         if (r != -ENOENT && r != -ENOTDIR)
                 explain(dir, dir, r, why);
         else if (access(dir, F_OK) < 0)

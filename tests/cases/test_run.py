@@ -216,6 +216,7 @@ def test_a_pool(run):
         process.terminate()
         process.wait()
     nothing_is_left(mp)
+    os.mkdir(mp / "jobs")  # a lease like any other
     assert run("-n", str(mp.path), "sh", "-c", "echo $PWD; exit 4")[0] == 4
     nothing_is_left(mp)
 
