@@ -159,10 +159,12 @@ int job_files_make(struct job_files *f, const char *dir, struct result *why) {
                 return r;
         jobs = join(f->lease, "jobs");
         r = jobs ? make_directory(jobs, &f->job) : -ENOMEM;
-        if (r < 0) {
+        if (r == -EAGAIN)
+                result_set(why, RESULT_BUSY, "%s: as many jobs wait there, or are kept, as a lease may have", dir);
+        else if (r < 0)
                 explain(f->lease, f->lease, r, why);
+        if (r < 0)
                 job_files_remove(f);
-        }
         return r;
 }
 
