@@ -232,9 +232,9 @@ static void poll_answer(struct handle *h) {
         fuse_pollhandle_destroy(ph);
 }
 
-/* Whether it is time: more can be read, or one can write who could not. */
+/* Whether it is time: more can be read, where reads wait, or one can write who could not. */
 static bool poll_is_due(const struct handle *h) {
-        return (h->poll_wanted & POLL_READ && is_ready(h)) ||
+        return (h->poll_wanted & POLL_READ && h->file->ops->ready && is_ready(h)) ||
                (h->poll_wanted & POLL_WRITE && !h->poll_writable && is_writable(h));
 }
 

@@ -8,7 +8,8 @@
  *
  * stdin: bytes for the next job, added up until one is submitted.
  *
- * A job with a name has all of them for itself.
+ * A job with a name has all of them for itself. Its stdin may be live: then bytes go on to the job as they come, and a
+ * write waits for room. Close does not end it, for others may write to it; `eof` in ctl does.
  */
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 
 #include "fs/handle.h"
 #include "fs/limits.h"
+#include "pool/lease/input.h"
 #include "pool/lease/set.h"
 #include "pool/util/log.h"
 
@@ -135,13 +137,22 @@ const struct file_ops setting_ops = {
 
 /* stdin */
 
+static struct job *live_job_of(const struct handle *h) {
+        struct job *j = job_of(h);
+
+        return j && j->live_input ? j : NULL;
+}
+
 static int stdin_open(struct handle *h) {
+        if (live_job_of(h))
+                return 0;
         h->written = lease_input(h->lease, job_of(h))->size; /* what is written comes behind that */
         return check_writable(h);
 }
 
+/* A stream has nothing to cut. A shell says O_TRUNC whenever it opens it. */
 static int stdin_truncate(struct handle *h) {
-        int r = lease_clear_input(h->lease, job_of(h));
+        int r = live_job_of(h) ? 0 : lease_clear_input(h->lease, job_of(h));
 
         if (r == 0)
                 h->written = 0;
@@ -149,25 +160,42 @@ static int stdin_truncate(struct handle *h) {
 }
 
 static ssize_t stdin_read(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len) {
-        return blob_read(lease_input(h->lease, job_of(h)), offset, data, len);
+        return live_job_of(h) ? 0 : blob_read(lease_input(h->lease, job_of(h)), offset, data, len);
 }
 
 static ssize_t stdin_write(struct handle *h, const char *data, size_t len) {
-        int r = lease_add_input(h->lease, job_of(h), data, len);
+        struct job *live = live_job_of(h);
+        ssize_t n = live ? lease_write_input(h->lease, live, data, len) : lease_add_input(h->lease, job_of(h), data, len);
 
-        if (r < 0)
-                return r;
+        if (n < 0)
+                return n;
         h->wrote = true;
-        return len;
+        return live ? n : (ssize_t)len;
+}
+
+static bool stdin_writable(const struct handle *h) {
+        const struct job *live = live_job_of(h);
+
+        return !live || lease_input_is_writable(live);
+}
+
+static struct list *stdin_watches(struct handle *h) {
+        struct job *live = live_job_of(h);
+
+        return live ? &live->watches : NULL;
 }
 
 uint64_t stdin_size(const struct target *t) {
-        return lease_input(t->lease, target_job(t))->size;
+        const struct job *j = target_job(t);
+
+        return j && j->live_input ? j->live_input->size : lease_input(t->lease, j)->size;
 }
 
 const struct file_ops stdin_ops = {
         .open = stdin_open,
         .read = stdin_read,
         .write = stdin_write,
+        .writable = stdin_writable,
+        .watches = stdin_watches,
         .truncate = stdin_truncate,
 };

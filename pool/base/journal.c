@@ -54,13 +54,13 @@ static const char *const statements[N_STATEMENTS] = {
         [DROP_LEASE] = "DELETE FROM lease WHERE serial=?",
         [EACH_LEASE] = "SELECT serial,instance,name,uid,gid,created_wall_us,state,code,error,environment,prepared,cwd,"
                        "env,timeout_us,last_named,pool FROM lease ORDER BY serial",
-        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [UPDATE_JOB] = "UPDATE job SET state=?,wanted_dead=?,timed_out=?,output_refused=?,started_us=?,ended_us=?,"
                        "code=?,exit_code=?,error=? WHERE lease=? AND number=?",
         [DROP_JOB] = "DELETE FROM job WHERE lease=? AND number=?",
         [DROP_JOBS] = "DELETE FROM job WHERE lease=?",
         [EACH_JOB] = "SELECT lease,number,command,input,cwd,env,timeout_us,submitted_us,state,wanted_dead,timed_out,"
-                     "output_refused,started_us,ended_us,code,exit_code,error,name FROM job WHERE lease=? ORDER BY number",
+                     "output_refused,started_us,ended_us,code,exit_code,error,name,live_input FROM job WHERE lease=? ORDER BY number",
         [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease UNION ALL SELECT 1 FROM pool LIMIT 1",
         [GET_META] = "SELECT value FROM meta WHERE key=?",
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
@@ -98,6 +98,9 @@ static const char *const formats[] = {
          " options TEXT, made INTEGER);"
          "ALTER TABLE environment ADD COLUMN pool INTEGER DEFAULT 0;"
          "ALTER TABLE lease ADD COLUMN pool INTEGER DEFAULT 0;"),
+
+        /* 5: live input. */
+        "ALTER TABLE job ADD COLUMN live_input INTEGER DEFAULT 0;",
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -148,11 +151,14 @@ static int bind(sqlite3_stmt *s, const char *types, va_list ap) {
                         r = sqlite3_bind_int64(s, n, va_arg(ap, int64_t));
                         break;
                 case 't':
-                        r = sqlite3_bind_text(s, n, va_arg(ap, const char *), -1, SQLITE_STATIC);
+                        text = va_arg(ap, const char *);
+                        if (text) /* what is not bound is NULL */
+                                r = sqlite3_bind_text(s, n, text, -1, SQLITE_STATIC);
                         break;
                 case 'b':
                         text = va_arg(ap, const char *);
-                        r = sqlite3_bind_blob64(s, n, text, text ? strlen(text) : 0, SQLITE_STATIC);
+                        if (text)
+                                r = sqlite3_bind_blob64(s, n, text, strlen(text), SQLITE_STATIC);
                         break;
                 case 'x':
                         text = va_arg(ap, const char *);
@@ -285,11 +291,11 @@ int journal_add_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, ADD_JOB, "iixxbbiiiiiiiiiitt", (int64_t)row->lease, (int64_t)row->number, row->command,
+        return note(j, run(j, ADD_JOB, "iixxbbiiiiiiiiiitti", (int64_t)row->lease, (int64_t)row->number, row->command,
                            row->command_len, row->input, row->input_len, row->cwd, row->env, row->timeout_us,
                            row->submitted_us, (int64_t)row->state, (int64_t)row->wanted_dead, (int64_t)row->timed_out,
                            (int64_t)row->output_refused, row->started_us, row->ended_us, (int64_t)row->code,
-                           (int64_t)row->exit_code, row->error, row->name));
+                           (int64_t)row->exit_code, row->error, row->name, (int64_t)row->live_input));
 }
 
 int journal_update_job(struct journal *j, const struct journal_job *row) {
@@ -435,6 +441,7 @@ int journal_each_job(struct journal *j, uint64_t lease, int (*each)(void *data, 
                                        .exit_code = sqlite3_column_int(s, 15),
                                        .error = text_of(s, 16),
                                        .name = text_of(s, 17),
+                                       .live_input = sqlite3_column_int(s, 18),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

@@ -71,6 +71,12 @@ struct journal_lease {
         int64_t timeout_us;
 };
 
+enum journal_live_input {
+        JOURNAL_NO_LIVE_INPUT,
+        JOURNAL_LIVE_INPUT_OPEN,
+        JOURNAL_LIVE_INPUT_ENDED,
+};
+
 struct journal_job {
         uint64_t lease; /* its serial */
         uint32_t number;
@@ -80,6 +86,7 @@ struct journal_job {
         uint64_t command_len, input_len;
         const char *cwd, *env;
         int64_t timeout_us, submitted_us;
+        enum journal_live_input live_input;
         /* What changes while it runs. */
         int state; /* enum job_state */
         bool wanted_dead, timed_out;

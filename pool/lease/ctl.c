@@ -7,6 +7,7 @@
 
 #include "pool/lease/end.h"
 #include "pool/lease/fate.h"
+#include "pool/lease/input.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/run.h"
 #include "pool/util/text.h"
@@ -72,28 +73,41 @@ static int verb_renew(struct lease *l, struct job *j, const char *argument) {
         /* The end of its jobs stands in the journal first: a run after this one must not go on with them in the new one. */
         if (journal_is_behind(l->table->journal))
                 r = registry->rewrite(registry->owner);
-        if (r < 0)
+        if (r < 0) {
+                lease_remark(l, "ctl: \"renew\": not written down: %s", strerror(-r));
                 return r;
+        }
         l->prepared = l->prepared_unwritten = false;
         lease_set_state(l, LEASE_WAITING, NULL);
         pool_claim(l->table->pool, &l->claim);
         return 0;
 }
 
+static int verb_input(struct lease *l, struct job *j, const char *argument) {
+        return strcmp(argument, "open") ? -EINVAL : lease_open_input(l, j);
+}
+
+static int verb_eof(struct lease *l, struct job *j, const char *argument) {
+        return *argument ? -EINVAL : lease_end_input(l, j);
+}
+
+/* One that fails otherwise than by -EINVAL has said why in a remark. */
 static const struct {
         const char *name;
         int (*run)(struct lease *l, struct job *j, const char *argument);
-        bool of_job; /* also of a single one */
+        bool of_lease, of_job;
         const char *expected;
 } verbs[] = {
-        { "kill", verb_kill, true, "no argument, or in a lease's ctl \"all\"" },
-        { "signal", verb_signal, true, "a signal's name, such as INT" },
-        { "cancel", verb_cancel, true, "no argument" },
-        { "renew", verb_renew, false, "no argument, and a lease that is lost or failed" },
+        { "kill", verb_kill, true, true, "no argument, or in a lease's ctl \"all\"" },
+        { "signal", verb_signal, true, true, "a signal's name, such as INT" },
+        { "cancel", verb_cancel, true, true, "no argument" },
+        { "renew", verb_renew, true, false, "no argument, and a lease that is lost or failed" },
+        { "input", verb_input, false, true, "\"open\"" },
+        { "eof", verb_eof, false, true, "no argument, and a job with live input" },
 };
 
 const char *lease_ctl_usage(bool of_job) {
-        return of_job ? "kill\nsignal NAME\ncancel\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\n";
+        return of_job ? "kill\nsignal NAME\ncancel\ninput open\neof\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\n";
 }
 
 int lease_command(struct lease *l, struct job *j, const char *line) {
@@ -104,17 +118,16 @@ int lease_command(struct lease *l, struct job *j, const char *line) {
         if (l->state == LEASE_RELEASED)
                 return -ESTALE;
         for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-                if (strlen(verbs[i].name) != len || strncmp(verbs[i].name, line, len) || (j && !verbs[i].of_job))
+                if (strlen(verbs[i].name) != len || strncmp(verbs[i].name, line, len) ||
+                    !(j ? verbs[i].of_job : verbs[i].of_lease))
                         continue;
                 r = verbs[i].run(l, j, argument);
                 if (r == -EINVAL)
                         lease_remark(l, "ctl: \"%s\": %s takes %s", line, verbs[i].name, verbs[i].expected);
-                else if (r < 0)
-                        lease_remark(l, "ctl: \"%s\": not written down: %s", line, strerror(-r));
-                else
+                else if (r == 0)
                         lease_set_remark(l, NULL);
                 return r;
         }
-        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel%s", line, j ? "" : ", renew");
+        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, %s", line, j ? "input open, eof" : "renew");
         return -EINVAL;
 }

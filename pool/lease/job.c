@@ -119,6 +119,21 @@ int job_set_number(struct job *j, uint64_t lease_serial, uint32_t number, const 
         return 0;
 }
 
+int job_open_input(struct job *j, uint64_t lease_serial) {
+        char name[BLOB_NAME_MAX];
+        int r;
+
+        file_name(name, lease_serial, j->number, ".live");
+        r = live_input_new(&j->live_input, j->settings.input.dir, name, j->quota, &j->settings.input);
+        if (r == 0)
+                blob_clear(&j->settings.input);
+        return r;
+}
+
+void job_forget_input(struct job *j) {
+        live_input_free(TAKE_PTR(j->live_input));
+}
+
 int job_submit(struct job *j, uint64_t lease_serial, struct blob *command) {
         char name[BLOB_NAME_MAX];
         int r;
@@ -153,12 +168,23 @@ static void end_unreadable(struct job *j, int r) {
 
         blob_clear(&j->command);
         blob_clear(&j->settings.input);
+        job_forget_input(j);
         if (job_ended(j))
                 return;
         result_set(&why, RESULT_FAILED, "what it was to run cannot be read any more: %s", strerror(-r));
         j->state = JOB_ENDED;
         j->code = why.code;
         job_remark(j, why.text);
+}
+
+static int restore_live_input(struct job *j, const struct journal_job *row, const struct job_store *store) {
+        char name[BLOB_NAME_MAX];
+
+        if (row->live_input == JOURNAL_NO_LIVE_INPUT)
+                return 0;
+        file_name(name, row->lease, row->number, ".live");
+        return live_input_restore(&j->live_input, store->dir, name, store->quota,
+                                  row->live_input == JOURNAL_LIVE_INPUT_ENDED);
 }
 
 /* The journal has it in three columns. */
@@ -203,6 +229,8 @@ int job_restore(struct job **out, const struct journal_job *row, const struct jo
         r = restore_blob(&j->command, row->command, row->command_len, row->lease, row->number, ".command");
         if (r == 0 && !job_ended(j))
                 r = restore_blob(&j->settings.input, row->input, row->input_len, row->lease, row->number, ".input");
+        if (r == 0 && !job_ended(j))
+                r = restore_live_input(j, row, store);
         if (r < 0 && r != -ENOMEM) {
                 end_unreadable(j, r);
                 r = 0;
@@ -226,7 +254,13 @@ int job_restore(struct job **out, const struct journal_job *row, const struct jo
         return 0;
 }
 
-/* The input of a draft has no lasting place before it is submitted, so no row has it. */
+static enum journal_live_input live_input_state(const struct job *j) {
+        if (!j->live_input)
+                return JOURNAL_NO_LIVE_INPUT;
+        return j->live_input->ended ? JOURNAL_LIVE_INPUT_ENDED : JOURNAL_LIVE_INPUT_OPEN;
+}
+
+/* The input of a draft has no lasting place before it is submitted, unless it is live; so no row has it. */
 struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
         bool draft = j->state == JOB_DRAFT;
 
@@ -242,6 +276,7 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
                 .env = j->settings.env,
                 .timeout_us = j->settings.timeout_us,
                 .submitted_us = j->submitted_us,
+                .live_input = live_input_state(j),
                 .state = j->state,
                 .wanted_dead = j->fate != JOB_FATE_OWN,
                 .timed_out = j->fate == JOB_FATE_TIMEOUT,
@@ -257,6 +292,8 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
 void job_keep(struct job *j) {
         spool_keep(j->spool);
         j->command.kept = j->settings.input.kept = true;
+        if (j->live_input)
+                j->live_input->kept = true;
 }
 
 struct job *job_ref(struct job *j) {
@@ -273,6 +310,7 @@ void job_unref(struct job *j) {
         list_remove(&j->deadline);
         blob_deinit(&j->command);
         settings_deinit(&j->settings);
+        live_input_free(j->live_input);
         spool_unref(j->spool);
         quota_account_unref(j->quota);
         free(j->name);
@@ -355,6 +393,8 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
         spool_end(j->spool);
         list_remove(&j->turn);
         blob_clear(&j->settings.input);
+        if (j->live_input)
+                live_input_close(j->live_input);
         if (!j->name) { /* no file shows them */
                 free(TAKE_PTR(j->settings.env));
                 free(TAKE_PTR(j->settings.cwd));

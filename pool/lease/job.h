@@ -21,6 +21,7 @@
 
 #include "pool/base/journal.h"
 #include "pool/lease/limits.h"
+#include "pool/lease/live-input.h"
 #include "pool/lease/settings.h"
 #include "pool/lease/spool.h"
 #include "pool/util/blob.h"
@@ -88,6 +89,7 @@ struct job {
         /* What to run. */
         struct blob command;
         struct settings settings;
+        struct live_input *live_input; /* in place of settings.input; or NULL */
 
         /* How it goes. */
         struct exec *exec; /* while starting or running */
@@ -123,6 +125,12 @@ int job_new(struct job **out, const struct job_store *store);
 
 /* A draft gets its number and, unless @name is NULL, its name. 0 or -ENOMEM. */
 int job_set_number(struct job *j, uint64_t lease_serial, uint32_t number, const char *name);
+
+/* Of a draft: from now on its input is live, and begins with what there is. As live_input_new(). */
+int job_open_input(struct job *j, uint64_t lease_serial);
+
+/* It could not be written down: takes that back. Its input is empty then. */
+void job_forget_input(struct job *j);
 
 /*
  * A draft with a number is queued, and takes the bytes of @command. It keeps them and those of its input for a later run;

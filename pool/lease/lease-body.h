@@ -14,12 +14,13 @@
  *   shortage.c  jobs that this machine cannot start now
  *   end.c       jobs end                                     fate.c      jobs are killed
  *   set.c       settings are read and set                    unused.c    leases without jobs
+ *   input.c     live input: from stdin to the sandbox
  *   lease.c     one lease: its state, and what readers ask of it
  *   registry.c  what the tables of all pools share
  *   deadline.c  the deadlines of jobs
  *   job.c       one job
  *   settings.c  cwd, timeout, env, standard input: of a lease, of a job
- *   spool.c     its output
+ *   spool.c     its output                                   live-input.c   what of its live input is on the way
  *
  * What a lower part has to say to a higher one it returns, or tells by an event.
  */
@@ -149,6 +150,10 @@ const char *lease_say_quota(const struct lease *l, char out[static QUOTA_TEXT_SI
 /* Whether its environment, when it has one, runs more than one job at a time; and that it does not. */
 bool lease_runs_side_by_side(const struct lease *l);
 #define RUNS_ONE_JOB "jobs with names run side by side, and environment %s runs one job at a time: it has no helper"
+
+/* Whether its environment, when it has one, has a helper; and that it has none. */
+bool lease_has_helper(const struct lease *l);
+#define NEEDS_HELPER "%s needs a helper, and environment %s has none"
 
 /* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);

@@ -384,6 +384,10 @@ bool lease_runs_side_by_side(const struct lease *l) {
         return !l->claim.environment || !environment_sandbox(l->claim.environment)->serial;
 }
 
+bool lease_has_helper(const struct lease *l) {
+        return !l->claim.environment || !environment_sandbox(l->claim.environment)->plain;
+}
+
 void lease_add_running(struct lease *l, struct job *j) {
         list_add_tail(&l->running, &j->turn);
         l->n_running++;

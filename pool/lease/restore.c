@@ -232,8 +232,8 @@ static struct job *find_job(const struct lease *l, uint32_t number) {
 }
 
 /*
- * Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. A draft has none: its
- * submission could not be written down.
+ * Whether a file belongs to a job. The input of one that has ended does not: that was to be removed. A draft has live
+ * input alone: its submission could not be written down.
  */
 static bool is_needed(struct leases *t, const char *name) {
         const struct job *j;
@@ -246,6 +246,8 @@ static bool is_needed(struct leases *t, const char *name) {
                 return false;
         l = leases_find_serial(t, serial);
         j = l ? find_job(l, number) : NULL;
+        if (j && !strcmp(name + suffix, "live"))
+                return j->live_input;
         return j && j->state != JOB_DRAFT && !(job_ended(j) && !strcmp(name + suffix, "input"));
 }
 

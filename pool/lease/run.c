@@ -12,6 +12,7 @@
 #include "pool/environment/command.h"
 #include "pool/lease/end.h"
 #include "pool/lease/fate.h"
+#include "pool/lease/input.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
 #include "pool/lease/shortage.h"
@@ -97,6 +98,8 @@ static const struct exec_events exec_events = {
         .output = on_output,
         .ended = on_ended,
         .polled = on_polled,
+        .read_input = job_read_input,
+        .input_taken = job_input_taken,
 };
 
 static int exec_job(struct lease *l, struct job *j, bool resume) {
@@ -120,10 +123,13 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
         command.spec.output_refused = j->output_error != 0;
         command.spec.command = &j->command;
-        command.spec.input = &j->settings.input;
+        command.spec.kept_input = j->live_input;
+        command.spec.input = j->live_input ? NULL : &j->settings.input;
         command.spec.fresh = !l->prepared && config_owns_workdir(l->workdir);
         r = sandbox_exec(environment_sandbox(l->claim.environment), &command.spec, &exec_events, j, &j->exec);
         command_deinit(&command);
+        if (r == 0)
+                job_offer_input(j);
         return r;
 }
 
@@ -163,13 +169,23 @@ static struct job *next_job(struct lease *l) {
         return NULL;
 }
 
+/* It was made before its lease had an environment, and this one cannot run it. */
+static bool asks_too_much(const struct lease *l, const struct job *j, struct result *why) {
+        if (j->name && !lease_runs_side_by_side(l))
+                result_set(why, RESULT_CANCELLED, "not run: " RUNS_ONE_JOB, lease_environment(l));
+        else if (j->live_input && !lease_has_helper(l))
+                result_set(why, RESULT_CANCELLED, "not run: " NEEDS_HELPER, "live input", lease_environment(l));
+        else
+                return false;
+        return true;
+}
+
 /* 0, or a shortage: then it is tried again. */
 static int begin_job(struct lease *l, struct job *j) {
         struct result why;
         int r;
 
-        if (j->name && !lease_runs_side_by_side(l)) {
-                result_set(&why, RESULT_CANCELLED, "not run: " RUNS_ONE_JOB, lease_environment(l));
+        if (asks_too_much(l, j, &why)) {
                 lease_end_job(l, j, &why, 0);
                 return 0;
         }

@@ -51,6 +51,26 @@ def test_head(mount):
     assert lease.run("ls")[0] == "cwd: /tmp\nshell: /no/such/shell\nenv: CI=1\ninput: 0 bytes\n\nls"
 
 
+def test_live_input_needs_a_helper(mount):
+    """There is none. A job that asked for it before that was known does not run."""
+    lease = mount(dry_create=1).lease()
+    os.mkdir(lease / "jobs/early")
+    lease.write("jobs/early/ctl", "input open\n")
+    lease.write("jobs/early/cmd", "ls")
+    with pytest.raises(OSError) as failed:
+        lease.read("jobs/early/exit_code")
+    assert failed.value.errno == errno.EIO
+    assert lease.read("jobs/early/error") == "not run: live input needs a helper, and environment dry-1 has none\n"
+    os.mkdir(lease / "jobs/a")
+    with pytest.raises(OSError) as refused:
+        lease.write("jobs/a/ctl", "input open\n")
+    assert refused.value.errno == errno.EOPNOTSUPP
+    assert lease.read("error") == 'ctl: "input open": refused: live input needs a helper, and environment dry-1 has none\n'
+    lease.write("jobs/a/stdin", "12345")
+    lease.write("jobs/a/cmd", "ls")
+    assert "input: 5 bytes" in lease.read("jobs/a/output")
+
+
 def test_nothing_runs(mp, tmp_path):
     lease = mp.lease()
     for command in f"touch {tmp_path}/ran", "sleep 1000", "kill -9 $PPID":

@@ -363,7 +363,7 @@ def test_files_of_a_tree(together):
     written = {"cmd", "stdin", "cwd", "timeout", "env", "ctl"}
     read = {"output", "stdout", "stderr", "exit_code", "result", "status", "error"}
     assert files == {**dict.fromkeys(written, "0o600"), **dict.fromkeys(read, "0o400")}
-    assert lease.read("jobs/d/ctl") == "kill\nsignal NAME\ncancel\n"
+    assert lease.read("jobs/d/ctl") == "kill\nsignal NAME\ncancel\ninput open\neof\n"
 
 
 def test_a_restart(mount):
