@@ -49,6 +49,19 @@ def test_run(lease):
     assert jobs(lease) == []
 
 
+def test_limit(lease):
+    """Of a long output the first bytes."""
+    r = lease.run("seq 100000; seq 100 >&2", limit=10)
+    assert r.truncated and r.stdout == r.output == "1\n2\n3\n4\n5\n" and r.stderr == "1\n2\n3\n4\n5\n"
+    assert not lease.run("echo 12345", limit=6).truncated and lease.run("echo 12345", limit=5).stdout == "12345"
+    assert lease.run("echo x; echo y >&2", limit=0).output == ""
+    lease.write_file("f", "12345")
+    assert lease.read_file("f", limit=5) == b"12345"
+    with pytest.raises(OSError, match="more than 4 bytes") as caught:
+        lease.read_file("f", limit=4)
+    assert caught.value.errno == errno.EFBIG
+
+
 def test_settings(mount):
     with modalpool.Lease(mount.path, "t1", cwd="/usr", env={"A": "1", "B": "2"}, timeout=30) as lease:
         show = 'pwd; echo "$A $B $C"; cat'

@@ -17,9 +17,10 @@ ERRORS = {os.strerror(number): number for number in
 ERRORS[os.strerror(errno.EEXIST)] = errno.ENOTDIR  # mkdir -p, where a file stands in the way
 
 
-def reading(path: str) -> str:
-    """A command that prints a file."""
-    return f"LC_ALL=C exec cat -- {shlex.quote(path)}"
+def reading(path: str, limit: int | None = None) -> str:
+    """A command that prints a file, or of a long one a byte more than the limit."""
+    program = "cat" if limit is None else f"head -c {limit + 1}"
+    return f"LC_ALL=C exec {program} -- {shlex.quote(path)}"
 
 
 def writing(path: str) -> str:
@@ -28,8 +29,10 @@ def writing(path: str) -> str:
     return f"export LC_ALL=C; mkdir -p -- {shlex.quote(directory)} && exec cat > {quoted}"
 
 
-def contents(path: str, result: Result) -> bytes:
+def contents(path: str, result: Result, limit: int | None = None) -> bytes:
     """What such a command has printed, or an exception as from open(): FileNotFoundError, PermissionError and so on."""
+    if result.ok and limit is not None and len(result.stdout_bytes) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", path)
     if result.ok:
         return result.stdout_bytes
     for text, number in ERRORS.items():

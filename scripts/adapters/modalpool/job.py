@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import select
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ class Result:
 
     end is one word: ok and failed (the command has ended by itself), timeout, killed, output (it printed too much),
     cancelled (it never ran), lost (with its sandbox), unknown. exit_code is None if there is none: cancelled, lost,
-    unknown. error is a sentence wherever end is neither ok nor failed. Times are seconds since 1970.
+    unknown. error is a sentence wherever end is neither ok nor failed. Times are seconds since 1970. truncated says
+    that a limit was given and one of the streams is longer: these are its first bytes.
     """
 
     job: str
@@ -40,6 +42,7 @@ class Result:
     output_bytes: bytes = dataclasses.field(repr=False)  # both streams, in the order in which they were written
     stdout_bytes: bytes = dataclasses.field(repr=False)
     stderr_bytes: bytes = dataclasses.field(repr=False)
+    truncated: bool = False
 
     @property
     def ok(self) -> bool:
@@ -79,18 +82,21 @@ class Job:
 
     # The end.
 
-    def wait(self, timeout: float | None = None) -> Result:
-        """Wait for the end, at most so many seconds: then TimeoutError, and the job goes on."""
+    def wait(self, timeout: float | None = None, *, limit: int | None = None) -> Result:
+        """
+        Wait for the end, at most so many seconds: then TimeoutError, and the job goes on. Of its output at most so many
+        bytes are read; all of it has at most output_max bytes, an option of the mount (1 GiB).
+        """
         with explained(self.path), open(os.path.join(self.path, "result"), "rb", buffering=0) as file:
             if timeout is None or _readable(file.fileno(), timeout):
-                return self._result(file.readall())
+                return self._result(file.readall(), limit)
         raise TimeoutError(errno.ETIMEDOUT, f"the job has not ended after {timeout} s", self.path)
 
-    async def wait_async(self) -> Result:
-        """wait() in asyncio, which does without a thread. A cancelled wait leaves the job as it is."""
+    async def wait_async(self, *, limit: int | None = None) -> Result:
+        """wait() in asyncio or trio, which does without a thread. A cancelled wait leaves the job as it is."""
         with explained(self.path), open(os.path.join(self.path, "result"), "rb", buffering=0) as file:
             await _until_readable(file.fileno())
-            return self._result(file.readall())
+            return self._result(file.readall(), limit)
 
     def poll(self) -> Result | None:
         """The result, or None while there is none."""
@@ -112,7 +118,7 @@ class Job:
             yield text
 
     async def stream_async(self, name: str = "output") -> AsyncIterator[str]:
-        """stream() in asyncio."""
+        """stream() in asyncio or trio."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with explained(self.path), open(os.path.join(self.path, name), "rb", buffering=0) as file:
             while True:
@@ -158,28 +164,29 @@ class Job:
         with explained(self.path):
             write(os.path.join(self.path, "ctl"), verb.encode() + b"\n")
 
-    def _result(self, text: bytes) -> Result:
+    def _result(self, text: bytes, limit: int | None) -> Result:
         """What the file result says, and the output. If one stream is empty, the other one is all of the output."""
         if not text:
             raise OSError(errno.EINVAL, "the job is a draft: no command was written to its cmd", self.path)
         facts: dict[str, Any] = json.loads(text)
-        sizes = facts.pop("stdout_bytes"), facts.pop("stderr_bytes")
+        out, err = facts.pop("stdout_bytes"), facts.pop("stderr_bytes")
         known = {field.name for field in dataclasses.fields(Result)}
-        output = self._bytes("output", sum(sizes))
-        stdout = output if not sizes[1] else self._bytes("stdout", sizes[0])
-        stderr = output if not sizes[0] else self._bytes("stderr", sizes[1])
-        return Result(**{key: value for key, value in facts.items() if key in known},
-                      output_bytes=output, stdout_bytes=stdout, stderr_bytes=stderr)
+        output = self._bytes("output", out + err, limit)
+        stdout = output if not err else self._bytes("stdout", out, limit)
+        stderr = output if not out else self._bytes("stderr", err, limit)
+        return Result(**{key: value for key, value in facts.items() if key in known}, output_bytes=output, stdout_bytes=stdout,
+                      stderr_bytes=stderr, truncated=limit is not None and out + err > limit)
 
-    def _bytes(self, name: str, size: int) -> bytes:
+    def _bytes(self, name: str, size: int, limit: int | None) -> bytes:
         """The first bytes of a stream. It is not read to its end, which is an error where the job's end is not known."""
-        if size == 0:
+        left = size if limit is None else min(size, limit)
+        if left == 0:
             return b""
         parts = []
         with open(os.path.join(self.path, name), "rb", buffering=0) as file:
-            while size > 0 and (data := file.read(min(size, 1 << 20))):
+            while left > 0 and (data := file.read(min(left, 1 << 20))):
                 parts.append(data)
-                size -= len(data)
+                left -= len(data)
         return b"".join(parts)
 
 
@@ -201,6 +208,10 @@ def _readable(fd: int, seconds: float) -> bool:
 
 
 async def _until_readable(fd: int) -> None:
+    trio = sys.modules.get("trio")
+    if trio and trio.lowlevel.in_trio_run():
+        await trio.lowlevel.wait_readable(fd)
+        return
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(fd, ready.set)

@@ -96,16 +96,18 @@ class Lease:
         return Job(path)
 
     def run(self, command: Command, *, cwd: str | None = None, env: Mapping[str, str] | None = None,
-            timeout: float | None = None, user: str | None = None, stdin: str | bytes | None = None) -> Result:
+            timeout: float | None = None, user: str | None = None, stdin: str | bytes | None = None,
+            limit: int | None = None) -> Result:
         """start(), wait for the end, and remove the job. An exception meanwhile, such as KeyboardInterrupt, kills it."""
         with self.start(command, cwd=cwd, env=env, timeout=timeout, user=user, stdin=stdin) as job:
-            return job.wait()
+            return job.wait(limit=limit)
 
     async def run_async(self, command: Command, *, cwd: str | None = None, env: Mapping[str, str] | None = None,
-                        timeout: float | None = None, user: str | None = None, stdin: str | bytes | None = None) -> Result:
-        """run() in asyncio. Cancelling it kills the job."""
+                        timeout: float | None = None, user: str | None = None, stdin: str | bytes | None = None,
+                        limit: int | None = None) -> Result:
+        """run() in asyncio or trio. Cancelling it kills the job."""
         with self.start(command, cwd=cwd, env=env, timeout=timeout, user=user, stdin=stdin) as job:
-            return await job.wait_async()
+            return await job.wait_async(limit=limit)
 
     def job(self, name: str) -> Job:
         """A job that was started before, perhaps by another process."""
@@ -116,16 +118,19 @@ class Lease:
 
     # Files.
 
-    def read_file(self, path: str, *, user: str | None = None) -> bytes:
-        """A file of the sandbox; a relative path begins at the workdir. FileNotFoundError and so on as from open()."""
-        return files.contents(path, self.run(files.reading(path), user=user, timeout=0))
+    def read_file(self, path: str, *, user: str | None = None, limit: int | None = None) -> bytes:
+        """
+        A file of the sandbox; a relative path begins at the workdir. FileNotFoundError and so on as from open(), and
+        OSError with EFBIG for one that is longer than the limit.
+        """
+        return files.contents(path, self.run(files.reading(path, limit), user=user, timeout=0), limit)
 
     def write_file(self, path: str, data: str | bytes, *, user: str | None = None) -> None:
         """Write a file of the sandbox. Directories that it needs are made; if it is there, it keeps its mode."""
         files.contents(path, self.run(files.writing(path), user=user, timeout=0, stdin=data))
 
-    async def read_file_async(self, path: str, *, user: str | None = None) -> bytes:
-        return files.contents(path, await self.run_async(files.reading(path), user=user, timeout=0))
+    async def read_file_async(self, path: str, *, user: str | None = None, limit: int | None = None) -> bytes:
+        return files.contents(path, await self.run_async(files.reading(path, limit), user=user, timeout=0), limit)
 
     async def write_file_async(self, path: str, data: str | bytes, *, user: str | None = None) -> None:
         files.contents(path, await self.run_async(files.writing(path), user=user, timeout=0, stdin=data))

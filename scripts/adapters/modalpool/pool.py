@@ -32,6 +32,11 @@ def check_image(mount: str, wanted: str) -> None:
                     mount)
 
 
+def maximum(mount: str | None = None) -> int:
+    """How many sandboxes the pool may have: its option max."""
+    return int(_json(mount or default_mount(), "stats")["environments_max"])
+
+
 def _json(mount: str, name: str) -> dict[str, Any]:
     path = os.path.join(mount, ".pool", name)
     try:
