@@ -10,6 +10,7 @@ MODALPOOL is the program. --backend modal runs the tests over a simulated Modal 
 each test no lease, mount or process may be left.
 """
 
+import faulthandler
 import os
 import pathlib
 import signal
@@ -27,7 +28,7 @@ import harness  # noqa: E402
 import processes  # noqa: E402
 from modal_sim.simulator import Simulator  # noqa: E402
 
-LIMIT_S = 120
+LIMIT_S = 90
 
 
 def pytest_addoption(parser):
@@ -67,28 +68,31 @@ def settings(pytestconfig, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def limit(request):
-    """A test that hangs fails, with the stack of what waited."""
+    """A test that hangs fails. If it does not even notice that, the process ends, with the stack of what waited."""
     marker = request.node.get_closest_marker("limit")
     seconds = marker.args[0] if marker else LIMIT_S
 
     def give_up(*_):
-        raise TimeoutError(f"no end after {seconds} s")
+        signal.alarm(5)
+        pytest.fail(f"no end after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(seconds)
+    faulthandler.dump_traceback_later(seconds + 30, exit=True)
     yield
+    faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
-def pool(settings, tmp_path, monkeypatch):
+def pool(limit, settings, tmp_path_factory, monkeypatch):
     """pool(max=2, …): a mount, which is also the default one of the package."""
     made = []
     before = processes.descendants()
 
     def make(**options):
-        mount = harness.Mount(settings, tmp_path / f"m{len(made)}", options)
+        mount = harness.Mount(settings, tmp_path_factory.mktemp("mount"), options)
         made.append(mount)
         monkeypatch.setenv("MODALPOOL_MOUNT", str(mount.path))
         return mount

@@ -23,6 +23,7 @@ PYTEST = "pytest==9.2.0"
 # The oldest Python, what is installed, and over what the mounts are.
 FRAMEWORKS = {
     "package": ((3, 10), ["mypy==2.4.1"], ["local", "modal"]),
+    "deep-agents": ((3, 11), ["deepagents==0.7.32"], ["local"]),
     "inspect-ai": ((3, 11), ["inspect-ai==0.3.285", "trio==0.35.0"], ["local", "modal"]),
     "mini-swe-agent": ((3, 10), ["mini-swe-agent==2.4.6"], ["local", "modal"]),
 }
