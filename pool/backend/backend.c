@@ -211,6 +211,19 @@ int sandbox_attach(struct sandbox *s, const struct exec_events *events, void *ow
         return 0;
 }
 
+int sandbox_file_call(struct sandbox *s, const struct file_call_args *args, struct file_call *c) {
+        assert(!c->cancel && c->done);
+        if (s->state != SANDBOX_LIVE || s->cleaning)
+                return -ENODEV;
+        return s->backend->ops->file_call ? s->backend->ops->file_call(s, args, c) : -EOPNOTSUPP;
+}
+
+void sandbox_file_cancel(struct file_call *c) {
+        if (c->cancel)
+                c->cancel(c);
+        assert(!c->cancel);
+}
+
 void exec_signal(struct exec *e, int signo) {
         if (e->sandbox->state == SANDBOX_LIVE)
                 e->sandbox->backend->ops->exec_signal(e, signo);

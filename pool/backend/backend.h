@@ -45,6 +45,7 @@
 #include <sys/types.h>
 
 #include "pool/backend/changes.h"
+#include "pool/backend/file-call.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
 #include "pool/util/result.h"
@@ -208,6 +209,7 @@ struct backend_ops {
         int (*clean)(struct sandbox *s, const char *workdir);
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         int (*attach)(struct sandbox *s, struct exec **out); /* or NULL */
+        int (*file_call)(struct sandbox *s, const struct file_call_args *args, struct file_call *c); /* or NULL */
         void (*exec_signal)(struct exec *e, int signo);
         int (*exec_poll)(struct exec *e);
         ssize_t (*exec_write)(struct exec *e, const void *data, size_t len);
@@ -368,6 +370,16 @@ bool sandbox_has_helper(const struct sandbox *s);
  * nothing to signal, to poll or to kill. -ENOTSUP: the backend starts none.
  */
 int sandbox_attach(struct sandbox *s, const struct exec_events *events, void *owner, struct exec **out);
+
+/*
+ * Do something with the files of the sandbox, by its helper. Calls are done one after another, in their order. @args: see
+ * pool/helper/file-call.h; borrowed for the time of the call only. Answered by done() of @c. -EOPNOTSUPP: it has no
+ * helper. -ENODEV: it does not live. -EINVAL: @args are too long.
+ */
+int sandbox_file_call(struct sandbox *s, const struct file_call_args *args, struct file_call *c);
+
+/* Nobody waits for it any more: it may be done or not. What it has opened is closed. Nothing if it is not under way. */
+void sandbox_file_cancel(struct file_call *c);
 
 /* Send a signal other than KILL to every process of the job, also to those that left its process group. */
 void exec_signal(struct exec *e, int signo);

@@ -405,6 +405,12 @@ static void fault_exec_cancel(struct exec *exec) {
         uv_close((uv_handle_t *)&e->timer, on_exec_closed);
 }
 
+static int fault_file_call(struct sandbox *sandbox, const struct file_call_args *args, struct file_call *c) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+
+        return s->inner ? sandbox_file_call(s->inner, args, c) : -ENODEV;
+}
+
 /* the backend */
 
 static void on_inner_ready(void *owner, const struct result *r) {
@@ -463,6 +469,7 @@ static const struct backend_ops fault_ops = {
         .is_single_use = fault_is_single_use,
         .clean = fault_clean,
         .exec = fault_exec,
+        .file_call = fault_file_call,
         .exec_signal = fault_exec_signal,
         .exec_poll = fault_exec_poll,
         .exec_write = fault_exec_write,

@@ -6,6 +6,7 @@
  *
  *   client.c        carriers, and what comes over them
  *   client-job.c    jobs, and what the helper says of one
+ *   client-calls.c  calls about files
  *   client-send.c   what is sent next
  */
 
@@ -79,6 +80,17 @@ struct client_request {
         struct buf data;
 };
 
+/* Calls about files. Those with a number are in the window until they are answered; the others wait for a place there. */
+struct client_file_call;
+struct client_calls {
+        struct client_file_call *window[HELPER_CALLS_MAX]; /* by number */
+        uint64_t first; /* the lowest number without an answer, */
+        uint64_t next;  /* the next to be given, */
+        uint64_t resend; /* and the first that may have to be sent again over this carrier */
+        struct list queue;
+        unsigned n_queued;
+};
+
 struct client {
         const struct client_events *events;
         void *owner;
@@ -90,6 +102,7 @@ struct client {
         int64_t opened_us;
         uint64_t bytes; /* in both directions */
         bool hello_sent;
+        uint32_t version; /* that the helper speaks over this carrier */
         uint32_t expected; /* JOB frames that belong to WELCOME */
         bool broken;       /* told so */
         struct list jobs, leftovers;
@@ -97,6 +110,8 @@ struct client {
         uint64_t pings[HELPER_REQUESTS_MAX]; /* the first @n_pings_sent are under way */
         unsigned n_pings, n_pings_sent;
         struct client_request requests[HELPER_N_REQUESTS];
+        struct client_calls calls;
+        bool calls_turn; /* the next frame was not one of a call */
         int64_t lazy_us; /* since when something waits for company; or never */
 };
 
@@ -117,6 +132,14 @@ const char *client_job_on_end(struct client_job *j, const struct frame *f);
 bool client_leave(struct client *c, const uint8_t *id, uint32_t order, bool ended, bool listed);
 void client_leftover_drop(struct client *c, struct client_leftover *l);
 void client_leave_output(struct client *c, const struct frame *f);
+
+/* client-calls.c: */
+void client_calls_init(struct client_calls *calls);
+void client_calls_on_carrier(struct client *c); /* there is a new one */
+void client_calls_on_open(struct client *c);    /* … which is open */
+bool client_calls_next(struct client *c, struct frame *out);
+bool client_calls_are_urgent(struct client *c);
+const char *client_on_answer(struct client *c, const struct frame *f); /* what is wrong with it, or NULL */
 
 /* client-send.c: the next frame; false when there is none. @data has room for HELPER_DATA_MAX. */
 bool client_next_frame(struct client *c, struct frame *f, uint8_t *data);

@@ -14,7 +14,7 @@ static void make_hello(struct client *c, struct frame *f) {
         *f = (struct frame){
                 .type = FRAME_HELLO,
                 .version = PROTOCOL_VERSION,
-                .oldest = PROTOCOL_VERSION,
+                .oldest = PROTOCOL_OLDEST,
                 .epoch = c->epoch,
                 .carrier = c->carrier,
                 .data = (const uint8_t *)c->pool,
@@ -262,6 +262,10 @@ bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
         }
         if (next_leftover(c, f) || next_ping(c, f) || next_request(c, f))
                 return true;
+        /* Calls and jobs take turns, too. */
+        c->calls_turn = !c->calls_turn;
+        if (c->calls_turn && client_calls_next(c, f))
+                return true;
         list_for_each_safe (j, tmp, &c->jobs, link) {
                 if (!next_of_job(j, f, data))
                         continue;
@@ -269,7 +273,7 @@ bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
                 list_add_tail(&c->jobs, &j->link);
                 return true;
         }
-        return false;
+        return client_calls_next(c, f);
 }
 
 static bool is_much(const uint64_t acked[2], const uint64_t told[2]) {
@@ -297,6 +301,8 @@ bool client_is_urgent(const struct client *c) {
         for (int kind = 0; kind < HELPER_N_REQUESTS; kind++)
                 if (c->requests[kind].asked && !c->requests[kind].sent)
                         return true;
+        if (client_calls_are_urgent((struct client *)c))
+                return true;
         list_for_each (j, &c->jobs, link)
                 if (job_is_urgent(j))
                         return true;

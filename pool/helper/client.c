@@ -26,6 +26,7 @@ int client_new(struct client **out, const uint8_t key[HELPER_KEY_SIZE], const ch
         c->lazy_us = USEC_NEVER;
         list_init(&c->jobs);
         list_init(&c->leftovers);
+        client_calls_init(&c->calls);
         for (int i = 0; i < HELPER_N_REQUESTS; i++)
                 c->requests[i].data = (struct buf)BUF_INIT(HELPER_DATA_MAX);
         *out = c;
@@ -41,6 +42,7 @@ void client_free(struct client *c) {
                 client_leftover_drop(c, l);
         for (int i = 0; i < HELPER_N_REQUESTS; i++)
                 buf_deinit(&c->requests[i].data);
+        client_calls_end(c, ENODEV);
         explicit_bzero(c->key, sizeof(c->key));
         free(c->decoder);
         free(c);
@@ -71,6 +73,7 @@ int client_carrier_new(struct client *c, int64_t now) {
                 c->requests[i].sent = false;
         list_for_each (j, &c->jobs, link)
                 client_job_on_carrier(j);
+        client_calls_on_carrier(c);
         list_for_each (l, &c->leftovers, link) {
                 l->sent = l->listed = false;
                 memset(l->told, 0, sizeof(l->told));
@@ -115,6 +118,7 @@ static const char *on_list_end(struct client *c) {
                         client_leftover_drop(c, l);
         while ((j = client_find_lost(c)))
                 client_job_lose(j);
+        client_calls_on_open(c);
         c->events->open(c->owner);
         return NULL;
 }
@@ -123,6 +127,7 @@ static const char *on_welcome(struct client *c, const struct frame *f) {
         if (c->state != CLIENT_OPENING || f->epoch != c->epoch || f->carrier != c->carrier || c->expected > 0)
                 return "WELCOME of another carrier";
         c->expected = f->count;
+        c->version = f->version;
         return c->expected == 0 ? on_list_end(c) : NULL;
 }
 
@@ -182,7 +187,8 @@ static const char *on_reply(struct client *c, const struct frame *f) {
 static const char *on_frame(struct client *c, const struct frame *f) {
         struct client_job *j = client_find_job(c, f->job);
 
-        if (c->state == CLIENT_OPENING && (f->type == FRAME_OUTPUT || f->type == FRAME_ENDED || f->type == FRAME_REPLY))
+        if (c->state == CLIENT_OPENING && (f->type == FRAME_OUTPUT || f->type == FRAME_ENDED || f->type == FRAME_REPLY ||
+                                          f->type == FRAME_ANSWER))
                 return "a frame before all that belongs to WELCOME";
         switch (f->type) {
         case FRAME_WELCOME:
@@ -203,6 +209,8 @@ static const char *on_frame(struct client *c, const struct frame *f) {
                 return NULL;
         case FRAME_REPLY:
                 return on_reply(c, f);
+        case FRAME_ANSWER:
+                return client_on_answer(c, f);
         case FRAME_REFUSED:
                 c->events->refused(c->owner, f->count);
                 return NULL;

@@ -21,12 +21,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pool/backend/file-call.h"
 #include "pool/helper/protocol.h"
 
 #define CLIENT_ORDERS_MAX 16                  /* of a job, which the helper has not confirmed */
 #define CLIENT_HELLO_US (30 * USEC_PER_SEC)   /* until WELCOME, or the carrier is broken */
 #define CLIENT_LAZY_US (1 * USEC_PER_SEC)     /* what is not urgent waits for company so long */
 #define CLIENT_ACK_BYTES (128 << 10)          /* of output make their acknowledgement urgent */
+#define CLIENT_CALLS_QUEUE_MAX 16384           /* calls about files that have not been sent */
 #define CLIENT_CARRIER_BYTES (256 << 20)      /* after which a carrier is worn … */
 #define CLIENT_CARRIER_US (3600 * USEC_PER_SEC) /* … or after this time */
 
@@ -144,6 +146,18 @@ int client_clean(struct client *c, const struct client_cleanup *what);
  * with ECANCELED when a clean-up was asked for before it was done. No workdir; sandbox and compare do not matter.
  */
 int client_note(struct client *c, const struct client_cleanup *what);
+
+/*
+ * A call about files: see pool/backend/file-call.h. It is done once, over whatever carriers there are. -EAGAIN: there are
+ * too many. -EOPNOTSUPP, also by done(): the helper is an older one, which knows no files.
+ */
+int client_call(struct client *c, const struct file_call_args *args, struct file_call *call);
+
+/* Some have no answer yet. */
+bool client_has_calls(const struct client *c);
+
+/* All calls end with this errno: a clean-up comes, or the sandbox is gone. */
+void client_calls_end(struct client *c, int error);
 
 /*
  * A job. The helper starts it once, however often it is asked for under this id. -EAGAIN: the helper has as many as it

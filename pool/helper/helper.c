@@ -47,11 +47,27 @@ static int attach(struct carrier *c, const struct exec_events *events, void *own
         return upload_attach(s->inner, events, owner, out);
 }
 
+/* Once all calls are answered. */
+static void end_use_of_files(struct helper_sandbox *s) {
+        if (!s->uses_files || client_has_calls(s->carrier.client))
+                return;
+        s->uses_files = false;
+        carrier_release(&s->carrier, false);
+}
+
+static void end_files(struct helper_sandbox *s, int error) {
+        if (!s->carrier.client)
+                return;
+        client_calls_end(s->carrier.client, error);
+        end_use_of_files(s);
+}
+
 static void on_turn(struct carrier *c) {
         struct helper_sandbox *s = of_carrier(c);
 
         helper_execs_turn(s);
         helper_note_turn(s);
+        end_use_of_files(s);
         if (!s->cleaned)
                 return;
         s->cleaned = false;
@@ -103,6 +119,7 @@ static void on_gone(struct carrier *c, const struct result *why) {
                 sandbox_created(&s->sandbox, why);
         else if (s->sandbox.state == SANDBOX_LIVE)
                 sandbox_died(&s->sandbox, why);
+        end_files(s, ENODEV);
 }
 
 static void free_when_closed(struct helper_sandbox *s) {
@@ -246,6 +263,7 @@ static void on_died(void *owner, const struct result *why) {
                 sandbox_created(&s->sandbox, why);
         else if (s->sandbox.state == SANDBOX_LIVE)
                 sandbox_died(&s->sandbox, why);
+        end_files(s, ENODEV);
 }
 
 /* One without a helper. */
@@ -352,6 +370,7 @@ static void end_use(struct helper_sandbox *s) {
         upload_cancel(&s->upload);
         helper_note_stop(s);
         carrier_stop(&s->carrier);
+        end_files(s, ENODEV);
         helper_execs_drop(s);
 }
 
@@ -390,11 +409,28 @@ static int helper_clean(struct sandbox *sandbox, const char *workdir) {
         if (s->mode == HELPER_PLAIN)
                 return sandbox_clean(s->inner, workdir);
         helper_execs_drop(s);
+        end_files(s, ESTALE);
         helper_note_spoil(s);
         helper_note_cleanup(s, workdir, &what);
         r = client_clean(s->carrier.client, &what);
         if (r == 0)
                 carrier_use(&s->carrier);
+        return r;
+}
+
+static int helper_file_call(struct sandbox *sandbox, const struct file_call_args *args, struct file_call *call) {
+        struct helper_sandbox *s = helper_sandbox_of(sandbox);
+        int r;
+
+        if (s->mode == HELPER_PLAIN)
+                return -EOPNOTSUPP;
+        r = client_call(s->carrier.client, args, call);
+        if (r == 0 && !s->uses_files) {
+                s->uses_files = true;
+                carrier_use(&s->carrier);
+        }
+        if (r == 0)
+                carrier_wake(&s->carrier);
         return r;
 }
 
@@ -471,6 +507,7 @@ static const struct backend_ops helper_ops = {
         .is_single_use = helper_is_single_use,
         .clean = helper_clean,
         .exec = helper_exec,
+        .file_call = helper_file_call,
         .exec_signal = helper_exec_signal,
         .exec_poll = helper_exec_poll,
         .exec_write = helper_exec_write,

@@ -37,6 +37,7 @@ struct helper_sandbox {
         struct list execs; /* of struct helper_exec, that run by the helper */
         struct upload upload;
         bool refused;         /* an upload failed: there will be none */
+        bool uses_files;      /* calls about files are under way: the carrier is in use for them */
         bool cleaned;         /* the helper has answered, and that is told in the next turn */
         struct result result; /* of the creation or the clean-up that is under way, */
         struct sandbox_changes changes; /* and what the clean-up found */

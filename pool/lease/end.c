@@ -6,6 +6,7 @@
 
 #include "pool/lease/lease-body.h"
 #include "pool/lease/unused.h"
+#include "pool/util/watch.h"
 
 /*
  * When the journal is behind, all rows are put again. Until then this one may be all that keeps its number from being
@@ -68,6 +69,7 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         l->table->starved_us = 0; /* what it had is free now */
         job_add_remark(j, r->text);
         note_end(l, j, r, code);
+        watch_fire(&l->file_watches);
         job_end(j, r, code, l->table->clock());
         l->table->totals.ended[job_how_ended(j)] += submitted;
         lease_announce_job(l, j, "ended");

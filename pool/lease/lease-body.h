@@ -9,6 +9,7 @@
  *   table.c     the table of a pool's leases: create and release, the pool's events, what is due
  *   ctl.c       the words of ctl
  *   named.c     jobs with a name are made and removed
+ *   files.c     calls about the files of the environment
  *   submit.c    a command becomes a job
  *   run.c       jobs start, run and time out
  *   shortage.c  jobs that this machine cannot start now
@@ -72,7 +73,7 @@ struct lease {
         enum result_code code; /* why it is lost or failed */
         char *error;           /* and the sentence */
         char *remark;          /* about the newest bad word in ctl or a setting */
-        struct list watches;
+        struct list watches, file_watches;
 
         char *workdir; /* BASE/hermes_tasks/NAME, or what option workdir says */
         struct settings settings;
@@ -98,6 +99,8 @@ struct lease {
         int64_t warn_us; /* when to tell the log of that */
         bool prepared; /* a job began there: the workdir was made and emptied, */
         bool prepared_unwritten; /* … which is to be written down before the next one begins */
+        struct file_call prepare; /* under way while a call about files makes the workdir */
+        unsigned n_holds;         /* while there are any, no job starts */
         struct hidden hidden;
         uint64_t round; /* how often all names came back */
 };
@@ -154,6 +157,9 @@ bool lease_runs_side_by_side(const struct lease *l);
 /* Whether its environment, when it has one, has a helper; and that it has none. */
 bool lease_has_helper(const struct lease *l);
 #define NEEDS_HELPER "%s needs a helper, and environment %s has none"
+
+/* Whether a call about files makes the workdir: no job starts then. */
+bool lease_is_preparing(const struct lease *l);
 
 /* From now on the workdir holds what its jobs left. */
 void lease_set_prepared(struct lease *l);

@@ -42,6 +42,7 @@ void lease_announce(struct lease *l) {
                   why ? ": " : "", why ? why : "");
         l->changed_wall_us = event_emit(l->table->events, "lease", l->name, state_names[l->state], NULL, why);
         watch_fire(&l->watches);
+        watch_fire(&l->file_watches);
 }
 
 void lease_announce_job(struct lease *l, struct job *j, const char *state) {
@@ -146,6 +147,11 @@ void lease_set_prepared(struct lease *l) {
                 return;
         l->prepared = true;
         l->prepared_unwritten = lease_write(l) < 0;
+        watch_fire(&l->file_watches);
+}
+
+bool lease_is_preparing(const struct lease *l) {
+        return l->prepare.cancel;
 }
 
 struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid_t uid, gid_t gid) {
@@ -156,6 +162,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         l->refs = 1;
         list_init(&l->link);
         list_init(&l->watches);
+        list_init(&l->file_watches);
         list_init(&l->jobs);
         list_init(&l->named);
         list_init(&l->forgotten);
@@ -206,7 +213,8 @@ struct lease *lease_ref(struct lease *l) {
 void lease_unref(struct lease *l) {
         if (!l || --l->refs > 0)
                 return;
-        assert(list_empty(&l->watches) && list_empty(&l->jobs) && list_empty(&l->named) && list_empty(&l->forgotten));
+        assert(list_empty(&l->watches) && list_empty(&l->file_watches) && !l->prepare.cancel);
+        assert(list_empty(&l->jobs) && list_empty(&l->named) && list_empty(&l->forgotten));
         if (l->table) /* it was never released, for it never came into the table */
                 pool_deinit_claim(l->table->pool, &l->claim);
         settings_deinit(&l->settings);
@@ -400,8 +408,8 @@ void lease_add_running(struct lease *l, struct job *j) {
  * beside those with names.
  */
 bool lease_has_turn(const struct lease *l, const struct job *j) {
-        return l->state == LEASE_LEASED && l->n_running < l->table->config->jobs_max &&
-               (l->prepared || l->n_running == 0) && (j->name || !l->current);
+        return l->state == LEASE_LEASED && l->n_holds == 0 && !lease_is_preparing(l) &&
+               l->n_running < l->table->config->jobs_max && (l->prepared || l->n_running == 0) && (j->name || !l->current);
 }
 
 struct job *lease_current(const struct lease *l) {

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "pool/base/limits.h"
+#include "pool/lease/files.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/limits.h"
 #include "pool/lease/run.h"
@@ -101,6 +102,7 @@ static void on_failed(struct claim *c, const struct result *why) {
 static void on_lost(struct claim *c, const struct result *why) {
         struct lease *l = container_of(c, struct lease, claim);
 
+        lease_end_files(l);
         lease_end_jobs(l, why);
         lease_set_state(l, LEASE_LOST, why);
 }
@@ -179,6 +181,7 @@ void lease_release(struct lease *l) {
         result_set(&why, RESULT_RELEASED, "lease %s was released", l->name);
         if (journal_drop_lease(t->journal, l->serial) < 0)
                 pool_retire(t->pool, &l->claim); /* after a crash the lease is there again, and has that environment */
+        lease_end_files(l);
         lease_end_jobs(l, &why);
         lease_set_state(l, LEASE_RELEASED, &why);
         pool_release(t->pool, &l->claim);
