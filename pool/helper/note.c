@@ -66,7 +66,7 @@ void helper_note_cleanup(const struct helper_sandbox *s, const char *workdir, st
         bool shared = s->inner->tmp_is_shared;
 
         *out = (struct client_cleanup){ .sandbox = true, .workdir = workdir, .emptied = shared ? none : tmp };
-        if (s->note == HELPER_NOTE_NONE)
+        if (!n->compare || s->note == HELPER_NOTE_NONE)
                 return;
         out->compare = true;
         out->emptied = shared ? n->emptied_but_tmp : n->emptied;
