@@ -366,6 +366,17 @@ def test_unwatched_and_emptied(clean):
     assert lease.read("environment").strip() == first
 
 
+def test_volumes(clean, settings):
+    """They are not looked at, not even where a directory is to be emptied."""
+    if not settings.simulator:
+        pytest.skip("the local backend has no volumes")
+    settings.simulator.volume("cache")
+    mp = clean(max=1, volumes="cache:/var/tmp")
+    first = leave(mp, "echo kept > /var/tmp/f; chmod 700 /var/tmp; echo x > /tmp/f")
+    lease = mp.lease()
+    assert lease.run("cat /var/tmp/f; ls -A /tmp") == ("kept\n", 0) and lease.read("environment").strip() == first
+
+
 def test_without_a_helper(mount, settings):
     """Nothing can compare: each lease gets an environment of its own, and the log says so."""
     if settings.simulator:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -325,9 +326,11 @@ def test_a_cleaner_that_is_killed(box, daemon, immortal):
             daemon.send("REQUEST", request=len(daemon.replies))
             daemon.run(lambda: (len(daemon.replies) - 1, 0) in daemon.replies)
             found = [pid for pid, (_, name, _) in box.processes().items() if name == "modalpool-clean"]
+        limits = pathlib.Path(f"/proc/{found[0]}/limits").read_text()
+        assert re.search(r"^Max cpu time +30 +30 ", limits, re.M)
         os.kill(found[0], signo)
     daemon.run(lambda: key in daemon.answers)
-    assert daemon.answers[key] == (errno.EIO, b"the process that cleans was killed")
+    assert daemon.answers[key] == (errno.EIO, b"the process that cleans was killed, or took too long")
 
 
 @pytest.mark.parametrize("data", [b"", b"/w", b"w\0", b"/w\0tmp\0", b"/w\0/a/../b\0", b"/\0", b"/w\0\0\0", b"/w\0/tmp",

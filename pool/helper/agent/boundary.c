@@ -19,6 +19,12 @@ static bool is_own(const struct mount *m) {
         return strcmp(m->point, "/") == 0 || strcmp(m->type, "tmpfs") == 0 || strcmp(m->type, "overlay") == 0;
 }
 
+bool boundary_is_foreign(const struct mounts *mounts, const char *path) {
+        const struct mount *m = mount_at(mounts, path);
+
+        return m && !is_own(m);
+}
+
 static bool is_listed(const char *const *list, const char *path) {
         for (; *list; list++)
                 if (strcmp(*list, path) == 0)
@@ -27,14 +33,11 @@ static bool is_listed(const char *const *list, const char *path) {
 }
 
 enum boundary boundary_at(const struct boundaries *b, const char *path) {
-        const struct mount *m;
-
         if (is_listed(b->unwatched, path))
                 return BOUNDARY_UNWATCHED;
         if (is_listed(b->emptied, path))
                 return BOUNDARY_EMPTIED;
-        m = mount_at(b->mounts, path);
-        return m && !is_own(m) ? BOUNDARY_OTHER : BOUNDARY_NONE;
+        return boundary_is_foreign(b->mounts, path) ? BOUNDARY_OTHER : BOUNDARY_NONE;
 }
 
 bool boundary_is_below(const struct boundaries *b, const char *dir) {

@@ -26,5 +26,8 @@ struct boundaries {
 
 enum boundary boundary_at(const struct boundaries *b, const char *path);
 
+/* Whether something is mounted at @path that is not the sandbox's own. */
+bool boundary_is_foreign(const struct mounts *mounts, const char *path);
+
 /* Whether there is any boundary in this directory or below it. */
 bool boundary_is_below(const struct boundaries *b, const char *dir);

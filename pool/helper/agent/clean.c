@@ -132,6 +132,19 @@ static int find_kept(struct cleanup *c) {
         return 0;
 }
 
+/* A volume is not looked at, not even where it is to be emptied. */
+static int leave_volumes(struct cleanup *c) {
+        const char **to = c->emptied;
+
+        if (c->request->kind != HELPER_NOTE && !(c->request->flags & CLEAN_COMPARE))
+                return 0;
+        for (const char **from = to; *from; from++)
+                if (!boundary_is_foreign(&c->mounts, *from))
+                        *to++ = *from;
+        *to = NULL;
+        return 0;
+}
+
 /* files */
 
 /* Commands that were too long for an argument, of jobs whose reaper could not remove them. */
@@ -339,9 +352,9 @@ static int do_steps(struct cleanup *c, step *const *steps) {
 
 void clean_do(const struct clean_request *q, const struct family *reapers, struct clean_report *report) {
         static step *const to_clean[] = { take_strings, kill_processes, remove_ipc, undo_mounts, find_kept,
-                                          remove_scripts, remove_files, try_files, NULL };
+                                          leave_volumes, remove_scripts, remove_files, try_files, NULL };
         static step *const to_compare[] = { restore_emptied, compare, NULL };
-        static step *const to_note[] = { take_strings, find_kept, note, NULL };
+        static step *const to_note[] = { take_strings, find_kept, leave_volumes, note, NULL };
         static struct cleanup c;
 
         c = (struct cleanup){ .request = q, .reapers = reapers, .report = report };

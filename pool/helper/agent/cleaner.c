@@ -14,6 +14,7 @@
 #include "pool/helper/agent/descriptors.h"
 #include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
+#include "pool/helper/agent/limits.h"
 #include "pool/helper/agent/loop.h"
 #include "pool/helper/agent/origin.h"
 #include "pool/helper/agent/reapers.h"
@@ -39,6 +40,13 @@ static void raise_limit(void) {
         (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Then it is killed. */
+static void limit_time(void) {
+        const struct rlimit limit = { CLEANER_CPU_SECS, CLEANER_CPU_SECS };
+
+        (void)setrlimit(RLIMIT_CPU, &limit);
+}
+
 static _Noreturn void run(const struct clean_request *request, int end, const struct family *reapers) {
         static struct clean_report report;
         const int keep[] = { end, origin.proc, origin.mounts, origin.manifest };
@@ -49,6 +57,7 @@ static _Noreturn void run(const struct clean_request *request, int end, const st
                 _exit(0); /* the helper has died before it could take this one with it */
         descriptors_close_others(keep, sizeof(keep) / sizeof(*keep));
         raise_limit();
+        limit_time();
         clean_do(request, reapers, &report);
         (void)send(end, &report, sizeof(report), MSG_NOSIGNAL);
         _exit(0);
@@ -74,7 +83,7 @@ static void on_channel(struct loop_source *source, uint32_t events) {
         /* A job that is root can make it say anything. */
         if (n != sizeof(report) || report.error < 0 || report.len > sizeof(report.text)) {
                 report.error = EIO;
-                report.len = snprintf(report.text, sizeof(report.text), "the process that cleans was killed");
+                report.len = snprintf(report.text, sizeof(report.text), "the process that cleans was killed, or took too long");
         }
         on_done(&report);
 }

@@ -3,7 +3,8 @@
 
 /*
  * The cleaner: a process of its own, a child of the helper, for what takes time and memory. It does one request, sends
- * one report, and ends. So a tree of any size holds up no frame, and what it allocates is soon given back.
+ * one report, and ends. So a tree of any size holds up no frame, and what it allocates is soon given back. It has a limit
+ * of processor time.
  */
 
 #include "pool/helper/agent/clean.h"

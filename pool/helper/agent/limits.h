@@ -24,6 +24,7 @@
 #define SHUTDOWN_TIME_US (3 * USEC_PER_SEC) /* for all processes to end; a daemon waits 5 s, then it kills the helper */
 #define LEFTOVERS_TIME_US (10 * USEC_PER_SEC)   /* for all that jobs have left to end by KILL … */
 #define LEFTOVERS_LATE_US (2 * USEC_PER_SEC)     /* … and for reapers to end by themselves */
+#define CLEANER_CPU_SECS 30        /* processor time of a clean-up, and of a note: some 600,000 entries under gVisor */
 #define FORK_ROUNDS 100            /* looks without a pause, for what was forked during the last */
 #define ARGUMENT_MAX 120000        /* bytes; Linux takes 128 KiB in one argument (MAX_ARG_STRLEN) */
 #define ACCOUNT_FILE_MAX (1 << 20) /* bytes of /etc/passwd and of /etc/group that are read */
