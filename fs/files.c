@@ -13,6 +13,7 @@
 #include "fs/limits.h"
 #include "fs/node.h"
 #include "pool/base/limits.h"
+#include "pool/lease/files.h"
 #include "pool/status/status.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -102,6 +103,11 @@ static int render_result(const struct target *t, struct buf *out) {
         return text ? buf_printf(out, "%s\n", text) : -ENOMEM;
 }
 
+/* Also before there is an environment: who follows it waits for that in root/, and comes out in the right place. */
+static int render_files(const struct target *t, struct buf *out) {
+        return buf_printf(out, "root%s", lease_workdir(t->lease));
+}
+
 static int render_latest(const struct target *t, struct buf *out) {
         return t->job ? buf_printf(out, "%" PRIu32, t->job->number) : -ENOENT;
 }
@@ -146,6 +152,8 @@ const struct file files[FILE_N] = {
         [FILE_ENV] = { "env", FILE_LEASE, WRITE, &setting_ops, render_setting,
                        .time = time_of_setting, .argument = SETTING_ENV },
         [FILE_CTL] = { "ctl", FILE_LEASE, WRITE, &ctl_ops, render_ctl },
+        [FILE_TREE] = { "root", FILE_LEASE, S_IFDIR | 0755, .unlisted = true },
+        [FILE_FILES] = { "files", FILE_LEASE, S_IFLNK | 0777, NULL, render_files },
         [FILE_JOBS] = { "jobs", FILE_LEASE, DIRECTORY, .time = time_of_submission },
         [FILE_LATEST] = { "latest", FILE_JOBS, S_IFLNK | 0777, NULL, render_latest, .time = time_of_submission },
 
@@ -342,7 +350,7 @@ bool target_next(const struct target *dir, uint64_t *position, const char **name
 
         for (id = *position + 1; id < FILE_N; id++) {
                 t.id = id;
-                if (stands_in(&t, dir) && !target_hidden(&t)) {
+                if (stands_in(&t, dir) && !files[id].unlisted && !target_hidden(&t)) {
                         *name = files[id].name;
                         *position = id;
                         *out = t;

@@ -45,6 +45,8 @@ enum file_id {
         FILE_TIMEOUT,
         FILE_ENV,
         FILE_CTL,
+        FILE_TREE,  /* root/: what is in it is not in this table, see fs/remote/remote.h */
+        FILE_FILES,
         FILE_JOBS,
         FILE_LATEST,
 
@@ -122,6 +124,7 @@ struct file {
         /* Wall time of the last change, in microseconds; NULL: when the lease, or the mount, was made. */
         int64_t (*time)(const struct target *t);
         int argument; /* distinguishes rows with the same ops */
+        bool unlisted; /* it is there by its name, and readdir does not show it */
 };
 
 extern const struct file files[FILE_N];

@@ -31,4 +31,7 @@ struct fs {
         uint64_t writes_waiting;  /* bytes that the WRITEs among them keep */
         bool greeted; /* the kernel has sent INIT, so the mount answers */
         struct list handles; /* open files */
+        struct fuse_session *fuse;   /* while it is mounted; to tell the kernel what it may not believe any more */
+        struct remote_tree *trees;   /* of leases whose root/ is used: a hash by serial, and all of them; see fs/remote/tree.h */
+        struct list all_trees;
 };

@@ -6,12 +6,12 @@
  *
  * A number consists of the lease, the job and the row of the tree's table.
  * Lease serials and job numbers are never used twice in one mount, so a number
- * always means the same file. Therefore there is no table of nodes. A number
+ * always means the same file. Therefore there is no table of these nodes. A number
  * whose lease is gone is not found (ESTALE).
  *
  *   bits 63-30  lease serial, 0: none     (LEASE_SERIAL_MAX)
  *   bits 29-6   job number, 0: none       (JOB_NUMBER_MAX)
- *   bits 5-0    row of the table, enum file_id
+ *   bits 5-0    row of the table, enum file_id; 0: it is a node below root/, see fs/remote/node.c
  */
 
 #include <stdint.h>

@@ -7,6 +7,7 @@
 
 #include "fs/errno.h"
 #include "fs/limits.h"
+#include "fs/remote/remote.h"
 #include "fs/reply.h"
 #include "pool/lease/limits.h"
 #include "pool/lease/named.h"
@@ -34,8 +35,11 @@ static void op_init(void *userdata, struct fuse_conn_info *conn) {
         conn->congestion_threshold = RELEASES_AT_ONCE;
         /* Answers are made in memory; splicing them would need a pipe for each. */
         conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-        /* READDIR gives only names; LOOKUP gives the attributes. */
-        conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+        /* Below root/ names come with their attributes, always: a listing costs a round trip, and not one for each name. */
+        conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
+        conn->want |= conn->capable & FUSE_CAP_READDIRPLUS;
+        /* The kernel takes away the bits of setuid and the like when a file is written. */
+        conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 }
 
 static void answer_status(fuse_req_t req, int r) {
@@ -45,10 +49,15 @@ static void answer_status(fuse_req_t req, int r) {
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
         struct target_request a = { .request = REQUEST_INIT(&entry_kind, req) };
         struct target dir;
         int r = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : 0;
 
+        if (n) {
+                remote_lookup(req, n, name);
+                return;
+        }
         if (r == 0)
                 r = target_find(fs_of(req), parent, &dir);
         if (r == 0)
@@ -65,8 +74,13 @@ static int target_of(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
         struct target_request a = { .request = REQUEST_INIT(&attributes_kind, req) };
 
+        if (n) {
+                remote_getattr(req, n);
+                return;
+        }
         request_answer(&a.request, target_of(req, ino, fi, &a.target));
 }
 
@@ -101,23 +115,33 @@ static int set_attributes(const struct target *t, struct handle *h, const struct
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int which, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
         struct target_request a = { .request = REQUEST_INIT(&attributes_kind, req) };
         int r = target_of(req, ino, fi, &a.target);
 
+        if (n) {
+                remote_setattr(req, n, want, which);
+                return;
+        }
         if (r == 0)
                 r = set_attributes(&a.target, fi ? handle_of(fi) : NULL, want, which);
         request_answer(&a.request, r);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino) {
+        struct remote_node *n = remote_below(ino);
         struct data_request link = { .request = REQUEST_INIT(&link_kind, req) };
         struct buf text = BUF_INIT(TEXT_FILE_MAX);
         struct target t;
         int r;
 
+        if (n) {
+                remote_readlink(req, n);
+                return;
+        }
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
-                r = t.id == FILE_LATEST ? files[t.id].render(&t, &text) : -EINVAL;
+                r = S_ISLNK(files[t.id].mode) ? files[t.id].render(&t, &text) : -EINVAL;
         link.data = buf_text(&text);
         request_answer(&link.request, r);
         buf_deinit(&text);
@@ -134,11 +158,16 @@ static int make_job(struct target *t, const char *name) {
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
         const struct fuse_ctx *caller = fuse_req_ctx(req);
         struct fs *fs = fs_of(req);
         struct target_request a = { .request = REQUEST_INIT(&entry_kind, req) };
         int r = target_find(fs, parent, &a.target);
 
+        if (n) {
+                remote_mkdir(req, n, name, mode);
+                return;
+        }
         if (r == 0 && a.target.id == FILE_ROOT) {
                 a.target.id = FILE_LEASE;
                 r = lease_create(fs->leases, name, caller->uid, caller->gid, &a.target.lease);
@@ -164,9 +193,14 @@ static int find_removable(const struct target *dir, const char *name, bool direc
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
         struct target dir, t;
         int r;
 
+        if (n) {
+                remote_unlink(req, n, name);
+                return;
+        }
         r = target_find(fs_of(req), parent, &dir);
         if (r == 0)
                 r = find_removable(&dir, name, false, &t);
@@ -176,15 +210,22 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
         struct target dir, t;
         int r;
 
+        if (n) {
+                remote_rmdir(req, n, name);
+                return;
+        }
         r = target_find(fs_of(req), parent, &dir);
         if (r == 0 && dir.id == FILE_ROOT && target_lookup(&dir, name, &t) == 0 && t.id == FILE_LEASE) {
                 lease_release(t.lease);
         } else if (r == 0) {
                 r = find_removable(&dir, name, true, &t);
-                if (r == 0 && t.id == FILE_NAMED)
+                if (r == 0 && t.id == FILE_TREE)
+                        r = -EBUSY;
+                else if (r == 0 && t.id == FILE_NAMED)
                         lease_remove_job(t.lease, t.job);
                 else if (r == 0)
                         target_renew(&t);
@@ -197,10 +238,15 @@ static int open_target(const struct target *t, int flags, struct handle **out) {
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
         struct open_request o = { .request = REQUEST_INIT(&open_kind, req) };
         struct target t;
         int r;
 
+        if (n) {
+                remote_open(req, n, fi);
+                return;
+        }
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
                 r = open_target(&t, fi->flags, &o.handle);
@@ -209,10 +255,15 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
 
 /* The kernel sends this for a name that is not there: unlink took it away, or there never was one. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
         struct target dir, t;
         struct open_request o = { .request = REQUEST_INIT(&open_kind, req), .created = &t };
         int r;
 
+        if (n) {
+                remote_create(req, n, name, mode, fi);
+                return;
+        }
         r = target_find(fs_of(req), parent, &dir);
         if (r == 0)
                 r = target_lookup_hidden(&dir, name, &t);
@@ -228,27 +279,55 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n) {
+                remote_read(req, size, offset, fi);
+                return;
+        }
         handle_read(handle_of(fi), req, offset, size, fi->flags & O_NONBLOCK);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n) {
+                remote_write(req, data, size, offset, fi);
+                return;
+        }
         handle_write(handle_of(fi), req, data, size, fi->flags & O_NONBLOCK);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
         struct handle *h = handle_of(fi);
 
+        if (n) {
+                remote_flush(req, fi);
+                return;
+        }
         answer_status(req, h->file->ops->flush ? h->file->ops->flush(h) : 0);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
         struct handle *h = handle_of(fi);
 
+        if (n) {
+                remote_fsync(req, datasync, fi);
+                return;
+        }
         answer_status(req, h->file->ops->sync ? h->file->ops->sync(h) : 0);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n) {
+                remote_release(req, fi);
+                return;
+        }
         handle_free(handle_of(fi));
         answer_status(req, 0);
 }
@@ -260,14 +339,29 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, s
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_find(fs_of(req), ino);
         struct opendir_request o = { .request = REQUEST_INIT(&opendir_kind, req), .fi = fi };
         struct target t;
 
+        if (n) {
+                remote_opendir(req, n, fi);
+                return;
+        }
         request_answer(&o.request, target_find(fs_of(req), ino, &t));
 }
 
+/* Without a node: the attributes of these come by LOOKUP. */
+static size_t add_name(fuse_req_t req, char *at, size_t room, const char *name, const struct stat *st, uint64_t next,
+                       bool plus) {
+        struct fuse_entry_param entry = { .attr = *st };
+
+        if (plus)
+                return fuse_add_direntry_plus(req, at, room, name, &entry, (off_t)next);
+        return fuse_add_direntry(req, at, room, name, st, (off_t)next);
+}
+
 /* Fill @buffer with entries of @dir from @offset on. Returns the number of bytes. */
-static size_t fill_directory(fuse_req_t req, const struct target *dir, off_t offset, char *buffer, size_t size) {
+static size_t fill_directory(fuse_req_t req, const struct target *dir, off_t offset, char *buffer, size_t size, bool plus) {
         /* Positions 1 and 2 are the dots. Those of target_next() follow, increased by 2. */
         static const char *const dots[] = { ".", ".." };
         uint64_t position;
@@ -290,7 +384,7 @@ static size_t fill_directory(fuse_req_t req, const struct target *dir, off_t off
                         position += 2;
                         st = (struct stat){ .st_ino = target_node(&t), .st_mode = files[t.id].mode };
                 }
-                n = fuse_add_direntry(req, buffer + used, size - used, name, &st, position);
+                n = add_name(req, buffer + used, size - used, name, &st, position, plus);
                 if (n > size - used)
                         return used;
                 used += n;
@@ -298,18 +392,49 @@ static size_t fill_directory(fuse_req_t req, const struct target *dir, off_t off
         }
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, const struct fuse_file_info *fi,
+                           bool plus) {
         static char buffer[64 << 10];
         struct data_request entries = { .request = REQUEST_INIT(&data_kind, req), .data = buffer };
         struct target dir;
-        int r = target_find(fs_of(req), ino, &dir);
+        int r;
 
+        if (fi->fh) {
+                remote_readdir(req, size, offset, fi, plus);
+                return;
+        }
+        r = target_find(fs_of(req), ino, &dir);
         if (size > sizeof(buffer))
                 size = sizeof(buffer);
-        request_answer(&entries.request, r < 0 ? r : (int64_t)fill_directory(req, &dir, offset, buffer, size));
+        request_answer(&entries.request, r < 0 ? r : (int64_t)fill_directory(req, &dir, offset, buffer, size, plus));
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        read_directory(req, ino, size, offset, fi, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi) {
+        read_directory(req, ino, size, offset, fi, true);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
+        if (fi->fh)
+                remote_releasedir(req, fi);
+        else
+                answer_status(req, 0);
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi) {
+        struct remote_node *n = remote_find(fs_of(req), ino);
+
+        if (n)
+                remote_fsyncdir(req, n, datasync);
+        else
+                answer_status(req, 0);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
+        struct remote_node *n = remote_find(fs_of(req), ino);
         struct fs *fs = fs_of(req);
         struct statfs_request s = {
                 .request = REQUEST_INIT(&statfs_kind, req),
@@ -317,6 +442,10 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
         };
         unsigned leases = leases_count(fs->leases);
 
+        if (n) {
+                remote_statfs(req, n);
+                return;
+        }
         /* Inodes are leases: none is free when mkdir fails with EAGAIN. Restored leases may exceed max_leases. */
         s.st.f_files = leases > fs->config->max_leases ? leases : fs->config->max_leases;
         s.st.f_ffree = s.st.f_favail = s.st.f_files - leases;
@@ -326,20 +455,123 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
 /* These would make files that are not in the tree. ENOSYS would show as "Function not implemented". */
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
+
+        if (n) {
+                remote_mknod(req, n, name, mode);
+                return;
+        }
         answer_status(req, -EPERM);
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
+        struct remote_node *n = remote_find(fs_of(req), parent);
+
+        if (n) {
+                remote_symlink(req, target, n, name);
+                return;
+        }
         answer_status(req, -EPERM);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags) {
-        answer_status(req, -EPERM);
+        struct remote_node *n = remote_find(fs_of(req), parent), *to = remote_find(fs_of(req), new_parent);
+
+        if (n && to)
+                remote_rename(req, n, name, to, new_name, flags);
+        else
+                answer_status(req, n || to ? -EXDEV : -EPERM); /* mv copies then */
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name) {
-        answer_status(req, -EPERM);
+        struct remote_node *file = remote_below(ino), *n = remote_find(fs_of(req), parent);
+
+        if (file && n)
+                remote_link(req, file, n, name);
+        else
+                answer_status(req, file || n ? -EXDEV : -EPERM);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n)
+                remote_forget(n, lookups);
+        fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets) {
+        for (size_t i = 0; i < count; i++) {
+                struct remote_node *n = remote_below(forgets[i].ino);
+
+                if (n)
+                        remote_forget(n, forgets[i].nlookup);
+        }
+        fuse_reply_none(req);
+}
+
+/* The error ENOSYS, once given, would be for the whole mount. */
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n)
+                remote_getxattr(req, n, name, size);
+        else
+                answer_status(req, -ENODATA);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n)
+                remote_listxattr(req, n, size);
+        else if (size == 0)
+                fuse_reply_xattr(req, 0);
+        else
+                fuse_reply_buf(req, NULL, 0);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n)
+                remote_setxattr(req, n, name, value, size, flags);
+        else
+                answer_status(req, -EOPNOTSUPP);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name) {
+        struct remote_node *n = remote_below(ino);
+
+        if (n)
+                remote_removexattr(req, n, name);
+        else
+                answer_status(req, -EOPNOTSUPP);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi) {
+        if (remote_below(ino))
+                remote_lseek(req, offset, whence, fi);
+        else
+                answer_status(req, -EINVAL);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi) {
+        if (remote_below(ino))
+                remote_fallocate(req, mode, offset, length, fi);
+        else
+                answer_status(req, -EOPNOTSUPP);
+}
+
+/* With EXDEV the kernel reads and writes instead. */
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset, struct fuse_file_info *fi, fuse_ino_t to,
+                               off_t to_offset, struct fuse_file_info *to_fi, size_t size, int flags) {
+        if (remote_below(ino) && remote_below(to))
+                remote_copy(req, offset, fi, to_offset, to_fi, size);
+        else
+                answer_status(req, -EXDEV);
 }
 
 const struct fuse_lowlevel_ops fs_ops = {
@@ -360,10 +592,22 @@ const struct fuse_lowlevel_ops fs_ops = {
         .poll = op_poll,
         .opendir = op_opendir,
         .readdir = op_readdir,
+        .readdirplus = op_readdirplus,
+        .releasedir = op_releasedir,
+        .fsyncdir = op_fsyncdir,
         .statfs = op_statfs,
         .create = op_create,
         .mknod = op_mknod,
         .symlink = op_symlink,
         .rename = op_rename,
         .link = op_link,
+        .forget = op_forget,
+        .forget_multi = op_forget_multi,
+        .getxattr = op_getxattr,
+        .listxattr = op_listxattr,
+        .setxattr = op_setxattr,
+        .removexattr = op_removexattr,
+        .lseek = op_lseek,
+        .fallocate = op_fallocate,
+        .copy_file_range = op_copy_file_range,
 };

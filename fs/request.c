@@ -71,7 +71,6 @@ static void set_deadline(struct request *r, int64_t due_us) {
 
         r->due_us = clock_earlier(due_us, limit_us);
         r->due_error = due_us <= limit_us ? -ETIMEDOUT : -EINTR;
-        list_init(&r->link_due);
         if (r->due_us == USEC_NEVER)
                 return;
         /* From the end, because most deadlines are equally far from the arrival. */
@@ -102,10 +101,16 @@ int request_wait(struct request *now, struct request **out, struct requests *all
         list_add_tail(owner, &r->link);
         list_add_tail(&all->waiting, &r->link_all);
         all->n++;
+        list_init(&r->link_due);
         set_deadline(r, due_us);
         fuse_req_interrupt_func(r->req, on_interrupt, r);
         *out = r;
         return 0;
+}
+
+void request_set_due(struct request *r, int64_t due_us) {
+        list_remove(&r->link_due);
+        set_deadline(r, due_us);
 }
 
 void requests_answer_owned(struct list *owner, int error) {

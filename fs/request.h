@@ -90,6 +90,9 @@ void request_answer(struct request *r, int64_t result);
 int request_wait(struct request *now, struct request **out, struct requests *all, struct list *owner, int64_t now_us,
                  int64_t due_us);
 
+/* Another deadline for a request that waits. */
+void request_set_due(struct request *r, int64_t due_us);
+
 /* The owner is about to end: answer all requests in its list with @error, a -errno. */
 void requests_answer_owned(struct list *owner, int error);
 

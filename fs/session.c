@@ -15,6 +15,7 @@
 
 #include "fs/handle.h"
 #include "fs/ops.h"
+#include "fs/remote/remote.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/log.h"
 
@@ -169,6 +170,7 @@ int session_new(struct session **out, uv_loop_t *loop, struct fs *fs, const char
                 return -EIO;
         }
         s->mounted = true;
+        fs->fuse = s->fuse;
         fd = fuse_session_fd(s->fuse);
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -193,6 +195,7 @@ void session_free(struct session *s) {
                 return;
         handles_free_all(s->fs);
         requests_answer_all(&s->fs->requests, -ECONNABORTED);
+        remote_free_all(s->fs);
         fuse_session_unmount(s->fuse);
         /* After the connection was aborted the mount is still there, and libfuse does not remove it. */
         if (!s->mounted && is_modalpool(s->mountpoint))

@@ -427,6 +427,7 @@ static int set_up(struct daemon *d, struct result *why) {
         };
         requests_init(&d->fs.requests, requests_kernel_limit());
         list_init(&d->fs.handles);
+        list_init(&d->fs.all_trees);
         if (d->fs.requests.limit_us != USEC_NEVER)
                 log_warning("fs.fuse request timeouts are set: reads that wait end with EINTR after %" PRId64 " s",
                             d->fs.requests.limit_us / USEC_PER_SEC);

@@ -89,6 +89,8 @@ static const struct option_row core_rows[] = {
           .scope = OPTION_OF_DAEMON, .help = "of these, bytes of one user, 0: no maximum of its own" },
         { "jobs_max", OPTION_NUMBER, AT(jobs_max), "16", NULL, 1, JOBS_AT_ONCE_MAX, .scope = OPTION_OF_DAEMON,
           .help = "jobs that run side by side in one lease" },
+        { "file_timeout", OPTION_SECONDS, AT(file_timeout_us), "30", NULL, USEC_PER_SEC, .scope = OPTION_OF_DAEMON, .live = true,
+          .help = "how long a call about a file below root/ may take" },
         { "history", OPTION_NUMBER, AT(history), "256", NULL, 1, 100000, .scope = OPTION_OF_DAEMON,
           .help = "finished jobs kept readable in a lease" },
         { "state", OPTION_FILE, AT(state), "", .help = "directory for the journal and for output" },

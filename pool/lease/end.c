@@ -68,8 +68,8 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
                 l->n_ended++;
         l->table->starved_us = 0; /* what it had is free now */
         job_add_remark(j, r->text);
-        note_end(l, j, r, code);
         watch_fire(&l->file_watches);
+        note_end(l, j, r, code);
         job_end(j, r, code, l->table->clock());
         l->table->totals.ended[job_how_ended(j)] += submitted;
         lease_announce_job(l, j, "ended");

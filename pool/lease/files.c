@@ -44,7 +44,10 @@ int lease_file_call(struct lease *l, const struct file_call_args *args, struct f
                 return -EAGAIN;
         if (!l->prepared && !lease_is_preparing(l))
                 r = prepare(l);
-        return r < 0 ? r : sandbox_file_call(environment_sandbox(l->claim.environment), args, c);
+        if (r == 0)
+                r = sandbox_file_call(environment_sandbox(l->claim.environment), args, c);
+        l->table->totals.file_calls += r == 0;
+        return r;
 }
 
 struct list *lease_file_watches(struct lease *l) {

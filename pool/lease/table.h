@@ -18,6 +18,7 @@ struct leases;
 struct leases_totals {
         uint64_t submitted, ended[JOB_N_ENDS];
         uint64_t output_bytes;
+        uint64_t file_calls; /* about files of environments */
 };
 
 /* A lease as those see it who watch. */

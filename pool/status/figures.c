@@ -112,6 +112,8 @@ static void collect_totals(struct figures *f, const struct status_sources *s) {
         add(f, FIGURE_COUNTER, "jobs_submitted_total", leases_totals(s->leases)->submitted, "Jobs submitted");
         add(f, FIGURE_COUNTER, "output_bytes_total", leases_totals(s->leases)->output_bytes,
             "Bytes of output that jobs have written");
+        add(f, FIGURE_COUNTER, "file_calls_total", leases_totals(s->leases)->file_calls,
+            "Calls about files of environments");
         add_summary(f, "loop_turn_seconds", s->lag->sum_us, s->lag->turns, "Turns of the loop, but for their sleep");
         add(f, FIGURE_COUNTER, "loop_slow_turns_total", s->lag->slow_turns, "Turns of 0.1 s or more");
 }

@@ -36,6 +36,8 @@ static inline void watch_fire(struct list *watches) {
         struct list pending = LIST_INIT(pending);
         struct watch *w;
 
+        if (list_empty(watches))
+                return;
         list_move_all(&pending, watches);
         while ((w = list_first(&pending, struct watch, link))) {
                 list_remove(&w->link);

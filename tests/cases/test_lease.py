@@ -12,7 +12,7 @@ import time
 import pytest
 
 FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "environment", "stdin",
-         "cwd", "timeout", "env", "ctl", "jobs"}
+         "cwd", "timeout", "env", "ctl", "files", "jobs"}
 JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "ctl"}
 
 
@@ -170,7 +170,7 @@ def test_unlink(lease):
     with open(lease / "cmd", "wb", buffering=0) as cmd, open(lease / "output") as output:
         for name in sorted(FILES - {"jobs"}) + ["jobs/1/output", "jobs/latest"]:
             os.unlink(lease / name)
-            fails(errno.ENOENT, os.stat, lease / name)
+            fails(errno.ENOENT, os.lstat, lease / name)
             fails(errno.ENOENT, os.unlink, lease / name)
             fails(errno.ENOENT, open, lease / name)
         assert os.listdir(lease.path) == ["jobs"] and os.listdir(lease / "jobs") == ["1"]

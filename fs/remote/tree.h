@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The tree of one lease: see remote.h. It lives as long as its lease is there, or a node or an open file of it. */
+
+#include <uthash.h>
+
+#include "fs/fs.h"
+#include "fs/remote/node.h"
+#include "pool/lease/files.h"
+#include "pool/util/watch.h"
+
+struct remote_tree {
+        struct list link;  /* in the fs's list of all */
+        UT_hash_handle hh; /* in the fs's, by serial, until it is over */
+        uint64_t serial;   /* of the lease */
+        struct fs *fs;
+        struct lease *lease; /* a reference */
+        bool over;
+        unsigned refs;              /* nodes, and the fs while it is not over */
+        struct remote_node *root;   /* until it is over */
+        struct remote_node *by_key; /* a hash of all that are NAMED */
+        struct list nodes;          /* all but the root */
+        struct list told;           /* those of which the kernel believes attributes, the last that was told at the end */
+        struct list requests;       /* all that wait */
+        struct list waiting;        /* of these, those that wait for the environment */
+        struct list files;          /* open files, and */
+        struct list dirs;           /* directories that are being read */
+        struct watch watch;         /* of the lease */
+        int64_t changed_us;         /* when a job has ended: what was asked for before is old */
+        uint64_t renames;           /* of directories: a path from before may be wrong */
+        uint32_t ended;             /* jobs of the lease that have ended */
+        char environment[SANDBOX_ID_MAX]; /* the one that all nodes are of, or "" */
+};
+
+struct remote_tree *remote_tree_ref(struct remote_tree *t);
+void remote_tree_unref(struct remote_tree *t);
+
+/* Since when answers are true: what was asked before is not. */
+int64_t remote_now(const struct remote_tree *t);
+
+/* Whether ids are shown as they are inside, and can be changed. */
+bool remote_shows_ids(const struct remote_tree *t);
+
+/* Why no call can be made in this state of the lease: -errno. */
+int remote_tree_error(const struct remote_tree *t, int error);
