@@ -19,11 +19,13 @@
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 
-static struct status_sources sources(const struct fs *fs) {
+static struct status_sources sources(const struct target *t) {
+        const struct fs *fs = t->fs;
+
         return (struct status_sources){
-                .pool = fs->pool,
-                .leases = fs->leases,
-                .config = fs->config,
+                .pool = t->pool->pool,
+                .leases = t->pool->leases,
+                .config = t->pool->config,
                 .lag = fs->lag,
                 .n_reads = fs->requests.n,
                 .oldest_read_us = requests_oldest(&fs->requests),
@@ -32,25 +34,25 @@ static struct status_sources sources(const struct fs *fs) {
 }
 
 static int render_pool_status(const struct target *t, struct buf *out) {
-        struct status_sources s = sources(t->fs);
+        struct status_sources s = sources(t);
 
-        return status_pool(&s, out);
+        return t->pool->open ? status_pool(&s, out) : -ESTALE;
 }
 
 static int render_pool_stats(const struct target *t, struct buf *out) {
-        struct status_sources s = sources(t->fs);
+        struct status_sources s = sources(t);
 
-        return status_stats(&s, out);
+        return t->pool->open ? status_stats(&s, out) : -ESTALE;
 }
 
 static int render_pool_metrics(const struct target *t, struct buf *out) {
-        struct status_sources s = sources(t->fs);
+        struct status_sources s = sources(t);
 
-        return status_metrics(&s, out);
+        return t->pool->open ? status_metrics(&s, out) : -ESTALE;
 }
 
 static int render_pool_config(const struct target *t, struct buf *out) {
-        return config_render(t->fs->config, out);
+        return t->pool->open ? config_render(t->pool->config, out) : -ESTALE;
 }
 
 static int render_lease_status(const struct target *t, struct buf *out) {
@@ -118,6 +120,8 @@ static int render_latest(const struct target *t, struct buf *out) {
 
 const struct file files[FILE_N] = {
         [FILE_ROOT] = { NULL, FILE_ROOT, DIRECTORY, .time = time_of_leases },
+
+        [FILE_NAMED_POOL] = { NULL, FILE_ROOT, DIRECTORY, .time = time_of_leases },
 
         [FILE_POOL] = { ".pool", FILE_ROOT, S_IFDIR | 0755 },
         [FILE_POOL_STATUS] = { "status", FILE_POOL, S_IFREG | 0444, &text_ops, render_pool_status, .time = time_now },
@@ -207,11 +211,15 @@ int target_find(struct fs *fs, uint64_t number, struct target *out) {
         if (t.id <= FILE_NONE || t.id >= FILE_N)
                 return -ESTALE;
         if (in_lease(t.id)) {
-                t.lease = leases_find_serial(fs->leases, node.lease);
+                t.lease = leases_find_serial(fs->leases, node.serial);
                 if (!t.lease)
                         return -ESTALE;
                 t.job = is_file_of_job(t.id) ? lease_job(t.lease, node.job) : lease_newest(t.lease);
                 if (is_file_of_job(t.id) && !t.job)
+                        return -ESTALE;
+        } else {
+                t.pool = pools_find_serial(fs->pools, node.serial);
+                if (!t.pool)
                         return -ESTALE;
         }
         *out = t;
@@ -220,33 +228,60 @@ int target_find(struct fs *fs, uint64_t number, struct target *out) {
 
 uint64_t target_node(const struct target *t) {
         return node_number((struct node){
-                .lease = t->lease ? lease_serial(t->lease) : 0,
+                .serial = t->lease ? lease_serial(t->lease) : t->pool->serial,
                 .job = is_file_of_job(t->id) ? t->job->number : 0,
                 .file = t->id,
         });
 }
 
 void target_hide(const struct target *t) {
-        lease_hide(t->lease, target_job(t), t->id);
+        if (t->lease)
+                lease_hide(t->lease, target_job(t), t->id);
+        else
+                t->pool->hidden |= UINT64_C(1) << t->id;
 }
 
 bool target_hidden(const struct target *t) {
-        return t->lease && lease_hides(t->lease, target_job(t), t->id);
+        return t->lease ? lease_hides(t->lease, target_job(t), t->id) : t->pool->hidden >> t->id & 1;
+}
+
+void target_show(const struct target *t) {
+        if (t->lease)
+                lease_show(t->lease);
+        else
+                t->pool->hidden = 0;
+}
+
+/* The mount's own pool is nobody's to remove. */
+bool target_removable(const struct target *t) {
+        return t->lease || t->pool->serial;
 }
 
 void target_renew(const struct target *t) {
-        lease_renew_directory(t->lease, target_job(t));
+        if (t->lease)
+                lease_renew_directory(t->lease, target_job(t));
+        else
+                t->pool->generation++;
 }
 
 uint64_t target_generation(const struct target *t) {
+        if (t->id == FILE_POOL)
+                return 1 + (uint64_t)t->pool->generation;
         return t->id == FILE_JOBS || t->id == FILE_JOB || t->id == FILE_NAMED ? 1 + (uint64_t)lease_directory_generation(t->lease, target_job(t)) : 1;
+}
+
+#define FIRST_POOL (LEASE_SERIAL_MAX + 1) /* position of the first pool, behind all leases */
+
+static bool is_pool_directory(enum file_id id) {
+        return id == FILE_ROOT || id == FILE_NAMED_POOL;
 }
 
 /* Whether the row t->id belongs into the directory @dir as it is now. */
 static bool stands_in(const struct target *t, const struct target *dir) {
         const struct file *f = &files[t->id];
+        enum file_id parent = dir->id == FILE_NAMED_POOL ? FILE_ROOT : dir->id;
 
-        return f->name && f->parent == dir->id && (t->id != FILE_LATEST || t->job);
+        return f->name && f->parent == parent && (t->id != FILE_LATEST || t->job);
 }
 
 static enum file_id job_row_id(const struct job *j) {
@@ -272,9 +307,14 @@ static int find_name(const struct target *dir, const char *name, struct target *
                         return 0;
                 }
 
-        if (dir->id == FILE_ROOT) {
+        if (dir->id == FILE_ROOT && name[0] == '@') {
+                t.id = FILE_NAMED_POOL;
+                t.pool = pools_find(t.fs->pools, name + 1);
+                if (!t.pool)
+                        return -ENOENT;
+        } else if (is_pool_directory(dir->id)) {
                 t.id = FILE_LEASE;
-                t.lease = leases_find(t.fs->leases, name);
+                t.lease = leases_find(t.pool->leases, name);
                 if (!t.lease)
                         return -ENOENT;
                 t.job = lease_newest(t.lease);
@@ -317,7 +357,7 @@ static uint64_t target_size(const struct target *t) {
 static struct timespec target_time(const struct target *t) {
         int64_t wall_us = files[t->id].time ? files[t->id].time(t)
                           : t->lease        ? lease_created_wall_us(t->lease)
-                                            : t->fs->started_wall_us;
+                                            : t->pool->created_wall_us;
 
         return (struct timespec){ .tv_sec = wall_us / USEC_PER_SEC, .tv_nsec = wall_us % USEC_PER_SEC * 1000 };
 }
@@ -329,8 +369,8 @@ void target_stat(const struct target *t, struct stat *st) {
                 .st_ino = target_node(t),
                 .st_mode = f->mode,
                 .st_nlink = S_ISDIR(f->mode) ? 2 : 1,
-                .st_uid = t->lease ? lease_uid(t->lease) : t->fs->uid,
-                .st_gid = t->lease ? lease_gid(t->lease) : t->fs->gid,
+                .st_uid = t->lease ? lease_uid(t->lease) : t->pool->serial ? t->pool->uid : t->fs->uid,
+                .st_gid = t->lease ? lease_gid(t->lease) : t->pool->serial ? t->pool->gid : t->fs->gid,
                 .st_blksize = 128 << 10,
         };
         /* Other users may make leases here, and remove only their own. */
@@ -342,9 +382,46 @@ void target_stat(const struct target *t, struct stat *st) {
         st->st_mtim = st->st_ctim = st->st_atim = target_time(t);
 }
 
-/* Positions: rows of the table come first, by their number, then leases by serial or jobs by number. */
+/* Of the entries of a directory that are not rows of the table: the first with a serial or number above @above. */
+static bool next_entry(const struct target *dir, uint64_t above, const char **name, uint64_t *position,
+                       struct target *out) {
+        static char pool_name[NAME_LEN_MAX + 2], number[JOB_NAME_SIZE];
+        bool may_have_pools = dir->id == FILE_ROOT;
+
+        *out = *dir;
+        if (is_pool_directory(dir->id) && above < FIRST_POOL) {
+                out->id = FILE_LEASE;
+                out->lease = leases_after(dir->pool->leases, above);
+                if (out->lease) {
+                        *name = lease_name(out->lease);
+                        *position = lease_serial(out->lease);
+                        return true;
+                }
+                above = FIRST_POOL;
+        }
+        if (may_have_pools) {
+                out->id = FILE_NAMED_POOL;
+                out->pool = pools_after(dir->fs->pools, above - FIRST_POOL);
+                if (!out->pool)
+                        return false;
+                snprintf(pool_name, sizeof(pool_name), "@%s", out->pool->name);
+                *name = pool_name;
+                *position = FIRST_POOL + out->pool->serial;
+                return true;
+        }
+        if (dir->id != FILE_JOBS)
+                return false;
+        out->job = lease_job_after(dir->lease, above);
+        if (!out->job)
+                return false;
+        out->id = job_row_id(out->job);
+        *name = job_name(out->job, number);
+        *position = out->job->number;
+        return true;
+}
+
+/* Positions: rows of the table come first, by their number, then leases by serial and pools by serial, or jobs by number. */
 bool target_next(const struct target *dir, uint64_t *position, const char **name, struct target *out) {
-        static char number[JOB_NAME_SIZE];
         struct target t = *dir;
         uint64_t id;
 
@@ -357,25 +434,8 @@ bool target_next(const struct target *dir, uint64_t *position, const char **name
                         return true;
                 }
         }
-
-        id = *position < FILE_N ? 0 : *position - FILE_N;
-        if (dir->id == FILE_ROOT) {
-                t.id = FILE_LEASE;
-                t.lease = leases_after(t.fs->leases, id);
-                if (!t.lease)
-                        return false;
-                *name = lease_name(t.lease);
-                *position = FILE_N + lease_serial(t.lease);
-        } else if (dir->id == FILE_JOBS) {
-                t.job = lease_job_after(t.lease, id);
-                if (!t.job)
-                        return false;
-                t.id = job_row_id(t.job);
-                *name = job_name(t.job, number);
-                *position = FILE_N + t.job->number;
-        } else {
+        if (!next_entry(dir, *position < FILE_N ? 0 : *position - FILE_N, name, &id, out))
                 return false;
-        }
-        *out = t;
+        *position = FILE_N + id;
         return true;
 }

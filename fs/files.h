@@ -22,6 +22,8 @@ enum file_id {
         FILE_NONE,
         FILE_ROOT, /* 1, as FUSE_ROOT_ID is */
 
+        FILE_NAMED_POOL, /* @NAME: in it stand the rows of the root */
+
         FILE_POOL,
         FILE_POOL_STATUS,
         FILE_POOL_STATS,
@@ -83,6 +85,7 @@ enum file_id {
 struct target {
         struct fs *fs;
         enum file_id id;
+        struct mount_pool *pool; /* of directories of leases, and of what stands in .pool; elsewhere it may be NULL */
         struct lease *lease; /* of files in a lease */
         struct job *job;     /* of files in a job; elsewhere the newest job or NULL */
 };
@@ -138,7 +141,7 @@ static inline struct job *target_job(const struct target *t) {
         return is_file_of_job(t->id) ? t->job : NULL;
 }
 
-/* Find a node. -ESTALE if its lease or job is gone. */
+/* Find a node. -ESTALE if its pool, lease or job is gone. */
 int target_find(struct fs *fs, uint64_t node, struct target *out);
 
 /* Find @name in the directory @dir. -ENOENT. */
@@ -149,9 +152,15 @@ int target_lookup(const struct target *dir, const char *name, struct target *out
  */
 int target_lookup_hidden(const struct target *dir, const char *name, struct target *out);
 
-/* Hide the name of a lease's file; whether it is hidden. */
+/* Hide the name of a lease's file, or of a file in the .pool of another pool than the mount's own; whether it is hidden. */
 void target_hide(const struct target *t);
 bool target_hidden(const struct target *t);
+
+/* Bring back all names of the file's lease or pool. */
+void target_show(const struct target *t);
+
+/* Whether rm -r may remove what stands there, which then is hidden or made anew. */
+bool target_removable(const struct target *t);
 
 /*
  * rmdir of a directory in a lease succeeds, but the directory stays. A new generation makes it a new one for the

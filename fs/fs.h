@@ -8,25 +8,22 @@
 
 #include "fs/request.h"
 #include "pool/base/config.h"
-#include "pool/base/event.h"
 #include "pool/base/lag.h"
+#include "pool/core/pools.h"
 #include "pool/lease/table.h"
-#include "pool/environment/pool.h"
 #include "pool/util/list.h"
 
 struct fs {
         struct config *config;
         const char *provider; /* the name of what provides sandboxes, for the table of mounts */
-        struct pool *pool;
-        struct leases *leases;
-        struct event_ring *events;
+        struct pools *pools;
+        struct leases *leases; /* of the mount's own pool */
         int spool_dir; /* descriptor of the directory for written bytes */
         uid_t uid; /* of the daemon */
         gid_t gid;
         const struct lag *lag;
         int64_t (*clock)(void);
         int64_t started_wall_us;
-        int64_t config_wall_us; /* when an option last changed */
         struct requests requests; /* waiting ones */
         uint64_t writes_waiting;  /* bytes that the WRITEs among them keep */
         bool greeted; /* the kernel has sent INIT, so the mount answers */

@@ -49,6 +49,7 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->id = t->id;
         h->flags = flags;
         h->lease = t->lease ? lease_ref(t->lease) : NULL;
+        h->pool = t->lease ? NULL : mount_pool_ref(t->pool);
         h->job = t->job ? job_reader_ref(t->job) : NULL;
         h->stream = f->ops->stream;
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
@@ -84,12 +85,13 @@ void handle_free(struct handle *h) {
         buf_deinit(&h->text);
         job_reader_unref(h->job);
         lease_unref(h->lease);
+        mount_pool_unref(h->pool);
         list_remove(&h->link);
         free(h);
 }
 
 struct target handle_target(const struct handle *h) {
-        return (struct target){ .fs = h->fs, .id = h->id, .lease = h->lease, .job = h->job };
+        return (struct target){ .fs = h->fs, .id = h->id, .pool = h->pool, .lease = h->lease, .job = h->job };
 }
 
 /* Bytes of @j were given, up to @position. */

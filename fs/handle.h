@@ -22,6 +22,8 @@ struct handle {
         const struct file *file;
         enum file_id id;
         struct lease *lease; /* a reference, or NULL */
+        struct mount_pool *pool; /* likewise: of what stands in .pool */
+        uid_t uid; /* of the caller that opened it */
         struct job *job;     /* a reader's reference, or NULL: see handle_bind() */
         int flags;           /* of open */
         struct list link;    /* in fs->handles */

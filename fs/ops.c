@@ -157,20 +157,27 @@ static int make_job(struct target *t, const char *name) {
         return lease_make_job(t->lease, name, &t->job);
 }
 
+static int make_pool(struct target *t, const char *name, const struct fuse_ctx *caller) {
+        t->id = FILE_NAMED_POOL;
+        return strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG
+                                           : pools_make(t->fs->pools, name + 1, caller->uid, caller->gid, &t->pool);
+}
+
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
         struct remote_node *n = remote_find(fs_of(req), parent);
         const struct fuse_ctx *caller = fuse_req_ctx(req);
-        struct fs *fs = fs_of(req);
         struct target_request a = { .request = REQUEST_INIT(&entry_kind, req) };
-        int r = target_find(fs, parent, &a.target);
+        int r = target_find(fs_of(req), parent, &a.target);
 
         if (n) {
                 remote_mkdir(req, n, name, mode);
                 return;
         }
-        if (r == 0 && a.target.id == FILE_ROOT) {
+        if (r == 0 && a.target.id == FILE_ROOT && name[0] == '@') {
+                r = make_pool(&a.target, name, caller);
+        } else if (r == 0 && (a.target.id == FILE_ROOT || a.target.id == FILE_NAMED_POOL)) {
                 a.target.id = FILE_LEASE;
-                r = lease_create(fs->leases, name, caller->uid, caller->gid, &a.target.lease);
+                r = lease_create(a.target.pool->leases, name, caller->uid, caller->gid, &a.target.lease);
         } else if (r == 0) {
                 r = a.target.id == FILE_JOBS ? make_job(&a.target, name) : -EPERM;
         }
@@ -178,7 +185,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 }
 
 /*
- * Tools that remove a tree remove its contents first. In a lease that succeeds: rmdir of a directory reports success,
+ * Tools that remove a tree remove its contents first. In a lease, and in .pool of a pool that somebody made, that
+ * succeeds: rmdir of a directory reports success,
  * and the directory stays. Tools that replace a file unlink it first, and repeat that as long as the name is there. So
  * unlink takes the name away.
  */
@@ -189,7 +197,7 @@ static int find_removable(const struct target *dir, const char *name, bool direc
                 return r;
         if (S_ISDIR(files[out->id].mode) != directory)
                 return directory ? -ENOTDIR : -EISDIR;
-        return out->lease ? 0 : -EPERM;
+        return target_removable(out) ? 0 : -EPERM;
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
@@ -209,6 +217,24 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
         answer_status(req, r);
 }
 
+static int remove_directory(const struct target *t) {
+        switch (t->id) {
+        case FILE_LEASE:
+                lease_release(t->lease);
+                return 0;
+        case FILE_NAMED_POOL:
+                return pools_remove(t->pool);
+        case FILE_NAMED:
+                lease_remove_job(t->lease, t->job);
+                return 0;
+        case FILE_TREE:
+                return -EBUSY;
+        default:
+                target_renew(t);
+                return 0;
+        }
+}
+
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
         struct remote_node *n = remote_find(fs_of(req), parent);
         struct target dir, t;
@@ -219,22 +245,19 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
                 return;
         }
         r = target_find(fs_of(req), parent, &dir);
-        if (r == 0 && dir.id == FILE_ROOT && target_lookup(&dir, name, &t) == 0 && t.id == FILE_LEASE) {
-                lease_release(t.lease);
-        } else if (r == 0) {
+        if (r == 0)
                 r = find_removable(&dir, name, true, &t);
-                if (r == 0 && t.id == FILE_TREE)
-                        r = -EBUSY;
-                else if (r == 0 && t.id == FILE_NAMED)
-                        lease_remove_job(t.lease, t.job);
-                else if (r == 0)
-                        target_renew(&t);
-        }
+        if (r == 0)
+                r = remove_directory(&t);
         answer_status(req, r);
 }
 
-static int open_target(const struct target *t, int flags, struct handle **out) {
-        return files[t->id].ops ? handle_new(out, t, flags) : -EINVAL;
+static int open_target(fuse_req_t req, const struct target *t, int flags, struct handle **out) {
+        int r = files[t->id].ops ? handle_new(out, t, flags) : -EINVAL;
+
+        if (r == 0)
+                (*out)->uid = fuse_req_ctx(req)->uid;
+        return r;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
@@ -249,7 +272,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         }
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
-                r = open_target(&t, fi->flags, &o.handle);
+                r = open_target(req, &t, fi->flags, &o.handle);
         request_answer(&o.request, r);
 }
 
@@ -272,9 +295,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         else if (r == 0 && fi->flags & O_EXCL)
                 r = -EEXIST; /* it came back meanwhile */
         if (r == 0)
-                r = open_target(&t, fi->flags, &o.handle);
-        if (r == 0 && t.lease)
-                lease_show(t.lease);
+                r = open_target(req, &t, fi->flags, &o.handle);
+        if (r == 0)
+                target_show(&t);
         request_answer(&o.request, r);
 }
 
@@ -440,7 +463,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino) {
                 .request = REQUEST_INIT(&statfs_kind, req),
                 .st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LEN_MAX },
         };
-        unsigned leases = leases_count(fs->leases);
+        unsigned leases = lease_registry_count(&fs->pools->registry);
 
         if (n) {
                 remote_statfs(req, n);

@@ -20,15 +20,17 @@ int64_t time_now(const struct target *t) {
 }
 
 int64_t time_of_leases(const struct target *t) {
-        return later(t->fs->started_wall_us, leases_changed_wall_us(t->fs->leases));
+        int64_t changed = later(t->pool->created_wall_us, leases_changed_wall_us(t->pool->leases));
+
+        return t->pool->serial ? changed : later(changed, t->fs->pools->changed_wall_us);
 }
 
 int64_t time_of_config(const struct target *t) {
-        return t->fs->config_wall_us;
+        return t->pool->config_wall_us;
 }
 
 int64_t time_of_events(const struct target *t) {
-        return later(t->fs->started_wall_us, event_last_wall_us(t->fs->events));
+        return later(t->pool->created_wall_us, event_last_wall_us(t->pool->ring));
 }
 
 int64_t time_of_lease(const struct target *t) {

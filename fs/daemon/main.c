@@ -414,16 +414,14 @@ static int set_up(struct daemon *d, struct result *why) {
         d->fs = (struct fs){
                 .config = &d->config,
                 .provider = provider_name(&d->config),
-                .pool = core_pool(d->core),
+                .pools = core_pools(d->core),
                 .leases = core_leases(d->core),
-                .events = core_event_ring(d->core),
                 .lag = &d->lag,
                 .spool_dir = d->state.spool,
                 .uid = geteuid(),
                 .gid = getegid(),
                 .clock = clock_now,
                 .started_wall_us = clock_read_us(CLOCK_REALTIME),
-                .config_wall_us = clock_read_us(CLOCK_REALTIME),
         };
         requests_init(&d->fs.requests, requests_kernel_limit());
         list_init(&d->fs.handles);

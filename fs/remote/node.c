@@ -24,7 +24,7 @@ struct remote_key {
 /* The address, since a node lives as long as the kernel knows it; with a row that the tree's table does not have. */
 fuse_ino_t remote_node_number(const struct remote_node *n) {
         if (n == n->tree->root)
-                return node_number((struct node){ .lease = n->tree->serial, .file = FILE_TREE });
+                return node_number((struct node){ .serial = n->tree->serial, .file = FILE_TREE });
         return (uint64_t)(uintptr_t)n << NODE_FILE_BITS;
 }
 

@@ -19,47 +19,47 @@ static int take_no_argument(const char *argument, struct result *why) {
         return -EINVAL;
 }
 
-static int run_prewarm(struct fs *fs, const char *argument, struct result *why) {
+static int run_prewarm(struct mount_pool *p, const char *argument, struct result *why) {
         uint64_t n;
 
-        if (text_to_u64(argument, &n) < 0 || n > fs->config->max) {
+        if (text_to_u64(argument, &n) < 0 || n > p->config->max) {
                 result_set(why, RESULT_INVALID, "expected a whole number from 0 to max, which is %" PRIu64,
-                           fs->config->max);
+                           p->config->max);
                 return -EINVAL;
         }
-        pool_prewarm(fs->pool, n);
+        pool_prewarm(p->pool, n);
         return 0;
 }
 
-static int run_drain(struct fs *fs, const char *argument, struct result *why) {
+static int run_drain(struct mount_pool *p, const char *argument, struct result *why) {
         int r = take_no_argument(argument, why);
 
         if (r == 0)
-                leases_drain(fs->leases, true);
+                leases_drain(p->leases, true);
         return r;
 }
 
-static int run_resume(struct fs *fs, const char *argument, struct result *why) {
+static int run_resume(struct mount_pool *p, const char *argument, struct result *why) {
         int r = take_no_argument(argument, why);
 
         if (r == 0) {
-                leases_drain(fs->leases, false);
-                pool_retry(fs->pool);
+                leases_drain(p->leases, false);
+                pool_retry(p->pool);
         }
         return r;
 }
 
-static int run_recycle(struct fs *fs, const char *argument, struct result *why) {
+static int run_recycle(struct mount_pool *p, const char *argument, struct result *why) {
         int r = take_no_argument(argument, why);
 
         if (r == 0)
-                pool_recycle(fs->pool);
+                pool_recycle(p->pool);
         return r;
 }
 
 static const struct {
         const char *name;
-        int (*run)(struct fs *fs, const char *argument, struct result *why);
+        int (*run)(struct mount_pool *p, const char *argument, struct result *why);
         const char *usage;
 } verbs[] = {
         { "prewarm", run_prewarm, "prewarm N" },
@@ -79,26 +79,26 @@ static bool is_live(const struct config *config, const char *name) {
         return false;
 }
 
-static int change_setting(struct fs *fs, const char *name, const char *value, struct result *why) {
-        struct config changed = *fs->config;
+static int change_setting(struct mount_pool *p, const char *name, const char *value, struct result *why) {
+        struct config changed = *p->config;
         int r = config_set(&changed, name, value, CONFIG_CTL, why);
 
         if (r == 0)
                 r = config_check(&changed, why);
         if (r < 0)
                 return r;
-        *fs->config = changed;
-        fs->config_wall_us = clock_read_us(CLOCK_REALTIME);
-        pool_config_changed(fs->pool);
+        *p->config = changed;
+        p->config_wall_us = clock_read_us(CLOCK_REALTIME);
+        pool_config_changed(p->pool);
         return 0;
 }
 
-static int run_word(struct fs *fs, const char *word, const char *argument, struct result *why) {
+static int run_word(struct mount_pool *p, const char *word, const char *argument, struct result *why) {
         for (size_t i = 0; i < N_VERBS; i++)
                 if (!strcmp(verbs[i].name, word))
-                        return verbs[i].run(fs, argument, why);
-        if (is_live(fs->config, word))
-                return change_setting(fs, word, argument, why);
+                        return verbs[i].run(p, argument, why);
+        if (is_live(p->config, word))
+                return change_setting(p, word, argument, why);
         result_set(why, RESULT_INVALID, "unknown; read .pool/ctl for what there is");
         return -EINVAL;
 }
@@ -109,15 +109,17 @@ static int run_pool(struct handle *h, const char *line) {
         struct result why, refusal;
         char word[32];
 
+        if (!h->pool->open)
+                return -ESTALE;
         snprintf(word, sizeof(word), "%.*s", (int)len, line);
-        if (run_word(h->fs, word, argument, &why) == 0) {
+        if (run_word(h->pool, word, argument, &why) == 0) {
                 log_info("ctl: %s", line);
-                event_emit(h->fs->events, "ctl", line, "done", NULL, NULL);
+                event_emit(h->pool->ring, "ctl", line, "done", NULL, NULL);
                 return 0;
         }
         result_set(&refusal, why.code, "\"%s\": %s", line, why.text);
         log_warning("ctl: %s", refusal.text);
-        event_emit(h->fs->events, "ctl", line, "refused", NULL, refusal.text);
+        event_emit(h->pool->ring, "ctl", line, "refused", NULL, refusal.text);
         return -EINVAL;
 }
 
@@ -136,7 +138,7 @@ int render_pool_ctl(const struct target *t, struct buf *out) {
 
         for (size_t i = 0; i < N_VERBS && r == 0; i++)
                 r = buf_printf(out, "%s\n", verbs[i].usage);
-        for (size_t i = 0; r == 0 && (o = config_row(t->fs->config, i)); i++)
+        for (size_t i = 0; r == 0 && (o = config_row(t->pool->config, i)); i++)
                 if (o->live)
                         r = buf_printf(out, "%s %s\n", o->name, option_takes(o, takes));
         return r;

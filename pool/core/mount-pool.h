@@ -44,6 +44,8 @@ struct mount_pool {
         struct config *config;  /* its own copy; of the mount's own pool the mount's, borrowed */
         json_t *options;        /* of these, those that were set for this pool: names to texts */
         bool made;              /* a create was sent: what environments are made of stays as it is */
+        uint64_t hidden;        /* names of .pool that unlink took away, a bit for each, as the file system numbers them */
+        unsigned generation;    /* of the directory .pool, which rmdir makes anew */
         struct template template; /* of the mount's own: ready, without a backend, since the daemon started that */
         struct event_ring *ring;
         struct pool *pool;     /* NULL once closed */

@@ -227,7 +227,7 @@ static int64_t tick_ending(struct pools *all, int64_t now) {
                 next = clock_earlier(next, pool_tick(p->pool, now));
                 if (!pool_is_empty(p->pool))
                         continue;
-                event_emit(p->ring, "pool", p->name, "ended", NULL, NULL);
+                announce(p, "ended");
                 list_remove(&p->link);
                 mount_pool_close(p);
                 mount_pool_unref(p);
