@@ -132,6 +132,13 @@ static void on_unmounted(void *data) {
         stop(data, "unmounted");
 }
 
+/* For who upgrades. */
+static void say_what_is_new(struct daemon *d) {
+        if (journal_mark(d->journal, "reset=clean") && config_is_default(&d->config, "reset"))
+                log_info("option reset: the default is clean now, and leases find environments as they were when new; with "
+                         "reset=workdir only the workdir and /tmp are emptied, as before");
+}
+
 /* Take back what an earlier run left. */
 static int restore(struct daemon *d, struct result *why) {
         int r = core_restore(d->core);
@@ -145,6 +152,7 @@ static int restore(struct daemon *d, struct result *why) {
         n_leases = leases_count(core_leases(d->core));
         n_environments = pool_count_all(core_pool(d->core));
         d->restored = n_leases > 0 || n_environments > 0;
+        say_what_is_new(d);
         if (d->restored)
                 log_info("an earlier run left %u leases and %u environments", n_leases, n_environments);
         return 0;

@@ -45,7 +45,7 @@ static const struct option_row core_rows[] = {
           .help = "the log names leases that hold an environment so long without a job, 0: never" },
         { "stop_timeout", OPTION_SECONDS, AT(stop_timeout_us), "20",
           .help = "how long ending all environments may take" },
-        { "reset", OPTION_CHOICE, AT(reset), "workdir", .words = OPTION_WORDS("clean", "environment", "workdir"),
+        { "reset", OPTION_CHOICE, AT(reset), "clean", .words = OPTION_WORDS("clean", "environment", "workdir"),
           .scope = OPTION_OF_OWNER,
           .help = "what each lease finds as it was" },
         { "emptied", OPTION_PATHS, AT(emptied), "/tmp:/var/tmp:/dev/shm:/run/user", .scope = OPTION_OF_OWNER,
@@ -198,6 +198,15 @@ int config_copy(struct config *out, const struct config *from) {
         if (r < 0)
                 config_deinit(out);
         return r;
+}
+
+bool config_is_default(const struct config *c, const char *name) {
+        struct option_at at = {};
+
+        while (next_option(c, &at))
+                if (!strcmp(at.row->name, name))
+                        return c->source[at.number] == CONFIG_DEFAULT;
+        return false;
 }
 
 int config_set(struct config *c, const char *name, const char *value, enum config_source source,

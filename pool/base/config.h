@@ -103,6 +103,9 @@ const void *config_values(const struct config *c, const struct option_table *tab
 /* The row of number @i; NULL behind the last. */
 const struct option_row *config_row(const struct config *c, size_t i);
 
+/* Nobody has set this option. */
+bool config_is_default(const struct config *c, const char *name);
+
 /*
  * Set an option. A value from a source of lower precedence than the present
  * one is checked and ignored. @value may be NULL for a switch. -EINVAL with

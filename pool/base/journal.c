@@ -109,6 +109,7 @@ struct journal {
         sqlite3_stmt *statements[N_STATEMENTS];
         bool failing; /* the newest write failed, and that was logged */
         bool behind;  /* a write has failed since the last complete rewrite */
+        bool is_new;  /* no earlier run wrote it */
 };
 
 static int to_errno(int code) {
@@ -494,6 +495,15 @@ int journal_raise_epoch(struct journal *j, uint64_t *epoch) {
         return r < 0 ? r : to_errno(sqlite3_exec(j->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL));
 }
 
+bool journal_mark(struct journal *j, const char *mark) {
+        char text[8];
+
+        if (!j || get_meta(j, mark, text, sizeof(text)) == 0)
+                return false;
+        (void)set_meta(j, mark, "yes"); /* else the next run says it again */
+        return !j->is_new;
+}
+
 static void read_boot_id(char out[64]) {
         _cleanup_(cleanup_fclose) FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
 
@@ -577,6 +587,7 @@ static int set_up(struct journal *j) {
                 return -EUCLEAN;
         if (r == 0)
                 r = query_text(j, "PRAGMA user_version", text, sizeof(text));
+        j->is_new = r == 0 && atoi(text) == 0;
         if (r == 0)
                 r = bring_up_to_date(j, atoi(text));
         for (int i = 0; i < N_STATEMENTS && r == 0; i++)

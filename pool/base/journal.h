@@ -112,6 +112,12 @@ void journal_close(struct journal *j);
 int journal_raise_epoch(struct journal *j, uint64_t *epoch);
 
 /*
+ * Whether an earlier run wrote this journal, and none before has set this mark. Sets it. @mark: a literal that names what
+ * has changed since.
+ */
+bool journal_mark(struct journal *j, const char *mark);
+
+/*
  * Rename the journal at @path, which is not open, to PATH.@suffix, and replace an older file of that name. 0, also when
  * there is no journal, or -errno.
  */

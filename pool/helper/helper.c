@@ -163,6 +163,8 @@ static int use_helper(struct helper_sandbox *s, enum helper_mode mode) {
         if (r == 0 && mode == HELPER_UPLOADED && s->inner->resume_token && !s->resume_token) {
                 s->resume_token = token_make(s->key, s->inner->resume_token);
                 r = s->resume_token ? 0 : -ENOMEM;
+                if (r == 0 && s->note == HELPER_NOTE_DONE)
+                        token_set_noted(s->resume_token);
         }
         if (r == 0)
                 s->mode = mode;

@@ -134,6 +134,8 @@ def settings(pytestconfig, tmp_path_factory):
     if pytestconfig.getoption("--backend").endswith("+helper"):
         made.options.update(helper="yes")
         os.environ["DRIVE_HELPER"] = "yes"
+    elif made.provider == "modal":
+        made.options.update(reset="workdir")  # without a helper nothing compares, and reset=clean lends no sandbox again
     if made.provider == "local" and made.faults:
         made.options.update(fault=harness.FAULTS, fault_seed=pytestconfig.getoption("--fault-seed"))
     if pytestconfig.getoption("--valgrind"):

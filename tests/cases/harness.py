@@ -12,7 +12,7 @@ import time
 
 import processes
 
-FAULTS = "create:0.1+clean:0.1+idle:0.1+delay:0.3"
+FAULTS = "create:0.1+clean:0.1+change:0.05+idle:0.1+delay:0.3"
 
 # 5 % of every kind of fault that nobody may notice. What is silent is noticed by its deadline: it is rarer.
 MODAL_FAULTS = [

@@ -42,7 +42,7 @@ def test_what_filled_the_disk_is_gone(small, where):
 
 def test_a_full_disk_is_not_lent_again(small):
     """The clean-up does not remove what fills the disk. The sandbox ends, and the next lease gets another."""
-    first = leave(small, FILL.format("/var/tmp/fill"))
+    first = leave(small, FILL.format("/var/fill"))
     assert small.hears("clean-up failed, destroying it") and "No space left on device" in small.log()
     lease = small.lease()
     assert lease.run(WRITE) == ("written\n", 0), lease.read("stderr")
@@ -74,7 +74,7 @@ def test_tmp_that_is_something_else(mount):
 @pytest.mark.local
 def test_tmp_of_the_host_is_not_emptied(mount, tmp_path):
     """isolate=none: /tmp is the machine's, and an environment has a directory of its own for such files."""
-    mp = mount(isolate="none", max=1)
+    mp = mount(isolate="none", max=1, reset="workdir")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "file").write_text("x")

@@ -226,6 +226,26 @@ def test_leases_on_local(mount, version):
     check_settings(idle)
 
 
+@pytest.mark.local
+@pytest.mark.parametrize("version", FORMATS)
+@pytest.mark.parametrize("options", [{}, {"reset": "clean"}])
+def test_a_new_default(mount, version, options):
+    """Who goes on with what an earlier version left is told once, unless the option is set."""
+    def told():
+        return sum("option reset: the default is clean now" in line for line in mp.lines)
+    mp = mount(**options)
+    assert told() == 0
+    mp.stop()
+    mp = mount(start=False, **options)
+    Recording(f"{version}-local").install(mp)
+    mp.start()
+    assert told() == (0 if options else 1) and all("reset=workdir" in line for line in mp.lines if "default is clean" in line)
+    mp.crash()
+    mp.lines.clear()
+    mp.start()
+    assert told() == 0
+
+
 def test_a_journal_of_a_later_program(mount):
     """Neither the daemon nor reap touches it, and both say what to do."""
     mp = mount(max=1)

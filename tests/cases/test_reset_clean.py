@@ -377,6 +377,27 @@ def test_volumes(clean, settings):
     assert lease.run("cat /var/tmp/f; ls -A /tmp") == ("kept\n", 0) and lease.read("environment").strip() == first
 
 
+@pytest.mark.limit(60)
+def test_after_a_restart(clean, settings):
+    """The journal says that an environment was noted, also to the run after the next."""
+    if not settings.simulator:
+        pytest.skip("local environments end with the daemon")
+    mp = clean(max=1)
+    first, seen = look(mp)
+    lease = mp.lease("goes-on")
+    lease.run("echo x > /var/new")
+    for _ in range(2):
+        mp.crash()
+        mp.lines.clear()
+        mp.start()
+    assert lease.run("cat /var/new") == ("x\n", 0)
+    lease.release()
+    mp.until_settled()
+    assert look(mp) == (first, seen)
+    assert leave(mp, "chmod 711 /root") == first
+    assert changed(mp, first) == ["/root"] and look(mp)[0] != first
+
+
 def test_without_a_helper(mount, settings):
     """Nothing can compare: each lease gets an environment of its own, and the log says so."""
     if settings.simulator:

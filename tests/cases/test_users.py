@@ -75,7 +75,7 @@ READ_SECRETS = "cat ~/.netrc /var/tmp/key 2>/dev/null"
 @pytest.mark.exact
 def test_environments_do_not_pass_between_users(share):
     """No user sees what another left in a sandbox, even if that costs a sandbox; the same user gets the sandbox again."""
-    mp = share(max=1)
+    mp = share(max=1, reset="workdir")
     alices = leave_secrets(mp, ALICE, "alice")
     again = as_user(mp, ALICE, f"mkdir alice && echo '{READ_SECRETS}' > alice/cmd && cat alice/output alice/environment && rmdir alice")
     assert again.stdout == f"secret\nsecret\n{alices}\n"
@@ -90,7 +90,7 @@ def test_environments_do_not_pass_between_users(share):
 @pytest.mark.exact
 def test_nor_after_a_crash(share):
     """The next daemon knows which user had them."""
-    mp = share(max=1)
+    mp = share(max=1, reset="workdir")
     alices = leave_secrets(mp, ALICE, "alice")
     mp.crash()
     mp.start()

@@ -270,6 +270,20 @@ static void another_boot(void) {
         remove_journal(j);
 }
 
+/* True once, for a journal that an earlier run wrote. */
+static void marks(void) {
+        struct journal *j = open_journal();
+
+        CHECK(!journal_mark(NULL, "news"));
+        CHECK(!journal_mark(j, "old news"));
+        journal_close(j);
+        j = open_journal();
+        CHECK(!journal_mark(j, "old news"));
+        CHECK(journal_mark(j, "news"));
+        CHECK(!journal_mark(j, "news"));
+        remove_journal(j);
+}
+
 static void another_backend(void) {
         struct journal *j = open_journal(), *other = NULL;
         struct result why;
@@ -395,6 +409,7 @@ int main(void) {
         RUN(kept);
         RUN(killed);
         RUN(another_boot);
+        RUN(marks);
         RUN(another_backend);
         RUN(damage);
         RUN(first_format);
