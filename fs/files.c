@@ -195,6 +195,8 @@ const struct file files[FILE_N] = {
                                  .time = time_of_setting, .argument = SETTING_TIMEOUT },
         [FILE_NAMED_ENV] = { "env", FILE_NAMED, WRITE, &setting_ops, render_setting,
                              .time = time_of_setting, .argument = SETTING_ENV },
+        [FILE_NAMED_TERMINAL] = { "terminal", FILE_NAMED, WRITE, &setting_ops, render_setting,
+                                  .time = time_of_setting, .argument = SETTING_TERMINAL },
         [FILE_NAMED_CTL] = { "ctl", FILE_NAMED, WRITE, &ctl_ops, render_ctl },
 };
 

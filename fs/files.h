@@ -76,6 +76,7 @@ enum file_id {
         FILE_NAMED_CWD,
         FILE_NAMED_TIMEOUT,
         FILE_NAMED_ENV,
+        FILE_NAMED_TERMINAL,
         FILE_NAMED_CTL,
 
         FILE_N,

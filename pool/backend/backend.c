@@ -181,7 +181,7 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
         assert(*spec->workdir == '/' && *spec->cwd == '/' && spec->shell);
         assert(!spec->live_input || (!spec->input && !spec->resume && events->room));
         assert(!spec->kept_input || (!spec->input && !spec->live_input && events->read_input));
-        if (s->plain ? spec->kept_input : spec->live_input)
+        if (s->plain ? spec->kept_input || spec->rows : spec->live_input)
                 return -EOPNOTSUPP;
         r = s->backend->ops->exec(s, spec, &e);
         if (r < 0)
@@ -263,6 +263,11 @@ void exec_offer_input(struct exec *e, uint64_t size, bool end) {
         e->input_ended = end;
         if (e->sandbox->state == SANDBOX_LIVE)
                 e->sandbox->backend->ops->exec_offer_input(e, size, end);
+}
+
+void exec_resize(struct exec *e, uint16_t rows, uint16_t columns) {
+        if (e->sandbox->state == SANDBOX_LIVE)
+                e->sandbox->backend->ops->exec_resize(e, rows, columns);
 }
 
 void exec_hold_output(struct exec *e, bool hold) {

@@ -171,6 +171,7 @@ struct exec_spec {
         const struct blob *input;   /* standard input; NULL or empty: none */
         bool live_input;            /* standard input is what exec_write() brings: with no input, and without resume */
         bool kept_input;            /* standard input is what exec_offer_input() offers: instead of these, also with resume */
+        uint16_t rows, columns;     /* of the pseudo-terminal on which it runs: all output is stdout then; 0: on none */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, where the command starts */
         bool brief;                 /* it leaves nothing, and nothing is expected to follow: what is opened for it need not stay open */
@@ -215,6 +216,7 @@ struct backend_ops {
         ssize_t (*exec_write)(struct exec *e, const void *data, size_t len);
         void (*exec_end_input)(struct exec *e);
         void (*exec_offer_input)(struct exec *e, uint64_t size, bool end); /* NULL: its sandboxes are plain; else some are */
+        void (*exec_resize)(struct exec *e, uint16_t rows, uint16_t columns);
         void (*exec_hold_output)(struct exec *e); /* or give it: as @held says */
         void (*exec_kill)(struct exec *e, int64_t grace_us);
         void (*exec_cancel)(struct exec *e);
@@ -257,7 +259,7 @@ struct sandbox {
         enum sandbox_state state;
         bool cleaning;
         bool serial; /* it is to run one exec at a time; set before it is live */
-        bool plain;  /* no helper runs its execs: there is live input, and no kept one; set before it is live */
+        bool plain;  /* no helper runs its execs: there is live input, but no kept one and no terminal; set before it is live */
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         bool tmp_is_shared;      /* its /tmp is not its own, and no clean-up empties it */
@@ -356,7 +358,7 @@ bool sandbox_is_single_use(const struct sandbox *s);
  * that. Then a call without resume does not start it again, but follows it. Bytes that the earlier run received are on
  * disk and are not given again, so the offsets count in both kinds of call. They are 0 for a command that never ran.
  *
- * -EOPNOTSUPP: kept input in a plain sandbox, or live input in another.
+ * -EOPNOTSUPP: kept input or a terminal in a plain sandbox, or live input in another.
  */
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);
@@ -411,6 +413,9 @@ void exec_end_input(struct exec *e);
  * the exec offers all of its input anew, and hears how much of that the sandbox has.
  */
 void exec_offer_input(struct exec *e, uint64_t size, bool end);
+
+/* The terminal of one that runs on one has another size. */
+void exec_resize(struct exec *e, uint16_t rows, uint16_t columns);
 
 /*
  * Hold output back, or give it again. While it is held the backend reads none: the process waits as soon as its pipe, and

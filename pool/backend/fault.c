@@ -381,6 +381,13 @@ static void fault_exec_offer_input(struct exec *exec, uint64_t size, bool end) {
                 exec_offer_input(e->inner, size, end);
 }
 
+static void fault_exec_resize(struct exec *exec, uint16_t rows, uint16_t columns) {
+        struct fault_exec *e = container_of(exec, struct fault_exec, exec);
+
+        if (e->inner)
+                exec_resize(e->inner, rows, columns);
+}
+
 static void fault_exec_hold_output(struct exec *exec) {
         struct fault_exec *e = container_of(exec, struct fault_exec, exec);
 
@@ -475,6 +482,7 @@ static const struct backend_ops fault_ops = {
         .exec_write = fault_exec_write,
         .exec_end_input = fault_exec_end_input,
         .exec_offer_input = fault_exec_offer_input,
+        .exec_resize = fault_exec_resize,
         .exec_hold_output = fault_exec_hold_output,
         .exec_kill = fault_exec_kill,
         .exec_cancel = fault_exec_cancel,

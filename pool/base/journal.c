@@ -54,13 +54,14 @@ static const char *const statements[N_STATEMENTS] = {
         [DROP_LEASE] = "DELETE FROM lease WHERE serial=?",
         [EACH_LEASE] = "SELECT serial,instance,name,uid,gid,created_wall_us,state,code,error,environment,prepared,cwd,"
                        "env,timeout_us,last_named,pool FROM lease ORDER BY serial",
-        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [UPDATE_JOB] = "UPDATE job SET state=?,wanted_dead=?,timed_out=?,output_refused=?,started_us=?,ended_us=?,"
                        "code=?,exit_code=?,error=? WHERE lease=? AND number=?",
         [DROP_JOB] = "DELETE FROM job WHERE lease=? AND number=?",
         [DROP_JOBS] = "DELETE FROM job WHERE lease=?",
         [EACH_JOB] = "SELECT lease,number,command,input,cwd,env,timeout_us,submitted_us,state,wanted_dead,timed_out,"
-                     "output_refused,started_us,ended_us,code,exit_code,error,name,live_input FROM job WHERE lease=? ORDER BY number",
+                     "output_refused,started_us,ended_us,code,exit_code,error,name,live_input,"
+                     "terminal FROM job WHERE lease=? ORDER BY number",
         [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease UNION ALL SELECT 1 FROM pool LIMIT 1",
         [GET_META] = "SELECT value FROM meta WHERE key=?",
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
@@ -101,6 +102,9 @@ static const char *const formats[] = {
 
         /* 5: live input. */
         "ALTER TABLE job ADD COLUMN live_input INTEGER DEFAULT 0;",
+
+        /* 6: terminals. */
+        "ALTER TABLE job ADD COLUMN terminal INTEGER DEFAULT 0;",
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -138,22 +142,28 @@ static int to_errno(int code) {
 }
 
 /*
- * The arguments of a statement: i an int64_t, t text or NULL, b a string as bytes or NULL, x bytes or NULL and their
- * length.
+ * The arguments of a statement: i an int64_t, o one that is stored as NULL when it is 0, t text or NULL, b a string as
+ * bytes or NULL, x bytes or NULL and their length. What is not bound is NULL; each call costs.
  */
 static int bind(sqlite3_stmt *s, const char *types, va_list ap) {
         int r = SQLITE_OK;
 
         for (int n = 1; *types && r == SQLITE_OK; types++, n++) {
                 const char *text;
+                int64_t number;
 
                 switch (*types) {
                 case 'i':
                         r = sqlite3_bind_int64(s, n, va_arg(ap, int64_t));
                         break;
+                case 'o':
+                        number = va_arg(ap, int64_t);
+                        if (number)
+                                r = sqlite3_bind_int64(s, n, number);
+                        break;
                 case 't':
                         text = va_arg(ap, const char *);
-                        if (text) /* what is not bound is NULL */
+                        if (text)
                                 r = sqlite3_bind_text(s, n, text, -1, SQLITE_STATIC);
                         break;
                 case 'b':
@@ -292,18 +302,19 @@ int journal_add_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, ADD_JOB, "iixxbbiiiiiiiiiitti", (int64_t)row->lease, (int64_t)row->number, row->command,
+        return note(j, run(j, ADD_JOB, "iixxbboiiooooooottoo", (int64_t)row->lease, (int64_t)row->number, row->command,
                            row->command_len, row->input, row->input_len, row->cwd, row->env, row->timeout_us,
                            row->submitted_us, (int64_t)row->state, (int64_t)row->wanted_dead, (int64_t)row->timed_out,
                            (int64_t)row->output_refused, row->started_us, row->ended_us, (int64_t)row->code,
-                           (int64_t)row->exit_code, row->error, row->name, (int64_t)row->live_input));
+                           (int64_t)row->exit_code, row->error, row->name, (int64_t)row->live_input,
+                           (int64_t)row->terminal));
 }
 
 int journal_update_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, UPDATE_JOB, "iiiiiiiitii", (int64_t)row->state, (int64_t)row->wanted_dead,
+        return note(j, run(j, UPDATE_JOB, "ioooooootii", (int64_t)row->state, (int64_t)row->wanted_dead,
                            (int64_t)row->timed_out, (int64_t)row->output_refused, row->started_us, row->ended_us,
                            (int64_t)row->code, (int64_t)row->exit_code, row->error, (int64_t)row->lease,
                            (int64_t)row->number));
@@ -443,6 +454,7 @@ int journal_each_job(struct journal *j, uint64_t lease, int (*each)(void *data, 
                                        .error = text_of(s, 16),
                                        .name = text_of(s, 17),
                                        .live_input = sqlite3_column_int(s, 18),
+                                       .terminal = (uint32_t)sqlite3_column_int64(s, 19),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

@@ -87,6 +87,7 @@ struct journal_job {
         const char *cwd, *env;
         int64_t timeout_us, submitted_us;
         enum journal_live_input live_input;
+        uint32_t terminal; /* its rows << 16 | its columns; 0: none */
         /* What changes while it runs. */
         int state; /* enum job_state */
         bool wanted_dead, timed_out;

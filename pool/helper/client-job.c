@@ -185,7 +185,14 @@ int client_job_kill(struct client_job *j, int64_t grace_us) {
 }
 
 int client_job_resize(struct client_job *j, uint16_t rows, uint16_t columns) {
-        return add_order(j, FRAME_RESIZE, rows, columns);
+        struct client_order *last = j->n_orders > 0 ? &j->orders[j->n_orders - 1] : NULL;
+
+        if (last && last->type == FRAME_RESIZE && last->number == 0) {
+                last->a = rows;
+                last->b = columns;
+                return 0;
+        }
+        return j->n_orders < CLIENT_RESIZES_MAX ? add_order(j, FRAME_RESIZE, rows, columns) : -EAGAIN;
 }
 
 /* carriers */

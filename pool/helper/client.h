@@ -25,6 +25,7 @@
 #include "pool/helper/protocol.h"
 
 #define CLIENT_ORDERS_MAX 16                  /* of a job, which the helper has not confirmed */
+#define CLIENT_RESIZES_MAX 8                  /* … before another resize waits, and leaves room for others */
 #define CLIENT_HELLO_US (30 * USEC_PER_SEC)   /* until WELCOME, or the carrier is broken */
 #define CLIENT_LAZY_US (1 * USEC_PER_SEC)     /* what is not urgent waits for company so long */
 #define CLIENT_ACK_BYTES (128 << 10)          /* of output make their acknowledgement urgent */
@@ -184,4 +185,5 @@ void client_job_acknowledge(struct client_job *j, const uint64_t streams[2]);
 /* Orders: done once each, in their order. -EAGAIN: there are too many that the helper has not confirmed. */
 int client_job_signal(struct client_job *j, int signo);
 int client_job_kill(struct client_job *j, int64_t grace_us);
+/* One that was not sent takes the new size. */
 int client_job_resize(struct client_job *j, uint16_t rows, uint16_t columns);

@@ -31,6 +31,8 @@ struct helper_exec {
         char *cwd;                 /* for the text where it is not there */
         int64_t grace_us;          /* of the shortest kill that was asked for; or never */
         bool kill_due;             /* it could not be ordered yet */
+        bool resize_due;           /* likewise, to this size: */
+        uint16_t rows, columns;
         bool polling;
         uint64_t poll_request;
         bool over; /* it has ended, with this: */
@@ -216,10 +218,16 @@ static void order_kill(struct helper_exec *e) {
         e->kill_due = client_job_kill(e->job, e->grace_us) < 0;
 }
 
+static void order_resize(struct helper_exec *e) {
+        e->resize_due = client_job_resize(e->job, e->rows, e->columns) < 0;
+}
+
 /* True: an event was given, and anything may have changed. */
 static bool act(struct helper_exec *e) {
         if (e->kill_due && !e->over)
                 order_kill(e);
+        if (e->resize_due && !e->over)
+                order_resize(e);
         if (e->kept.len > 0 && (e->orphan || !e->exec.held)) {
                 give_kept(e);
         } else if (e->orphan) {
@@ -349,7 +357,10 @@ static int start_job(struct helper_exec *e, const struct exec_spec *spec) {
         /* One that has given output has run, whether or not that could be written down. */
         bool resume = spec->resume || spec->offsets[0] > 0 || spec->offsets[1] > 0;
         struct client_job_spec job = {
-                .flags = (spec->fresh ? START_FRESH : 0) | (e->input.size > 0 || spec->kept_input ? START_INPUT : 0),
+                .flags = (spec->fresh ? START_FRESH : 0) | (e->input.size > 0 || spec->kept_input ? START_INPUT : 0) |
+                         (spec->rows ? START_TERMINAL : 0),
+                .rows = spec->rows,
+                .columns = spec->columns,
                 .shell = spec->shell,
                 .workdir = spec->workdir,
                 .cwd = spec->cwd,
@@ -458,6 +469,17 @@ void helper_exec_offer_input(struct exec *exec, uint64_t size, bool end) {
         if (e->over)
                 return;
         client_job_input(e->job, size, end);
+        wake(e);
+}
+
+void helper_exec_resize(struct exec *exec, uint16_t rows, uint16_t columns) {
+        struct helper_exec *e = helper_exec_of(exec);
+
+        e->rows = rows;
+        e->columns = columns;
+        if (e->over)
+                return;
+        order_resize(e);
         wake(e);
 }
 

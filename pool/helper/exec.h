@@ -18,6 +18,7 @@ int helper_exec_poll(struct exec *exec);
 ssize_t helper_exec_write(struct exec *exec, const void *data, size_t len);
 void helper_exec_end_input(struct exec *exec);
 void helper_exec_offer_input(struct exec *exec, uint64_t size, bool end);
+void helper_exec_resize(struct exec *exec, uint16_t rows, uint16_t columns);
 void helper_exec_hold_output(struct exec *exec);
 void helper_exec_kill(struct exec *exec, int64_t grace_us);
 void helper_exec_cancel(struct exec *exec);

@@ -515,6 +515,7 @@ static const struct backend_ops helper_ops = {
         .exec_write = helper_exec_write,
         .exec_end_input = helper_exec_end_input,
         .exec_offer_input = helper_exec_offer_input,
+        .exec_resize = helper_exec_resize,
         .exec_hold_output = helper_exec_hold_output,
         .exec_kill = helper_exec_kill,
         .exec_cancel = helper_exec_cancel,

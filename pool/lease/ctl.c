@@ -91,6 +91,18 @@ static int verb_eof(struct lease *l, struct job *j, const char *argument) {
         return *argument ? -EINVAL : lease_end_input(l, j);
 }
 
+static int verb_resize(struct lease *l, struct job *j, const char *argument) {
+        uint16_t rows, columns;
+        int r;
+
+        if (!j->settings.rows || text_to_size(argument, &rows, &columns) < 0)
+                return -EINVAL;
+        r = job_ended(j) ? 0 : lease_resize_job(l, j, rows, columns);
+        if (r < 0)
+                lease_remark(l, "ctl: \"resize\": not written down: %s", strerror(-r));
+        return r;
+}
+
 /* One that fails otherwise than by -EINVAL has said why in a remark. */
 static const struct {
         const char *name;
@@ -104,10 +116,11 @@ static const struct {
         { "renew", verb_renew, true, false, "no argument, and a lease that is lost or failed" },
         { "input", verb_input, false, true, "\"open\"" },
         { "eof", verb_eof, false, true, "no argument, and a job with live input" },
+        { "resize", verb_resize, false, true, "rows and columns, and a job on a terminal" },
 };
 
 const char *lease_ctl_usage(bool of_job) {
-        return of_job ? "kill\nsignal NAME\ncancel\ninput open\neof\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\n";
+        return of_job ? "kill\nsignal NAME\ncancel\ninput open\neof\nresize ROWS COLUMNS\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\n";
 }
 
 int lease_command(struct lease *l, struct job *j, const char *line) {
@@ -128,6 +141,6 @@ int lease_command(struct lease *l, struct job *j, const char *line) {
                         lease_set_remark(l, NULL);
                 return r;
         }
-        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, %s", line, j ? "input open, eof" : "renew");
+        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, %s", line, j ? "input open, eof, resize" : "renew");
         return -EINVAL;
 }

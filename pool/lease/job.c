@@ -187,6 +187,18 @@ static int restore_live_input(struct job *j, const struct journal_job *row, cons
                                   row->live_input == JOURNAL_LIVE_INPUT_ENDED);
 }
 
+static int restore_settings(struct job *j, const struct journal_job *row) {
+        const struct setting_values values = {
+                .cwd = row->cwd,
+                .env = row->env,
+                .timeout_us = row->timeout_us,
+                .rows = row->terminal >> 16,
+                .columns = row->terminal,
+        };
+
+        return settings_set(&j->settings, &values, clock_read_us(CLOCK_REALTIME));
+}
+
 /* The journal has it in three columns. */
 static enum job_fate row_fate(const struct journal_job *row) {
         bool past_max = row->output_refused == EFBIG || row->output_refused == EDQUOT;
@@ -239,7 +251,7 @@ int job_restore(struct job **out, const struct journal_job *row, const struct jo
                 spool_end(j->spool);
         j->settings.timeout_us = row->timeout_us;
         if (r == 0 && (row->name || !job_ended(j)))
-                r = settings_set(&j->settings, row->cwd, row->env, row->timeout_us, clock_read_us(CLOCK_REALTIME));
+                r = restore_settings(j, row);
         if (r == 0 && row->name) {
                 j->name = strdup(row->name);
                 j->forgotten = !*row->name;
@@ -277,6 +289,7 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
                 .timeout_us = j->settings.timeout_us,
                 .submitted_us = j->submitted_us,
                 .live_input = live_input_state(j),
+                .terminal = (uint32_t)j->settings.rows << 16 | j->settings.columns,
                 .state = j->state,
                 .wanted_dead = j->fate != JOB_FATE_OWN,
                 .timed_out = j->fate == JOB_FATE_TIMEOUT,

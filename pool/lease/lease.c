@@ -181,7 +181,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         lease_touch(l);
         l->created_wall_us = l->state_wall_us = l->changed_wall_us;
         if (!l->name || !l->workdir || !l->quota ||
-            settings_set(&l->settings, "", "", t->config->timeout_us, l->changed_wall_us) < 0) {
+            settings_set(&l->settings, &(struct setting_values){ "", "", t->config->timeout_us }, l->changed_wall_us) < 0) {
                 lease_unref(l);
                 return NULL;
         }

@@ -50,7 +50,7 @@ static int check_new(struct lease *l, const char *name) {
 }
 
 static int make_draft(struct lease *l, const char *name, struct job **out) {
-        const struct settings *s = &l->settings;
+        struct setting_values values = settings_values(&l->settings);
         struct job_store store = lease_job_store(l);
         struct job *j;
         int r = job_new(&j, &store);
@@ -60,7 +60,7 @@ static int make_draft(struct lease *l, const char *name, struct job **out) {
         j->lease = l;
         r = job_set_number(j, l->serial, l->last_named ? l->last_named + 1 : JOB_NAMED_FIRST, name);
         if (r == 0)
-                r = settings_set(&j->settings, s->cwd, s->env, s->timeout_us, clock_read_us(CLOCK_REALTIME));
+                r = settings_set(&j->settings, &values, clock_read_us(CLOCK_REALTIME));
         if (r == 0)
                 r = lease_add_job_row(l, j);
         if (r < 0)

@@ -123,6 +123,8 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
         command.spec.output_refused = j->output_error != 0;
         command.spec.command = &j->command;
+        command.spec.rows = j->settings.rows;
+        command.spec.columns = j->settings.columns;
         command.spec.kept_input = j->live_input;
         command.spec.input = j->live_input ? NULL : &j->settings.input;
         command.spec.fresh = !l->prepared && config_owns_workdir(l->workdir);
@@ -173,8 +175,9 @@ static struct job *next_job(struct lease *l) {
 static bool asks_too_much(const struct lease *l, const struct job *j, struct result *why) {
         if (j->name && !lease_runs_side_by_side(l))
                 result_set(why, RESULT_CANCELLED, "not run: " RUNS_ONE_JOB, lease_environment(l));
-        else if (j->live_input && !lease_has_helper(l))
-                result_set(why, RESULT_CANCELLED, "not run: " NEEDS_HELPER, "live input", lease_environment(l));
+        else if ((j->live_input || j->settings.rows) && !lease_has_helper(l))
+                result_set(why, RESULT_CANCELLED, "not run: " NEEDS_HELPER, j->settings.rows ? "a terminal" : "live input",
+                           lease_environment(l));
         else
                 return false;
         return true;
@@ -227,6 +230,22 @@ void lease_signal_job(struct job *j, int signo) {
                 j->signals |= UINT64_C(1) << (signo - 1); /* the environment has not answered since the restart */
 }
 
+int lease_resize_job(struct lease *l, struct job *j, uint16_t rows, uint16_t columns) {
+        struct settings *s = &j->settings, before = *s;
+        int r;
+
+        s->rows = rows;
+        s->columns = columns;
+        r = lease_add_job_row(l, j);
+        if (r < 0) {
+                s->rows = before.rows;
+                s->columns = before.columns;
+        } else if (j->exec) {
+                exec_resize(j->exec, rows, columns);
+        }
+        return r;
+}
+
 /*
  * A job that had not said that it runs is handed over again, under the same id, which starts it only once; the
  * provider goes on with it where it did run already.
@@ -254,6 +273,8 @@ static int resume_job(struct lease *l, struct job *j) {
                 if (j->signals >> (signo - 1) & 1)
                         exec_signal(j->exec, signo);
         j->signals = 0;
+        if (j->settings.rows)
+                exec_resize(j->exec, j->settings.rows, j->settings.columns); /* it may have changed meanwhile */
         if (j->fate != JOB_FATE_OWN)
                 lease_send_kill(l, j);
         return 0;

@@ -18,6 +18,9 @@ void lease_resume(struct lease *l);
 /* Send a signal other than KILL to all processes of a job that began: now, or when its environment has answered. */
 void lease_signal_job(struct job *j, int signo);
 
+/* Of one on a terminal that has not ended: its terminal has another size, now or when it runs. 0 or -errno. */
+int lease_resize_job(struct lease *l, struct job *j, uint16_t rows, uint16_t columns);
+
 /* Do what is due for the jobs of all leases. */
 void leases_tick_jobs(struct leases *t, int64_t now);
 

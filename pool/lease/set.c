@@ -29,6 +29,30 @@ static int parse_timeout(const struct lease *l, const char *text, int64_t *out) 
         return text_to_usec(text, out);
 }
 
+/* "24 80"; nothing is none. */
+static int parse_terminal(const char *text, uint16_t *rows, uint16_t *columns) {
+        *rows = *columns = 0;
+        return *text ? text_to_size(text, rows, columns) : 0;
+}
+
+/* What only the helper can do. */
+static int check_helper(struct lease *l, const char *what, const char *who) {
+        if (lease_has_helper(l))
+                return 0;
+        lease_remark(l, "%s: refused: " NEEDS_HELPER, what, who, lease_environment(l));
+        return -EOPNOTSUPP;
+}
+
+static int check_terminal(struct lease *l, const char *text) {
+        uint16_t rows, columns;
+
+        if (parse_terminal(text, &rows, &columns) < 0) {
+                lease_remark(l, "terminal: \"%s\": expected rows and columns, such as 24 80, or nothing", text);
+                return -EINVAL;
+        }
+        return rows ? check_helper(l, "terminal", "a terminal") : 0;
+}
+
 int lease_check_setting(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
         struct result why;
         int64_t usec;
@@ -55,6 +79,8 @@ int lease_check_setting(struct lease *l, struct job *j, enum lease_setting setti
                         return -EINVAL;
                 }
                 return 0;
+        case SETTING_TERMINAL:
+                return check_terminal(l, text);
         case SETTING_N:
                 break;
         }
@@ -65,19 +91,10 @@ static int write_settings(const struct lease *l, const struct job *j) {
         return j ? lease_add_job_row(l, j) : lease_write(l);
 }
 
-static int store_setting(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
-        struct settings *s = SETTINGS_OF(l, j);
-        char **at = setting == SETTING_CWD ? &s->cwd : &s->env, *before = *at;
-        int64_t timeout_before = s->timeout_us;
+static int store_text(struct lease *l, struct job *j, char **at, const char *text) {
+        char *before = *at;
         int r;
 
-        if (setting == SETTING_TIMEOUT) {
-                (void)parse_timeout(l, text, &s->timeout_us);
-                r = write_settings(l, j);
-                if (r < 0)
-                        s->timeout_us = timeout_before;
-                return r;
-        }
         *at = strdup(text);
         r = *at ? write_settings(l, j) : -ENOMEM;
         if (r < 0) {
@@ -85,6 +102,34 @@ static int store_setting(struct lease *l, struct job *j, enum lease_setting sett
                 *at = before;
         } else {
                 free(before);
+        }
+        return r;
+}
+
+/* The text was checked. */
+static int store_setting(struct lease *l, struct job *j, enum lease_setting setting, const char *text) {
+        struct settings *s = SETTINGS_OF(l, j), before = *s;
+        int r;
+
+        switch (setting) {
+        case SETTING_CWD:
+                return store_text(l, j, &s->cwd, text);
+        case SETTING_ENV:
+                return store_text(l, j, &s->env, text);
+        case SETTING_TIMEOUT:
+                (void)parse_timeout(l, text, &s->timeout_us);
+                break;
+        case SETTING_TERMINAL:
+                (void)parse_terminal(text, &s->rows, &s->columns);
+                break;
+        case SETTING_N:
+                return -EINVAL;
+        }
+        r = write_settings(l, j);
+        if (r < 0) {
+                s->timeout_us = before.timeout_us;
+                s->rows = before.rows;
+                s->columns = before.columns;
         }
         return r;
 }
@@ -144,6 +189,8 @@ int lease_get(const struct lease *l, const struct job *j, enum lease_setting set
                                          : buf_printf(out, "%" PRId64 "\n", us / USEC_PER_SEC);
         case SETTING_ENV:
                 return *s->env ? buf_printf(out, "%s\n", s->env) : 0;
+        case SETTING_TERMINAL:
+                return s->rows ? buf_printf(out, "%u %u\n", s->rows, s->columns) : 0;
         case SETTING_N:
                 break;
         }

@@ -19,8 +19,18 @@ void settings_deinit(struct settings *s) {
         free(s->env);
 }
 
-int settings_set(struct settings *s, const char *cwd, const char *env, int64_t timeout_us, int64_t wall_us) {
-        char *new_cwd = strdup(cwd), *new_env = strdup(env);
+struct setting_values settings_values(const struct settings *s) {
+        return (struct setting_values){
+                .cwd = s->cwd,
+                .env = s->env,
+                .timeout_us = s->timeout_us,
+                .rows = s->rows,
+                .columns = s->columns,
+        };
+}
+
+int settings_set(struct settings *s, const struct setting_values *values, int64_t wall_us) {
+        char *new_cwd = strdup(values->cwd), *new_env = strdup(values->env);
 
         if (!new_cwd || !new_env) {
                 free(new_cwd);
@@ -33,7 +43,9 @@ int settings_set(struct settings *s, const char *cwd, const char *env, int64_t t
                 free(s->env);
         s->cwd = new_cwd;
         s->env = new_env;
-        s->timeout_us = timeout_us;
+        s->timeout_us = values->timeout_us;
+        s->rows = values->rows;
+        s->columns = values->columns;
         for (int i = 0; i < SETTING_N; i++)
                 s->set_wall_us[i] = wall_us;
         s->input_wall_us = wall_us;

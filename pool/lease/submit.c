@@ -43,13 +43,13 @@ void lease_discard(struct lease *l, struct job *draft) {
 
 /* A draft of cmd becomes the lease's newest job, with the settings as they are now. */
 static int take_number(struct lease *l, struct job *j) {
-        const struct settings *s = &l->settings;
+        struct setting_values values = settings_values(&l->settings);
 
         l->n_drafts--;
         (void)job_set_number(j, l->serial, ++l->last_number, NULL);
         list_add_tail(&l->jobs, &job_ref(j)->link);
         blob_move(&j->settings.input, &l->settings.input);
-        return settings_set(&j->settings, s->cwd, s->env, s->timeout_us, l->changed_wall_us);
+        return settings_set(&j->settings, &values, l->changed_wall_us);
 }
 
 /* Write it down. @why: ok, or why it could not be stored; and then also why it could not be written down. */
@@ -85,6 +85,8 @@ int lease_submit(struct lease *l, struct job *draft, struct blob *command) {
                 l->n_named_drafts--;
         else
                 r = take_number(l, j);
+        if (j->settings.rows && !j->live_input)
+                r = job_open_input(j, l->serial); /* a terminal has a keyboard */
         stored = job_submit(j, l->serial, command);
         if (r == 0)
                 r = stored;

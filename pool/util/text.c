@@ -181,6 +181,27 @@ int text_to_u64(const char *s, uint64_t *out) {
         return 0;
 }
 
+int text_to_size(const char *s, uint16_t *rows, uint16_t *columns) {
+        uint64_t first, second;
+        int r = digits_to_u64(s, &s, &first);
+
+        if (r == 0 && *s != ' ')
+                r = -EINVAL;
+        while (r == 0 && *s == ' ')
+                s++;
+        if (r == 0)
+                r = text_to_u64(s, &second);
+        if (r < 0)
+                return r;
+        if (first == 0 || second == 0)
+                return -EINVAL;
+        if (first > UINT16_MAX || second > UINT16_MAX)
+                return -ERANGE;
+        *rows = first;
+        *columns = second;
+        return 0;
+}
+
 int text_to_usec(const char *s, int64_t *out) {
         uint64_t seconds;
         int64_t fraction = 0, unit = USEC_PER_SEC / 10;

@@ -31,6 +31,7 @@ int text_to_u64(const char *s, uint64_t *out);
 int text_to_usec(const char *s, int64_t *out);  /* seconds, "180" or "0.5", up to 1e9; in microseconds */
 int text_to_bytes(const char *s, uint64_t *out); /* "1048576", "64K", "20M", "1G" */
 int text_to_bool(const char *s, bool *out);      /* yes no true false on off 1 0 */
+int text_to_size(const char *s, uint16_t *rows, uint16_t *columns); /* of a terminal: "24 80"; neither is 0 */
 
 /* A duration for people: "42s", "3m10s", "2h05m", "12d04h". Whole seconds, rounded down. Returns @out. */
 #define TEXT_DURATION_SIZE 32

@@ -66,6 +66,10 @@ def test_live_input_needs_a_helper(mount):
         lease.write("jobs/a/ctl", "input open\n")
     assert refused.value.errno == errno.EOPNOTSUPP
     assert lease.read("error") == 'ctl: "input open": refused: live input needs a helper, and environment dry-1 has none\n'
+    with pytest.raises(OSError) as refused:
+        lease.write("jobs/a/terminal", "24 80")
+    assert refused.value.errno == errno.EOPNOTSUPP
+    assert lease.read("error") == "terminal: refused: a terminal needs a helper, and environment dry-1 has none\n"
     lease.write("jobs/a/stdin", "12345")
     lease.write("jobs/a/cmd", "ls")
     assert "input: 5 bytes" in lease.read("jobs/a/output")

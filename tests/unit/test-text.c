@@ -246,7 +246,23 @@ static void durations(void) {
                 CHECK_STR(text_from_usec(cases[i].us, text), cases[i].text);
 }
 
+static void sizes(void) {
+        static const char *const none[] = { "", "24", "24 ", " 24 80", "24 80 ", "0 80", "24 0", "24x80", "-1 80", "24\t80" };
+        uint16_t rows = 0, columns = 0;
+
+        CHECK_INT(text_to_size("24 80", &rows, &columns), 0);
+        CHECK(rows == 24 && columns == 80);
+        CHECK_INT(text_to_size("65535  1", &rows, &columns), 0);
+        CHECK(rows == 65535 && columns == 1);
+        CHECK_INT(text_to_size("65536 1", &rows, &columns), -ERANGE);
+        CHECK_INT(text_to_size("1 65536", &rows, &columns), -ERANGE);
+        for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+                CHECK_INT(text_to_size(none[i], &rows, &columns), -EINVAL);
+        CHECK(rows == 65535 && columns == 1);
+}
+
 int main(void) {
+        RUN(sizes);
         RUN(utf8_good);
         RUN(utf8_bad);
         RUN(numbers);
