@@ -422,11 +422,14 @@ void remote_dirs_retry(struct remote_tree *t) {
 }
 
 void remote_opendir(fuse_req_t req, struct remote_node *n, const struct fuse_file_info *fi) {
+        static char path[HELPER_PATH_MAX];
         struct fuse_file_info opened = *fi;
         struct dir *d = calloc(1, sizeof(*d));
+        int error = d ? remote_node_path(n, path, sizeof(path)) : -ENOMEM;
 
-        if (!d) {
-                fuse_reply_err(req, ENOMEM);
+        if (error < 0) { /* with ESTALE the kernel looks for the directory again */
+                fuse_reply_err(req, -error);
+                free(d);
                 return;
         }
         d->node = remote_node_ref(n);
@@ -434,8 +437,6 @@ void remote_opendir(fuse_req_t req, struct remote_node *n, const struct fuse_fil
         list_init(&d->asks);
         list_init(&d->reads);
         list_add_tail(&n->tree->dirs, &d->link);
-        if (n->tree->over)
-                d->begun = d->ended = true, d->error = -ESTALE;
         opened.fh = (uintptr_t)d;
         if (fuse_reply_open(req, &opened) == -ENOENT)
                 dir_free(d);

@@ -321,7 +321,13 @@ static void succeed_readlink(struct request *request, fuse_req_t req, int64_t re
         fuse_reply_readlink(req, of(request)->reply);
 }
 
-static const struct remote_op readlink_op = { REMOTE_KIND(succeed_readlink), args_readlink, take_readlink };
+/* Its name stands for something else now. */
+static int64_t fail_readlink(struct remote_request *r, int error) {
+        remote_node_changed(r->node);
+        return error == EINVAL || error == ENOENT ? -ESTALE : -error;
+}
+
+static const struct remote_op readlink_op = { REMOTE_KIND(succeed_readlink), args_readlink, take_readlink, fail_readlink };
 
 void remote_readlink(fuse_req_t req, struct remote_node *n) {
         struct remote_request r = REMOTE_REQUEST_INIT(&readlink_op, req, n);

@@ -61,8 +61,10 @@ static void take_environment(struct remote_tree *t) {
 
         if (strcmp(t->environment, now) == 0)
                 return;
-        if (*t->environment)
+        if (*t->environment) {
+                take_back_all(t);
                 detach_all(t);
+        }
         snprintf(t->environment, sizeof(t->environment), "%s", now);
 }
 

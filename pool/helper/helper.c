@@ -426,6 +426,7 @@ static int helper_file_call(struct sandbox *sandbox, const struct file_call_args
 
         if (s->mode == HELPER_PLAIN)
                 return -EOPNOTSUPP;
+        helper_note_spoil(s);
         r = client_call(s->carrier.client, args, call);
         if (r == 0 && !s->uses_files) {
                 s->uses_files = true;

@@ -11,7 +11,7 @@
  *   NONE    it is adopted, and its resume token says so     DONE
  *   BEGUN   the helper has noted it                         DONE
  *   BEGUN   it cannot be noted                              NONE
- *   BEGUN   a job or a clean-up comes first                 NONE
+ *   BEGUN   a job, a call about files or a clean-up is first  NONE
  *
  * So that waiting leases do not use up each sandbox before it is noted, a new one becomes live once it is noted; but it
  * is held back for NOTE_HOLD_US at most, and not at all where the last note took longer.
@@ -55,7 +55,7 @@ bool helper_note_begin(struct helper_sandbox *s);
 void helper_note_answered(struct helper_sandbox *s, int error, const char *text, size_t len);
 void helper_note_turn(struct helper_sandbox *s);
 
-/* A job or a clean-up begins. */
+/* A job, a call about files, or a clean-up begins. */
 void helper_note_spoil(struct helper_sandbox *s);
 
 /* The sandbox ends: it is not released any more. */
