@@ -24,6 +24,7 @@ PYTEST = "pytest==9.2.0"
 FRAMEWORKS = {
     "package": ((3, 10), ["mypy==2.4.1"], ["local", "modal"]),
     "deep-agents": ((3, 11), ["deepagents==0.7.32"], ["local"]),
+    "harbor": ((3, 12), ["harbor==0.26.0"], ["local"]),
     "hermes-agent": ((3, 11), ["hermes-agent==0.19.0"], ["local", "modal"]),
     "inspect-ai": ((3, 11), ["inspect-ai==0.3.285", "trio==0.35.0"], ["local", "modal"]),
     "mini-swe-agent": ((3, 10), ["mini-swe-agent==2.4.6"], ["local", "modal"]),

@@ -37,6 +37,12 @@ def maximum(mount: str | None = None) -> int:
     return int(_json(mount or default_mount(), "stats")["environments_max"])
 
 
+def has_fresh_sandboxes(mount: str) -> bool:
+    """Whether a lease finds nothing that an earlier one left, anywhere in its sandbox."""
+    options = _json(mount, "config")
+    return options["reset"]["value"] != "workdir" or options["mode"]["value"] == "direct" or bool(options["workdir"]["value"])
+
+
 def _json(mount: str, name: str) -> dict[str, Any]:
     path = os.path.join(mount, ".pool", name)
     try:
