@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fs/tree/lines.h"
-#include "pool/util/clock.h"
+#include "pool/core/options.h"
 #include "pool/util/log.h"
 #include "pool/util/text.h"
 
@@ -70,57 +70,45 @@ static const struct {
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
-static bool is_live(const struct config *config, const char *name) {
-        const struct option_row *o;
-
-        for (size_t i = 0; (o = config_row(config, i)); i++)
-                if (o->live && !strcmp(o->name, name))
-                        return true;
-        return false;
-}
-
-static int change_setting(struct mount_pool *p, const char *name, const char *value, struct result *why) {
-        struct config changed = *p->config;
-        int r = config_set(&changed, name, value, CONFIG_CTL, why);
-
-        if (r == 0)
-                r = config_check(&changed, why);
-        if (r < 0)
-                return r;
-        *p->config = changed;
-        p->config_wall_us = clock_read_us(CLOCK_REALTIME);
-        pool_config_changed(p->pool);
-        return 0;
-}
-
-static int run_word(struct mount_pool *p, const char *word, const char *argument, struct result *why) {
+static int run_word(struct handle *h, const char *word, const char *argument, struct result *why) {
         for (size_t i = 0; i < N_VERBS; i++)
                 if (!strcmp(verbs[i].name, word))
-                        return verbs[i].run(p, argument, why);
-        if (is_live(p->config, word))
-                return change_setting(p, word, argument, why);
-        result_set(why, RESULT_INVALID, "unknown; read .pool/ctl for what there is");
-        return -EINVAL;
+                        return verbs[i].run(h->pool, argument, why);
+        return mount_pool_set(h->pool, word, argument, h->uid == h->fs->uid, why);
+}
+
+/* What is logged of a line: not the value of a secret option. */
+static void show_line(const struct mount_pool *p, const char *word, const char *line, struct result *out) {
+        const struct option_row *o = config_find_row(p->config, word);
+
+        if (o && o->secret)
+                result_set(out, RESULT_OK, "%s ***", word);
+        else
+                result_set(out, RESULT_OK, "%s", line);
 }
 
 static int run_pool(struct handle *h, const char *line) {
         size_t len = strcspn(line, " ");
         const char *argument = line + len + strspn(line + len, " ");
-        struct result why, refusal;
+        struct result why, refusal, shown;
+        struct mount_pool *p = h->pool;
         char word[32];
+        int r;
 
-        if (!h->pool->open)
+        if (!p->open)
                 return -ESTALE;
         snprintf(word, sizeof(word), "%.*s", (int)len, line);
-        if (run_word(h->pool, word, argument, &why) == 0) {
-                log_info("ctl: %s", line);
-                event_emit(h->pool->ring, "ctl", line, "done", NULL, NULL);
+        show_line(p, word, line, &shown);
+        r = run_word(h, word, argument, &why);
+        if (r == 0) {
+                log_info("%s%s%sctl: %s", *p->name ? "pool=" : "", p->name, *p->name ? ": " : "", shown.text);
+                event_emit(p->ring, "ctl", shown.text, "done", NULL, NULL);
                 return 0;
         }
-        result_set(&refusal, why.code, "\"%s\": %s", line, why.text);
-        log_warning("ctl: %s", refusal.text);
-        event_emit(h->pool->ring, "ctl", line, "refused", NULL, refusal.text);
-        return -EINVAL;
+        result_set(&refusal, why.code, "\"%s\": %s", shown.text, why.text);
+        log_warning("%s%s%sctl: %s", *p->name ? "pool=" : "", p->name, *p->name ? ": " : "", refusal.text);
+        event_emit(p->ring, "ctl", shown.text, "refused", NULL, refusal.text);
+        return r;
 }
 
 static ssize_t pool_ctl_write(struct handle *h, const char *data, size_t len) {
@@ -139,7 +127,7 @@ int render_pool_ctl(const struct target *t, struct buf *out) {
         for (size_t i = 0; i < N_VERBS && r == 0; i++)
                 r = buf_printf(out, "%s\n", verbs[i].usage);
         for (size_t i = 0; r == 0 && (o = config_row(t->pool->config, i)); i++)
-                if (o->live)
+                if (mount_pool_has_option(t->pool, o))
                         r = buf_printf(out, "%s %s\n", o->name, option_takes(o, takes));
         return r;
 }

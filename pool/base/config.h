@@ -100,6 +100,9 @@ int config_copy(struct config *out, const struct config *from);
 /* The values of one of the tables, in its own struct. */
 const void *config_values(const struct config *c, const struct option_table *table);
 
+/* The row of this name; NULL: there is none. */
+const struct option_row *config_find_row(const struct config *c, const char *name);
+
 /* The row of number @i; NULL behind the last. */
 const struct option_row *config_row(const struct config *c, size_t i);
 

@@ -33,7 +33,7 @@ enum option_type {      /* the field of the struct is */
 
 /* Who may set it, where a mount has several pools. Each may also set what the ones below may. */
 enum option_scope {
-        OPTION_OF_MOUNT,  /* the daemon's user, for the whole mount: files of this machine, servers, credentials, isolation */
+        OPTION_OF_MOUNT,  /* the daemon's user, for the whole mount: files of this machine, servers, credentials, isolation, … */
         OPTION_OF_DAEMON, /* the daemon's user, for each pool: what costs, or reaches further than a sandbox */
         OPTION_OF_OWNER,  /* the owner of a pool, for that pool */
 };

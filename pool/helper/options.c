@@ -4,7 +4,7 @@
 #define AT(field) offsetof(struct helper_options, field)
 
 static const struct option_row rows[] = {
-        { "helper", OPTION_BOOL, AT(upload), "no", .scope = OPTION_OF_DAEMON,
+        { "helper", OPTION_BOOL, AT(upload), "no",
           .help = "put a helper into each sandbox, which runs its jobs" },
         { "carrier_idle", OPTION_SECONDS, AT(carrier_idle_us), "600",
           .help = "seconds after the last job until the stream to a helper is closed" },

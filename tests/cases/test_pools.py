@@ -59,7 +59,7 @@ def test_a_pool_is_a_directory_of_leases(mp):
     stats = json.loads((pool / ".pool/stats").read_text())
     assert stats["leases"] == 1 and stats["environments"]["leased"] == 1
     assert mp.stats()["leases"] == 1 and mp.stats()["environments"]["leased"] == 1
-    assert {"pool": "py", "state": "made"}.items() <= events(mp.path)[0].items()
+    assert [e["state"] for e in events(mp.path) if e.get("pool") == "py"] == ["made"]
     assert {"lease": "t1", "state": "leased"}.items() <= [e for e in events(pool) if "lease" in e][-1].items()
 
 
@@ -123,3 +123,147 @@ def test_unlink_takes_a_name_away_until_the_next_create(mp):
     os.unlink(pool / ".pool/ctl")
     (pool / ".pool/ctl").write_text("max 2\n")
     assert sorted(os.listdir(pool / ".pool")) == POOL_FILES
+
+
+# options
+
+OWNERS = {"image": "debian:bookworm", "cpu": "0.5", "memory": "256M", "workdir": "/srv", "env": "A=1", "timeout": "9",
+          "wait": "9", "max": "3", "min": "0", "idle_timeout": "9", "reset": "environment"}
+DAEMONS = {"gpu": "A100", "secrets": "s", "volumes": "v:/v", "network": "yes", "block_network": "yes",
+           "cidr_allowlist": "10.0.0.0/8", "outbound_domain_allowlist": "example.com", "inbound_cidr_allowlist": "10.0.0.0/8"}
+
+
+def all_options(mp):
+    return json.loads((mp / ".pool/config").read_text())
+
+
+def set_option(pool, name, value):
+    """What the write gives: 0 or an errno."""
+    try:
+        with open(pool / ".pool/ctl", "wb", buffering=0) as ctl:
+            ctl.write(f"{name} {value}\n".encode())
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+def refusal(pool):
+    return [e for e in events(pool) if e.get("state") == "refused"][-1]["reason"]
+
+
+def test_every_option_by_the_daemons_user(mp):
+    """What is on the list can be set, anything else is the mount's."""
+    pool = make(mp, "a")
+    options = all_options(mp)
+    assert set(OWNERS) <= set(options) and set(DAEMONS) <= set(options)
+    for name in options:
+        before = all_options(pool)[name]
+        value = {**OWNERS, **DAEMONS}.get(name)
+        if value is None:
+            assert (name, set_option(pool, name, "1")) == (name, errno.EPERM)
+            assert refusal(pool).endswith(f"option {name}: only for the whole mount, when it is mounted")
+            assert all_options(pool)[name] == before
+        elif name != "block_network":  # which excludes others
+            assert (name, set_option(pool, name, value)) == (name, 0)
+            assert all_options(pool)[name]["source"] == "ctl" and before["source"] != "ctl"
+    listed = {line.split()[0] for line in (pool / ".pool/ctl").read_text().splitlines()}
+    assert listed == {"prewarm", "drain", "resume", "recycle", *OWNERS, *DAEMONS}
+    assert all_options(mp) == options
+    assert set_option(pool, "nonsense", "1") == errno.EINVAL and set_option(mp.path, "image", "x") == errno.EINVAL
+
+
+@pytest.mark.root
+def test_every_option_by_another_user(mount, tmp_path):
+    for path in [tmp_path, *tmp_path.parents]:
+        if path.stat().st_uid == os.geteuid() and str(path) != "/" and not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    mp = mount(allow_other=True)
+    options = all_options(mp)
+
+    def as_user(uid, script):
+        return subprocess.run(["bash", "-c", script], cwd=mp.path, user=uid, group=uid, extra_groups=[],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+    lines = "\n".join(f"{name} {({**OWNERS, **DAEMONS}).get(name, '1')}" for name in options)
+    done = as_user(60001, f"mkdir @a && while read -r line; do echo \"$line\" > @a/.pool/ctl && echo \"${{line%% *}}\"; done <<'END'\n"
+                          f"{lines}\nEND")
+    assert set(done.stdout.split()) == set(OWNERS), done.stderr
+    assert done.stderr.count("Operation not permitted") == len(options) - len(OWNERS)
+    pool = mp / "@a"
+    here = pool.stat()
+    assert (here.st_uid, here.st_gid, here.st_mode & 0o7777) == (60001, 60001, 0o700)
+    said = [e["reason"] for e in events(pool) if e.get("state") == "refused"]
+    for name in DAEMONS:
+        assert any(f"option {name}: only the daemon's user may set it in a pool" in one for one in said)
+    # It is that user's alone, the root of the mount is not.
+    for script in "ls @a", "mkdir @a/t", "echo max 1 > @a/.pool/ctl", "cat @a/.pool/status", "rmdir @a":
+        assert as_user(60002, script).returncode != 0
+    assert as_user(60001, "mkdir @a/t && echo id -u > @a/t/cmd && cat @a/t/exit_code && rm -r @a").returncode == 0
+
+
+@pytest.mark.small
+def test_the_sentence_of_the_start(mp):
+    """A wrong value gets the words that it would get at the start, and changes nothing."""
+    pool = make(mp, "a")
+    for name, value in ("max", "0"), ("min", "5"), ("timeout", "soon"), ("env", "=1"), ("workdir", "here"), ("reset", "never"):
+        before = all_options(pool)[name]
+        assert set_option(pool, name, value) == errno.EINVAL
+        start = subprocess.run([mp.settings.program, "-f", "-o", f"{name}={value}", "local", "/nowhere"],
+                               capture_output=True, text=True, env=mp.environment)
+        assert start.returncode == 1 and start.stderr.strip().removeprefix("modalpool: ") in refusal(pool)
+        assert all_options(pool)[name] == before
+
+
+@pytest.mark.modal
+def test_the_sentence_of_the_start_of_modal(mp):
+    pool = make(mp, "a")
+    for name, value, expected in (("image", "a b", "a registry tag such as debian:12-slim"), ("cpu", "many", "cores, such as 0.5 or 4"),
+                                  ("memory", "1K", "at least 1M"), ("gpu", "A100:x", "a type such as A100, or A100:2"),
+                                  ("volumes", "v", "NAME:/PATH or NAME:/PATH:ro, with + between them")):
+        before = all_options(pool)[name]
+        assert set_option(pool, name, value) == errno.EINVAL and refusal(pool).endswith(f"expected {expected}")
+        assert all_options(pool)[name] == before
+
+
+@pytest.mark.small
+def test_options_work(mp):
+    pool = make(mp, "a", "env WHO=me", "env HOW=so", "timeout 77", "max 1", "workdir /srv")
+    lease = lease_in(mp, "a")
+    assert lease.run("echo $WHO $HOW $PWD; touch here 2>&1") == ("me so /srv\n", 0) or lease.read().startswith("me so /srv\n")
+    assert lease.read("timeout") == "77\n"
+    own = mp.lease("own")
+    assert own.run("echo $WHO$HOW") == ("\n", 0)
+    # What environments are made of stays; what counts at each moment does not.
+    for name in "env", "timeout", "workdir", "reset":
+        assert set_option(pool, name, OWNERS[name]) == errno.EBUSY
+        assert "it cannot change any more, because an environment was made with it" in refusal(pool)
+    for name in "max", "min", "wait", "idle_timeout":
+        assert set_option(pool, name, OWNERS[name]) == 0
+    assert "WHO=me" not in mp.log() + (pool / ".pool/events").name and all("WHO=me" not in str(e) for e in events(pool))
+    assert all_options(pool)["env"]["value"] == "***"
+
+
+def test_reset_gets_stricter_only(mount):
+    mp = mount(reset="environment")
+    pool = make(mp, "a")
+    assert set_option(pool, "reset", "workdir") == errno.EPERM
+    assert "a pool may be stricter than its mount" in refusal(pool)
+    assert set_option(pool, "reset", "environment") == 0
+
+
+def test_a_restart_keeps_pools(mp):
+    """After kill -9: pools, their owners and options, leases and queued jobs."""
+    pool = make(mp, "a", "env WHO=me", "env HOW=so", "max 1", "timeout 77")
+    make(mp, "gone").rmdir()
+    lease = lease_in(mp, "a")
+    assert lease.run("echo $WHO") == ("me\n", 0)
+    before = all_options(pool)
+    mp.crash()
+    mp.start()
+    assert sorted(os.listdir(mp.path)) == [".pool", "@a"] and sorted(os.listdir(pool)) == [".pool", "t1"]
+    assert all_options(pool) == before
+    assert lease.read("jobs/1/output") == "me\n"
+    if lease.status()["state"] == "lost":
+        lease.write("ctl", "renew")
+    assert lease.run("echo $WHO $HOW") == ("me so\n", 0)
+    assert set_option(pool, "timeout", "5") == errno.EBUSY and set_option(pool, "max", "5") == 0

@@ -21,9 +21,9 @@ struct dry_options {
 #define AT(field) offsetof(struct dry_options, field)
 
 static const struct option_row rows[] = {
-        { "dry_create", OPTION_SECONDS, AT(create_us), "0", .scope = OPTION_OF_OWNER,
+        { "dry_create", OPTION_SECONDS, AT(create_us), "0",
           .help = "seconds that creating an environment takes" },
-        { "dry_exec", OPTION_SECONDS, AT(exec_us), "0", .scope = OPTION_OF_OWNER, .help = "seconds that a job takes" },
+        { "dry_exec", OPTION_SECONDS, AT(exec_us), "0", .help = "seconds that a job takes" },
 };
 
 const struct option_table dry_options = OPTION_TABLE(struct dry_options, "dry", rows);

@@ -8,7 +8,7 @@ static const struct option_row rows[] = {
           .help = "how environments are kept apart" },
         { "network", OPTION_BOOL, AT(network), "no", .scope = OPTION_OF_DAEMON,
           .help = "give environments the host's network" },
-        { "size", OPTION_BYTES, AT(size), "2G", NULL, 1 << 20, INT64_MAX, .scope = OPTION_OF_DAEMON,
+        { "size", OPTION_BYTES, AT(size), "2G", NULL, 1 << 20, INT64_MAX,
           .help = "an environment's writable space, in memory" },
 };
 
