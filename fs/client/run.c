@@ -3,7 +3,6 @@
 /*
  * One loop over poll(2): signals, the standard streams, and the streams of the job.
  *
- *   draft      its input is collected; a signal gives it up
  *   submitted  it waits for an environment; a signal gives it up
  *   running    signals go to it, and its streams are passed on
  *   ended      its streams have ended: its exit code is ours
@@ -112,7 +111,21 @@ static int open_streams(struct run *r, struct result *why) {
 
         if (n == 0 && !is_one)
                 n = open_stream(r, &r->err, "stderr", STDERR_FILENO, why);
+        if (n == 0 && !r->arguments.has_no_input) {
+                n = job_files_open(&r->files, "stdin", O_WRONLY, why);
+                if (n >= 0)
+                        n = stream_init(&r->in, STDIN_FILENO, n);
+        }
         return n;
+}
+
+/* Nothing is told of input that the job does not take: it may have ended, or have closed it. */
+static void move_input(struct run *r) {
+        stream_move(&r->in);
+        if (!r->in.ended)
+                return;
+        close_fd(TAKE_FD(r->in.to));
+        job_files_control(&r->files, "eof\n");
 }
 
 /* A command whose output nobody reads would die by SIGPIPE. */
@@ -143,7 +156,7 @@ static void turn(struct run *r) {
         if (fds[SIGNALS].revents)
                 on_signal(r);
         if (fds[IN].revents)
-                stream_move(&r->in);
+                move_input(r);
         if (fds[OUT].revents)
                 move_output(r, &r->out);
         if (fds[ERR].revents)
@@ -183,30 +196,9 @@ static void close_stream(struct stream *s, int fd) {
         stream_deinit(s);
 }
 
-/* All of it, before the job is submitted. */
-static int take_input(struct run *r, struct result *why) {
-        int fd, n;
-
-        if (r->arguments.has_no_input)
-                return 0;
-        fd = job_files_open(&r->files, "stdin", O_WRONLY, why);
-        if (fd < 0)
-                return fd;
-        n = stream_init(&r->in, STDIN_FILENO, fd);
-        while (n == 0 && r->status < 0 && !r->in.ended)
-                turn(r);
-        if (r->in.write_error)
-                job_files_explain(&r->files, "stdin", r->in.write_error, why);
-        return n < 0 ? n : r->in.write_error;
-}
-
 static int run_job(struct run *r, struct result *why) {
-        int n = take_input(r, why);
+        int n = open_streams(r, why);
 
-        if (n == 0 && r->status < 0)
-                n = submit_job(&r->files, &r->arguments, why);
-        if (n == 0 && r->status < 0)
-                n = open_streams(r, why);
         if (n < 0)
                 return n;
         while (r->status < 0 && !(r->out.ended && r->err.ended))

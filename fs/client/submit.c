@@ -27,6 +27,18 @@ static int set_variables(const struct job_files *f, const struct arguments *a, s
         return r;
 }
 
+static int submit(const struct job_files *f, const struct arguments *a, struct result *why) {
+        struct buf command = BUF_INIT(COMMAND_SIZE_MAX);
+        int r = command_write(a->words, &command);
+
+        if (r < 0)
+                result_set(why, RESULT_INVALID, "the command: %s", strerror(-r));
+        else
+                r = job_files_write(f, "cmd", command.data, command.len, why);
+        buf_deinit(&command);
+        return r;
+}
+
 int make_job(struct job_files *f, const struct arguments *a, struct result *why) {
         int r = job_files_make(f, a->dir, why);
 
@@ -37,19 +49,11 @@ int make_job(struct job_files *f, const struct arguments *a, struct result *why)
                 r = set(f, "timeout", a->timeout, why);
         if (r == 0)
                 r = set_variables(f, a, why);
+        if (r == 0)
+                r = set(f, "ctl", a->has_no_input ? NULL : "input open\n", why);
+        if (r == 0)
+                r = submit(f, a, why);
         if (r < 0)
                 job_files_remove(f);
-        return r;
-}
-
-int submit_job(const struct job_files *f, const struct arguments *a, struct result *why) {
-        struct buf command = BUF_INIT(COMMAND_SIZE_MAX);
-        int r = command_write(a->words, &command);
-
-        if (r < 0)
-                result_set(why, RESULT_INVALID, "the command: %s", strerror(-r));
-        else
-                r = job_files_write(f, "cmd", command.data, command.len, why);
-        buf_deinit(&command);
         return r;
 }

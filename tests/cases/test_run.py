@@ -2,11 +2,13 @@
 """modalpool run: a command in a lease as if it ran here, and nothing is left of it."""
 
 import contextlib
+import hashlib
 import os
 import pty
 import signal
 import subprocess
 import termios
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,8 +57,8 @@ class Runner:
     @contextlib.contextmanager
     def start(self, *words, **more):
         """It runs while the block does."""
-        process = subprocess.Popen(self.argv(*words), cwd=self.mount.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, **more)
+        more.setdefault("stdin", subprocess.DEVNULL)
+        process = subprocess.Popen(self.argv(*words), cwd=self.mount.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
         with process:
             try:
                 yield process
@@ -139,6 +141,50 @@ def test_input(run, tmp_path):
     mp = run.mount
     assert mp.sh(f"{mp.settings.program} run t1 -- cat <&-").stdout == ""
     assert mp.sh(f"seq 1000 | {mp.settings.program} run t1 -- sort -n | {mp.settings.program} run t1 -- wc -l").stdout == "1000\n"
+
+
+def test_live_input(run):
+    """A line reaches the command when it is written, and its answer comes back before the next one."""
+    with run.start("t1", "--", "bash", "-c", "while read -r line; do echo got $line; done; echo end; exit 3", stdin=subprocess.PIPE) as process:
+        for i in range(20):
+            process.stdin.write(b"%d\n" % i)
+            process.stdin.flush()
+            assert process.stdout.readline() == b"got %d\n" % i
+        process.stdin.close()
+        assert (process.stdout.read(), process.wait()) == (b"end\n", 3)
+
+
+def test_input_that_nobody_reads(run):
+    """The command ends, though its input does not; it closes its input, and goes on."""
+    with run.start("t1", "true", stdin=subprocess.PIPE) as process:
+        assert process.wait() == 0
+    feeder = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+    with feeder, run.start("t1", "head", "-n", "2", stdin=feeder.stdout) as process:
+        feeder.stdout.close()
+        assert (process.stdout.read(), process.wait()) == (b"y\ny\n", 0)
+    feeder = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+    with feeder, run.start("t1", "sh", "-c", "exec <&-; sleep 0.5; echo on", stdin=feeder.stdout) as process:
+        feeder.stdout.close()
+        assert (process.stdout.read(), process.wait()) == (b"on\n", 0)
+    nothing_is_left(run.mount)
+
+
+@pytest.mark.limit(120)
+def test_much_input(run):
+    """It is held back while the command does not read it, and no byte is lost on either way."""
+    data = os.urandom(1 << 20) * 64
+    with run.start("t1", "--", "sh", "-c", "sleep 0.5; exec cat", stdin=subprocess.PIPE) as process:
+        def feed():
+            with process.stdin:
+                process.stdin.write(data)
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        got = hashlib.sha256()
+        while piece := process.stdout.read(1 << 20):
+            got.update(piece)
+        feeder.join()
+        assert process.wait() == 0 and got.digest() == hashlib.sha256(data).digest()
 
 
 def test_settings(run, together):
