@@ -11,11 +11,14 @@
 #include "pool/util/text.h"
 
 static void print_help(void) {
-        puts("usage: modalpool run [-n] [-e KEY[=VALUE]] [-w CWD] [--timeout SECONDS] DIR [--] [COMMAND…]\n\n"
+        puts("usage: modalpool run [-nt] [-e KEY[=VALUE]] [-w CWD] [--timeout SECONDS] DIR [--] [COMMAND…]\n"
+             "       modalpool shell [-e KEY[=VALUE]] [-w CWD] [--timeout SECONDS] DIR\n\n"
              "Runs a command in a lease, or in a pool: then a lease is made for it, and\n"
              "released at its end. Its streams, signals and exit code are as if it ran here.\n"
-             "Without a command a shell reads standard input.\n\n"
+             "Without a command a shell reads standard input. shell starts a login shell on a\n"
+             "terminal, without a timeout.\n\n"
              "  -n                     the command has no input\n"
+             "  -t                     it has a terminal, of the size of this one\n"
              "  -e KEY=VALUE           sets a variable; without =VALUE to the value here\n"
              "  -w CWD                 where it starts, relative to the workdir\n"
              "  --timeout SECONDS      how long it may run; 0: without a limit\n\n"
@@ -62,10 +65,13 @@ static int take_options(struct arguments *a, int argc, char **argv, struct resul
 
         optind = 0;
         opterr = 0;
-        while (r == 0 && (c = getopt_long(argc, argv, "+:ne:w:h", words, NULL)) >= 0)
+        while (r == 0 && (c = getopt_long(argc, argv, "+:nte:w:h", words, NULL)) >= 0)
                 switch (c) {
                 case 'n':
                         a->has_no_input = true;
+                        break;
+                case 't':
+                        a->has_terminal = true;
                         break;
                 case 'e':
                         r = add_variable(a, optarg, why);
@@ -89,7 +95,7 @@ static int take_options(struct arguments *a, int argc, char **argv, struct resul
 /* DIR, then the command. An option behind DIR is more likely a mistake than a program whose name begins with a hyphen. */
 static int take_words(struct arguments *a, char **argv, struct result *why) {
         if (!*argv || !**argv) {
-                result_set(why, RESULT_INVALID, "no directory given; modalpool run -h shows how");
+                result_set(why, RESULT_INVALID, "no directory given; modalpool %s -h shows how", a->is_shell ? "shell" : "run");
                 return -EINVAL;
         }
         a->dir = *argv++;
@@ -100,6 +106,10 @@ static int take_words(struct arguments *a, char **argv, struct result *why) {
                            *argv, a->dir);
                 return -EINVAL;
         }
+        if (*argv && a->is_shell) {
+                result_set(why, RESULT_INVALID, "%s: shell takes no command; run does", *argv);
+                return -EINVAL;
+        }
         a->words = (const char *const *)argv;
         return 0;
 }
@@ -108,6 +118,7 @@ int arguments_read(struct arguments *a, int argc, char **argv, struct result *wh
         int r;
 
         *a = (struct arguments){ .env = BUF_INIT(ENV_SIZE_MAX) };
+        a->is_shell = a->has_terminal = !strcmp(argv[0], "shell");
         r = take_options(a, argc, argv, why);
         return r ? r : take_words(a, argv + optind, why);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The command line of `modalpool run`. */
+/* The command lines of `modalpool run` and `modalpool shell`. */
 
 #include <stdbool.h>
 
@@ -14,11 +14,13 @@ struct arguments {
         struct buf env;     /* lines KEY=VALUE */
         const char *cwd;    /* both as they were given, or NULL */
         const char *timeout;
+        bool is_shell; /* a login shell, by `modalpool shell` */
+        bool has_terminal;
         bool has_no_input;
 };
 
 /*
- * @argv begins with the word run, and outlives @a. 0: go on. 1: done, as after -h. -errno with @why filled in.
+ * @argv begins with the word run or shell, and outlives @a. 0: go on. 1: done, as after -h. -errno with @why filled in.
  */
 int arguments_read(struct arguments *a, int argc, char **argv, struct result *why);
 void arguments_deinit(struct arguments *a);

@@ -7,11 +7,11 @@
  * exec takes a program, never a builtin of the shell, as env(1) does. But it would take a first word that begins with a
  * hyphen for an option, and not every shell lets -- end its options.
  */
-int command_write(const char *const *words, struct buf *out) {
+int command_write(const char *const *words, bool login, struct buf *out) {
         int r = 0;
 
         if (!*words)
-                return buf_printf(out, "exec \"$0\"");
+                return buf_printf(out, "exec \"$0\"%s", login ? " -l" : "");
         if (**words != '-')
                 r = buf_printf(out, "exec ");
         for (; r == 0 && *words; words++) {

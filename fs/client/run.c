@@ -24,6 +24,7 @@
 #include "fs/client/limits.h"
 #include "fs/client/stream.h"
 #include "fs/client/submit.h"
+#include "fs/client/terminal.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/text.h"
 
@@ -35,9 +36,11 @@ enum {
 struct run {
         struct arguments arguments;
         struct job_files files;
+        struct terminal terminal;
         struct stream in, out, err;
-        int signals; /* signalfd(2) */
-        int status;  /* to leave with, before the job has ended; or -1 */
+        int signals;     /* signalfd(2) */
+        int environment; /* readable once there is one; -1 when that is known */
+        int status;      /* to leave with, before the job has ended; or -1 */
         bool interrupted;
 };
 
@@ -48,7 +51,7 @@ static void complain(const char *text) {
 /* signals */
 
 /* What the command line's shell ignores for its children, as in the background, stays ignored. */
-static int catch_signals(void) {
+static int catch_signals(bool has_terminal) {
         static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
         struct sigaction action;
         sigset_t set;
@@ -57,6 +60,11 @@ static int catch_signals(void) {
         for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
                 if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
                         sigaddset(&set, numbers[i]);
+        if (has_terminal) {
+                sigaddset(&set, SIGWINCH);
+                sigaddset(&set, SIGTSTP);
+                sigaddset(&set, SIGCONT);
+        }
         sigprocmask(SIG_BLOCK, &set, NULL);
         return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -74,12 +82,36 @@ static void pass_signal(struct run *r, int signo) {
         r->interrupted |= signo == SIGINT;
 }
 
+static void resize(const struct run *r) {
+        char size[TERMINAL_SIZE_TEXT], line[sizeof("resize \n") + TERMINAL_SIZE_TEXT];
+
+        terminal_size(size);
+        snprintf(line, sizeof(line), "resize %s\n", size);
+        job_files_control(&r->files, line);
+}
+
+static void take_terminal(struct run *r) {
+        terminal_make_raw(&r->terminal);
+        resize(r);
+}
+
 static void on_signal(struct run *r) {
         struct signalfd_siginfo info;
 
         if (read(r->signals, &info, sizeof(info)) != sizeof(info))
                 return;
         switch (info.ssi_signo) {
+        case SIGWINCH:
+                resize(r);
+                break;
+        case SIGTSTP:
+                terminal_restore(&r->terminal);
+                raise(SIGSTOP);
+                break;
+        case SIGCONT: /* the shell here has used the terminal meanwhile */
+                if (r->environment < 0)
+                        take_terminal(r);
+                break;
         case SIGTERM:
         case SIGHUP:
                 r->status = EXIT_SIGNAL + (int)info.ssi_signo;
@@ -106,7 +138,7 @@ static int open_stream(struct run *r, struct stream *s, const char *name, int to
 
 /* If both streams go to the same place, `output` has them in the order in which they were written. */
 static int open_streams(struct run *r, struct result *why) {
-        bool is_one = is_same_file(STDOUT_FILENO, STDERR_FILENO);
+        bool is_one = r->arguments.has_terminal || is_same_file(STDOUT_FILENO, STDERR_FILENO);
         int n = open_stream(r, &r->out, is_one ? "output" : "stdout", STDOUT_FILENO, why);
 
         if (n == 0 && !is_one)
@@ -116,7 +148,15 @@ static int open_streams(struct run *r, struct result *why) {
                 if (n >= 0)
                         n = stream_init(&r->in, STDIN_FILENO, n);
         }
-        return n;
+        if (n == 0 && r->arguments.has_terminal)
+                n = r->environment = job_files_open(&r->files, "../../environment", O_RDONLY, why);
+        return n < 0 ? n : 0;
+}
+
+/* A terminal here stays as it is until then: ^C gives up a job that waits. */
+static void on_environment(struct run *r) {
+        close_fd(TAKE_FD(r->environment));
+        take_terminal(r);
 }
 
 /* Nothing is told of input that the job does not take: it may have ended, or have closed it. */
@@ -143,10 +183,11 @@ static void move_output(struct run *r, struct stream *s) {
 }
 
 static void turn(struct run *r) {
-        enum { SIGNALS, IN, OUT, ERR, N };
+        enum { SIGNALS, ENVIRONMENT, IN, OUT, ERR, N };
         struct pollfd fds[N] = {
                 [SIGNALS] = { .fd = r->signals, .events = POLLIN },
-                [IN] = stream_wants(&r->in),
+                [ENVIRONMENT] = { .fd = r->environment, .events = POLLIN },
+                [IN] = r->environment >= 0 ? (struct pollfd){ .fd = -1 } : stream_wants(&r->in),
                 [OUT] = stream_wants(&r->out),
                 [ERR] = stream_wants(&r->err),
         };
@@ -155,6 +196,8 @@ static void turn(struct run *r) {
                 return;
         if (fds[SIGNALS].revents)
                 on_signal(r);
+        if (fds[ENVIRONMENT].revents)
+                on_environment(r);
         if (fds[IN].revents)
                 move_input(r);
         if (fds[OUT].revents)
@@ -203,13 +246,14 @@ static int run_job(struct run *r, struct result *why) {
                 return n;
         while (r->status < 0 && !(r->out.ended && r->err.ended))
                 turn(r);
+        terminal_restore(&r->terminal);
         if (r->status < 0)
                 r->status = read_exit_code(r);
         return 0;
 }
 
 bool run_is_meant(int argc, char **argv) {
-        return argc > 1 && !strcmp(argv[1], "run");
+        return argc > 1 && (!strcmp(argv[1], "run") || !strcmp(argv[1], "shell"));
 }
 
 int run_command(int argc, char **argv) {
@@ -218,13 +262,14 @@ int run_command(int argc, char **argv) {
                 .out = { .from = -1, .to = -1, .ended = true },
                 .err = { .from = -1, .to = -1, .ended = true },
                 .signals = -1,
+                .environment = -1,
                 .status = -1,
         };
         struct result why;
         int n = arguments_read(&r.arguments, argc - 1, argv + 1, &why);
 
         if (n == 0) {
-                r.signals = catch_signals();
+                r.signals = catch_signals(r.arguments.has_terminal);
                 n = make_job(&r.files, &r.arguments, &why);
                 if (n == 0)
                         n = run_job(&r, &why);
@@ -234,6 +279,7 @@ int run_command(int argc, char **argv) {
         close_stream(&r.in, r.in.to);
         close_stream(&r.out, r.out.from);
         close_stream(&r.err, r.err.from);
+        close_fd(r.environment);
         close_fd(r.signals);
         job_files_remove(&r.files);
         arguments_deinit(&r.arguments);

@@ -73,12 +73,14 @@ static void print_help(const char *program, const struct config *config) {
         config_render_help(config, &options);
         printf("usage: %s [-o OPTION,…] [-f] [-d] [BACKEND] MOUNTPOINT\n"
                "       %s reap [--dry-run] [-o OPTION,…] [BACKEND] MOUNTPOINT\n"
-               "       %s run [OPTION…] DIR [--] [COMMAND…]\n\n"
+               "       %s run [OPTION…] DIR [--] [COMMAND…]\n"
+               "       %s shell [OPTION…] DIR\n\n"
                "A pool of Linux sandboxes as a file system: mkdir leases one, a command\n"
                "written to cmd runs in it, output and exit_code give the result, rmdir\n"
                "gives it back. BACKEND is as in backend=, see below. reap ends what a\n"
                "killed daemon left, without mounting again. run runs a command in the lease\n"
-               "or pool DIR as if it ran here; run -h shows its options.\n\n"
+               "or pool DIR as if it ran here, shell a login shell on a terminal; run -h shows\n"
+               "their options.\n\n"
                "  -o OPTION,…    options, see below; a backslash keeps a comma\n"
                "  -f             stay in the foreground, log to stderr\n"
                "  -d             as -f, and show every request of the kernel\n"
@@ -86,7 +88,7 @@ static void print_help(const char *program, const struct config *config) {
                "options, NAME=VALUE (with their defaults):\n"
                "  config=FILE                a file with options, as a JSON object\n%s\n"
                "See modalpool(1) for the daemon and modalpool(5) for the files.\n",
-               program, program, program, buf_text(&options));
+               program, program, program, program, buf_text(&options));
         buf_deinit(&options);
 }
 

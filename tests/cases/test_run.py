@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""modalpool run: a command in a lease as if it ran here, and nothing is left of it."""
+"""modalpool run and shell: a command in a lease as if it ran here, and nothing is left of it."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import pty
+import shutil
 import signal
+import struct
 import subprocess
 import termios
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -45,7 +49,7 @@ class Runner:
         self.mount = mount
 
     def argv(self, *words):
-        return [self.mount.settings.program, "run", *words]
+        return [self.mount.settings.program, *(words if words[0] == "shell" else ("run", *words))]
 
     def __call__(self, *words, **more):
         """Run it to its end: (exit status, stdout, stderr)."""
@@ -316,14 +320,24 @@ def test_ignored_signals_stay_ignored(run):
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """A program on a terminal of its own, of 30 lines and 100 columns."""
 
     def __init__(self, argv, cwd):
+        ready, go = os.pipe()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            os.read(ready, 1)
             os.chdir(cwd)
+            os.environ["TERM"] = "vt220"
             os.execv(argv[0], argv)
+        self.resize(30, 100)
+        os.write(go, b"x")
+        os.close(go)
+        os.close(ready)
         self.said = b""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def write(self, data):
         os.write(self.fd, data)
@@ -376,6 +390,153 @@ def test_interrupt_key(run, terminal):
     nothing_is_left(run.mount)
 
 
+def test_terminal(run, terminal):
+    """Of the size of the one here, which it follows; keys are the command's; the mode here comes back."""
+    one = terminal("-t", "t1", "--", "bash", "-c", "tty; stty size; echo $TERM; trap 'stty size' WINCH; trap 'echo int' INT; echo ready; "
+                   "while read -rt 0.1 x || (($? > 128)); do [ -z \"$x\" ] || echo \"<$x>\"; done; exit 9")
+    before = termios.tcgetattr(one.fd)
+    one.hears(b"/dev/pts/")
+    one.hears(b"30 100\r\n")
+    one.hears(b"vt220\r\n")
+    one.hears(b"ready\r\n")
+    one.resize(44, 132)
+    one.hears(b"44 132\r\n")
+    one.write(b"some words\r")
+    one.hears(b"<some words>\r\n")
+    one.write(b"\x03")
+    one.hears(b"int\r\n")
+    assert termios.tcgetattr(one.fd) != before
+    one.write(b"\x04")
+    assert one.wait() == 9
+    assert termios.tcgetattr(one.fd) == before
+    nothing_is_left(run.mount)
+
+
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGHUP])
+def test_terminal_comes_back_after_a_signal(run, terminal, signo):
+    one = terminal("-t", "t1", "--", "sh", "-c", "echo ready; sleep 86413")
+    before = termios.tcgetattr(one.fd)
+    one.hears(b"ready")
+    os.kill(one.pid, signo)
+    assert one.wait() == 128 + signo
+    assert termios.tcgetattr(one.fd) == before
+    assert run.mount.alive("sleep") == []
+
+
+def test_terminal_while_it_is_stopped(run, terminal):
+    """The shell here has its terminal back, and what runs inside goes on."""
+    one = terminal("-t", "t1", "--", "sh", "-c", "echo ready; read x; echo \"<$x>\"")
+    before = termios.tcgetattr(one.fd)
+    one.hears(b"ready")
+    raw = termios.tcgetattr(one.fd)
+    os.kill(one.pid, signal.SIGTSTP)
+    assert os.WIFSTOPPED(os.waitpid(one.pid, os.WUNTRACED)[1])
+    assert termios.tcgetattr(one.fd) == before != raw
+    os.kill(one.pid, signal.SIGCONT)
+    one.write(b"words\r")
+    one.hears(b"<words>")
+    assert termios.tcgetattr(one.fd) == raw
+    assert one.wait() == 0
+    assert termios.tcgetattr(one.fd) == before
+
+
+def test_terminal_without_one_here(run):
+    """A program that wants one gets one; its input is what comes here."""
+    status, out, err = run("-t", "t1", "--", "sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size; read x; echo \"<$x>\"", input=b"words\n")
+    assert (status, err) == (0, b"") and b"24 80\r\n" in out and out.endswith(b"<words>\r\n")
+
+
+def test_interrupt_before_a_terminal(mount):
+    """While it waits for an environment, ^C gives up."""
+    mp = mount(max=1, oversubscribe=False)
+    mp.lease().read("environment")
+    one = Terminal(Runner(mp).argv("shell", "."), mp.path)
+    try:
+        mp.until(lambda: mp.stats()["jobs"]["queued"] == 1)
+        one.write(b"\x03")
+        assert one.wait() == 128 + signal.SIGINT
+    finally:
+        one.close()
+    nothing_is_left(mp)
+
+
+class Tmux:
+    """A person at a terminal of 24 lines and 80 columns."""
+
+    def __init__(self, directory, argv, cwd):
+        self.base = ["tmux", "-S", str(directory / "tmux"), "-f", "/dev/null"]
+        self.done = directory / "done"
+        command = " ".join(f"'{word}'" for word in argv) + f"; echo $? > '{self.done}'"
+        self("new-session", "-d", "-x", "80", "-y", "24", command, cwd=cwd)
+
+    def __call__(self, *words, **more):
+        return subprocess.run([*self.base, *words], check=True, capture_output=True, text=True, **more).stdout
+
+    def keys(self, *names):
+        self("send-keys", *names)
+
+    def type(self, line):
+        self("send-keys", "-l", line)
+        self("send-keys", "Enter")
+
+    def sees(self, *wanted):
+        """Wait until the screen has these lines; the limit of the test bounds it."""
+        while not set(wanted) <= {line.strip() for line in self("capture-pane", "-p").splitlines()}:
+            time.sleep(0.05)
+
+    def status(self):
+        while not (self.done.exists() and self.done.read_text()):
+            time.sleep(0.05)
+        return int(self.done.read_text())
+
+    def close(self):
+        subprocess.run([*self.base, "kill-server"], capture_output=True)
+
+
+@pytest.mark.limit(120)
+def test_shell(run, together, tmp_path):
+    """A login shell for a person: its size, job control, an editor, and the exit code."""
+    vim = shutil.which("vim.tiny") or shutil.which("vim")
+    if not vim or not shutil.which("tmux"):
+        pytest.skip("needs tmux and vim: scripts/setup --test installs them")
+    person = Tmux(tmp_path, run.argv("shell", "t1"), run.mount.path)
+    try:
+        person.type("PS1='ready> '; clear; stty size; shopt -q login_shell && echo login")
+        person.sees("24 80", "login")
+        person("resize-window", "-x", "90", "-y", "30")
+        person.type("clear; until [ \"$(stty size)\" = '30 90' ]; do sleep 0.1; done; stty size")
+        person.sees("30 90")
+        person.type("clear; echo begun; while :; do sleep 1; done")
+        person.sees("begun")
+        person.keys("C-c")
+        person.type("code=$?; clear; echo $code")
+        person.sees("130")
+        person.type("clear; bash -c 'trap \"echo on again\" CONT; echo begun; while :; do sleep 0.1; done'")
+        person.sees("begun")
+        person.keys("C-z")
+        person.sees("ready>")
+        person.type("clear; jobs | grep -c Stopped; fg")
+        person.sees("1", "on again")
+        person.keys("C-c")
+        person.type(f"clear; {os.path.realpath(vim)} -u NONE -n file")
+        person.sees("~")
+        person.keys("i", "written", "Escape")
+        person.type(":wq")
+        person.sees("ready>")
+        person.type("clear; cat file; exit 7")
+        assert person.status() == 7
+    finally:
+        person.close()
+    assert together.run("cat file") == ("written\n", 0)
+    nothing_is_left(run.mount)
+
+
+def test_shell_has_no_timeout(run, together):
+    together.write("timeout", "0.2\n")
+    assert run("shell", "t1", input=b"sleep 0.5; echo on; exit 4\n")[0] == 4
+    assert run("shell", "--timeout", "0.3", "t1", input=b"sleep 1000\n")[0] == 124
+
+
 MAKEFILE = """
 SHELL = {program}
 .SHELLFLAGS = run t1 -- bash -c
@@ -419,6 +580,7 @@ def test_what_is_not_there(run, tmp_path):
     assert run.fails("-n", "t1/cmd", "true") == "t1/cmd: neither a lease nor a pool"
     assert run.fails("-n").startswith("no directory given")
     assert run.fails("-Z", "t1").startswith("-Z: unknown")
+    assert run.fails("shell", "t1", "ls") == "ls: shell takes no command; run does"
     assert "expected seconds" in run.fails("-n", "--timeout", "soon", "t1", "true")
     assert run.fails("-n", "-e", "no", "-e", "A-B=1", "t1", "true") == "-e A-B=1: expected KEY=VALUE, or KEY"
     nothing_is_left(run.mount)

@@ -31,8 +31,8 @@ static int read_line(const char **argv) {
 }
 
 static void all_options(void) {
-        CHECK_INT(read_line(ARGV("-n", "-e", "A=1 2", "-eB=", "-w", "/tmp", "--timeout", "2.5", "t1", "ls", "-l")), 0);
-        CHECK(a.has_no_input);
+        CHECK_INT(read_line(ARGV("-n", "-e", "A=1 2", "-eB=", "-w", "/tmp", "-t", "--timeout", "2.5", "t1", "ls", "-l")), 0);
+        CHECK(a.has_no_input && a.has_terminal && !a.is_shell);
         CHECK_STR(buf_text(&a.env), "A=1 2\nB=\n");
         CHECK_STR(a.cwd, "/tmp");
         CHECK_STR(a.timeout, "2.5");
@@ -44,9 +44,19 @@ static void all_options(void) {
 
 static void no_options(void) {
         CHECK_INT(read_line(ARGV("t1")), 0);
-        CHECK(!a.has_no_input && !a.cwd && !a.timeout && a.env.len == 0);
+        CHECK(!a.has_no_input && !a.has_terminal && !a.cwd && !a.timeout && a.env.len == 0);
         CHECK_STR(a.dir, "t1");
         CHECK(!a.words[0]);
+}
+
+static void a_shell(void) {
+        CHECK_INT(read_line(WORDS("shell", "-e", "A=1", "t1")), 0);
+        CHECK(a.is_shell && a.has_terminal && !a.has_no_input && !a.words[0]);
+        CHECK_STR(a.dir, "t1");
+        CHECK_INT(read_line(WORDS("shell", "t1", "ls")), -EINVAL);
+        CHECK_STR(why.text, "ls: shell takes no command; run does");
+        CHECK_INT(read_line(WORDS("shell")), -EINVAL);
+        CHECK_STR(why.text, "no directory given; modalpool shell -h shows how");
 }
 
 /* All that stands behind the first -- is the command's, a second -- too. */
@@ -119,7 +129,7 @@ static void comes_back(const char *shell, const char *const *words) {
 
         for (const char *const *word = words; *word; word++)
                 CHECK_INT(buf_append(&expected, *word, strlen(*word) + 1), 0);
-        CHECK_INT(command_write(words, &command), 0);
+        CHECK_INT(command_write(words, false, &command), 0);
         CHECK_INT(pipe(fds), 0);
         child = check_fork();
         if (child == 0) {
@@ -179,21 +189,24 @@ static void words_that_a_shell_would_change(void) {
 static void the_first_word(void) {
         struct buf command = BUF_INIT(1 << 20);
 
-        CHECK_INT(command_write(WORDS("echo", "a b"), &command), 0);
+        CHECK_INT(command_write(WORDS("echo", "a b"), false, &command), 0);
         CHECK_STR(buf_text(&command), "exec 'echo' 'a b'");
         buf_clear(&command);
-        CHECK_INT(command_write(WORDS("-x"), &command), 0);
+        CHECK_INT(command_write(WORDS("-x"), false, &command), 0);
         CHECK_STR(buf_text(&command), "'-x'");
         buf_clear(&command);
-        CHECK_INT(command_write((const char *[]){ NULL }, &command), 0);
+        CHECK_INT(command_write((const char *[]){ NULL }, false, &command), 0);
         CHECK_STR(buf_text(&command), "exec \"$0\"");
+        buf_clear(&command);
+        CHECK_INT(command_write((const char *[]){ NULL }, true, &command), 0);
+        CHECK_STR(buf_text(&command), "exec \"$0\" -l");
         buf_deinit(&command);
 }
 
 static void a_command_too_long(void) {
         struct buf command = BUF_INIT(10);
 
-        CHECK_INT(command_write(WORDS("echo", "a"), &command), -EFBIG);
+        CHECK_INT(command_write(WORDS("echo", "a"), false, &command), -EFBIG);
         buf_deinit(&command);
 }
 
@@ -282,6 +295,7 @@ static void nobody_reads(void) {
 int main(void) {
         RUN(all_options);
         RUN(no_options);
+        RUN(a_shell);
         RUN(words_of_the_command);
         RUN(variables_of_this_process);
         RUN(what_is_refused);
