@@ -50,21 +50,23 @@ static void complain(const char *text) {
 
 /* signals */
 
-/* What the command line's shell ignores for its children, as in the background, stays ignored. */
+/* What was ignored when we were started, as a shell does for what it runs in the background, stays ignored. */
 static int catch_signals(bool has_terminal) {
-        static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+        static const struct {
+                int number;
+                bool for_terminal;
+        } signals[] = {
+                { SIGINT }, { SIGTERM }, { SIGHUP }, { SIGQUIT }, { SIGUSR1 }, { SIGUSR2 },
+                { SIGWINCH, true }, { SIGTSTP, true }, { SIGCONT, true },
+        };
         struct sigaction action;
         sigset_t set;
 
         sigemptyset(&set);
-        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-                if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-                        sigaddset(&set, numbers[i]);
-        if (has_terminal) {
-                sigaddset(&set, SIGWINCH);
-                sigaddset(&set, SIGTSTP);
-                sigaddset(&set, SIGCONT);
-        }
+        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+                if ((has_terminal || !signals[i].for_terminal) &&
+                    sigaction(signals[i].number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+                        sigaddset(&set, signals[i].number);
         sigprocmask(SIG_BLOCK, &set, NULL);
         return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -77,7 +79,7 @@ static void pass_signal(struct run *r, int signo) {
                 r->status = EXIT_SIGNAL + signo;
                 return;
         }
-        snprintf(line, sizeof(line), "signal %s\n", sigabbrev_np(signo));
+        snprintf(line, sizeof(line), "signal %d\n", signo);
         job_files_control(&r->files, signo == SIGINT && r->interrupted ? "kill\n" : line);
         r->interrupted |= signo == SIGINT;
 }
@@ -159,13 +161,24 @@ static void on_environment(struct run *r) {
         take_terminal(r);
 }
 
-/* Nothing is told of input that the job does not take: it may have ended, or have closed it. */
+/* It is no failure if the job takes no more: it may have ended, or have closed its input. */
 static void move_input(struct run *r) {
+        struct result why;
+        int n;
+
         stream_move(&r->in);
         if (!r->in.ended)
                 return;
         close_fd(TAKE_FD(r->in.to));
-        job_files_control(&r->files, "eof\n");
+        n = r->in.write_error;
+        if (n < 0)
+                job_files_explain(&r->files, "stdin", n, &why);
+        else
+                n = job_files_write(&r->files, "ctl", "eof\n", 4, &why);
+        if (n < 0 && n != -EPIPE) {
+                complain(why.text);
+                r->status = EXIT_OURS;
+        }
 }
 
 /* A command whose output nobody reads would die by SIGPIPE. */
