@@ -17,3 +17,8 @@
 #define HELPER_PATH_MAX 4000          /* bytes of a directory, or of a name in it, with the final NUL */
 #define HELPER_WRITE_MAX (12 << 10)   /* bytes that one call writes */
 #define HELPER_US_MAX (INT64_C(1) << 50) /* of a time limit, in microseconds */
+#define HELPER_CHANNELS_MAX 256             /* channels of one helper that are not closed */
+#define HELPER_CHANNEL_WINDOW (256 << 10)   /* bytes of a channel that may be under way, in each direction */
+#define HELPER_CHANNEL_WINDOW_MIN (32 << 10) /* of each, when there are many */
+#define HELPER_CHANNELS_WIDE 16             /* channels that get the larger window */
+#define HELPER_ERRNO_MAX 4095               /* of an error */

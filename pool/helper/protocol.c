@@ -61,7 +61,21 @@ static const struct layout layouts[FRAME_N_TYPES] = {
 
         [FRAME_CALL] = { "CALL", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(request) } },
         [FRAME_ANSWER] = { "ANSWER", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(value) } },
+        [FRAME_OPEN] = { "OPEN", FRAME_OF_DAEMON, HELPER_DATA_MAX,
+                         { ANY(channel), AT_MOST(kind, CHANNEL_N_KINDS - 1), AT_MOST(flags, CHANNEL_FLAGS), ANY(port),
+                           AT_MOST(window, HELPER_CHANNEL_WINDOW) } },
+        [FRAME_CLOSE] = { "CLOSE", FRAME_OF_DAEMON, 0, { ANY(channel) } },
+        [FRAME_DATA] = { "DATA", FRAME_OF_EITHER, HELPER_DATA_MAX, { ANY(channel), OFFSET(offset), AT_MOST(end, 1) } },
+        [FRAME_WINDOW] = { "WINDOW", FRAME_OF_EITHER, 0, { ANY(channel), OFFSET(offset), OFFSET(limit) } },
+        [FRAME_OPENED] = { "OPENED", FRAME_OF_HELPER, 0, { ANY(channel) } },
+        [FRAME_RESET] = { "RESET", FRAME_OF_HELPER, 0, { ANY(channel), AT_MOST(value, HELPER_ERRNO_MAX) } },
+        [FRAME_CLOSED] = { "CLOSED", FRAME_OF_HELPER, 0, { ANY(channel) } },
 };
+
+static bool is_type(unsigned type, enum frame_sender from) {
+        return type < FRAME_N_TYPES && layouts[type].name &&
+               (layouts[type].from == from || layouts[type].from == FRAME_OF_EITHER);
+}
 
 static size_t fields_size(enum frame_type type) {
         size_t size = 0;
@@ -200,7 +214,7 @@ int decoder_next(struct decoder *d, struct frame *f) {
         if (d->len < FRAME_HEAD)
                 return 0;
         len = get(p, 3);
-        if (p[3] >= FRAME_N_TYPES || !layouts[p[3]].name || layouts[p[3]].from != d->from)
+        if (!is_type(p[3], d->from))
                 return -EPROTO;
         l = &layouts[p[3]];
         fields = fields_size(p[3]);

@@ -55,6 +55,39 @@
  *   ENDED      FORGET                      (none)     drops the job; its id is then unknown
  *   any        HELLO                       same       → JOB; OUTPUT from the first byte that is not acknowledged; ENDED
  *
+ * A channel is a stream of bytes in both directions, between the daemon and something inside: a connection to a port, or a
+ * watch of files, which has one direction only. The daemon numbers channels, from 1, and uses no number twice in an epoch.
+ * Each end keeps what it sends until the other says that it has it, and sends nothing beyond the other's limit (flow.h). As
+ * the daemon's end sees it (client-channel.c):
+ *
+ *   state      on                          to         does
+ *   --------   -------------------------   --------   ---------------------------------------------------------
+ *   (none)     client_channel_open()       OPENING    → OPEN
+ *   OPENING    OPENED                      OPEN
+ *   OPEN       DATA                        OPEN       keeps it; → WINDOW as its owner reads
+ *   OPENING…   RESET                       BROKEN     gives its owner the error behind the last byte
+ *   any        client_channel_close()      CLOSING    → DATA until all is sent, → CLOSE
+ *   CLOSING    DATA, OPENED, RESET         CLOSING    nothing
+ *   CLOSING    CLOSED                      (none)
+ *   any        a new carrier               same       → OPEN with RESUME, → WINDOW, → DATA from what it has not, → CLOSE
+ *
+ * The same, as the helper sees it (agent/channels.c):
+ *
+ *   state      on                          to         does
+ *   --------   -------------------------   --------   ---------------------------------------------------------
+ *   (none)     OPEN                        OPENING    connects, or begins to watch
+ *   (none)     OPEN with RESUME            OVER       → RESET
+ *   OPENING    it is there                 OPEN       → OPENED
+ *   OPENING    it fails                    OVER       → RESET
+ *   OPEN       DATA                        OPEN       hands it on; → WINDOW as the other side takes it
+ *   OPEN       the other side breaks       OVER       → DATA until all is sent, → RESET
+ *   any        OPEN                        same       → OPENED or RESET; → DATA from the first byte that is not acknowledged
+ *   any        CLOSE                       CLOSING    hands on what it has
+ *   CLOSING    all is handed on, or late   (none)     → CLOSED
+ *   (none)     CLOSE                       (none)     → CLOSED
+ *   any        HELLO of a new epoch        (none)
+ *   any        a CLEAN begins              OVER       → RESET
+ *
  * A request is answered by a REPLY with its kind and number. PING is lost with its carrier. The others take time and are
  * done once: the daemon asks again over each new carrier, with the same number, until it has the answer. The helper
  * goes on with what it is doing under that number and epoch, and keeps its last answer of each kind. Another number, or
@@ -88,8 +121,13 @@
 
 #include "pool/helper/limits.h"
 
-#define PROTOCOL_VERSION 2
-#define PROTOCOL_OLDEST 1 /* this one both ends speak, too: it has no CALL */
+/*
+ * HELLO names the newest and the oldest version that the daemon speaks. The helper answers with the newest that both speak.
+ * Version 2 has CALL, version 3 has channels.
+ */
+#define PROTOCOL_VERSION 3
+#define PROTOCOL_OLDEST 1
+#define PROTOCOL_CHANNELS 3
 #define HELPER_KEY_SIZE 16
 #define HELPER_JOB_SIZE 16 /* of a job's id, which the daemon chooses and never uses twice */
 
@@ -118,6 +156,17 @@ enum frame_type {
 
         FRAME_CALL = 64, /* from the daemon: about files, by its number; data: file-call.h */
         FRAME_ANSWER,    /* from the helper: to a CALL, its number and errno; data: file-call.h */
+
+        /* Channels. From the daemon, */
+        FRAME_OPEN = 96, /* a channel: its kind, flags, port, bytes of both windows; data: strings, see enum channel_kind */
+        FRAME_CLOSE,     /* its owner is gone: nothing is read any more, and what was sent is handed on */
+        /* from either, */
+        FRAME_DATA,   /* bytes of a channel, from an offset; "end" says that these are the last */
+        FRAME_WINDOW, /* the bytes before an offset are there; those before a limit may be sent */
+        /* and from the helper. */
+        FRAME_OPENED,
+        FRAME_RESET,  /* it is over, for this errno; behind the last DATA */
+        FRAME_CLOSED, /* the answer to CLOSE */
 };
 #define FRAME_N_TYPES 128
 
@@ -131,6 +180,19 @@ enum {
 /* Flags of JOB. */
 enum {
         JOB_INPUT_CLOSED = 1, /* nobody reads its input any more: what is sent is dropped */
+};
+
+enum channel_kind {
+        CHANNEL_PORT,  /* a connection to the port of 127.0.0.1, else of ::1 */
+        CHANNEL_WATCH, /* lines about what changes (agent/watcher.h); data: workdir, path, each with a final NUL */
+};
+#define CHANNEL_N_KINDS (CHANNEL_WATCH + 1)
+
+/* Flags of OPEN. */
+enum {
+        CHANNEL_RESUME = 1,    /* it was opened: it is not to be opened again */
+        CHANNEL_RECURSIVE = 2, /* a watch of all below a directory */
+        CHANNEL_FLAGS = CHANNEL_RESUME | CHANNEL_RECURSIVE,
 };
 
 enum helper_job_state {
@@ -209,9 +271,11 @@ struct frame {
         uint32_t window; /* bytes of output that may be under way without an acknowledgement */
         uint32_t count;
         uint32_t value;
+        uint32_t channel;
         uint16_t rows, columns;
+        uint16_t port;
         uint8_t flags, stream, end, state, how, signo;
-        uint8_t kind; /* of a request */
+        uint8_t kind; /* of a request; of a channel */
         const uint8_t *data;
         size_t len;
 };
@@ -242,6 +306,7 @@ size_t frame_encode(const struct frame *f, uint8_t *out);
 enum frame_sender {
         FRAME_OF_DAEMON,
         FRAME_OF_HELPER,
+        FRAME_OF_EITHER, /* of types only */
 };
 
 /*

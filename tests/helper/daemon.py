@@ -2,6 +2,7 @@
 """A daemon's end of the helper's protocol, for tests: jobs over carriers that may be cut at any byte."""
 
 import collections
+import json
 import os
 import select
 import subprocess
@@ -48,6 +49,30 @@ class Job:
         return self.streams[1]
 
 
+class Channel:
+    """What the daemon has of a channel. Bytes are read at once, unless it is held."""
+
+    def __init__(self, number, fields, data):
+        self.number, self.fields, self.strings = number, fields, data
+        self.window = fields["window"]
+        self.source, self.ends = bytearray(), False  # what is sent, and whether that is all
+        self.acked = self.sent = 0
+        self.end_sent = False
+        self.limit = self.window
+        self.received, self.ended = bytearray(), False
+        self.read = 0  # bytes that were taken
+        self.hold = False
+        self.opened = self.closing = self.closed = False
+        self.error = None
+
+    @property
+    def over(self):
+        return self.error is not None or self.ended
+
+    def lines(self):
+        return [json.loads(line) for line in bytes(self.received).splitlines()]
+
+
 class Carrier:
     """One `attach`, or a socket; cut() ends it, after so many bytes more if it is told so."""
 
@@ -63,7 +88,7 @@ class Carrier:
         self.to_send = self.to_receive = None  # bytes until it is cut
         os.set_blocking(self.process.stdin.fileno(), False)
         os.set_blocking(self.process.stdout.fileno(), False)
-        self.send("HELLO", version=daemon.version, oldest=1, key=daemon.key, epoch=daemon.epoch, carrier=number, data=daemon.pool)
+        self.send("HELLO", version=daemon.version, oldest=wire.OLDEST, key=daemon.key, epoch=daemon.epoch, carrier=number, data=daemon.pool)
 
     def send(self, name, data=b"", **fields):
         self.raw(wire.encode(name, data, **fields))
@@ -119,10 +144,12 @@ class Carrier:
 
 
 class Daemon:
-    def __init__(self, box, epoch=1, pool=b"pool", version=2):
+    def __init__(self, box, epoch=1, pool=b"pool", version=wire.VERSION):
         self.box, self.key, self.epoch, self.pool = box, box.key, epoch, pool
         self.version = version
         self.jobs = {}
+        self.channels = {}
+        self.n_channels = 0
         self.carrier = None
         self.n_carriers = 0
         self.refused = 0
@@ -151,6 +178,8 @@ class Daemon:
             self._send_request(key)
         for number, data in sorted(self.calls.items()):
             self.send("CALL", data, request=number)
+        for channel in self.channels.values():
+            self._resume(channel)
         if wait:
             self.run(lambda: self.carrier.welcome or self.carrier.gone)
         if old and not old.gone:
@@ -232,6 +261,60 @@ class Daemon:
         if not job.hold:
             self.send("ACK", job=job.id, stdout=len(job.out), stderr=len(job.err), window=job.window)
 
+    # channels
+
+    def open(self, kind, data=b"", window=wire.CHANNEL_WINDOW, **fields):
+        self.n_channels += 1
+        channel = Channel(self.n_channels, {"kind": kind, "window": window, **fields}, data)
+        self.channels[channel.number] = channel
+        self.send("OPEN", data, channel=channel.number, **channel.fields)
+        return channel
+
+    def connect(self, port, **more):
+        return self.open(wire.PORT, port=port, **more)
+
+    def watch(self, path, workdir="/tmp", recursive=False, wait=True):
+        strings = b"".join(os.fsencode(string) + b"\0" for string in (workdir, path))
+        channel = self.open(wire.WATCH, strings, flags=wire.RECURSIVE if recursive else 0)
+        if wait:
+            self.run(lambda: channel.opened or channel.error is not None)
+        return channel
+
+    def _resume(self, channel):
+        fields = dict(channel.fields)
+        if channel.opened:
+            fields["flags"] = fields.get("flags", 0) | wire.RESUME
+        self.send("OPEN", channel.strings, channel=channel.number, **fields)
+        self._tell_window(channel)
+        channel.sent, channel.end_sent = channel.acked, False
+        self._send_data(channel)
+        if channel.closing:
+            self.send("CLOSE", channel=channel.number)
+
+    def _tell_window(self, channel):
+        if not channel.hold:
+            channel.read = len(channel.received)
+        self.send("WINDOW", channel=channel.number, offset=len(channel.received), limit=channel.read + channel.window)
+
+    def _send_data(self, channel):
+        while not channel.end_sent:
+            piece = bytes(channel.source[channel.sent:min(channel.limit, channel.sent + wire.DATA_MAX)])
+            last = channel.ends and channel.sent + len(piece) == len(channel.source)
+            if not piece and not last:
+                return
+            self.send("DATA", piece, channel=channel.number, offset=channel.sent, end=last)
+            channel.sent += len(piece)
+            channel.end_sent = last
+
+    def write(self, channel, data, end=False):
+        channel.source += data
+        channel.ends |= end
+        self._send_data(channel)
+
+    def close_channel(self, channel):
+        channel.closing = True
+        self.send("CLOSE", channel=channel.number)
+
     # requests
 
     def request(self, kind, *strings, flags=0):
@@ -311,7 +394,7 @@ class Daemon:
         getattr(self, "on_" + frame.name.lower())(frame.data, **frame.fields)
 
     def on_welcome(self, data, version, epoch, carrier, count):
-        assert (version, epoch, carrier) == (min(self.version, 2), self.epoch, self.carrier.number)
+        assert (version, epoch, carrier) == (min(self.version, wire.VERSION), self.epoch, self.carrier.number)
         self.carrier.welcome = True
         self.carrier.expected, self.carrier.listed = count, set()
 
@@ -377,3 +460,31 @@ class Daemon:
         assert job.end in (None, end)
         assert (end["stdout"], end["stderr"]) == (len(job.out), len(job.err))
         job.end, job.text = end, data
+
+    def on_opened(self, data, channel):
+        self.channels[channel].opened = True
+
+    def on_reset(self, data, channel, value):
+        assert self.channels[channel].error in (None, value)
+        self.channels[channel].error = value
+
+    def on_closed(self, data, channel):
+        assert self.channels[channel].closing
+        self.channels.pop(channel).closed = True
+
+    def on_data(self, data, channel, offset, end):
+        channel = self.channels[channel]
+        have = len(channel.received)
+        assert offset <= have, "bytes are missing"
+        assert offset + len(data) <= channel.read + channel.window, "the window is overrun"
+        channel.received += data[have - offset:]
+        channel.ended |= bool(end)
+        if len(channel.received) - channel.read >= channel.window // 2:
+            self._tell_window(channel)
+
+    def on_window(self, data, channel, offset, limit):
+        channel = self.channels[channel]
+        assert channel.acked <= offset <= len(channel.source)
+        channel.acked = offset
+        channel.limit = max(channel.limit, limit)
+        self._send_data(channel)

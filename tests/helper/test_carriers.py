@@ -94,7 +94,7 @@ def test_another_pool(box, daemon, make_daemon):
     assert daemon.do("echo on").out == b"on\n"
 
 
-@pytest.mark.parametrize("version, oldest, welcome", [(1, 1, True), (7, 1, True), (7, 2, True), (7, 3, False), (0, 0, False)])
+@pytest.mark.parametrize("version, oldest, welcome", [(1, 1, True), (7, 1, True), (7, 2, True), (7, 3, True), (7, 4, False), (0, 0, False)])
 def test_versions(box, make_daemon, version, oldest, welcome):
     daemon = make_daemon(box, attach=False, version=version)
     carrier = daemon.attach(wait=False)
@@ -102,7 +102,7 @@ def test_versions(box, make_daemon, version, oldest, welcome):
     try:
         daemon.run(lambda: carrier.welcome)
     except daemon_module.Gone:
-        assert carrier.error == "this helper speaks versions 1 and 2"
+        assert carrier.error == "this helper speaks versions 1 to 3"
     assert bool(carrier.welcome) == welcome
 
 

@@ -9,6 +9,9 @@ DATA_MAX = 16 << 10
 INPUT_FIRST = 8 << 10
 WINDOW = 512 << 10
 JOBS_MAX = 32
+VERSION, OLDEST = 3, 1
+CHANNELS_MAX = 256
+CHANNEL_WINDOW, CHANNEL_WINDOW_MIN = 256 << 10, 32 << 10
 
 # type: (name, fields and their formats in the order of the wire)
 FROM_DAEMON = {
@@ -23,6 +26,10 @@ FROM_DAEMON = {
     9: ("FORGET", "job:16s"),
     10: ("REQUEST", "request:Q kind:B flags:B"),
     64: ("CALL", "request:Q"),
+    96: ("OPEN", "channel:I kind:B flags:B port:H window:I"),
+    97: ("CLOSE", "channel:I"),
+    98: ("DATA", "channel:I offset:Q end:B"),
+    99: ("WINDOW", "channel:I offset:Q limit:Q"),
 }
 FROM_HELPER = {
     11: ("WELCOME", "version:I epoch:Q carrier:Q count:I"),
@@ -34,8 +41,15 @@ FROM_HELPER = {
     17: ("REFUSED", "count:I"),
     18: ("ERROR", ""),
     65: ("ANSWER", "request:Q value:I"),
+    98: ("DATA", "channel:I offset:Q end:B"),
+    99: ("WINDOW", "channel:I offset:Q limit:Q"),
+    100: ("OPENED", "channel:I"),
+    101: ("RESET", "channel:I value:I"),
+    102: ("CLOSED", "channel:I"),
 }
 FRESH, INPUT, TERMINAL = 1, 2, 4
+PORT, WATCH = range(2)
+RESUME, RECURSIVE = 1, 2
 PING, CLEAN, NOTE = range(3)
 CLEAN_SANDBOX, CLEAN_COMPARE = 1, 2
 RECEIVING, STARTING, RUNNING, DRAINING, ENDED = range(5)

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pool/helper/agent/channels.h"
 #include "pool/helper/agent/cleaning.h"
 #include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
@@ -38,7 +39,6 @@ static uint32_t refused; /* carriers with a wrong key */
 static bool tell_refused;
 static uint64_t pings[HELPER_REQUESTS_MAX]; /* to be answered */
 static unsigned n_pings;
-static bool output_turn; /* before the next ANSWER comes output, if there is any */
 static uint8_t out[SEND_SIZE + LAST_MAX];
 static size_t out_start, out_len;
 static bool out_waits; /* for the carrier to take more */
@@ -101,6 +101,7 @@ static void carrier_accept(struct carrier *c, const struct frame *f) {
         if (f->epoch != epoch)
                 files_end(); /* their daemon is no more */
 
+        channels_new_carrier(f->epoch != epoch);
         epoch = f->epoch;
         number = f->carrier;
         pool_len = f->len;
@@ -126,7 +127,7 @@ static void on_hello(struct carrier *c, const struct frame *f) {
                 tell_refused = true;
                 carrier_close(c);
         } else if (f->version < PROTOCOL_OLDEST || f->oldest > PROTOCOL_VERSION) {
-                carrier_error(c, "this helper speaks versions 1 and 2");
+                carrier_error(c, "this helper speaks versions 1 to 3");
         } else if (!is_pool(f)) {
                 carrier_error(c, "this helper is of another pool");
         } else if (f->epoch < epoch || (f->epoch == epoch && f->carrier <= number)) {
@@ -162,6 +163,7 @@ static void on_frame(struct carrier *c, const struct frame *f) {
         wrong = f->type == FRAME_HELLO     ? "HELLO a second time"
                 : f->type == FRAME_REQUEST ? on_request(f)
                 : f->type == FRAME_CALL    ? files_take(f)
+                : f->type >= FRAME_OPEN    ? channels_take(f)
                                            : helper_jobs_take(f);
         if (wrong)
                 carrier_error(c, wrong);
@@ -270,12 +272,20 @@ void carriers_forget_key(void) {
 
 /* sending */
 
-/* Output and files take turns, so that none holds up the other by more than a frame. */
+/* Output, files and channels take turns, so that none holds up another by more than a frame. */
 static bool next_bulk(struct frame *f) {
-        output_turn = !output_turn;
-        if (output_turn)
-                return helper_jobs_next_output(f) || files_next_answer(f);
-        return files_next_answer(f) || helper_jobs_next_output(f);
+        static bool (*const sources[])(struct frame *f) = { helper_jobs_next_output, files_next_answer, channels_next };
+        static unsigned turn;
+
+        for (unsigned i = 1; i <= 3; i++) {
+                unsigned at = (turn + i) % 3;
+
+                if (sources[at](f)) {
+                        turn = at;
+                        return true;
+                }
+        }
+        return false;
 }
 
 static bool next_frame(struct frame *f) {

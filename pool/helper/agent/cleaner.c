@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pool/helper/agent/channels.h"
 #include "pool/helper/agent/descriptors.h"
 #include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
@@ -103,6 +104,7 @@ int cleaner_start(const struct clean_request *request, void (*done)(const struct
         if (request->kind == HELPER_CLEAN) {
                 helper_jobs_kill_all();
                 files_end();
+                channels_end_all();
                 reapers_keep_one(false);
         }
         r = loop_add(channel, &channel_source, EPOLLIN);

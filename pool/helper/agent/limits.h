@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The maxima of the helper itself. Its memory is fixed: it allocates none. */
+/* The maxima of the helper itself. Its memory is fixed: it allocates none but for the buffers of channels. */
 
 #include "pool/helper/limits.h"
 #include "pool/util/clock.h"
@@ -30,3 +30,10 @@
 #define ACCOUNT_FILE_MAX (1 << 20) /* bytes of /etc/passwd and of /etc/group that are read */
 #define ACCOUNT_GROUPS_MAX 64      /* groups of a user */
 #define ACCOUNT_TEXT_MAX 256       /* bytes of a name or a home directory, with a final NUL */
+#define CHANNEL_OPEN_US (30 * USEC_PER_SEC)  /* for a connection, or for a watch to begin */
+#define CHANNEL_FLUSH_US (30 * USEC_PER_SEC) /* for what was sent before a CLOSE to be taken */
+#define WATCHERS_MAX 64
+#define WATCHER_DIRECTORIES_MAX 65536        /* of one watch */
+#define WATCHER_PATH_MAX 4096                /* bytes of a path, with a final NUL */
+#define WATCHER_OUTPUT_MAX (1 << 20)         /* bytes of lines that wait, until it takes no more from the kernel */
+#define WATCHER_RENAME_MS 20                 /* for the other half of a rename */

@@ -37,6 +37,7 @@
 
 #include "pool/helper/agent/attach.h"
 #include "pool/helper/agent/carrier.h"
+#include "pool/helper/agent/channels.h"
 #include "pool/helper/agent/control.h"
 #include "pool/helper/agent/files/files.h"
 #include "pool/helper/agent/jobs.h"
@@ -177,7 +178,7 @@ static struct loop_source child_source = { .ready = on_child };
 
 static _Noreturn void run(void) {
         for (;;) {
-                int64_t next = clock_earlier(helper_jobs_tick(), carriers_tick());
+                int64_t next = clock_earlier(helper_jobs_tick(), clock_earlier(carriers_tick(), channels_tick()));
 
                 loop_turn(carriers_send() ? 0 : next);
         }
