@@ -31,7 +31,7 @@ def jobs(lease):
 def test_types():
     """The package says its types, and mypy has nothing against them."""
     assert (pathlib.Path(modalpool.__file__).parent / "py.typed").exists()
-    files = [f"modalpool/{name}.py" for name in ("__init__", "errors", "files", "job", "lease", "pool")]
+    files = [f"modalpool/{name}.py" for name in ("__init__", "errors", "files", "job", "lease", "pool", "seed")]
     subprocess.run([sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, *files], cwd=ROOT / "scripts/adapters",
                    check=True)
 

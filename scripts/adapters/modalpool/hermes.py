@@ -35,9 +35,9 @@ from typing import Any
 from tools.environments.base import BaseEnvironment
 
 from . import Job, Lease, default_mount
+from .seed import HERMES_IMAGE
 
 HERMES_CWD = "/root"
-HERMES_IMAGE = "nikolaik/python-nodejs:python3.11-nodejs20"  # what it asks for where nobody has set an image
 PROCESS = secrets.token_hex(4)  # in names of leases: another process may have the same number
 
 
