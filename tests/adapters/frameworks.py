@@ -27,6 +27,7 @@ FRAMEWORKS = {
     "harbor": ((3, 12), ["harbor==0.26.0"], ["local"]),
     "hermes-agent": ((3, 11), ["hermes-agent==0.19.0"], ["local", "modal"]),
     "inspect-ai": ((3, 11), ["inspect-ai==0.3.285", "trio==0.35.0"], ["local", "modal"]),
+    "node": ((3, 10), [], ["local"]),
     "seed": ((3, 10), [], ["local"]),
     "mini-swe-agent": ((3, 10), ["mini-swe-agent==2.4.6"], ["local", "modal"]),
 }
