@@ -27,6 +27,8 @@ static const struct option_row core_rows[] = {
           .help = "environments at most" },
         { "min", OPTION_NUMBER, AT(min), "0", NULL, 0, ENVIRONMENTS_MAX, .scope = OPTION_OF_OWNER, .live = true,
           .help = "environments kept idle and ready" },
+        { "max_total", OPTION_NUMBER, AT(max_total), "0", NULL, 0, ENVIRONMENTS_MAX, .live = true,
+          .help = "environments of all pools of the mount, in whatever state; 0: any number" },
         { "max_leases", OPTION_NUMBER, AT(max_leases), "4096", NULL, 1, LEASES_MAX,
           .help = "leases at most" },
         { "wait", OPTION_SECONDS, AT(wait_us), "300", .scope = OPTION_OF_OWNER, .live = true,

@@ -50,6 +50,7 @@ struct config {
         uint64_t max_per_user; /* environments that leases of one user hold at one time; 0: any number */
         uint64_t creates; /* environments in creation at one time */
         uint64_t create_rate; /* creates a second; 0: no maximum */
+        uint64_t max_total; /* environments of all pools; 0: no maximum */
         uint64_t builds; /* templates of pools that start at one time */
         int64_t held_warning_us; /* 0: never */
         int64_t stop_timeout_us;

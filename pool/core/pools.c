@@ -48,7 +48,7 @@ int pools_init(struct pools *all, const struct core_parts *parts) {
         list_init(&all->list);
         list_init(&all->ending);
         templates_init(&all->templates, parts);
-        fleet_init(&all->fleet, parts->backend);
+        fleet_init(&all->fleet, parts->backend, parts->config);
         r = lease_registry_init(&all->registry);
         if (r == 0)
                 r = mount_pool_new_own(&all->own, all);
@@ -239,8 +239,10 @@ int64_t pools_tick(struct pools *all) {
         int64_t now = all->parts->clock(), next = fleet_tick(&all->fleet, now);
         struct mount_pool *p;
 
-        list_for_each (p, &all->list, link)
-                next = clock_earlier(next, mount_pool_tick(p, now));
+        do {
+                list_for_each (p, &all->list, link)
+                        next = clock_earlier(next, mount_pool_tick(p, now));
+        } while (fleet_is_wanted(&all->fleet) && fleet_serve(&all->fleet, now, &next));
         if (!list_empty(&all->ending))
                 next = clock_earlier(next, tick_ending(all, now));
         if (!list_empty(&all->templates.queue) && !all->stopping && templates_tick(&all->templates))

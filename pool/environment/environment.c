@@ -74,6 +74,7 @@ static void enter_state(struct environment *e, enum environment_state state) {
         e->state = state;
         e->since_us = all->clock();
         all->count[state]++;
+        all->fleet->count[state]++;
         if (state == ENVIRONMENT_IDLE)
                 list_add_head(&all->in[state], &e->link);
         else
@@ -86,6 +87,7 @@ static void enter_state(struct environment *e, enum environment_state state) {
 static void leave_state(struct environment *e) {
         list_remove(&e->link);
         e->all->count[e->state]--;
+        e->all->fleet->count[e->state]--;
 }
 
 /* The one place where an environment changes state. */

@@ -14,9 +14,9 @@ struct pool {
         int64_t (*clock)(void);
         uint64_t random;             /* the state of the generator for jitter */
         struct environments environments;
+        struct fleet_member member;
         struct claim_line line;
         struct breaker breaker;
-        int64_t paced_us; /* create_rate allows the next create then */
         unsigned prewarm;
         bool wants_backend; /* the newest tick had something to create, and no backend */
         bool stopping;

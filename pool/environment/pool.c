@@ -202,7 +202,7 @@ int pool_new(struct pool **out, const struct pool_parts *parts) {
         environments_init(&p->environments);
         claim_line_init(&p->line);
         breaker_init(&p->breaker, backend_name(parts->fleet->backend), parts->ring, parts->clock, &p->random);
-        fleet_join(p->fleet, &p->environments);
+        fleet_join(p->fleet, &p->member, &p->environments, &p->due_us);
         *out = p;
         return 0;
 }
@@ -211,6 +211,7 @@ void pool_free(struct pool *p) {
         if (!p)
                 return;
         assert(pool_is_empty(p) && p->line.n == 0 && list_empty(&p->line.users));
+        fleet_leave(p->fleet, &p->member);
         free(p);
 }
 
@@ -272,6 +273,8 @@ void pool_grant(struct pool *p, struct claim *c, struct environment *e) {
         p->totals.granted++;
         p->totals.granted_warm += c->number > p->line.n_seen; /* no tick saw it without one */
         p->totals.wait_us += c->waited_us;
+        if (e->uses > 0)
+                fleet_lent_again(p->fleet, &p->member);
         e->uses++;
         hold(c, e);
         (void)environment_write(e); /* if this fails, the next run counts too few uses; pool_use() writes again */
@@ -405,6 +408,7 @@ void pool_stop(struct pool *p) {
 
         pool_touch(p);
         p->stopping = true;
+        fleet_stop_waiting(&p->member);
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 if (i != ENVIRONMENT_LEASED && i != ENVIRONMENT_ENDING)
                         list_for_each_safe (e, tmp, &p->environments.in[i], link)

@@ -17,22 +17,11 @@
 static int64_t create_from(const struct pool *p) {
         int64_t from = breaker_create_from(&p->breaker);
 
-        return p->paced_us > from ? p->paced_us : from;
-}
-
-/* One was sent. Who comes late catches up, a little: else a loop that is late each time would be slower than the rate. */
-static void pace(struct pool *p, int64_t now) {
-        if (p->config->create_rate == 0) {
-                p->paced_us = 0;
-                return;
-        }
-        if (p->paced_us < now - CREATE_CATCH_UP_US)
-                p->paced_us = now - CREATE_CATCH_UP_US;
-        p->paced_us += USEC_PER_SEC / (int64_t)p->config->create_rate;
+        return p->fleet->paced_us > from ? p->fleet->paced_us : from;
 }
 
 static unsigned create_limit(const struct pool *p) {
-        return breaker_create_limit(&p->breaker, (unsigned)p->config->creates);
+        return breaker_create_limit(&p->breaker, (unsigned)p->fleet->config->creates);
 }
 
 /* Give up clean-ups that do not end. The list is in order of their beginning. */
@@ -186,6 +175,8 @@ static int64_t tick_grant(struct pool *p, int64_t now) {
                 if (!may_be_next(p, c))
                         continue;
                 e = find_idle(p, c->uid);
+                if (e && e->uses > 0 && fleet_must_yield(p->fleet, &p->member))
+                        break;
                 if (e) {
                         pool_grant(p, c, e);
                         continue;
@@ -229,6 +220,11 @@ static void say_why_overdue(const struct pool *p, const struct claim *c, struct 
                            "waited %lld s for an environment; leases of uid %u hold %u, as many as max_per_user allows; "
                            "release a lease, or raise max_per_user or wait",
                            waited, (unsigned)c->uid, c->user->n_granted);
+        else if (fleet_is_full_for(p->fleet, &p->member))
+                result_set(why, RESULT_TIMEOUT,
+                           "waited %lld s for an environment; the pools have as many as max_total=%u allows; "
+                           "release a lease, or raise max_total or wait",
+                           waited, (unsigned)p->fleet->config->max_total);
         else if (trouble && pool_count_all(p) < p->config->max)
                 result_set(why, RESULT_TIMEOUT, "waited %lld s for an environment; the newest create failed: %s", waited,
                            trouble->text);
@@ -266,9 +262,16 @@ bool pool_explain_wait(const struct pool *p, const struct claim *c, struct resul
                            (unsigned)p->config->max_per_user, (unsigned)c->uid, c->user->n_granted, n_before);
                 return true;
         }
-        if (trouble)
+        if (trouble) {
                 *why = *trouble;
-        return trouble != NULL;
+                return true;
+        }
+        if (!fleet_is_full_for(p->fleet, &p->member))
+                return false;
+        result_set(why, RESULT_BUSY, "waits because of max_total=%u, the environments of all pools; release a lease, or "
+                   "raise max_total",
+                   (unsigned)p->fleet->config->max_total);
+        return true;
 }
 
 /* Claims fail that have waited longer than wait. */
@@ -347,48 +350,75 @@ static int create_one(struct pool *p) {
                 breaker_put_off(&p->breaker, p->clock(), &why);
                 return r;
         }
-        pace(p, p->clock());
+        fleet_created(p->fleet, &p->member, p->clock());
         if (p->config->mode == MODE_POOL && pool_count_all(p) > p->config->max)
                 p->totals.oversubscribed++;
         return 0;
 }
 
-static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
+/* How many environments to create. */
+struct wanted {
+        unsigned for_claims; /* that wait */
+        unsigned warm;       /* besides, to keep min ready */
+};
+
+static struct wanted count_wanted(const struct pool *p, unsigned overdue) {
         const unsigned *count = p->environments.count;
         unsigned all = pool_count_all(p), max = p->config->max, room = all < max ? max - all : 0;
-        unsigned waiting = count_allowed_claims(p);
-        unsigned warm, wanted, want_warm;
+        unsigned waiting = count_allowed_claims(p), warm, want_warm;
+        struct wanted wanted = {};
 
         if (p->config->mode == MODE_DIRECT)
                 room = UINT32_MAX;
 
         /* For waiting claims as far as there is room, and for overdue ones in any case; */
-        wanted = waiting > count[ENVIRONMENT_CREATING] ? waiting - count[ENVIRONMENT_CREATING] : 0;
-        if (wanted > room)
-                wanted = room;
+        wanted.for_claims = waiting > count[ENVIRONMENT_CREATING] ? waiting - count[ENVIRONMENT_CREATING] : 0;
+        if (wanted.for_claims > room)
+                wanted.for_claims = room;
         overdue = overdue > count[ENVIRONMENT_CREATING] ? overdue - count[ENVIRONMENT_CREATING] : 0;
-        if (wanted < overdue)
-                wanted = overdue;
+        if (wanted.for_claims < overdue)
+                wanted.for_claims = overdue;
 
         /* and to keep min ready, within max. */
         warm = count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CLEANING] +
                (count[ENVIRONMENT_CREATING] > waiting ? count[ENVIRONMENT_CREATING] - waiting : 0);
         want_warm = p->config->min > p->prewarm ? p->config->min : p->prewarm;
-        if (want_warm > warm && room > wanted)
-                wanted += room - wanted < want_warm - warm ? room - wanted : want_warm - warm;
-
-        p->wants_backend = false;
-        if (wanted > 0 && create_from(p) > now)
-                return create_from(p);
-        if (wanted > 0 && !p->environments.backend) {
-                p->wants_backend = true;
-                return USEC_NEVER;
+        if (want_warm > warm && room > wanted.for_claims) {
+                room -= wanted.for_claims;
+                wanted.warm = room < want_warm - warm ? room : want_warm - warm;
         }
-        for (; wanted > 0 && count[ENVIRONMENT_CREATING] < create_limit(p); wanted--)
-                if (create_from(p) > now || create_one(p) < 0)
+        return wanted;
+}
+
+static int64_t tick_create(struct pool *p, int64_t now, unsigned overdue) {
+        const unsigned *count = p->environments.count;
+        struct wanted wanted = count_wanted(p, overdue);
+        bool any = wanted.for_claims + wanted.warm > 0;
+        int64_t from = breaker_create_from(&p->breaker);
+
+        p->wants_backend = any && from <= now && !p->environments.backend;
+        if (wanted.for_claims == 0 || p->wants_backend || from > now || count[ENVIRONMENT_CREATING] >= create_limit(p))
+                fleet_stop_waiting(&p->member);
+        if (p->wants_backend)
+                return USEC_NEVER;
+        if (any && from > now)
+                return from;
+        while (wanted.for_claims + wanted.warm > 0 && count[ENVIRONMENT_CREATING] < create_limit(p)) {
+                if (wanted.for_claims > 0 ? !fleet_may_create(p->fleet, &p->member, now)
+                                          : !fleet_may_create_warm(p->fleet, &p->member, now)) {
+                        if (p->fleet->paced_us > now)
+                                return p->fleet->paced_us;
+                        break;
+                }
+                if (create_one(p) < 0)
                         return create_from(p);
+                if (wanted.for_claims > 0)
+                        wanted.for_claims--;
+                else
+                        wanted.warm--;
+        }
         if (count[ENVIRONMENT_IDLE] + count[ENVIRONMENT_CREATING] >= p->prewarm ||
-            pool_count_all(p) - count[ENVIRONMENT_ENDING] >= max)
+            pool_count_all(p) - count[ENVIRONMENT_ENDING] >= p->config->max)
                 p->prewarm = 0; /* prewarm is done once, as far as there is room */
         return USEC_NEVER;
 }

@@ -12,8 +12,8 @@ from harness import seconds
 from test_lease import fails
 
 
-SETTINGS = {"max": 3, "min": 1, "wait": 2.5, "oversubscribe": False, "creates": 7, "create_rate": 50, "max_uses": 9, "idle_timeout": 0,
-            "keepalive": 0, "probe_timeout": 0.5, "max_lifetime": 3600, "min_life": 30}
+SETTINGS = {"max": 3, "min": 1, "max_total": 50, "wait": 2.5, "oversubscribe": False, "creates": 7, "create_rate": 50,
+            "max_uses": 9, "idle_timeout": 0, "file_timeout": 20, "keepalive": 0, "probe_timeout": 0.5, "max_lifetime": 3600, "min_life": 30}
 
 
 def held(mp):

@@ -196,11 +196,150 @@ static void restart(void) {
         rig_stop();
 }
 
+/* max_total: what one pool leaves idle ends for another. */
+static void idle_ends_for_another(void) {
+        struct mount_pool *a, *b;
+        struct lease *l;
+
+        rig_start();
+        rig.config.max_total = 2;
+        a = make("a");
+        b = make("b");
+        pool_prewarm(a->pool, 2);
+        rig_run(SECOND);
+        CHECK_INT(pool_count(a->pool, ENVIRONMENT_IDLE), 2);
+        l = lease_in(b, "t");
+        rig_run(SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(pool_count_all(a->pool), 1);
+        /* What nobody leaves idle is waited for, and the lease says so. */
+        lease_in(a, "t");
+        l = lease_in(b, "u");
+        rig_run(SECOND);
+        CHECK_INT(lease_state(l), LEASE_WAITING);
+        CHECK(strstr(lease_error(l), "max_total=2"));
+        lease_release(leases_find(a->leases, "t"));
+        rig_run(SECOND);
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(pool_count_all(a->pool), 0);
+        /* Nothing is kept ready in place of what somebody has; once there is room, it is. */
+        a->config->min = 1;
+        pool_config_changed(a->pool);
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(a->pool), 0);
+        rig.config.max_total = 3;
+        rig_run(SECOND);
+        CHECK_INT(pool_count(a->pool, ENVIRONMENT_IDLE), 1);
+        rig_stop();
+}
+
+/* A pool whose leases come and go lends its environment again and again, but passes over another max_total times at most. */
+static void passed_over(void) {
+        struct mount_pool *a, *b;
+        struct lease *l;
+        unsigned n = 0;
+
+        rig_start();
+        rig.config.max_total = rig.config.max = 3;
+        a = make("a");
+        b = make("b");
+        for (int i = 0; i < 3; i++)
+                lease_in(a, (char[]){ 'x', '0' + i, 0 });
+        rig_run(SECOND);
+        CHECK_INT(pool_count(a->pool, ENVIRONMENT_LEASED), 3);
+        l = lease_in(b, "t");
+        rig_run(SECOND);
+        for (; lease_state(l) == LEASE_WAITING && n < 100; n++) {
+                struct lease *old = leases_find(a->leases, "x0"), *again;
+
+                lease_release(old);
+                again = lease_in(a, "x0"); /* and at once the next one wants it */
+                rig_run(SECOND);
+                if (lease_state(again) == LEASE_WAITING)
+                        break;
+        }
+        CHECK_INT(lease_state(l), LEASE_LEASED);
+        CHECK_INT(n, 3);
+        rig_stop();
+}
+
+/* Many leases in few environments: all are served, and there are never more environments than max_total. */
+static void shared(void) {
+        struct mount_pool *p[3];
+        unsigned served[3] = {};
+        char name[16];
+
+        rig_start();
+        rig.config.max_total = 8;
+        rig.config.max = 8;
+        for (int i = 0; i < 3; i++) {
+                snprintf(name, sizeof(name), "p%d", i);
+                p[i] = make(name);
+                for (int k = 0; k < 20; k++) {
+                        snprintf(name, sizeof(name), "t%d", k);
+                        lease_in(p[i], name);
+                }
+        }
+        for (int turn = 0; turn < 1000 && served[0] + served[1] + served[2] < 60; turn++) {
+                unsigned all = 0;
+
+                rig_run(SIM_DELAY_US / 2);
+                for (int i = 0; i < 3; i++) {
+                        struct lease *l = leases_after(p[i]->leases, 0), *next;
+
+                        all += pool_count_all(p[i]->pool);
+                        for (; l; l = next) {
+                                next = leases_after(p[i]->leases, lease_serial(l));
+                                if (lease_state(l) != LEASE_LEASED)
+                                        continue;
+                                lease_release(l);
+                                served[i]++;
+                                break; /* one a turn */
+                        }
+                }
+                CHECK(all <= 8);
+                /* None is far behind. */
+                for (int i = 0; i < 3 && turn > 20; i++)
+                        for (int k = 0; k < 3; k++)
+                                CHECK(served[k] == 20 || served[i] < served[k] + 20);
+        }
+        CHECK_INT(served[0] + served[1] + served[2], 60);
+        rig_stop();
+}
+
+/* creates and create_rate count for all pools together, and each gets its turn. */
+static void creates_of_all(void) {
+        struct mount_pool *p[10];
+        char name[8];
+
+        rig_start();
+        rig.config.creates = 2;
+        rig.config.create_rate = 20;
+        for (int i = 0; i < 10; i++) {
+                snprintf(name, sizeof(name), "p%d", i);
+                p[i] = make(name);
+                lease_in(p[i], "t");
+                lease_in(p[i], "u");
+        }
+        rig_run(SECOND / 2 + 2 * SIM_DELAY_US);
+        CHECK(rig.backend.totals.creates >= 9 && rig.backend.totals.creates <= 13);
+        for (int i = 0; i < 10; i++) /* nobody gets a second one before all have one */
+                CHECK(pool_count_all(p[i]->pool) <= 1 || rig.backend.totals.creates > 10);
+        rig_run(2 * SECOND);
+        for (int i = 0; i < 10; i++)
+                CHECK_INT(pool_count(p[i]->pool, ENVIRONMENT_LEASED), 2);
+        rig_stop();
+}
+
 int main(void) {
         RUN(come_and_go);
         RUN(a_lease_in_a_pool);
         RUN(no_image);
         RUN(builds);
         RUN(restart);
+        RUN(idle_ends_for_another);
+        RUN(passed_over);
+        RUN(shared);
+        RUN(creates_of_all);
         return check_done();
 }
