@@ -29,6 +29,7 @@ from modal_sim import gvisor
 from modal_sim.simulator import Simulator
 
 LIMIT_S = 30
+WITHOUT_HELPER = {"helper": False, "reset": "workdir"}  # nothing compares then, and reset=clean lends no sandbox again
 os.environ["MODALPOOL_STRICT"] = "1"  # an illegal transition aborts the daemon: pool/util/transition.h
 
 
@@ -38,6 +39,7 @@ class Settings:
     provider: str = "local"
     faults: bool = False
     v2: bool = False  # Modal's second kind of sandbox
+    helper: bool = True  # in each sandbox, which runs the jobs; else each is an exec of the provider
     gvisor: bool = False  # is the kernel inside
     prefix: str = "local-"  # what the id of an environment begins with
     simulator: Simulator = None
@@ -80,7 +82,7 @@ def pytest_configure(config):
                  "exact: counts environments or their lives, so it makes no sense with faults",
                  "local: is about the local backend, or what only that can show",
                  "modal: is about the Modal backend",
-                 "plain: is about an exec of Modal for each job, as it is without a helper",
+                 "plain: is about jobs without a helper, each an exec of Modal: its mounts have helper=no",
                  "quick: needs a daemon at full speed, not one under valgrind or a sanitizer",
                  "root: needs to be root",
                  "languages: needs compilers that are big; scripts/test languages runs these",
@@ -104,15 +106,12 @@ def pytest_collection_modifyitems(config, items):
     own = pytest.mark.skip(reason="makes its own faults, or none: it is the same without --backend modal+fault")
     quick = pytest.mark.skip(reason="measures speed or size, which say nothing here")
     root = pytest.mark.skip(reason="needs root")
-    plain = pytest.mark.skip(reason="is about jobs without a helper")
     other = pytest.mark.skip(reason="is about another backend")
     slow = config.getoption("--valgrind") or config.getoption("--slow") > 1
     backend, faults, _ = which_backend(config)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("local", "modal") if name != backend):
             item.add_marker(other)
-        if item.get_closest_marker("plain") and config.getoption("--backend").endswith("+helper"):
-            item.add_marker(plain)
         if item.get_closest_marker("exact") and faults:
             item.add_marker(exact)
         if "calm" in item.fixturenames and faults:
@@ -131,11 +130,9 @@ def settings(pytestconfig, tmp_path_factory):
         pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
     made = Settings(str(program), slow=pytestconfig.getoption("--slow"))
     made.provider, made.faults, made.v2 = which_backend(pytestconfig)
-    if pytestconfig.getoption("--backend").endswith("+helper"):
-        made.options.update(helper="yes")
-        os.environ["DRIVE_HELPER"] = "yes"
-    elif made.provider == "modal":
-        made.options.update(reset="workdir")  # without a helper nothing compares, and reset=clean lends no sandbox again
+    made.helper = made.provider == "local" or pytestconfig.getoption("--backend").endswith("+helper")
+    if made.provider != "local":
+        made.options.update({"helper": True} if made.helper else WITHOUT_HELPER)
     if made.provider == "local" and made.faults:
         made.options.update(fault=harness.FAULTS, fault_seed=pytestconfig.getoption("--fault-seed"))
     if pytestconfig.getoption("--valgrind"):
@@ -252,8 +249,7 @@ def check_provider(settings, item):
         if facts["starts"] != 1:
             problems.append(f"exec {exec_id} started {facts['starts']} times")
     # A helper starts jobs by itself.
-    jobs = sum(min(mount.jobs, 1) if mount.options.get("helper") == "yes" else mount.jobs
-               for mount in item.mounts if not mount.elsewhere)
+    jobs = sum(min(mount.jobs, 1) if mount.options["helper"] else mount.jobs for mount in item.mounts if not mount.elsewhere)
     if started < jobs:
         problems.append(f"{started} commands were started at Modal, fewer than there were jobs")
     if stats["unknown_methods"]:
@@ -301,10 +297,11 @@ def tidy(request, settings):
 def mount(request, settings, tmp_path):
     """mount(max=2, …): a daemon with these options on a mount of its own."""
     item = request.node
+    without = WITHOUT_HELPER if item.get_closest_marker("plain") else {}
 
     def make(environment=None, start=True, **options):
         directory = tmp_path / f"m{len(item.mounts)}"
-        made = harness.Mount(settings, directory, options, environment, start=False)
+        made = harness.Mount(settings, directory, {**without, **options}, environment, start=False)
         item.mounts.append(made)
         if start:
             made.start()

@@ -35,14 +35,17 @@ MODAL_FAULTS = [
     {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "rst_stream"},
     {"kind": "cut", "rate": 0.05, "method": "TaskExecStdioRead", "bytes": 3, "how": "no_trailers"},
 ]
-# Of a connection that goes silent all its calls know: where dozens share one, nobody would ever get on with 5 % of these.
-SILENT_FAULTS = [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"},
-                 *({"kind": "stall", "count": 1, "method": method} for method in ("TaskExecStart", "TaskExecStdioRead", "TaskExecWait"))]
 TRANSIENT = ["injected by the simulator", "the connection to Modal broke"]  # in the last words of a start that gave up
 # Held to start a daemon: a file that another thread closes meanwhile would stay open in the new process for a moment.
 forking = threading.Lock()
 BAD_LINES = re.compile(r"[Aa]ssert|Sanitizer|runtime error|^==\d+==|corrupt|smash|double free|did not end in time"
                        r"|not ended:|Segmentation")
+
+
+def silent_faults(methods):
+    """Calls that are never answered; and for each of these methods, once, a connection that goes silent, with all its calls."""
+    return [{"kind": "hang", "rate": 0.05}, {"kind": "hang", "rate": 0.05, "when": "after"},
+            *({"kind": "stall", "count": 1, "method": method} for method in methods)]
 
 
 def mounted(path):

@@ -31,13 +31,15 @@ def sim(tmp_path):
 
 
 @pytest.fixture
-def run(settings, sim, tmp_path):
+def run(request, settings, sim, tmp_path):
     pool = str(uuid.uuid4())
+    helper = settings.helper and not request.node.get_closest_marker("plain")
+    env = {"DRIVE_SANDBOX": "auto" if settings.v2 else "v1", "DRIVE_HELPER": "yes" if helper else "no"}
     program = drive.program(settings, tmp_path / "drive")
     runs = []
 
     def begin(*pools):
-        runs.append(drive.Run(settings, program, "modal", *(pools or [pool]), env={**sim.env(), "DRIVE_SANDBOX": "auto" if settings.v2 else "v1"}))
+        runs.append(drive.Run(settings, program, "modal", *(pools or [pool]), env={**sim.env(), **env}))
         return runs[-1]
     yield begin
     for one in runs:

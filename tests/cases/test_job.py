@@ -100,7 +100,7 @@ HIDDEN = ["env -i setsid sh -c 'sleep 201 &'; sleep 1000", "env -i sh -c 'setsid
 
 def skip_if_hung_up(settings, hide):
     """gVisor sends SIGHUP to a group that nobody outside it in its session has started, at each end in it while one is stopped."""
-    if settings.gvisor and settings.options.get("helper") and "kill -STOP $$" in hide:
+    if settings.gvisor and settings.helper and "kill -STOP $$" in hide:
         pytest.skip("gVisor sends this job SIGHUP")
 
 

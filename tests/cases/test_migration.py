@@ -117,7 +117,7 @@ class Recording:
 
 @pytest.fixture
 def begin(settings, calm, tmp_path):
-    """begin(POOL): a run of the backend alone. All sandboxes of earlier programs were V1."""
+    """begin(POOL): a run of the backend alone. All sandboxes of earlier programs were V1, and had no helper."""
     program = drive.program(settings, tmp_path / "drive")
     return lambda pool: drive.Run(settings, program, "modal", pool, env={**calm.env(), "DRIVE_SANDBOX": "v1"})
 

@@ -35,10 +35,10 @@ def result(lease, name):
     return json.loads(lease.read(f"jobs/{name}/result"))
 
 
-def test_an_environment_that_runs_one_job_at_a_time(lease, settings):
+@pytest.mark.modal
+@pytest.mark.plain
+def test_an_environment_that_runs_one_job_at_a_time(lease):
     """There mkdir says so, and the lease works as ever."""
-    if settings.provider != "modal" or settings.options.get("helper"):
-        pytest.skip("these environments run several")
     with refused(errno.EOPNOTSUPP):
         os.mkdir(lease / "jobs/a")
     assert "runs one job at a time" in lease.read("error")
