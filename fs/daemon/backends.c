@@ -62,6 +62,7 @@ static int open_dry(struct backend **out, struct backend_client *client, const s
 }
 
 static const struct provider {
+        bool takes_helper; /* one is put into its sandboxes; else they have one, or are none */
         bool has_credentials;
         bool has_readiness; /* it obeys option ready */
         int (*connect)(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why);
@@ -69,7 +70,7 @@ static const struct provider {
                     const struct backend_setup *setup, struct result *why);
 } providers[] = {
         { .connect = connect_local, .open = open_local },
-        { .has_credentials = true, .has_readiness = true, .connect = connect_modal, .open = open_modal },
+        { .takes_helper = true, .has_credentials = true, .has_readiness = true, .connect = connect_modal, .open = open_modal },
         { .connect = connect_dry, .open = open_dry },
 };
 static const char *const names[] = { "local", "modal", "dry", NULL };
@@ -116,10 +117,13 @@ int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct 
 }
 
 static int put_helper_over(struct backend **b, uv_loop_t *loop, const struct config *config,
-                           const struct backend_setup *setup) {
-        _cleanup_(cleanup_free) char *program = find_helper();
+                           const struct backend_setup *setup, struct result *why) {
+        bool takes = providers[chosen(config)->backend].takes_helper;
+        _cleanup_(cleanup_free) char *program = takes ? find_helper() : NULL;
 
-        return program ? helper_new(b, loop, config_values(config, &helper_options), setup, program) : -ENOMEM;
+        if (takes && !program)
+                return -ENOMEM;
+        return helper_new(b, loop, config_values(config, &helper_options), setup, program, why);
 }
 
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
@@ -146,7 +150,7 @@ int provider_open(struct backend **out, struct backend_client *client, uv_loop_t
         }
         r = providers[o->backend].open(out, client, config, &setup, why);
         if (r == 0)
-                r = put_helper_over(out, loop, config, &setup);
+                r = put_helper_over(out, loop, config, &setup, why);
         if (r == 0 && *o->fault)
                 r = fault_new(out, loop, o->fault, o->fault_seed, why);
         return r;

@@ -91,6 +91,12 @@ const char *backend_name(const struct backend *b) {
         return b->ops->name;
 }
 
+const struct backend_uploads *backend_uploads(const struct backend *b) {
+        while (b && !b->ops->uploads)
+                b = b->inner;
+        return b ? b->ops->uploads(b) : NULL;
+}
+
 unsigned backend_count(const struct backend *b) {
         return b->n_sandboxes + (b->inner ? backend_count(b->inner) : 0);
 }
@@ -125,9 +131,9 @@ int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_ev
         return r;
 }
 
-int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, const struct sandbox_events *events,
-                  void *owner, struct sandbox **out) {
-        int r = b->ops->adopt ? b->ops->adopt(b, nonce, resume_token, out) : -ENOTSUP;
+int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused,
+                  const struct sandbox_events *events, void *owner, struct sandbox **out) {
+        int r = b->ops->adopt ? b->ops->adopt(b, nonce, resume_token, unused, out) : -ENOTSUP;
 
         if (r == 0)
                 take(b, *out, events, owner);

@@ -116,6 +116,13 @@ struct backend_warning {
         int64_t last_us;  /* when it came last, by clock_now() */
 };
 
+/* Where a program of ours is put into sandboxes: how often since the start. */
+struct backend_uploads {
+        uint64_t done, failed;
+        int64_t took_us;       /* of those that were done, summed */
+        struct result failure; /* why, the last time */
+};
+
 struct backend_client_events {
         /* The provider gives a warning that is new. */
         void (*warning)(void *owner, const char *text);
@@ -201,9 +208,10 @@ struct backend_ops {
         int (*start)(struct backend *b, enum backend_use use);
         void (*free)(struct backend *b);
         int (*create)(struct backend *b, const char *nonce, struct sandbox **out);
-        int (*adopt)(struct backend *b, const char *nonce, const char *resume_token,
+        int (*adopt)(struct backend *b, const char *nonce, const char *resume_token, bool unused,
                      struct sandbox **out); /* or NULL */
         int (*list)(struct backend *b);                                                               /* or NULL */
+        const struct backend_uploads *(*uploads)(const struct backend *b);                            /* or NULL */
         void (*leave)(struct sandbox *s);                                                             /* or NULL */
         void (*destroy)(struct sandbox *s);
         bool (*is_single_use)(const struct sandbox *s); /* or NULL: none is */
@@ -298,6 +306,9 @@ void backend_client_listen(struct backend_client *c, const struct backend_client
 /* Of the provider, whatever wraps it. */
 const char *backend_name(const struct backend *b);
 
+/* Borrowed; NULL: it puts nothing there, nor does one that it wraps. */
+const struct backend_uploads *backend_uploads(const struct backend *b);
+
 /* Answered by ready(). */
 int backend_start(struct backend *b, enum backend_use use, const struct backend_events *events, void *owner);
 
@@ -319,11 +330,12 @@ int sandbox_create(struct backend *b, const char *nonce, const struct sandbox_ev
 
 /*
  * Take back a sandbox of an earlier run. With its resume token, it is asked whether it is alive. If its create was
- * never answered, @resume_token is "", and the sandbox can only be destroyed. Answered by created(), unless it is
- * destroyed before. -ENOTSUP if the backend's sandboxes end with the daemon.
+ * never answered, @resume_token is "", and the sandbox can only be destroyed. @unused: no job was started there since it was
+ * made or cleaned. Answered by created(), unless it is destroyed before. -ENOTSUP if the backend's sandboxes end with the
+ * daemon.
  */
-int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, const struct sandbox_events *events,
-                  void *owner, struct sandbox **out);
+int sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused,
+                  const struct sandbox_events *events, void *owner, struct sandbox **out);
 
 /*
  * Leave it alive for a later run to adopt; if the backend's sandboxes end with the daemon, destroy it. Its execs must

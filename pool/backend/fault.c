@@ -158,7 +158,7 @@ static const struct sandbox_events inner_sandbox_events = {
 };
 
 /* @resume_token: of one to be adopted, else NULL. */
-static int make_sandbox(struct fault *f, const char *nonce, const char *resume_token, struct sandbox **out) {
+static int make_sandbox(struct fault *f, const char *nonce, const char *resume_token, bool unused, struct sandbox **out) {
         bool fails = !resume_token && strikes(f, FAULT_CREATE), refused = !resume_token && strikes(f, FAULT_REFUSE);
         struct fault_sandbox *s = calloc(1, sizeof(*s));
         int r;
@@ -170,7 +170,7 @@ static int make_sandbox(struct fault *f, const char *nonce, const char *resume_t
                 result_set(&s->result, refused ? RESULT_INVALID : RESULT_FAILED, "injected fault: create %s",
                            refused ? "refused" : "failed");
         } else {
-                r = resume_token ? sandbox_adopt(f->backend.inner, nonce, resume_token, &inner_sandbox_events, s,
+                r = resume_token ? sandbox_adopt(f->backend.inner, nonce, resume_token, unused, &inner_sandbox_events, s,
                                                  &s->inner)
                            : sandbox_create(f->backend.inner, nonce, &inner_sandbox_events, s, &s->inner);
                 if (r < 0) {
@@ -188,11 +188,11 @@ static int make_sandbox(struct fault *f, const char *nonce, const char *resume_t
 }
 
 static int fault_create(struct backend *b, const char *nonce, struct sandbox **out) {
-        return make_sandbox(fault_of(b), nonce, NULL, out);
+        return make_sandbox(fault_of(b), nonce, NULL, false, out);
 }
 
-static int fault_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
-        return make_sandbox(fault_of(b), nonce, resume_token, out);
+static int fault_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused, struct sandbox **out) {
+        return make_sandbox(fault_of(b), nonce, resume_token, unused, out);
 }
 
 static void fault_leave(struct sandbox *sandbox) {

@@ -214,6 +214,7 @@ static void on_adopted(struct environment *e, const struct result *r) {
         }
         probe_passed(&e->probe);
         environment_update_retirement(e);
+        (void)environment_write(e); /* what is used to find it again may have changed */
         log_info("environment=%s lease=%s: taken back", e->sandbox->id, lease_name(e) ?: "-");
         report(e, "adopted", NULL);
         all->events->adopted(all->owner, e);
@@ -391,11 +392,11 @@ int environment_from_row(struct environment **out, struct environments *all, con
 int environment_adopt(struct environment *e) {
         struct backend *b = e->all->fleet->backend;
         const char *resume_token = e->resume_token;
-        int r = sandbox_adopt(b, e->nonce, resume_token, &sandbox_events, e, &e->sandbox);
+        int r = sandbox_adopt(b, e->nonce, resume_token, *resume_token && !e->workdir, &sandbox_events, e, &e->sandbox);
 
         if (r == -EINVAL) { /* a resume token that nobody can read */
                 resume_token = "";
-                r = sandbox_adopt(b, e->nonce, resume_token, &sandbox_events, e, &e->sandbox);
+                r = sandbox_adopt(b, e->nonce, resume_token, false, &sandbox_events, e, &e->sandbox);
         }
         if (r < 0)
                 return r;

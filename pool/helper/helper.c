@@ -13,6 +13,7 @@
 #include "pool/helper/sandbox.h"
 #include "pool/helper/token.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
@@ -26,6 +27,7 @@ struct helper {
         char pool_id[HELPER_POOL_MAX + 1];
         uint64_t epoch;
         struct upload_program program; /* without bytes: none is uploaded */
+        struct backend_uploads uploads;
         struct helper_notes notes;
 };
 
@@ -148,9 +150,11 @@ static const struct carrier_events carrier_events = {
 /* what a sandbox's jobs are run by */
 
 static void take_names(struct helper_sandbox *s) {
+        bool serial = s->mode == HELPER_PLAIN ? s->inner->serial : helper_of(s->sandbox.backend)->options->use == HELPER_NO;
+
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
         s->sandbox.plain = s->mode == HELPER_PLAIN;
-        s->sandbox.serial = s->sandbox.plain && s->inner->serial;
+        s->sandbox.serial = serial;
         s->sandbox.expires_us = s->inner->expires_us;
         s->sandbox.resume_token = s->resume_token ?: s->inner->resume_token;
 }
@@ -185,13 +189,27 @@ static void on_note_released(struct helper_sandbox *s) {
                 sandbox_created(&s->sandbox, &s->result);
 }
 
-/* Without one it is used as it is. */
-static void go_plain(struct helper_sandbox *s, const char *why) {
-        char line[RESULT_TEXT_MAX];
+/* It has none. With helper=auto it is used as it is. */
+static void upload_failed(struct helper_sandbox *s, const struct result *why) {
+        struct helper *h = helper_of(s->sandbox.backend);
+        struct result said;
 
-        s->refused = true;
-        snprintf(line, sizeof(line), "environment %s runs its jobs without a helper: %s", s->inner->id, why);
-        backend_notice(s->sandbox.backend, line);
+        s->refused = why->code == RESULT_INVALID;
+        h->uploads.failed++;
+        h->uploads.failure = *why;
+        if (h->options->use == HELPER_YES) {
+                result_set(&s->result, why->code, "environment %s: no helper: %s", s->inner->id, why->text);
+                return;
+        }
+        result_set(&said, RESULT_OK, "environment %s runs its jobs without a helper: %s", s->inner->id, why->text);
+        backend_notice(s->sandbox.backend, said.text);
+}
+
+static void upload_failed_here(struct helper_sandbox *s, int r) {
+        struct result why;
+
+        result_set(&why, RESULT_FAILED, "%s", strerror(-r));
+        upload_failed(s, &why);
 }
 
 static struct helper_sandbox *of_upload(struct upload *u) {
@@ -200,11 +218,16 @@ static struct helper_sandbox *of_upload(struct upload *u) {
 
 static void on_uploaded(struct upload *u, const struct result *r) {
         struct helper_sandbox *s = of_upload(u);
+        struct helper *h = helper_of(s->sandbox.backend);
 
-        if (!result_ok(r))
-                go_plain(s, r->text);
-        else if (use_helper(s, HELPER_UPLOADED) < 0)
-                go_plain(s, strerror(ENOMEM));
+        if (!result_ok(r)) {
+                upload_failed(s, r);
+        } else if (use_helper(s, HELPER_UPLOADED) < 0) {
+                upload_failed_here(s, -ENOMEM);
+        } else {
+                h->uploads.done++;
+                h->uploads.took_us += clock_now() - s->upload_us;
+        }
         answer(s);
 }
 
@@ -226,14 +249,15 @@ static bool upload(struct helper_sandbox *s) {
         if (r == 0)
                 r = upload_start(&s->upload, s->inner, s->key);
         if (r < 0)
-                go_plain(s, strerror(-r));
+                upload_failed_here(s, r);
+        s->upload_us = clock_now();
         return r == 0;
 }
 
 static bool wants_upload(const struct helper_sandbox *s) {
         const struct helper *h = helper_of(s->sandbox.backend);
 
-        return s->mode == HELPER_PLAIN && !s->refused && h->options->upload && h->program.bytes;
+        return s->mode == HELPER_PLAIN && !s->refused && h->program.bytes;
 }
 
 /* a sandbox's events */
@@ -250,7 +274,7 @@ static void on_created(void *owner, const struct result *r) {
         if (result_ok(r) && sandbox_has_helper(s->inner) && use_helper(s, HELPER_BUILT_IN) < 0)
                 result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
         /* What an earlier run has started in one without a helper is gone on with before that changes. */
-        if (result_ok(r) && !s->adopted && wants_upload(s) && upload(s))
+        if (result_ok(r) && !s->used && wants_upload(s) && upload(s))
                 return;
         answer(s);
 }
@@ -347,7 +371,7 @@ static int helper_create(struct backend *b, const char *nonce, struct sandbox **
         return 0;
 }
 
-static int helper_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
+static int helper_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused, struct sandbox **out) {
         struct helper_sandbox *s = sandbox_new(helper_of(b), nonce);
         bool has_key, noted;
         int r;
@@ -355,7 +379,9 @@ static int helper_adopt(struct backend *b, const char *nonce, const char *resume
         if (!s)
                 return -ENOMEM;
         s->adopted = true;
-        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &has_key, &noted), &inner_sandbox_events, s, &s->inner);
+        s->used = !unused;
+        r = sandbox_adopt(b->inner, nonce, token_read(resume_token, s->key, &has_key, &noted), unused, &inner_sandbox_events, s,
+                          &s->inner);
         if (r < 0) {
                 free(s);
                 return r;
@@ -489,6 +515,10 @@ static int helper_list(struct backend *b) {
         return backend_list(b->inner);
 }
 
+static const struct backend_uploads *helper_uploads(const struct backend *b) {
+        return &container_of((struct backend *)b, struct helper, backend)->uploads;
+}
+
 static void helper_free(struct backend *b) {
         struct helper *h = helper_of(b);
 
@@ -505,6 +535,7 @@ static const struct backend_ops helper_ops = {
         .create = helper_create,
         .adopt = helper_adopt,
         .list = helper_list,
+        .uploads = helper_uploads,
         .leave = helper_leave,
         .destroy = helper_destroy,
         .is_single_use = helper_is_single_use,
@@ -542,26 +573,44 @@ static int read_program(struct upload_program *out, const char *path) {
         return 0;
 }
 
-int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,
-               const struct backend_setup *setup, const char *program) {
-        struct helper *h = calloc(1, sizeof(*h));
-        int r = h ? helper_notes_init(&h->notes, setup, on_note_released) : -ENOMEM;
+/* With helper=auto one that cannot be read is missed in every sandbox, and costs nothing more. */
+static int take_program(struct helper *h, const char *program, struct result *why) {
+        int r = h->options->use == HELPER_NO || !program ? 0 : read_program(&h->program, program);
 
-        if (r < 0) {
-                if (h)
-                        helper_notes_deinit(&h->notes);
-                free(h);
+        if (r == 0)
+                return 0;
+        result_set(&h->uploads.failure, RESULT_INVALID, "%s: %s", program, strerror(-r));
+        if (h->options->use == HELPER_YES) {
+                result_set(why, RESULT_INVALID, "helper=yes: %s", h->uploads.failure.text);
                 return r;
         }
+        log_warning("new environments run their jobs without a helper: %s", h->uploads.failure.text);
+        return 0;
+}
+
+static int helper_init(struct helper *h, const struct backend_setup *setup, const char *program, struct result *why) {
+        int r = helper_notes_init(&h->notes, setup, on_note_released);
+
+        return r < 0 ? r : take_program(h, program, why);
+}
+
+int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,
+               const struct backend_setup *setup, const char *program, struct result *why) {
+        struct helper *h = calloc(1, sizeof(*h));
+        int r;
+
+        if (!h)
+                return -ENOMEM;
         h->backend.ops = &helper_ops;
         h->loop = loop;
         h->options = options;
         h->epoch = setup->epoch;
         snprintf(h->pool_id, sizeof(h->pool_id), "%s", setup->pool_id);
-        if (options->upload && program) {
-                r = read_program(&h->program, program);
-                if (r < 0)
-                        log_warning("%s: %s; new environments run their jobs without a helper", program, strerror(-r));
+        r = helper_init(h, setup, program, why);
+        if (r < 0) {
+                helper_notes_deinit(&h->notes);
+                free(h);
+                return r;
         }
         h->backend.inner = *backend;
         backend_attach(&h->backend, (*backend)->client);

@@ -6,12 +6,12 @@
  * in place of an exec of the backend for each.
  *
  * Where the backend below starts the helper (sandbox_has_helper()), that is used. Else this layer uploads it once to each
- * new sandbox, before the sandbox is live, and opens streams by execs of `attach`. Where it cannot run, a notice says so,
- * and the sandbox's jobs are execs of the backend below.
+ * new sandbox, before the sandbox is live, and opens streams by execs of `attach`. Where it cannot run, the creation fails,
+ * or with helper=auto a notice says so, and the sandbox's jobs are execs of the backend below.
  *
  * The key to a helper that was uploaded stands in front of the resume token, so that a later run finds it there. A sandbox
- * that is adopted goes on as it was: its jobs are where they were started. One without a helper gets it with its next
- * clean-up.
+ * that is adopted goes on as it was: its jobs are where they were started. One without a helper gets it at once if it is
+ * unused, else with its next clean-up.
  *
  * A newer daemon that has taken over a sandbox keeps it: this one says that it died, and leaves it when it is destroyed.
  */
@@ -21,8 +21,14 @@
 #include "pool/backend/backend.h"
 #include "pool/base/option.h"
 
+enum helper_use {
+        HELPER_NO, /* nothing is uploaded, and a sandbox runs one job at a time, also over a helper that it has anyway */
+        HELPER_AUTO,
+        HELPER_YES,
+};
+
 struct helper_options {
-        bool upload;
+        unsigned use; /* enum helper_use */
         int64_t carrier_idle_us;
 };
 
@@ -30,7 +36,7 @@ extern const struct option_table helper_options;
 
 /*
  * Wrap *backend, which then belongs to the wrapper. @loop and @options are borrowed and outlive it; @setup is borrowed for
- * the call. @program: a file, the helper; NULL or one that cannot be read: none is uploaded. 0 or -errno.
+ * the call. @program: a file, the helper; NULL: none is uploaded. 0 or -errno and *why.
  */
 int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,
-               const struct backend_setup *setup, const char *program);
+               const struct backend_setup *setup, const char *program, struct result *why);

@@ -5,7 +5,7 @@
  * A sandbox of the helper layer: that of the backend below, and how its jobs are run.
  *
  * What a job is run by is settled before the sandbox is live. It changes once at most, in the clean-up of one that was
- * adopted:
+ * adopted after use:
  *
  *   HELPER_PLAIN      an exec of the backend below
  *   HELPER_BUILT_IN   the helper that the backend below has started
@@ -29,14 +29,15 @@ enum helper_mode {
 struct helper_sandbox {
         struct sandbox sandbox;
         struct sandbox *inner; /* NULL once it is destroyed */
-        bool adopted;
+        bool adopted, used; /* of an earlier run, jobs of which it may have */
         enum helper_mode mode;
         uint8_t key[HELPER_KEY_SIZE];
         char *resume_token; /* that of the sandbox below with the key in front; or NULL */
         struct carrier carrier;
         struct list execs; /* of struct helper_exec, that run by the helper */
         struct upload upload;
-        bool refused;         /* an upload failed: there will be none */
+        bool refused;         /* the helper cannot run there */
+        int64_t upload_us;    /* since when it is being uploaded */
         bool uses_files;      /* calls about files are under way: the carrier is in use for them */
         bool cleaned;         /* the helper has answered, and that is told in the next turn */
         struct result result; /* of the creation or the clean-up that is under way, */

@@ -12,6 +12,7 @@
 
 #define UPLOAD_TIMEOUT_MS 120000
 #define UPLOAD_SAID_MAX 256
+#define EXIT_CANNOT_RUN 3 /* of the script */
 
 /*
  * Where it may live. A clean-up empties none of these, and a job may see the names but not what is in the files.
@@ -125,7 +126,8 @@ static void on_ended(void *owner, const struct result *r, int code) {
 
         u->exec = NULL;
         if (result_ok(&why) && code != 0)
-                result_set(&why, RESULT_FAILED, "%s (exit code %d)", buf_text(&u->said), code);
+                result_set(&why, code == EXIT_CANNOT_RUN ? RESULT_INVALID : RESULT_FAILED, "%s (exit code %d)",
+                           buf_text(&u->said), code);
         finish(u, &why);
 }
 

@@ -28,7 +28,7 @@ struct upload_program {
 };
 
 struct upload_events {
-        /* Ok, or why there is none: then the sandbox is as it was. */
+        /* Ok, or why there is none: then the sandbox is as it was. RESULT_INVALID: the helper cannot run there. */
         void (*done)(struct upload *u, const struct result *r);
         void (*closed)(struct upload *u); /* the memory of it may go */
 };

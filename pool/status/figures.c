@@ -88,6 +88,8 @@ static void collect_now(struct figures *f, const struct status_sources *s, const
 }
 
 static void collect_totals(struct figures *f, const struct status_sources *s) {
+        static const struct backend_uploads none;
+        const struct backend_uploads *uploads = backend_uploads(pool_backend(s->pool)) ?: &none;
         const struct pool_totals *n = pool_totals(s->pool);
 
         add(f, FIGURE_COUNTER, "environments_created_total", n->created, "Environments created");
@@ -102,6 +104,10 @@ static void collect_totals(struct figures *f, const struct status_sources *s) {
         add(f, FIGURE_COUNTER, "environments_orphans_total", n->orphans,
             "Environments of an earlier run that were found");
         add(f, FIGURE_COUNTER, "environments_adopted_total", n->adopted, "Of these, taken back");
+        add_summary(f, "helper_uploads_seconds", uploads->took_us, uploads->done,
+                    "Time until the helper ran in a sandbox that came without one");
+        add(f, FIGURE_COUNTER, "helper_uploads_failed_total", uploads->failed,
+            "Sandboxes into which it could not be put");
         add(f, FIGURE_COUNTER, "oversubscribed_total", n->oversubscribed, "Environments created over max");
         add(f, FIGURE_COUNTER, "leases_granted_total", n->granted, "Environments lent");
         add(f, FIGURE_COUNTER, "leases_granted_warm_total", n->granted_warm, "Environments lent without a wait");

@@ -38,7 +38,7 @@ struct figure_group {
         } of[JOB_N_ENDS]; /* the most that a group has */
 };
 
-#define FIGURES_MAX 40
+#define FIGURES_MAX 48
 #define FIGURE_GROUPS_MAX 5
 
 struct figures {

@@ -150,6 +150,19 @@ static int render_spool(const struct status_sources *s, struct buf *out) {
         return r < 0 ? r : buf_append(out, "\n", 1);
 }
 
+static int render_uploads(const struct backend_uploads *n, struct buf *out) {
+        int r;
+
+        if (!n || (n->done == 0 && result_ok(&n->failure)))
+                return 0;
+        r = buf_printf(out, "helper        in %" PRIu64 " new environments", n->done);
+        if (r == 0 && n->done > 0)
+                r = buf_printf(out, ", after %.3f s each", seconds(n->took_us) / (double)n->done);
+        if (r == 0 && !result_ok(&n->failure))
+                r = buf_printf(out, "; not in others: %s", n->failure.text);
+        return r < 0 ? r : buf_append(out, "\n", 1);
+}
+
 static void render_warning(void *data, const struct backend_warning *w) {
         struct table *t = data;
         char ago[TEXT_DURATION_SIZE];
@@ -181,6 +194,8 @@ static int render_counts(const struct status_sources *s, struct buf *out) {
         if (r == 0)
                 r = buf_printf(out, "\njobs          %u queued, %u starting, %u running\n", n.jobs[JOB_QUEUED],
                                n.jobs[JOB_STARTING], n.jobs[JOB_RUNNING]);
+        if (r == 0)
+                r = render_uploads(backend_uploads(pool_backend(s->pool)), out);
         if (r == 0)
                 r = render_spool(s, out);
         if (r == 0 && s->n_reads)

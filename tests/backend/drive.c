@@ -287,7 +287,7 @@ static void obey(char *line) {
         if (!strcmp(words[0], "create")) {
                 refused(sandbox_create(backend, words[1], &sandbox_events, NULL, &sandbox));
         } else if (!strcmp(words[0], "adopt")) {
-                refused(sandbox_adopt(backend, words[1], resume_token, &sandbox_events, NULL, &sandbox));
+                refused(sandbox_adopt(backend, words[1], resume_token, false, &sandbox_events, NULL, &sandbox));
         } else if (!strcmp(words[0], "exec")) {
                 run(words, false);
         } else if (!strcmp(words[0], "live")) {

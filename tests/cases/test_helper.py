@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Jobs over a helper that is put into sandboxes of Modal."""
 
+import dataclasses
 import errno
+import os
+import pathlib
+import shutil
 
 import pytest
 
@@ -19,8 +23,11 @@ def router_calls(sim):
 
 def test_a_job_is_one_call(mount, calm):
     """Beside the stream that is open anyway. Counted by the simulator, over calls of whatever kind."""
-    lease = mount(max=1, helper="yes").lease()
+    mp = mount(max=1, helper=True)
+    lease = mp.lease()
     lease.run("true")
+    stats = mp.stats()
+    assert stats["helper_uploads_seconds_count"] == 1 and 0 < stats["helper_uploads_seconds_sum"] < 10 * mp.settings.slow
     before, seen = router_calls(calm), len(calm.trace())
     for i in range(20):
         assert lease.run(f"echo {i}; exit {i}") == (f"{i}\n", i)
@@ -33,7 +40,7 @@ def test_a_job_is_one_call(mount, calm):
 
 
 def test_no_stream_is_open_for_an_idle_environment(mount, calm):
-    mp = mount(max=1, helper="yes", keepalive=1)
+    mp = mount(max=1, helper=True, keepalive=1)
     lease = mp.lease()
     environment = lease.read("environment")
     lease.run("true")
@@ -48,7 +55,7 @@ def test_no_stream_is_open_for_an_idle_environment(mount, calm):
 
 
 def test_order_of_both_streams(mount):
-    lease = mount(max=1, helper="yes").lease()
+    lease = mount(max=1, helper=True).lease()
     lines = "".join(f"{word}\n" for word in ("a", "b", "c")) * 200
     output, code = lease.run("for i in $(seq 200); do echo a; echo b >&2; echo c; done")
     assert code == 0
@@ -58,7 +65,7 @@ def test_order_of_both_streams(mount):
 @pytest.mark.limit(240)
 def test_a_thousand_jobs_under_faults(mount, calm):
     """One in twenty calls fails in each of many ways; each job runs once, and all its bytes arrive."""
-    mp = mount(max=4, helper="yes")
+    mp = mount(max=4, helper=True)
     leases = [mp.lease(f"t{i}") for i in range(4)]
     for lease in leases:
         lease.run("echo 0 > /tmp/count")
@@ -75,7 +82,7 @@ def test_a_thousand_jobs_under_faults(mount, calm):
 
 def test_goes_on_after_a_crash(mount, calm):
     """By bytes: what the daemon had when it was killed is not lost, and not given twice."""
-    mp = mount(max=1, helper="yes")
+    mp = mount(max=1, helper=True)
     lease = mp.lease()
     lease.submit("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; [ $((i % 300)) != 0 ] || sleep 0.2; done; exit 3")
     with open(lease / "output", "rb", buffering=0) as output:
@@ -90,7 +97,7 @@ def test_goes_on_after_a_crash(mount, calm):
 
 def test_a_helper_that_is_killed(mount, calm):
     """By a job, which may do that as root: its lease is lost, and says so."""
-    mp = mount(max=1, helper="yes")
+    mp = mount(max=1, helper=True)
     lease = mp.lease()
     lease.submit("for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" != helper ] || kill -KILL ${p#/proc/}; done; sleep 100")
     mp.until(lambda: lease.status()["state"] == "lost")
@@ -98,3 +105,118 @@ def test_a_helper_that_is_killed(mount, calm):
     with pytest.raises(OSError) as raised:
         lease.submit("true")
     assert raised.value.errno == errno.ENODEV
+
+
+# Where it cannot run. A file has the name of each of the directories in which it may live.
+NOWHERE = "for d in /run /var/lib /opt; do mkdir -p $d; rm -rf $d/modalpool; touch $d/modalpool; done"
+
+
+def alien(settings, directory):
+    """The program, with a helper beside it for another kind of processor."""
+    build = pathlib.Path(settings.program).parents[1]
+    for name in "fs", "pool":
+        (directory / name).mkdir(parents=True)
+    shutil.copy(settings.program, directory / "fs")
+    helper = bytearray((build / "pool/modalpool-helper").read_bytes())
+    helper[18:20] = (183).to_bytes(2, "little")  # AArch64
+    (directory / "pool/modalpool-helper").write_bytes(helper)
+    return str(directory / "fs/modalpool")
+
+
+def make_useless(mount, calm, tmp_path, why, **options):
+    """A mount over sandboxes in which the helper cannot run, and what is said of that."""
+    if why == "no place":
+        return mount(ready=NOWHERE, **options), "no directory for it where programs can be executed"
+    mp = mount(start=False, **options)
+    if why == "another processor":
+        mp.settings = dataclasses.replace(mp.settings, program=alien(mp.settings, tmp_path / "alien"))
+    else:
+        calm.faults({"kind": "status", "method": "TaskExecStdinWrite", "code": "INVALID_ARGUMENT"})
+    mp.start()
+    return mp, {"another processor": "it cannot be executed there", "refused": "writing the command's input"}[why]
+
+
+WHYS = ["no place", "another processor", "refused"]
+
+
+@pytest.mark.parametrize("why", WHYS)
+def test_jobs_run_without_it(mount, calm, tmp_path, why):
+    """With helper=auto: log, events and status say so, in one line each, and the rest is as with helper=no."""
+    mp, reason = make_useless(mount, calm, tmp_path, why, max=1, helper="auto")
+    lease = mp.lease()
+    environment = lease.read("environment").strip()
+    assert lease.run("echo one; exit 3") == ("one\n", 3) and lease.read("error") == "ok\n"
+    with pytest.raises(OSError) as raised:
+        os.mkdir(lease / "jobs/a")
+    assert raised.value.errno == errno.EOPNOTSUPP
+    said = [line for line in mp.lines if "without a helper" in line]
+    assert len(said) == 1 and environment in said[0] and reason in said[0]
+    assert [line.split(" ", 1)[0] for line in (mp / ".pool/status").read_text().splitlines() if reason in line] == ["helper"]
+    events = os.open(mp / ".pool/events", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert os.read(events, 1 << 20).decode().count(reason) == 1
+    finally:
+        os.close(events)
+    stats = mp.stats()
+    assert (stats["helper_uploads_seconds_count"], stats["helper_uploads_failed_total"]) == (0, 1)
+    calm.faults()
+    lease.release()
+    assert mp.lease().run("ls -A") == ("", 0)
+
+
+@pytest.mark.parametrize("why", WHYS)
+def test_no_environment_without_it(mount, calm, tmp_path, why):
+    """With helper=yes: the lease says why it has none."""
+    mp, reason = make_useless(mount, calm, tmp_path, why, max=1, helper="yes")
+    lease = mp.lease()
+    mp.until(lambda: reason in lease.read("error"))
+    assert mp.stats()["helper_uploads_failed_total"] >= 1
+    calm.faults()
+    lease.release()
+
+
+def test_a_program_that_is_missing(mount, tmp_path):
+    """It is for a start to fail with helper=yes, and for a warning with helper=auto."""
+    mp = mount(start=False, max=1, helper="yes")
+    program = alien(mp.settings, tmp_path / "alien")
+    (tmp_path / "alien/pool/modalpool-helper").write_bytes(b"")
+    mp.settings = dataclasses.replace(mp.settings, program=program)
+    with pytest.raises(RuntimeError, match="helper=yes: .*modalpool-helper: "):
+        mp.start()
+    mp.lines.clear()
+    mp.options["helper"] = "auto"
+    mp.start()
+    assert mp.lease().run("echo one") == ("one\n", 0)
+    assert any("new environments run their jobs without a helper" in line for line in mp.lines)
+
+
+def test_environments_of_a_daemon_without_it(mount, calm):
+    """An unused one gets it when it is taken back. Of the others the jobs go on as they were started, until the clean-up."""
+    mp = mount(max=2, min=2, helper=False)
+    mp.until(lambda: mp.environments()["idle"] == 2)
+    lease = mp.lease()
+    environments = mp.sandboxes()
+    used = lease.read("environment").strip()
+    lease.submit("echo begun; while ! [ -e go ]; do sleep 0.05; done; exit 3")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(6) == b"begun\n"
+    mp.crash()
+    mp.options["helper"] = True
+    mp.start()
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    assert mp.stats()["helper_uploads_seconds_count"] == 1
+    other = mp.lease("other")
+    assert [other.read("environment").strip()] == [one for one in environments if one != used]
+    make = lambda: os.mkdir(other / "jobs/a")
+    make()
+    with pytest.raises(OSError) as raised:
+        os.mkdir(lease / "jobs/a")
+    assert raised.value.errno == errno.EOPNOTSUPP
+    calm.run(used, "sh", "-c", "touch /root/hermes_tasks/t1/go")
+    assert lease.read("exit_code") == "3\n"
+    lease.release()
+    mp.until(lambda: mp.environments()["idle"] == 1)
+    assert mp.stats()["helper_uploads_seconds_count"] == 2
+    again = mp.lease()
+    assert again.read("environment").strip() == used
+    os.mkdir(again / "jobs/a")

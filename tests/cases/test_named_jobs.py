@@ -35,7 +35,6 @@ def result(lease, name):
     return json.loads(lease.read(f"jobs/{name}/result"))
 
 
-@pytest.mark.modal
 @pytest.mark.plain
 def test_an_environment_that_runs_one_job_at_a_time(lease):
     """There mkdir says so, and the lease works as ever."""

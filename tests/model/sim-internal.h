@@ -57,6 +57,7 @@ bool sim_exec_is_heard(const struct sim_sandbox *s);
 /* Its core has ended: it goes on, or it had not arrived yet. */
 void sim_exec_leave(struct sim_exec *x, bool lossy);
 
-int sim_backend_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out);
+int sim_backend_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused,
+                         struct sandbox **out);
 int sim_backend_list(struct backend *b);
 void sim_sandbox_leave(struct sandbox *sandbox);

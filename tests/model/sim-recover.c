@@ -143,7 +143,8 @@ static struct sim_sandbox *make_gone(struct sim_backend *b, const char *nonce, c
         return s;
 }
 
-int sim_backend_adopt(struct backend *backend, const char *nonce, const char *resume_token, struct sandbox **out) {
+int sim_backend_adopt(struct backend *backend, const char *nonce, const char *resume_token, bool unused,
+                         struct sandbox **out) {
         struct sim_backend *b = container_of(backend, struct sim_backend, backend);
         struct sim_sandbox *s = find_stray(b, nonce);
 
@@ -156,6 +157,7 @@ int sim_backend_adopt(struct backend *backend, const char *nonce, const char *re
         SIM_CHECK(!*resume_token || (s->has_resume_token && !strcmp(resume_token, s->resume_token)),
                   "%s has resume token %s, not %s", s->sandbox.id,
                   s->resume_token, resume_token);
+        SIM_CHECK(!unused || s->tenant == 0, "%s is said to be unused, and a job ran there", s->sandbox.id);
         SIM_CHECK(*resume_token || s->doomed, "%s is adopted without its resume token", s->sandbox.id);
         if (s->destroyed.place) {
                 timer_cancel(&s->destroyed);

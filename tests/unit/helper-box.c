@@ -95,7 +95,8 @@ static int box_create(struct backend *backend, const char *nonce, struct sandbox
 }
 
 /* Another daemon's view of the same. */
-static int box_adopt(struct backend *backend, const char *nonce, const char *resume_token, struct sandbox **out) {
+static int box_adopt(struct backend *backend, const char *nonce, const char *resume_token, bool unused,
+                 struct sandbox **out) {
         return box_new(backend, nonce, out);
 }
 

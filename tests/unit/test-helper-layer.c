@@ -31,7 +31,7 @@ struct daemon {
         struct result why;
 };
 
-static const struct helper_options options = { .carrier_idle_us = 600 * USEC_PER_SEC };
+static const struct helper_options options = { .use = HELPER_AUTO, .carrier_idle_us = 600 * USEC_PER_SEC };
 static const char nonce[] = "01234567-89ab-4cde-8f01-23456789abcd";
 
 static void on_ready(void *owner, const struct result *r) {
@@ -89,12 +89,13 @@ static bool wait_for(const bool *what) {
 static void daemon_start(struct daemon *d, uint64_t epoch, bool adopts) {
         const struct backend_setup setup = { .shell = "", .base = "", .dir = "", .pool_id = "pool", .epoch = epoch };
         struct backend *b = box_backend_new();
+        struct result why;
 
         *d = (struct daemon){};
-        CHECK_INT(helper_new(&b, &loop, &options, &setup, NULL), 0);
+        CHECK_INT(helper_new(&b, &loop, &options, &setup, NULL, &why), 0);
         d->backend = b;
         CHECK_INT(backend_start(b, BACKEND_TO_CREATE, &backend_events, d), 0);
-        CHECK_INT(adopts ? sandbox_adopt(b, nonce, "", &sandbox_events, d, &d->sandbox)
+        CHECK_INT(adopts ? sandbox_adopt(b, nonce, "", false, &sandbox_events, d, &d->sandbox)
                          : sandbox_create(b, nonce, &sandbox_events, d, &d->sandbox),
                   0);
         wait_for(&d->created);

@@ -168,7 +168,7 @@ static void pool_for_programs(void) {
                   "loop_longest_turn_seconds loop_longest_turn_of_minute_seconds environments_created_total "
                   "environments_create_failures_total environments_destroyed_total environments_destroy_failures_total "
                   "environments_died_total environments_cleaned_total environments_clean_failures_total "
-                  "environments_orphans_total environments_adopted_total oversubscribed_total leases_granted_total "
+                  "environments_orphans_total environments_adopted_total helper_uploads_seconds_sum helper_uploads_seconds_count helper_uploads_failed_total oversubscribed_total leases_granted_total "
                   "leases_granted_warm_total leases_granted_cold_total leases_wait_microseconds_total "
                   "leases_wait_seconds_sum leases_wait_seconds_count jobs_submitted_total output_bytes_total file_calls_total "
                   "loop_turn_seconds_sum loop_turn_seconds_count loop_slow_turns_total environments_died_by_cause calls environment_list lease_list");

@@ -326,7 +326,8 @@ int modal_sandbox_create(struct backend *b, const char *nonce, struct sandbox **
         return 0;
 }
 
-int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out) {
+int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused,
+                           struct sandbox **out) {
         struct modal_sandbox *s = sandbox_new(b, nonce);
         struct result why;
         int r = 0;

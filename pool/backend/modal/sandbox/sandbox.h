@@ -47,7 +47,8 @@ static inline struct modal_sandbox *modal_sandbox_of(struct sandbox *s) {
 
 /* For modal.c's table, as backend.h has them. */
 int modal_sandbox_create(struct backend *b, const char *nonce, struct sandbox **out);
-int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, struct sandbox **out);
+int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume_token, bool unused,
+                           struct sandbox **out);
 bool modal_sandbox_is_single_use(const struct sandbox *s);
 int modal_sandbox_clean(struct sandbox *s, const char *workdir);
 void modal_sandbox_leave(struct sandbox *s);
