@@ -173,7 +173,7 @@ int state_open_journal(struct state *s, const char *provider, struct journal **o
                           "its environments are found at the provider and ended",
                           s->journal, s->journal);
         if (r == 0)
-                r = journal_raise_epoch(*out, &s->epoch);
+                r = journal_raise_epoch(*out, clock_read_us(CLOCK_REALTIME), &s->epoch);
         if (r < 0 && !*why->text)
                 result_set(why, RESULT_FAILED, "journal %s: %s", s->journal, strerror(-r));
         return r;

@@ -491,7 +491,7 @@ static int set_meta(struct journal *j, const char *key, const char *value) {
 }
 
 /* Two runs with the same number would take a sandbox from each other: so this waits for the disk. */
-int journal_raise_epoch(struct journal *j, uint64_t *epoch) {
+int journal_raise_epoch(struct journal *j, int64_t wall_us, uint64_t *epoch) {
         char text[32] = "0";
         int r;
 
@@ -500,6 +500,8 @@ int journal_raise_epoch(struct journal *j, uint64_t *epoch) {
                 return 0;
         (void)get_meta(j, "epoch", text, sizeof(text));
         *epoch = strtoull(text, NULL, 10) + 1;
+        if (wall_us > 0 && *epoch < (uint64_t)wall_us)
+                *epoch = (uint64_t)wall_us;
         snprintf(text, sizeof(text), "%" PRIu64, *epoch);
         r = to_errno(sqlite3_exec(j->db, "PRAGMA synchronous=FULL", NULL, NULL, NULL));
         if (r == 0)

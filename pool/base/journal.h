@@ -107,10 +107,10 @@ int journal_open(struct journal **out, const char *path, const char *backend, in
 void journal_close(struct journal *j);
 
 /*
- * The number of this run: one more than that of any before it on this journal. It is on the disk when this returns. 0 or
- * -errno.
+ * The number of this run: higher than that of any before it on this journal, and @wall_us at least, so that of runs on two
+ * copies of a journal the later one has the higher number. It is on the disk when this returns. 0 or -errno.
  */
-int journal_raise_epoch(struct journal *j, uint64_t *epoch);
+int journal_raise_epoch(struct journal *j, int64_t wall_us, uint64_t *epoch);
 
 /*
  * Whether an earlier run wrote this journal, and none before has set this mark. Sets it. @mark: a literal that names what

@@ -220,3 +220,45 @@ def test_environments_of_a_daemon_without_it(mount, calm):
     again = mp.lease()
     assert again.read("environment").strip() == used
     os.mkdir(again / "jobs/a")
+
+
+def copy_journal(mp, to):
+    """
+    What a daemon has written about its pool becomes that of another; neither runs. A mere copy of the directory is found
+    out by the path and the machine that stand in it.
+    """
+    state, = mp.state.iterdir()
+    other, = to.state.iterdir()
+    for path in other.glob("journal*"):
+        path.unlink()
+    for path in state.glob("journal*"):
+        shutil.copy(path, other)
+    theirs = (other / "pool").read_text()
+    (other / "pool").write_text((state / "pool").read_text()[:36] + theirs[36:])
+    shutil.copytree(state / "spool", other / "spool", dirs_exist_ok=True)
+
+
+def test_two_daemons_with_copies_of_a_journal(mount, calm):
+    """The later one has the sandbox. The other one is told, gives its lease up, and leaves the sandbox alone."""
+    first, second = mount(max=1, helper=True), mount(start=False, max=1, helper=True)
+    lease = first.lease()
+    lease.submit("echo begun; while ! [ -e go ]; do sleep 0.05; done; exit 3")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(6) == b"begun\n"
+    environment = lease.read("environment")
+    second.start()
+    second.crash()
+    first.crash()
+    copy_journal(first, second)
+    for mp in first, second:
+        mp.lines.clear()
+        mp.start()
+        mp.until(lambda: harness.Lease(mp, "t1").status("jobs/1/status")["state"] == "running")
+    again = harness.Lease(second, "t1")
+    assert again.read("environment") == environment
+    first.until(lambda: lease.status()["state"] == "lost")
+    assert "another daemon uses it now" in lease.read("error")
+    first.stop()
+    calm.run(environment.strip(), "sh", "-c", "touch /root/hermes_tasks/t1/go")
+    assert again.read() == "begun\n" and again.read("exit_code") == "3\n"
+    assert again.run("echo next") == ("next\n", 0)
