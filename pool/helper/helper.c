@@ -164,7 +164,7 @@ static int use_helper(struct helper_sandbox *s, enum helper_mode mode) {
         struct helper *h = helper_of(s->sandbox.backend);
         int r = s->carrier.client ? 0 : carrier_start(&s->carrier, s->key, h->pool_id, h->epoch);
 
-        if (r == 0 && mode == HELPER_UPLOADED && s->inner->resume_token && !s->resume_token) {
+        if (r == 0 && s->inner->resume_token && !s->resume_token) {
                 s->resume_token = token_make(s->key, s->inner->resume_token);
                 r = s->resume_token ? 0 : -ENOMEM;
                 if (r == 0 && s->note == HELPER_NOTE_DONE)

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The resume token of a sandbox with a helper that was uploaded: "key HEX REST", with the key to the helper, and the
+ * The resume token of a sandbox with a helper that can outlive us: "key HEX REST", with the key to the helper, and the
  * token of the backend below. It is kept where nobody else may read. Once the sandbox is noted, there is "=" between HEX
  * and REST.
  */

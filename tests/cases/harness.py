@@ -294,9 +294,9 @@ class Mount:
             return  # it has ended already, or is not mounted any more
         assert backend == self.settings.provider
 
-    def crash(self):
-        """kill -9: nothing is cleared up."""
-        pids = processes.descendants(self.pid)
+    def crash(self, survives=False):
+        """kill -9: nothing is cleared up. Local environments end too, unless they survive."""
+        pids = {} if survives else processes.descendants(self.pid)
         self.process.kill()
         self.process.wait()
         self.process = None

@@ -38,11 +38,11 @@ class Stream:
 class Controlled:
     """A helper with a control socket, the first process of a sandbox or, with a root, an ordinary process."""
 
-    def __init__(self, directory, root=None, shell=""):
+    def __init__(self, directory, root=None, shell="", next_daemon=None):
         self.key = os.urandom(16)
         self.root = root
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        serve = ["serve", "-c", "-s", shell] + (["-r", str(root), str(root / "run")] if root else ["/run/modalpool"])
+        serve = ["serve", "-c", "-s", shell] + (["-o", str(next_daemon)] if next_daemon else []) + (["-r", str(root), str(root / "run")] if root else ["/run/modalpool"])
         before = [PROGRAM] if root else [
             "bwrap", "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--as-pid-1",
             *box_module._debian(), "--proc", "/proc", "--dev", "/dev", "--dir", "/run", "--tmpfs", "/tmp", "--ro-bind",
@@ -177,6 +177,93 @@ def test_everything_of_a_killed_helper_ends(controlled, make_daemon):
     daemon.run(lambda: all(job.out for job in jobs))
     watched = watch(box)
     box.process.kill()
+    assert all_end(watched)
+
+
+CARRIER, WAIT, END = b"\0", b"\1", b"\2"
+FOR_EVER = b"\xff" * 8
+
+
+def microseconds(n):
+    return n.to_bytes(8, "little")
+
+
+@pytest.fixture
+def listening(tmp_path):
+    """Where the next daemon listens; it does so once it is asked for."""
+    path = tmp_path / "next"
+    made = []
+
+    def listen():
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path.unlink(missing_ok=True)
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(30)
+        made.append(server)
+        return server
+
+    listen.path = path
+    yield listen
+    for server in made:
+        server.close()
+
+
+def test_the_next_daemon(controlled, make_daemon, listening):
+    """The helper waits for it, brings it the key, and goes on with its jobs; as often as need be."""
+    box = controlled(plain=True, next_daemon=listening.path)
+    daemon = make_daemon(box)
+    job = daemon.start("echo up; for i in $(seq 20); do echo $i; sleep 0.1; done; exit 3")
+    daemon.run(lambda: job.out)
+    box.control.send(WAIT + FOR_EVER)
+    for _ in range(3):
+        box.control.close()
+        server = listening()
+        for again in True, False:  # one that goes before it says anything is none
+            box.control, _ = server.accept()
+            box.control.settimeout(30)
+            assert box.control.recv(100) == box.key
+            if again:
+                box.control.close()
+        box.control.send(WAIT + microseconds(30_000_000))
+        server.close()
+        daemon.attach()
+    daemon.wait(job)
+    assert job.code == (wire.EXIT, 3) and job.out.split() == [b"up"] + [b"%d" % i for i in range(1, 21)]
+    box.control.send(END)
+
+
+@pytest.mark.parametrize("comes", [False, True])
+def test_no_next_daemon(controlled, make_daemon, listening, comes):
+    """When the time is over, everything ends; also if somebody listens who does not say WAIT."""
+    box = controlled(plain=True, next_daemon=listening.path)
+    daemon = make_daemon(box)
+    job = daemon.start("echo up; setsid sleep 1234")
+    daemon.run(lambda: job.out)
+    watched = watch(box)
+    if comes:
+        listening()
+    box.control.send(WAIT + microseconds(700_000))
+    began = time.monotonic()
+    box.control.close()
+    assert all_end(watched) and time.monotonic() - began > 0.6
+    assert not box.root.exists()
+
+
+@pytest.mark.parametrize("packets", [[END], [WAIT + FOR_EVER, END], [WAIT + FOR_EVER, WAIT + microseconds(0), None], [None],
+                                     [b"\7", b"\1short", None]])
+def test_the_end_at_once(controlled, make_daemon, listening, packets):
+    """Told to, or because nobody said WAIT."""
+    box = controlled(plain=True, next_daemon=listening.path)
+    daemon = make_daemon(box)
+    job = daemon.start("echo up; setsid sleep 1234")
+    daemon.run(lambda: job.out)
+    watched = watch(box)
+    for packet in packets:
+        if packet is None:
+            box.control.close()
+        else:
+            box.control.send(packet)
     assert all_end(watched)
 
 

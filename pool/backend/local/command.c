@@ -24,6 +24,7 @@ static void add(struct local_command *c, const char *argument) {
 
 #define INNER_HELPER "/run/modalpool/helper"
 #define INNER_RUN "/run/modalpool/jobs"
+#define INNER_STATE "/run/modalpool/state"
 
 /*
  * The host's programs and the parts of /etc that they need, read-only; all else is a fresh tmpfs.
@@ -44,7 +45,9 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
 
         snprintf(c->text[0], sizeof(c->text[0]), "%" PRIu64, l->options.size);
         ADD(c, l->client->bwrap, "--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc",
-            "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--die-with-parent", "--as-pid-1");
+            "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox", "--as-pid-1");
+        if (!local_survives(l))
+                ADD(c, "--die-with-parent");
         if (!l->options.network)
                 ADD(c, "--unshare-net");
         for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++)
@@ -65,8 +68,13 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
                 ADD(c, "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf");
         ADD(c, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp", "--perms", "0700", "--dir",
             "/root", "--dir", "/var", "--perms", "1777", "--dir", "/var/tmp", "--dir", l->base, "--perms", "0711",
-            "--dir", "/run/modalpool", "--ro-bind", l->client->helper, INNER_HELPER, "--chdir", "/", INNER_HELPER, "serve",
-            "-c", "-s", l->shell, INNER_RUN);
+            "--dir", "/run/modalpool", "--ro-bind", l->client->helper, INNER_HELPER);
+        if (local_survives(l))
+                ADD(c, "--ro-bind", l->dir, INNER_STATE);
+        ADD(c, "--chdir", "/", INNER_HELPER, "serve", "-c", "-s", l->shell);
+        if (local_survives(l))
+                ADD(c, "-o", INNER_STATE "/daemon");
+        ADD(c, INNER_RUN);
 }
 
 /* The variables that jobs see; none are the daemon's own. */

@@ -28,6 +28,7 @@ static void trial_cleaned(void *owner, const struct result *r, const struct sand
 static void trial_destroyed(void *owner, const struct result *r) {
         struct local *l = owner;
 
+        l->started = true;
         backend_ready(&l->backend, &l->trial_result);
 }
 
@@ -55,6 +56,7 @@ static void on_answer(uv_timer_t *timer) {
         struct local *l = a->local;
 
         uv_close((uv_handle_t *)&TAKE_PTR(l->answer)->timer, on_answer_closed);
+        l->started = true;
         backend_ready(&l->backend, &l->trial_result);
 }
 
@@ -70,7 +72,9 @@ static int answer(struct local *l) {
         return uv_timer_start(&a->timer, on_answer, 0, 0);
 }
 
-/* Sandboxes end with the daemon that made them, so ending those of earlier runs needs nothing. One trial does for all. */
+/*
+ * Sandboxes of an earlier run are ended by what is known of their processes, which needs nothing. One trial does for all.
+ */
 static int local_start(struct backend *b, enum backend_use use) {
         struct local *l = container_of(b, struct local, backend);
         char nonce[UUID_SIZE];
@@ -88,6 +92,13 @@ static int local_start(struct backend *b, enum backend_use use) {
         return r < 0 ? r : sandbox_create(b, nonce, &trial_events, l, &l->trial);
 }
 
+static int create(struct backend *b, const char *nonce, struct sandbox **out) {
+        struct local *l = container_of(b, struct local, backend);
+        int r = local_survives(l) ? local_listen(l) : 0;
+
+        return r < 0 ? r : local_create(b, nonce, out);
+}
+
 static void local_free(struct backend *b) {
         struct local *l = container_of(b, struct local, backend);
 
@@ -103,7 +114,9 @@ static const struct backend_ops local_ops = {
         .name = "local",
         .start = local_start,
         .free = local_free,
-        .create = local_create,
+        .create = create,
+        .adopt = local_adopt,
+        .leave = local_leave,
         .destroy = local_destroy,
         .attach = local_attach,
         .exec_write = local_attach_write,
@@ -133,6 +146,7 @@ static char *find_bwrap(void) {
 static void client_free(struct backend_client *client) {
         struct local_client *c = container_of(client, struct local_client, client);
 
+        local_listen_end(c);
         free(c->helper);
         free(c->bwrap);
         free(c);
@@ -149,6 +163,8 @@ int local_client_new(struct backend_client **out, uv_loop_t *loop, const char *h
                 return -ENOMEM;
         c->client.ops = &client_ops;
         c->loop = loop;
+        list_init(&c->awaited);
+        list_init(&c->callers);
         c->helper = strdup(helper);
         c->bwrap = find_bwrap();
         if (!c->helper) {

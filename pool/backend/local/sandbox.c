@@ -44,21 +44,25 @@ static void close_errors(struct local_sandbox *s) {
                 uv_close((uv_handle_t *)&s->errors, on_poll_closed);
 }
 
-/* The process has ended, and with it everything in its namespace. */
+/* The process has ended, and with it everything in its namespace; or it is left to a later run. */
 static void sandbox_finish(struct local_sandbox *s) {
         struct result ok = {};
 
         sandbox_destroyed(&s->sandbox, &ok);
-        close_errors(s);
-        uv_close((uv_handle_t *)&s->control, on_poll_closed);
+        list_remove(&s->awaited);
         uv_close((uv_handle_t *)&s->timer, on_handle_closed);
+        if (s->controlled)
+                uv_close((uv_handle_t *)&s->control, on_poll_closed);
+        if (s->adopted)
+                return;
+        close_errors(s);
         uv_close((uv_handle_t *)&s->process, on_handle_closed);
 }
 
 static void read_errors(struct local_sandbox *s) {
         ssize_t n;
 
-        while (!uv_is_closing((uv_handle_t *)&s->errors) && s->error_len < sizeof(s->error_text) - 1 &&
+        while (!s->adopted && !uv_is_closing((uv_handle_t *)&s->errors) && s->error_len < sizeof(s->error_text) - 1 &&
                (n = read(s->errors_fd, s->error_text + s->error_len, sizeof(s->error_text) - 1 - s->error_len)) > 0)
                 s->error_len += n;
         s->error_text[s->error_len] = '\0';
@@ -119,46 +123,113 @@ static void on_destroy_timeout(uv_timer_t *timer) {
         struct local_sandbox *s = timer->data;
 
         log_warning("environment=%s: does not end by itself, killing it", s->sandbox.id);
-        uv_process_kill(&s->process, SIGKILL);
+        local_kill_helper(s);
+        if (s->adopted)
+                sandbox_finish(s);
+        else
+                uv_process_kill(&s->process, SIGKILL);
 }
 
 /* There is no process to wait for. The answer comes from the loop, never from inside the call. */
-static void on_destroy_absent(uv_timer_t *timer) {
+static void on_absent(uv_timer_t *timer) {
         sandbox_finish(timer->data);
 }
 
 void local_destroy(struct sandbox *sandbox) {
         struct local_sandbox *s = local_sandbox(sandbox);
+        bool is_there = s->adopted ? s->controlled && !s->hung_up : s->running;
 
-        uv_poll_stop(&s->control);
-        shutdown(s->control_fd, SHUT_RDWR); /* the helper kills everything and ends */
-        if (s->running)
-                uv_timer_start(&s->timer, on_destroy_timeout, DESTROY_TIMEOUT_MS, 0);
-        else
-                uv_timer_start(&s->timer, on_destroy_absent, 0, 0);
+        local_send_end(s); /* the helper kills everything and ends */
+        if (s->controlled && !s->adopted) {
+                uv_poll_stop(&s->control);
+                shutdown(s->control_fd, SHUT_RDWR);
+        }
+        if (!is_there)
+                local_kill_helper(s);
+        uv_timer_start(&s->timer, is_there ? on_destroy_timeout : on_absent, is_there ? DESTROY_TIMEOUT_MS : 0, 0);
 }
 
-/* The helper serves. */
-static void on_hello(struct local_sandbox *s) {
+/* Its helper waits for the next daemon. */
+void local_leave(struct sandbox *sandbox) {
+        struct local_sandbox *s = local_sandbox(sandbox);
+
+        if (!s->sandbox.resume_token || !local_survives(sandbox_local(s))) {
+                local_destroy(sandbox);
+                return;
+        }
+        if (s->controlled)
+                uv_poll_stop(&s->control);
+        uv_timer_start(&s->timer, on_absent, 0, 0);
+}
+
+/* The helper serves. @pid: its process. */
+static void on_hello(struct local_sandbox *s, pid_t pid) {
         struct result ok = {};
 
         uv_timer_stop(&s->timer);
         close_errors(s);
+        if (local_survives(sandbox_local(s))) {
+                local_note_helper(s, pid);
+                local_send_wait(s);
+        }
         if (s->sandbox.state == SANDBOX_CREATING)
                 sandbox_created(&s->sandbox, &ok);
+}
+
+/* A byte, and which process of this machine has sent it; 0: it does not say. */
+static ssize_t receive_hello(int fd, pid_t *pid) {
+        union {
+                struct cmsghdr align;
+                char space[CMSG_SPACE(sizeof(struct ucred))];
+        } control = {};
+        char byte;
+        struct iovec iov = { &byte, 1 };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+        struct ucred sender = {};
+
+        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS)
+                memcpy(&sender, CMSG_DATA(c), sizeof(sender));
+        *pid = sender.pid;
+        return n;
 }
 
 /* It has one thing to say. When it closes the socket, its exit status, which follows at once, says more. */
 static void on_control(uv_poll_t *poll, int status, int events) {
         struct local_sandbox *s = poll->data;
-        char byte;
-        ssize_t n = recv(s->control_fd, &byte, 1, MSG_DONTWAIT);
+        pid_t pid;
+        ssize_t n = receive_hello(s->control_fd, &pid);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
         uv_poll_stop(poll);
         if (n == 1)
-                on_hello(s);
+                on_hello(s, pid);
+}
+
+/* An adopted one has nothing to say; its end is seen here alone. */
+static void on_adopted_control(uv_poll_t *poll, int status, int events) {
+        struct local_sandbox *s = poll->data;
+        char byte;
+        ssize_t n = recv(s->control_fd, &byte, 1, MSG_DONTWAIT);
+
+        if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+                return;
+        uv_poll_stop(poll);
+        s->hung_up = true;
+        sandbox_broke(s, "its first process has ended");
+        if (s->sandbox.state == SANDBOX_ENDING)
+                sandbox_finish(s);
+}
+
+void local_take_control(struct local_sandbox *s, int fd) {
+        s->control_fd = fd;
+        s->controlled = true;
+        uv_poll_init(sandbox_local(s)->client->loop, &s->control, fd);
+        s->control.data = s;
+        s->n_handles++;
+        uv_poll_start(&s->control, UV_READABLE, on_adopted_control);
 }
 
 int local_send_descriptor(struct local_sandbox *s, int fd) {
@@ -250,6 +321,7 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         s = calloc(1, sizeof(*s) + (l->isolate ? 1 : strlen(l->dir) + 24));
         if (!s)
                 return -ENOMEM;
+        list_init(&s->awaited);
         l->client->last_number++;
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "local-%u", l->client->last_number);
         if (!l->isolate) {
@@ -268,6 +340,7 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         }
         s->control_fd = fds[0];
         inner = fds[1];
+        setsockopt(s->control_fd, SOL_SOCKET, SO_PASSCRED, &(int){ 1 }, sizeof(int));
         r = send_key(s, nonce);
         if (r == 0 && pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 r = -errno;
@@ -285,6 +358,7 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         uv_poll_init(l->client->loop, &s->errors, s->errors_fd);
         uv_timer_init(l->client->loop, &s->timer);
         s->n_handles = 4;
+        s->controlled = true;
         s->control.data = s->errors.data = s->timer.data = s;
         uv_poll_start(&s->control, UV_READABLE, on_control);
         uv_poll_start(&s->errors, UV_READABLE, on_errors);

@@ -18,6 +18,7 @@
 #define HELLO_TIME_US (10 * USEC_PER_SEC)
 #define CARRIER_SEND_BUFFER (64 << 10) /* bytes in the kernel, ahead of the next frame */
 #define BACKGROUND_MAX 256         /* reapers of forgotten jobs whose processes go on */
+#define DAEMON_RETRY_US (200 * USEC_PER_MSEC) /* between looks for the next daemon */
 #define OUTPUT_GRACE_US (100 * USEC_PER_MSEC) /* for output on its way when the shell has ended */
 #define KILL_ROUND_MS 10           /* between looks for what a KILL has left … */
 #define KILL_TIME_US (5 * USEC_PER_SEC) /* … until that is told instead */

@@ -2,7 +2,7 @@
 
 /*
  * modalpool-helper serve [-f] SOCKET
- * modalpool-helper serve -c [-r ROOT] [-s SHELL] DIRECTORY
+ * modalpool-helper serve -c [-o PATH] [-r ROOT] [-s SHELL] DIRECTORY
  * modalpool-helper attach SOCKET
  *
  * The program inside a sandbox (protocol.h says what for). It needs nothing of the sandbox but a shell to run jobs, and
@@ -14,6 +14,7 @@
  *
  * `serve -c` stays in the foreground as the first process of a sandbox of this machine. Its stdin is the daemon's socket
  * (control.h). DIRECTORY is made if need be, and holds long commands. -s refuses to start where there is no such shell.
+ * -o is where the next daemon listens, when this one is gone.
  * -r serves a sandbox without a file system of its own: ROOT holds the workdirs and what is below them, and is removed
  * at the end.
  */
@@ -178,7 +179,8 @@ static struct loop_source child_source = { .ready = on_child };
 
 static _Noreturn void run(void) {
         for (;;) {
-                int64_t next = clock_earlier(helper_jobs_tick(), clock_earlier(carriers_tick(), channels_tick()));
+                int64_t of_daemon = clock_earlier(control_tick(), clock_earlier(carriers_tick(), channels_tick()));
+                int64_t next = clock_earlier(helper_jobs_tick(), of_daemon);
 
                 loop_turn(carriers_send() ? 0 : next);
         }
@@ -190,6 +192,7 @@ struct options {
         const char *socket; /* to listen on, or NULL */
         const char *dir;
         const char *root, *shell; /* or "" */
+        const char *next_daemon;  /* or NULL */
         bool foreground, controlled;
 };
 
@@ -198,6 +201,12 @@ static int proc;
 
 static void on_daemon_gone(void) {
         shut_down(proc, options.root);
+}
+
+/* In children. */
+static void forget_keys(void) {
+        carriers_forget_key();
+        control_forget_key();
 }
 
 /* As execvp() finds it. */
@@ -220,7 +229,7 @@ static bool is_program(const char *name) {
 /* @fd: listens, or is the daemon's socket. */
 static int init(int fd, const uint8_t *key, int oom_score) {
         struct job_context context = {
-                .dir = options.dir, .root = options.root, .oom_score = oom_score, .forget = carriers_forget_key
+                .dir = options.dir, .root = options.root, .oom_score = oom_score, .forget = forget_keys
         };
         sigset_t child;
         int r;
@@ -240,7 +249,7 @@ static int init(int fd, const uint8_t *key, int oom_score) {
         files_init(options.root);
         if (r < 0)
                 return r;
-        return options.controlled ? control_init(fd, on_daemon_gone) : carriers_listen(fd);
+        return options.controlled ? control_init(fd, key, options.next_daemon, on_daemon_gone) : carriers_listen(fd);
 }
 
 /* Where carriers come from. 0, or -errno with what failed in @what. */
@@ -311,13 +320,16 @@ static bool use_socket(const char *path) {
 static bool read_options(int argc, char **argv) {
         int option;
 
-        while ((option = getopt(argc, argv, "cfr:s:")) >= 0)
+        while ((option = getopt(argc, argv, "cfo:r:s:")) >= 0)
                 switch (option) {
                 case 'c':
                         options.controlled = options.foreground = true;
                         break;
                 case 'f':
                         options.foreground = true;
+                        break;
+                case 'o':
+                        options.next_daemon = optarg;
                         break;
                 case 'r':
                         options.root = optarg;
@@ -339,6 +351,6 @@ int main(int argc, char **argv) {
                 return serve();
         if (argc == 3 && strcmp(argv[1], "attach") == 0)
                 return attach(argv[2]);
-        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | serve -c [-r ROOT] [-s SHELL] DIRECTORY | attach SOCKET\n");
+        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | serve -c [-o PATH] [-r ROOT] [-s SHELL] DIRECTORY | attach SOCKET\n");
         return 2;
 }
