@@ -37,10 +37,10 @@ static int64_t take_attributes(struct remote_request *r, const uint8_t *data, si
         return error < 0 ? error : remote_node_update(r->node, &a, r->asked_us);
 }
 
-/* What has no name any more is gone for the kernel: it looks again. */
+/* What has no name any more is gone: with ESTALE the kernel looks again, and may make a new one. */
 static int64_t fail_attributes(struct remote_request *r, int error) {
         remote_node_changed(r->node);
-        return error == EBADF || error == ELOOP ? -ESTALE : -error;
+        return error == EBADF || error == ELOOP || error == ENOENT || error == ENOTDIR ? -ESTALE : -error;
 }
 
 static const struct remote_op getattr_op = { REMOTE_KIND(succeed_attributes), args_getattr, take_attributes, fail_attributes };

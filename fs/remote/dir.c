@@ -244,7 +244,7 @@ static size_t add_plus(fuse_req_t req, struct dir *d, char *at, size_t room, con
         if (n) {
                 entry.ino = remote_node_number(n);
                 remote_node_stat(n, &entry.attr);
-                entry.attr_timeout = entry.entry_timeout = remote_node_tell(n);
+                entry.attr_timeout = remote_node_tell(n);
                 n->lookups++;
                 told[n_told++] = n;
         } else {

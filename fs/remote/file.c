@@ -217,7 +217,7 @@ static void succeed_create(struct request *request, fuse_req_t req, int64_t resu
         struct fuse_file_info fi = info_of(r);
 
         remote_node_stat(r->made, &e.attr);
-        e.attr_timeout = e.entry_timeout = remote_node_tell(r->made);
+        e.attr_timeout = remote_node_tell(r->made);
         r->made->lookups++;
         if (fuse_reply_create(req, &e, &fi) == -ENOENT) {
                 r->made->lookups--;

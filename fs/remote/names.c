@@ -22,7 +22,7 @@ static void succeed_entry(struct request *request, fuse_req_t req, int64_t resul
         struct fuse_entry_param e = { .ino = remote_node_number(n), .generation = 1 };
 
         remote_node_stat(n, &e.attr);
-        e.attr_timeout = e.entry_timeout = remote_node_tell(n);
+        e.attr_timeout = remote_node_tell(n);
         n->lookups++;
         if (fuse_reply_entry(req, &e) == -ENOENT)
                 n->lookups--;

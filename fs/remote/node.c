@@ -190,8 +190,26 @@ int remote_node_update(struct remote_node *n, const struct file_attributes *a, i
         return 0;
 }
 
+/* Other names of the same file show the change, too. */
+static void change_links(const struct remote_node *changed) {
+        struct list pending = LIST_INIT(pending);
+        struct remote_node *n;
+
+        list_move_all(&pending, &changed->tree->told);
+        while ((n = list_first(&pending, struct remote_node, told_link))) {
+                list_remove(&n->told_link);
+                list_add_tail(&changed->tree->told, &n->told_link);
+                if (n == changed || !is_same_file(&n->attributes, &changed->attributes))
+                        continue;
+                n->changed_us = changed->changed_us;
+                remote_node_take_back(n);
+        }
+}
+
 void remote_node_changed(struct remote_node *n) {
         n->changed_us = remote_now(n->tree);
+        if (n->known && n->attributes.nlink > 1 && !S_ISDIR(n->attributes.mode))
+                change_links(n);
 }
 
 bool remote_node_is_true(const struct remote_node *n, int64_t asked_us) {

@@ -26,8 +26,10 @@
  * A node is known by its directory and its name there, never by a number that comes from inside: so no answer of the
  * helper can show one directory in two places. If a name stands for another file than before, it gets another node.
  *
- * The kernel may believe what it was told for FRESH_US, and nothing longer. What a job has changed is seen at once when
- * it has ended: the tree is told before anybody who waits for the job, and takes back all that the kernel still believes.
+ * The kernel may believe attributes for FRESH_US, and it asks for each name each time, which is answered from the nodes
+ * for as long. What a job has changed is seen at once when it has ended: the tree is told before anybody who waits for
+ * the job, and takes back the attributes that the kernel still believes. It could not take back names: to do that, the
+ * kernel would wait for a directory that is locked by who waits for us.
  * Data are checked at each open: pages of a file stay only if its size and both of its times are as they were.
  *
  * All that comes from inside is taken for hostile. Its form is checked by pool/helper/file-call.c, names by
