@@ -86,7 +86,7 @@ def run(together):
 def nothing_is_left(mount):
     assert [name for name in os.listdir(mount.path) if name.startswith("run-")] == []
     for lease in os.listdir(mount.path):
-        if not lease.startswith("."):
+        if not lease.startswith((".", "@")):
             assert [name for name in os.listdir(mount / lease / "jobs") if name.startswith("run-")] == []
 
 
@@ -586,6 +586,15 @@ def test_what_is_not_there(run, tmp_path):
     nothing_is_left(run.mount)
     status, out, err = run("-h")
     assert status == 0 and out.startswith(b"usage: modalpool run ") and err == b""
+
+
+def test_a_pool_in_the_mount(run):
+    mp = run.mount
+    os.mkdir(mp / "@other")
+    assert run("@other", "--", "sh", "-c", "cat; exit 4", input=b"words") == (4, b"words", b"")
+    assert [name for name in os.listdir(mp / "@other") if not name.startswith(".")] == []
+    nothing_is_left(mp)
+    os.rmdir(mp / "@other")
 
 
 def test_a_full_pool(mount):
