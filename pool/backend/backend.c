@@ -230,6 +230,13 @@ void sandbox_file_cancel(struct file_call *c) {
         assert(!c->cancel);
 }
 
+int sandbox_connect(struct sandbox *s, const struct connection_spec *spec, struct connection *c) {
+        assert(!c->ops && c->changed);
+        if (s->state != SANDBOX_LIVE || s->cleaning)
+                return -ENODEV;
+        return s->backend->ops->connect ? s->backend->ops->connect(s, spec, c) : -EOPNOTSUPP;
+}
+
 void exec_signal(struct exec *e, int signo) {
         if (e->sandbox->state == SANDBOX_LIVE)
                 e->sandbox->backend->ops->exec_signal(e, signo);

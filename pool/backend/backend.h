@@ -45,6 +45,7 @@
 #include <sys/types.h>
 
 #include "pool/backend/changes.h"
+#include "pool/backend/connection.h"
 #include "pool/backend/file-call.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
@@ -219,6 +220,7 @@ struct backend_ops {
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         int (*attach)(struct sandbox *s, struct exec **out); /* or NULL */
         int (*file_call)(struct sandbox *s, const struct file_call_args *args, struct file_call *c); /* or NULL */
+        int (*connect)(struct sandbox *s, const struct connection_spec *spec, struct connection *c);  /* or NULL */
         void (*exec_signal)(struct exec *e, int signo);
         int (*exec_poll)(struct exec *e);
         ssize_t (*exec_write)(struct exec *e, const void *data, size_t len);
@@ -394,6 +396,12 @@ int sandbox_file_call(struct sandbox *s, const struct file_call_args *args, stru
 
 /* Nobody waits for it any more: it may be done or not. What it has opened is closed. Nothing if it is not under way. */
 void sandbox_file_cancel(struct file_call *c);
+
+/*
+ * Open a connection to something inside; c->changed is set. When its sandbox is cleaned or dies, it is broken.
+ * -EOPNOTSUPP: nothing carries it there. -EAGAIN: there are too many. -ENAMETOOLONG.
+ */
+int sandbox_connect(struct sandbox *s, const struct connection_spec *spec, struct connection *c);
 
 /* Send a signal other than KILL to every process of the job, also to those that left its process group. */
 void exec_signal(struct exec *e, int signo);

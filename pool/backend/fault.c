@@ -412,6 +412,12 @@ static void fault_exec_cancel(struct exec *exec) {
         uv_close((uv_handle_t *)&e->timer, on_exec_closed);
 }
 
+static int fault_connect(struct sandbox *sandbox, const struct connection_spec *spec, struct connection *c) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+
+        return s->inner ? sandbox_connect(s->inner, spec, c) : -ENODEV;
+}
+
 static int fault_file_call(struct sandbox *sandbox, const struct file_call_args *args, struct file_call *c) {
         struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
 
@@ -477,6 +483,7 @@ static const struct backend_ops fault_ops = {
         .clean = fault_clean,
         .exec = fault_exec,
         .file_call = fault_file_call,
+        .connect = fault_connect,
         .exec_signal = fault_exec_signal,
         .exec_poll = fault_exec_poll,
         .exec_write = fault_exec_write,

@@ -7,6 +7,7 @@
  *   client.c        carriers, and what comes over them
  *   client-job.c    jobs, and what the helper says of one
  *   client-calls.c  calls about files
+ *   client-channel.c  channels
  *   client-send.c   what is sent next
  */
 
@@ -112,6 +113,10 @@ struct client {
         struct client_request requests[HELPER_N_REQUESTS];
         struct client_calls calls;
         bool calls_turn; /* the next frame was not one of a call */
+        struct list channels;
+        unsigned n_channels;
+        uint32_t last_channel; /* the number of the newest */
+        bool channels_turn;    /* the next frame was not one of a channel */
         int64_t lazy_us; /* since when something waits for company; or never */
 };
 
@@ -140,6 +145,14 @@ void client_calls_on_open(struct client *c);    /* … which is open */
 bool client_calls_next(struct client *c, struct frame *out);
 bool client_calls_are_urgent(struct client *c);
 const char *client_on_answer(struct client *c, const struct frame *f); /* what is wrong with it, or NULL */
+
+/* client-channel.c: */
+void client_channels_on_carrier(struct client *c); /* there is a new one */
+void client_channels_on_open(struct client *c);    /* … which is open */
+bool client_channels_next(struct client *c, struct frame *f);
+bool client_channels_are_urgent(const struct client *c);
+int64_t client_channels_tick(struct client *c, int64_t now);
+const char *client_on_channel(struct client *c, const struct frame *f); /* what is wrong with it, or NULL */
 
 /* client-send.c: the next frame; false when there is none. @data has room for HELPER_DATA_MAX. */
 bool client_next_frame(struct client *c, struct frame *f, uint8_t *data);

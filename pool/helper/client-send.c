@@ -262,7 +262,10 @@ bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
         }
         if (next_leftover(c, f) || next_ping(c, f) || next_request(c, f))
                 return true;
-        /* Calls and jobs take turns, too. */
+        /* Calls, channels and jobs take turns, too. */
+        c->channels_turn = !c->channels_turn;
+        if (c->channels_turn && client_channels_next(c, f))
+                return true;
         c->calls_turn = !c->calls_turn;
         if (c->calls_turn && client_calls_next(c, f))
                 return true;
@@ -273,7 +276,7 @@ bool client_next_frame(struct client *c, struct frame *f, uint8_t *data) {
                 list_add_tail(&c->jobs, &j->link);
                 return true;
         }
-        return client_calls_next(c, f);
+        return client_calls_next(c, f) || client_channels_next(c, f);
 }
 
 static bool is_much(const uint64_t acked[2], const uint64_t told[2]) {
@@ -301,7 +304,7 @@ bool client_is_urgent(const struct client *c) {
         for (int kind = 0; kind < HELPER_N_REQUESTS; kind++)
                 if (c->requests[kind].asked && !c->requests[kind].sent)
                         return true;
-        if (client_calls_are_urgent((struct client *)c))
+        if (client_calls_are_urgent((struct client *)c) || client_channels_are_urgent(c))
                 return true;
         list_for_each (j, &c->jobs, link)
                 if (job_is_urgent(j))

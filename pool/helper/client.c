@@ -26,6 +26,7 @@ int client_new(struct client **out, const uint8_t key[HELPER_KEY_SIZE], const ch
         c->lazy_us = USEC_NEVER;
         list_init(&c->jobs);
         list_init(&c->leftovers);
+        list_init(&c->channels);
         client_calls_init(&c->calls);
         for (int i = 0; i < HELPER_N_REQUESTS; i++)
                 c->requests[i].data = (struct buf)BUF_INIT(HELPER_DATA_MAX);
@@ -43,6 +44,7 @@ void client_free(struct client *c) {
         for (int i = 0; i < HELPER_N_REQUESTS; i++)
                 buf_deinit(&c->requests[i].data);
         client_calls_end(c, ENODEV);
+        client_channels_end(c, ENODEV, NULL); /* only those that are being closed */
         explicit_bzero(c->key, sizeof(c->key));
         free(c->decoder);
         free(c);
@@ -74,6 +76,7 @@ int client_carrier_new(struct client *c, int64_t now) {
         list_for_each (j, &c->jobs, link)
                 client_job_on_carrier(j);
         client_calls_on_carrier(c);
+        client_channels_on_carrier(c);
         list_for_each (l, &c->leftovers, link) {
                 l->sent = l->listed = false;
                 memset(l->told, 0, sizeof(l->told));
@@ -119,6 +122,7 @@ static const char *on_list_end(struct client *c) {
         while ((j = client_find_lost(c)))
                 client_job_lose(j);
         client_calls_on_open(c);
+        client_channels_on_open(c);
         c->events->open(c->owner);
         return NULL;
 }
@@ -184,11 +188,14 @@ static const char *on_reply(struct client *c, const struct frame *f) {
         return NULL;
 }
 
+static bool follows_welcome(enum frame_type type) {
+        return type == FRAME_OUTPUT || type == FRAME_ENDED || type == FRAME_REPLY || type >= FRAME_ANSWER;
+}
+
 static const char *on_frame(struct client *c, const struct frame *f) {
         struct client_job *j = client_find_job(c, f->job);
 
-        if (c->state == CLIENT_OPENING && (f->type == FRAME_OUTPUT || f->type == FRAME_ENDED || f->type == FRAME_REPLY ||
-                                          f->type == FRAME_ANSWER))
+        if (c->state == CLIENT_OPENING && follows_welcome(f->type))
                 return "a frame before all that belongs to WELCOME";
         switch (f->type) {
         case FRAME_WELCOME:
@@ -211,6 +218,12 @@ static const char *on_frame(struct client *c, const struct frame *f) {
                 return on_reply(c, f);
         case FRAME_ANSWER:
                 return client_on_answer(c, f);
+        case FRAME_OPENED:
+        case FRAME_DATA:
+        case FRAME_WINDOW:
+        case FRAME_RESET:
+        case FRAME_CLOSED:
+                return client_on_channel(c, f);
         case FRAME_REFUSED:
                 c->events->refused(c->owner, f->count);
                 return NULL;
@@ -289,7 +302,7 @@ int64_t client_tick(struct client *c, int64_t now) {
         int64_t due = clock_after(c->opened_us, CLIENT_HELLO_US);
 
         if (c->state != CLIENT_OPENING || c->broken)
-                return USEC_NEVER;
+                return client_channels_tick(c, now);
         if (now < due)
                 return due;
         break_carrier(c, "no answer", 9);

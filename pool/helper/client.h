@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pool/backend/file-call.h"
 #include "pool/helper/protocol.h"
@@ -30,11 +31,13 @@
 #define CLIENT_LAZY_US (1 * USEC_PER_SEC)     /* what is not urgent waits for company so long */
 #define CLIENT_ACK_BYTES (128 << 10)          /* of output make their acknowledgement urgent */
 #define CLIENT_CALLS_QUEUE_MAX 16384           /* calls about files that have not been sent */
+#define CLIENT_CLOSE_US (60 * USEC_PER_SEC)   /* for what was written to a channel before it was closed */
 #define CLIENT_CARRIER_BYTES (256 << 20)      /* after which a carrier is worn … */
 #define CLIENT_CARRIER_US (3600 * USEC_PER_SEC) /* … or after this time */
 
 struct client;
 struct client_job;
+struct client_channel;
 
 struct client_events {
         /* A carrier is open, and every job goes on. */
@@ -187,3 +190,37 @@ int client_job_signal(struct client_job *j, int signo);
 int client_job_kill(struct client_job *j, int64_t grace_us);
 /* One that was not sent takes the new size. */
 int client_job_resize(struct client_job *j, uint16_t rows, uint16_t columns);
+
+/*
+ * A channel (protocol.h). changed() says that it is open or broken, that there is more to read, or more room: it may close
+ * the channel. -EAGAIN: there are too many. -EOPNOTSUPP: the helper has none. -ENAMETOOLONG.
+ */
+struct client_channel_spec {
+        enum channel_kind kind;
+        uint16_t port;
+        bool recursive;
+        const char *workdir, *path; /* of a watch; copied */
+};
+int client_channel_open(struct client *c, const struct client_channel_spec *spec, void (*changed)(void *owner), void *owner,
+                        struct client_channel **out);
+
+/* What was written is sent before it is closed. No event follows. */
+void client_channel_close(struct client_channel *ch, int64_t now);
+
+/* All end, and the helper is told nothing. Each owner closes its own in @ended, which is called with @error for each. */
+void client_channels_end(struct client *c, int error, void (*ended)(void *owner, int error));
+
+struct client *client_channel_client(const struct client_channel *ch);
+void *client_owner(const struct client *c);
+
+/* 0: it is open. -EAGAIN: not yet. Another -errno: it is broken. */
+int client_channel_status(const struct client_channel *ch);
+
+/* Bytes; 0 at the end; -EAGAIN; or, behind the last byte, why it is broken. */
+ssize_t client_channel_read(struct client_channel *ch, void *data, size_t len);
+bool client_channel_is_readable(const struct client_channel *ch);
+
+/* How many were taken, -EAGAIN, -EPIPE behind the end, or why it is broken. */
+ssize_t client_channel_write(struct client_channel *ch, const void *data, size_t len);
+size_t client_channel_room(const struct client_channel *ch);
+void client_channel_end(struct client_channel *ch);

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "pool/helper/connection.h"
 #include "pool/helper/exec.h"
 #include "pool/helper/sandbox.h"
 #include "pool/helper/token.h"
@@ -122,6 +123,7 @@ static void on_gone(struct carrier *c, const struct result *why) {
         else if (s->sandbox.state == SANDBOX_LIVE)
                 sandbox_died(&s->sandbox, why);
         end_files(s, ENODEV);
+        helper_connections_end(s, ENODEV);
 }
 
 static void free_when_closed(struct helper_sandbox *s) {
@@ -290,6 +292,7 @@ static void on_died(void *owner, const struct result *why) {
         else if (s->sandbox.state == SANDBOX_LIVE)
                 sandbox_died(&s->sandbox, why);
         end_files(s, ENODEV);
+        helper_connections_end(s, ENODEV);
 }
 
 /* One without a helper. */
@@ -399,6 +402,7 @@ static void end_use(struct helper_sandbox *s) {
         helper_note_stop(s);
         carrier_stop(&s->carrier);
         end_files(s, ENODEV);
+        helper_connections_end(s, ENODEV);
         helper_execs_drop(s);
 }
 
@@ -438,6 +442,7 @@ static int helper_clean(struct sandbox *sandbox, const char *workdir) {
                 return sandbox_clean(s->inner, workdir);
         helper_execs_drop(s);
         end_files(s, ESTALE);
+        helper_connections_end(s, ESTALE);
         helper_note_spoil(s);
         helper_note_cleanup(s, workdir, &what);
         r = client_clean(s->carrier.client, &what);
@@ -542,6 +547,7 @@ static const struct backend_ops helper_ops = {
         .clean = helper_clean,
         .exec = helper_exec,
         .file_call = helper_file_call,
+        .connect = helper_connect,
         .exec_signal = helper_exec_signal,
         .exec_poll = helper_exec_poll,
         .exec_write = helper_exec_write,

@@ -30,6 +30,13 @@ static const struct {
         { FRAME_ERROR, 0, FRAME_OF_HELPER },
         { FRAME_CALL, 8, FRAME_OF_DAEMON },
         { FRAME_ANSWER, 12, FRAME_OF_HELPER },
+        { FRAME_OPEN, 12, FRAME_OF_DAEMON },
+        { FRAME_CLOSE, 4, FRAME_OF_DAEMON },
+        { FRAME_DATA, 13, FRAME_OF_DAEMON },
+        { FRAME_WINDOW, 20, FRAME_OF_HELPER },
+        { FRAME_OPENED, 4, FRAME_OF_HELPER },
+        { FRAME_RESET, 8, FRAME_OF_HELPER },
+        { FRAME_CLOSED, 4, FRAME_OF_HELPER },
 };
 #define N_TYPES (sizeof(types) / sizeof(types[0]))
 
@@ -62,7 +69,9 @@ static void sizes(void) {
                 n_types += frame_name(type) != NULL;
         CHECK_INT(N_TYPES, n_types);
         for (size_t i = 0; i < N_TYPES; i++) {
-                CHECK_INT(types[i].type, i < FRAME_ERROR ? i + 1 : FRAME_CALL + i - FRAME_ERROR);
+                CHECK_INT(types[i].type, i < FRAME_ERROR       ? i + 1
+                                              : i < FRAME_ERROR + 2U ? FRAME_CALL + i - FRAME_ERROR
+                                                                     : FRAME_OPEN + i - FRAME_ERROR - 2);
                 CHECK_INT(frame_size(types[i].type, 0), FRAME_HEAD + types[i].fields);
                 CHECK(frame_size(types[i].type, frame_data_max(types[i].type)) <= FRAME_MAX);
         }
@@ -110,11 +119,16 @@ static void there_and_back(void) {
                         .limit = 9, .timeout_us = HELPER_US_MAX, .grace_us = 5, .ran_us = 6, .request = 8, .version = 1,
                         .oldest = 1, .spec_len = 11, .n_env = 12, .order = UINT32_MAX, .window = 14, .count = 15,
                         .value = 16, .rows = 65535, .columns = 18, .flags = START_FLAGS, .stream = 1, .end = 1,
-                        .state = 4, .how = 6, .signo = 64, .kind = 255, .data = data,
+                        .state = 4, .how = 6, .signo = 64, .kind = 255, .channel = 17, .port = 18, .data = data,
                         .len = frame_data_max(types[i].type),
                 };
-                size_t len = frame_encode(&f, wire);
+                size_t len;
 
+                if (f.type == FRAME_OPEN) {
+                        f.flags = CHANNEL_FLAGS;
+                        f.kind = CHANNEL_N_KINDS - 1;
+                }
+                len = frame_encode(&f, wire);
                 for (size_t piece = 1; piece < 4096; piece = piece * 3 + 1) {
                         struct frame got = {};
                         uint8_t again[FRAME_MAX];
@@ -179,6 +193,11 @@ static void values_out_of_range(void) {
                 { FRAME_ACK, 35, 1 },
                 { FRAME_SIGNAL, 20, 65 },
                 { FRAME_KILL, 27, 1 },
+                { FRAME_OPEN, 4, CHANNEL_N_KINDS },
+                { FRAME_OPEN, 5, 4 },
+                { FRAME_OPEN, 11, 1 },
+                { FRAME_DATA, 12, 2 },
+                { FRAME_WINDOW, 19, 0x80 },
         };
         struct frame f, got;
 
