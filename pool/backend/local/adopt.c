@@ -174,7 +174,7 @@ static void on_adopt_timeout(uv_timer_t *timer) {
 }
 
 /* One without a token never became live: its helper ends when its time is over. */
-int local_adopt(struct backend *b, const char *nonce, const char *token, struct sandbox **out) {
+int local_adopt(struct backend *b, const char *nonce, const char *token, bool unused, struct sandbox **out) {
         struct local *l = container_of(b, struct local, backend);
         struct local_sandbox *s;
         int r;

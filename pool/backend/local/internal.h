@@ -102,7 +102,7 @@ int local_send_descriptor(struct local_sandbox *s, int fd);
 void local_take_control(struct local_sandbox *s, int fd);
 
 /* adopt.c */
-int local_adopt(struct backend *b, const char *nonce, const char *token, struct sandbox **out);
+int local_adopt(struct backend *b, const char *nonce, const char *token, bool unused, struct sandbox **out);
 
 /* Helpers of an earlier daemon can come from now on. 0 or -errno; a second call does nothing. */
 int local_listen(struct local *l);
