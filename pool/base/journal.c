@@ -152,30 +152,19 @@ static int bind(sqlite3_stmt *s, const char *types, va_list ap) {
                 const char *text;
                 int64_t number;
 
-                switch (*types) {
-                case 'i':
-                        r = sqlite3_bind_int64(s, n, va_arg(ap, int64_t));
-                        break;
-                case 'o':
+                if (*types == 'i' || *types == 'o') {
                         number = va_arg(ap, int64_t);
-                        if (number)
+                        if (number || *types == 'i')
                                 r = sqlite3_bind_int64(s, n, number);
-                        break;
-                case 't':
-                        text = va_arg(ap, const char *);
-                        if (text)
-                                r = sqlite3_bind_text(s, n, text, -1, SQLITE_STATIC);
-                        break;
-                case 'b':
-                        text = va_arg(ap, const char *);
-                        if (text)
-                                r = sqlite3_bind_blob64(s, n, text, strlen(text), SQLITE_STATIC);
-                        break;
-                case 'x':
-                        text = va_arg(ap, const char *);
-                        r = sqlite3_bind_blob64(s, n, text, va_arg(ap, uint64_t), SQLITE_STATIC);
-                        break;
+                        continue;
                 }
+                text = va_arg(ap, const char *);
+                if (*types == 'x')
+                        r = sqlite3_bind_blob64(s, n, text, va_arg(ap, uint64_t), SQLITE_STATIC);
+                else if (text && *types == 't')
+                        r = sqlite3_bind_text(s, n, text, -1, SQLITE_STATIC);
+                else if (text)
+                        r = sqlite3_bind_blob64(s, n, text, strlen(text), SQLITE_STATIC);
         }
         return r;
 }
