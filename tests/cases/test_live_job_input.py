@@ -283,15 +283,13 @@ def test_a_writer_that_waits(live):
     lease = live
     begin(lease, "a", "while ! [ -e go ]; do sleep 0.01; done; wc -c")
     with subprocess.Popen([sys.executable, "-c", WRITER, lease / "jobs/a/stdin"], stdout=subprocess.PIPE, text=True) as writer:
-        total = 0
-        while select.select([writer.stdout], [], [], 2)[0]:
+        while accepted(lease, "a") < KEPT:
             assert int(writer.stdout.readline()) == 300_000
-            total += 300_000
-        assert total >= KEPT - 300_000
+        # No more than a few of these fit, so it waits in one, or will.
         writer.kill()
         assert writer.wait() == -signal.SIGKILL
     written = accepted(lease, "a")
-    assert total <= written < total + 300_000
+    assert KEPT <= written < 5 * 300_000
     assert lease.run("touch go") == ("", 0)
     eof(lease, "a")
     assert lease.read("jobs/a/output").strip() == str(written)
