@@ -393,7 +393,7 @@ def test_interrupt_key(run, terminal):
 def test_terminal(run, terminal):
     """Of the size of the one here, which it follows; keys are the command's; the mode here comes back."""
     one = terminal("-t", "t1", "--", "bash", "-c", "tty; stty size; echo $TERM; trap 'stty size' WINCH; trap 'echo int' INT; echo ready; "
-                   "while read -rt 0.1 x || (($? > 128)); do [ -z \"$x\" ] || echo \"<$x>\"; done; exit 9")
+                   "until [ \"$x\" = end ]; do read -rt 0.1 x && echo \"<$x>\"; done; cat; exit 9")
     before = termios.tcgetattr(one.fd)
     one.hears(b"/dev/pts/")
     one.hears(b"30 100\r\n")
@@ -406,7 +406,10 @@ def test_terminal(run, terminal):
     one.write(b"\x03")
     one.hears(b"int\r\n")
     assert termios.tcgetattr(one.fd) != before
-    one.write(b"\x04")
+    one.write(b"end\r")
+    one.hears(b"<end>\r\n")
+    one.write(b"to cat\r\x04")
+    one.hears(b"to cat\r\nto cat\r\n")
     assert one.wait() == 9
     assert termios.tcgetattr(one.fd) == before
     nothing_is_left(run.mount)
