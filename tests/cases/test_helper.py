@@ -192,7 +192,7 @@ def test_a_program_that_is_missing(mount, tmp_path):
 
 def test_environments_of_a_daemon_without_it(mount, calm):
     """An unused one gets it when it is taken back. Of the others the jobs go on as they were started, until the clean-up."""
-    mp = mount(max=2, min=2, helper=False)
+    mp = mount(max=2, min=2, helper=False, reset="workdir")
     mp.until(lambda: mp.environments()["idle"] == 2)
     lease = mp.lease()
     environments = mp.sandboxes()
