@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/handle.h"
@@ -19,36 +20,53 @@
 #include "pool/util/clock.h"
 #include "pool/util/text.h"
 
-static struct status_sources sources(const struct target *t) {
-        const struct fs *fs = t->fs;
-
+static struct status_sources sources(const struct fs *fs, const struct mount_pool *p) {
         return (struct status_sources){
-                .pool = t->pool->pool,
-                .leases = t->pool->leases,
-                .config = t->pool->config,
+                .pool = p->pool,
+                .leases = p->leases,
+                .config = p->config,
                 .lag = fs->lag,
                 .n_reads = fs->requests.n,
                 .oldest_read_us = requests_oldest(&fs->requests),
                 .now_us = fs->clock(),
+                .name = p->serial ? p->name : NULL,
+                .owner = p->uid,
+                .template = template_state_name(p->template.state),
         };
 }
 
-static int render_pool_status(const struct target *t, struct buf *out) {
-        struct status_sources s = sources(t);
+/* The mount's own shows the other pools too. */
+static int render_sources(const struct target *t, struct buf *out,
+                          int (*render)(const struct status_sources *s, struct buf *out)) {
+        struct status_sources s = sources(t->fs, t->pool), *others = NULL;
+        const struct mount_pool *p = t->pool;
+        int r;
 
-        return t->pool->open ? status_pool(&s, out) : -ESTALE;
+        if (!p->open)
+                return -ESTALE;
+        if (!p->serial && pools_count(t->fs->pools) > 0) {
+                others = calloc(pools_count(t->fs->pools), sizeof(*others));
+                if (!others)
+                        return -ENOMEM;
+                while ((p = pools_after(t->fs->pools, p->serial)))
+                        others[s.n_others++] = sources(t->fs, p);
+                s.others = others;
+        }
+        r = render(&s, out);
+        free(others);
+        return r;
+}
+
+static int render_pool_status(const struct target *t, struct buf *out) {
+        return render_sources(t, out, status_pool);
 }
 
 static int render_pool_stats(const struct target *t, struct buf *out) {
-        struct status_sources s = sources(t);
-
-        return t->pool->open ? status_stats(&s, out) : -ESTALE;
+        return render_sources(t, out, status_stats);
 }
 
 static int render_pool_metrics(const struct target *t, struct buf *out) {
-        struct status_sources s = sources(t);
-
-        return t->pool->open ? status_metrics(&s, out) : -ESTALE;
+        return render_sources(t, out, status_metrics);
 }
 
 static int render_pool_config(const struct target *t, struct buf *out) {

@@ -16,7 +16,7 @@
 #define JOB_NAMED_FIRST (UINT32_C(1) << 23)         /* … of which those with names have the upper half */
 #define LEASE_SERIAL_MAX ((UINT64_C(1) << 34) - 1)  /* leases of one mount: what a node number holds */
 #define EVENTS_MAX 4096                             /* lines kept in .pool/events */
-#define POOL_EVENTS_MAX 256                         /* of a pool beside the mount's own */
+#define POOL_EVENTS_MAX 128                         /* of a pool beside the mount's own */
 #define EVENT_LEN_MAX 2048                          /* bytes of one */
 #define JOBS_AT_ONCE_MAX 16                         /* the most that jobs_max= takes */
 #define CREATE_RATE_MAX 1000                        /* the most that create_rate= takes */

@@ -81,6 +81,10 @@ void pools_deinit(struct pools *all) {
 
 /* to find them */
 
+unsigned pools_count(const struct pools *all) {
+        return HASH_CNT(hh_name, all->by_name);
+}
+
 struct mount_pool *pools_find(const struct pools *all, const char *name) {
         struct mount_pool *p;
 
@@ -144,7 +148,7 @@ int pools_make(struct pools *all, const char *name, uid_t uid, gid_t gid, struct
                 return -EEXIST;
         if (!all->parts->open)
                 return -EOPNOTSUPP;
-        if (all->stopping || leases_are_draining(all->own->leases) || HASH_CNT(hh_name, all->by_name) >= POOLS_MAX ||
+        if (all->stopping || leases_are_draining(all->own->leases) || pools_count(all) >= POOLS_MAX ||
             row.serial > LEASE_SERIAL_MAX)
                 return -EAGAIN;
         r = mount_pool_new(out, all, &row);

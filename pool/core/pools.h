@@ -57,6 +57,9 @@ int pools_make(struct pools *all, const char *name, uid_t uid, gid_t gid, struct
 /* Remove it from the tree and end its environments. -ENOTEMPTY if it has leases. */
 int pools_remove(struct mount_pool *p);
 
+/* Pools beside the mount's own. */
+unsigned pools_count(const struct pools *all);
+
 struct mount_pool *pools_find(const struct pools *all, const char *name);
 
 /* 0 gives the mount's own. NULL: there is none. */

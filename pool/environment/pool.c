@@ -212,6 +212,7 @@ void pool_free(struct pool *p) {
                 return;
         assert(pool_is_empty(p) && p->line.n == 0 && list_empty(&p->line.users));
         fleet_leave(p->fleet, &p->member);
+        returns_deinit(&p->returns);
         free(p);
 }
 

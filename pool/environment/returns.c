@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *environment_return_name(enum environment_return how) {
@@ -19,7 +20,13 @@ const char *environment_return_name(enum environment_return how) {
 
 /* One that is not kept yet takes the place, and the count, of the least frequent. */
 static void count_path(struct returns *r, const char *path) {
-        struct returns_path *least = r->paths;
+        struct returns_path *least;
+
+        if (!r->paths)
+                r->paths = calloc(RETURNS_PATHS, sizeof(*r->paths));
+        if (!r->paths)
+                return;
+        least = r->paths;
 
         for (struct returns_path *p = r->paths; p < r->paths + RETURNS_PATHS; p++) {
                 if (p->n > 0 && strcmp(p->path, path) == 0) {
@@ -34,8 +41,11 @@ static void count_path(struct returns *r, const char *path) {
 }
 
 static const struct returns_path *most_frequent(const struct returns *r) {
+        static const struct returns_path unknown = { .path = "a path that could not be kept" };
         const struct returns_path *most = r->paths;
 
+        if (!most)
+                return &unknown;
         for (const struct returns_path *p = r->paths; p < r->paths + RETURNS_PATHS; p++)
                 if (p->n > most->n)
                         most = p;
@@ -62,6 +72,10 @@ static void advise(const struct returns *r, uint64_t ended, uint64_t all, struct
                            "%" PRIu64 " of %" PRIu64 " leases ended their environment, %" PRIu64 " because it could not be "
                            "cleaned: the log says why",
                            ended, all, n[RETURN_FAILED]);
+}
+
+void returns_deinit(struct returns *r) {
+        free(r->paths);
 }
 
 bool returns_count(struct returns *r, enum environment_return how, const char *path, struct result *advice) {

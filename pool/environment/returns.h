@@ -32,12 +32,14 @@ struct returns_path {
         uint64_t n; /* at most by as much too large as the least of them */
 };
 
-/* All zeros at first. */
+/* All zeros at first. It goes with returns_deinit(). */
 struct returns {
         uint64_t n[RETURN_N];
-        struct returns_path paths[RETURNS_PATHS];
+        struct returns_path *paths; /* RETURNS_PATHS of them; NULL before the first */
         bool said;
 };
+
+void returns_deinit(struct returns *r);
 
 /* The word for it, as stats and metrics have it. */
 const char *environment_return_name(enum environment_return how);

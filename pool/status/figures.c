@@ -25,6 +25,11 @@ static void add(struct figures *f, enum figure_kind kind, const char *name, uint
         f->all[f->n++] = (struct figure){ kind, name, help, value };
 }
 
+static void add_of_mount(struct figures *f, enum figure_kind kind, const char *name, uint64_t value, const char *help) {
+        add(f, kind, name, value, help);
+        f->all[f->n - 1].of_mount = true;
+}
+
 static void add_summary(struct figures *f, const char *name, int64_t sum_us, uint64_t count, const char *help) {
         assert(f->n < FIGURES_MAX);
         f->all[f->n++] = (struct figure){ FIGURE_SUMMARY, name, help, sum_us, count };
@@ -73,17 +78,17 @@ static void collect_now(struct figures *f, const struct status_sources *s, const
             "How long the longest of them has waited");
         add(f, FIGURE_GAUGE, "environments_max", s->config->max, "Environments at most, but for oversubscription");
         add(f, FIGURE_GAUGE, "environments_min", s->config->min, "Environments kept ready");
-        add(f, FIGURE_GAUGE, "spool_bytes", leases_spool_bytes(s->leases),
+        add_of_mount(f, FIGURE_GAUGE, "spool_bytes", leases_spool_bytes(s->leases),
             "Bytes of commands, input and output kept on disk");
-        add(f, FIGURE_GAUGE, "spool_max_bytes", s->config->spool_max, "Of these at most, 0: no maximum");
-        add(f, FIGURE_GAUGE, "spool_max_per_user_bytes", s->config->spool_max_per_user,
+        add_of_mount(f, FIGURE_GAUGE, "spool_max_bytes", s->config->spool_max, "Of these at most, 0: no maximum");
+        add_of_mount(f, FIGURE_GAUGE, "spool_max_per_user_bytes", s->config->spool_max_per_user,
             "Of these at most of one user, 0: no maximum");
-        add(f, FIGURE_GAUGE, "reads_waiting", s->n_reads, "Reads that wait for a result");
-        add(f, FIGURE_SECONDS, "reads_oldest_wait_seconds", s->n_reads ? s->now_us - s->oldest_read_us : 0,
+        add_of_mount(f, FIGURE_GAUGE, "reads_waiting", s->n_reads, "Reads that wait for a result");
+        add_of_mount(f, FIGURE_SECONDS, "reads_oldest_wait_seconds", s->n_reads ? s->now_us - s->oldest_read_us : 0,
             "How long the longest of them has waited");
-        add(f, FIGURE_SECONDS, "loop_longest_turn_seconds", s->lag->longest_us,
+        add_of_mount(f, FIGURE_SECONDS, "loop_longest_turn_seconds", s->lag->longest_us,
             "The longest turn of the loop, during which nobody is answered");
-        add(f, FIGURE_SECONDS, "loop_longest_turn_of_minute_seconds", lag_longest_of_minute(s->lag, s->now_us),
+        add_of_mount(f, FIGURE_SECONDS, "loop_longest_turn_of_minute_seconds", lag_longest_of_minute(s->lag, s->now_us),
             "The longest of the last minute");
 }
 
@@ -121,7 +126,8 @@ static void collect_totals(struct figures *f, const struct status_sources *s) {
         add(f, FIGURE_COUNTER, "file_calls_total", leases_totals(s->leases)->file_calls,
             "Calls about files of environments");
         add_summary(f, "loop_turn_seconds", s->lag->sum_us, s->lag->turns, "Turns of the loop, but for their sleep");
-        add(f, FIGURE_COUNTER, "loop_slow_turns_total", s->lag->slow_turns, "Turns of 0.1 s or more");
+        f->all[f->n - 1].of_mount = true;
+        add_of_mount(f, FIGURE_COUNTER, "loop_slow_turns_total", s->lag->slow_turns, "Turns of 0.1 s or more");
 }
 
 void figures_collect(struct figures *f, const struct status_sources *s) {

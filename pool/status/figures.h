@@ -22,6 +22,7 @@ struct figure {
         const char *help;
         uint64_t value;
         uint64_t count; /* of a summary */
+        bool of_mount;  /* it counts for all pools together */
 };
 
 /* Figures that differ by one word, such as a state. */

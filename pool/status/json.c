@@ -61,6 +61,24 @@ static void add_warning(void *data, const struct backend_warning *w) {
                                                    "last_seconds", seconds(all->now_us - w->last_us)));
 }
 
+/* The pools with names. */
+static json_t *make_pools(const struct status_sources *s) {
+        json_t *pools = json_array();
+
+        for (unsigned i = 0; i < s->n_others; i++) {
+                const struct status_sources *o = &s->others[i];
+                const struct result *trouble = pool_trouble(o->pool);
+
+                json_array_append_new(pools, json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s?}", "name", o->name, "owner",
+                                                       (json_int_t)o->owner, "template", o->template, "environments",
+                                                       (json_int_t)pool_count_all(o->pool), "leases",
+                                                       (json_int_t)leases_count(o->leases), "waiting",
+                                                       (json_int_t)pool_count_waiting(o->pool), "trouble",
+                                                       trouble ? trouble->text : NULL));
+        }
+        return pools;
+}
+
 static json_t *make_root(const struct status_sources *s) {
         const struct result *trouble = pool_trouble(s->pool);
         json_t *root = json_object(), *calls = json_array(), *ends = json_array(), *group;
@@ -85,6 +103,8 @@ static json_t *make_root(const struct status_sources *s) {
         json_object_set_new(root, "environments_died_by_cause", ends);
         backend_client_each_call(pool_backend(s->pool)->client, add_call, calls);
         json_object_set_new(root, "calls", calls);
+        if (!s->name)
+                json_object_set_new(root, "pools", make_pools(s));
         return root;
 }
 

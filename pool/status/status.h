@@ -15,6 +15,12 @@ struct status_sources {
         unsigned n_reads;       /* waiting reads */
         int64_t oldest_read_us; /* since when the oldest of them waits */
         int64_t now_us;
+
+        const char *name;     /* of the pool; NULL: the mount's own */
+        uid_t owner;          /* of a pool with a name, as is the next */
+        const char *template; /* how far its template is */
+        const struct status_sources *others; /* the pools with names, for the mount's own */
+        unsigned n_others;
 };
 
 /* NAME/status and NAME/jobs/N/status: lines `key value`. */

@@ -204,9 +204,42 @@ static int render_counts(const struct status_sources *s, struct buf *out) {
         if (r == 0)
                 r = buf_printf(out, "loop          busy for %.3f s at most in the last minute, %.3f s ever\n",
                                seconds(lag_longest_of_minute(s->lag, s->now_us)), seconds(s->lag->longest_us));
+        if (r == 0 && s->name)
+                r = buf_printf(out, "template      %s\n", s->template);
         if (r == 0 && trouble)
                 r = buf_printf(out, "trouble       %s\n", trouble->text);
         return r;
+}
+
+static unsigned count_all_environments(const struct status_sources *s) {
+        unsigned n = pool_count_all(s->pool);
+
+        for (unsigned i = 0; i < s->n_others; i++)
+                n += pool_count_all(s->others[i].pool);
+        return n;
+}
+
+/* The pools with names, if there are any. */
+static void render_pools(struct table *t, const struct status_sources *s) {
+        char text[24];
+
+        if (t->r == 0 && s->config->max_total)
+                t->r = buf_printf(t->out, "all pools     %u of %" PRIu64 " environments\n", count_all_environments(s),
+                                  s->config->max_total);
+        if (t->r == 0 && s->n_others > 0)
+                t->r = buf_printf(t->out, "\n%-28s %-10s %-9s %12s %8s %8s\n", "POOL", "OWNER", "TEMPLATE", "ENVIRONMENTS",
+                                  "LEASES", "WAITING");
+        for (unsigned i = 0; i < s->n_others; i++) {
+                const struct status_sources *o = &s->others[i];
+
+                column(t, o->name, 28);
+                snprintf(text, sizeof(text), "%u", (unsigned)o->owner);
+                column(t, text, 10);
+                column(t, o->template, 9);
+                if (t->r == 0)
+                        t->r = buf_printf(t->out, "%12u %8u %8u\n", pool_count_all(o->pool), leases_count(o->leases),
+                                          pool_count_waiting(o->pool));
+        }
 }
 
 int status_pool(const struct status_sources *s, struct buf *out) {
@@ -214,6 +247,8 @@ int status_pool(const struct status_sources *s, struct buf *out) {
 
         t.r = render_counts(s, out);
         backend_client_each_warning(pool_backend(s->pool)->client, render_warning, &t);
+        if (!s->name)
+                render_pools(&t, s);
         if (t.r == 0)
                 t.r = buf_printf(out, "\n%-29s %-8s %-28s %6s %6s %6s %6s\n", "ENVIRONMENT", "STATE", "LEASE", "USES",
                                  "AGE", "SINCE", "LEFT");

@@ -267,3 +267,122 @@ def test_a_restart_keeps_pools(mp):
         lease.write("ctl", "renew")
     assert lease.run("echo $WHO $HOW") == ("me so\n", 0)
     assert set_option(pool, "timeout", "5") == errno.EBUSY and set_option(pool, "max", "5") == 0
+
+
+# sharing
+
+@pytest.mark.modal
+@pytest.mark.exact
+@pytest.mark.limit(60)
+def test_three_images_in_one_mount(mount, calm):
+    """20 leases of each at once in 8 environments: each runs in its image, all end, and there are never more than 8."""
+    calm.reset(keep=["faults"])
+    mp = mount(max=8, max_total=8)
+    images = {"one": "debian:bookworm", "two": "python:3.12-slim", "three": "node:22"}
+    for name, image in images.items():
+        make(mp, name, f"image {image}")
+    script = " & ".join(
+        f"for t in $(seq 20); do (mkdir @{name}/t$t && echo 'echo {name}' > @{name}/t$t/cmd && cat @{name}/t$t/output"
+        f" && cat @{name}/t$t/environment && rmdir @{name}/t$t) & done" for name in images)
+    lines = mp.sh(f"{script}; wait").stdout.split()
+    assert [lines.count(name) for name in images] == [20, 20, 20]
+    used = {}
+    for name, environment in zip(lines, lines[1:]):
+        if name in images and environment.startswith("sb-"):
+            used.setdefault(environment, set()).add(name)
+    image_of = {one["id"]: one["definition"]["image_id"] for one in calm.sandboxes()}
+    found = {name: {image_of[one] for one, names_ in used.items() if names_ == {name}} for name in images}
+    assert all(len(ids) == 1 for ids in found.values()) and len(set.union(*found.values())) == 3
+    assert calm.stats()["most"]["sandboxes"] <= 8
+    text = (mp / ".pool/metrics").read_text()
+    for name in images:
+        stats = json.loads((mp / f"@{name}/.pool/stats").read_text())
+        assert stats["leases_granted_total"] == 20 and stats["leases"] == 0
+        assert f'modalpool_leases_granted_total{{pool="{name}"}} 20\n' in text
+        assert stats["environments_created_total"] >= 1
+
+
+@pytest.mark.modal
+@pytest.mark.exact
+def test_an_image_that_cannot_be_built(mount, calm):
+    """Its own pool fails, with the reason; once the image is another one, it works."""
+    mp = mount(max=2)
+    pool = make(mp, "bad", "image unknown/image")
+    lease, own = lease_in(mp, "bad"), mp.lease()
+    lease.submit("echo never")
+    fails(errno.EIO, lease.read, "exit_code")
+    assert "image unknown/image cannot be built: manifest for unknown/image not found" in lease.read("error")
+    assert "cannot be built" in (pool / ".pool/status").read_text()
+    assert any("manifest for unknown/image not found" in e.get("reason", "") and e["state"] == "notice" for e in events(pool))
+    assert own.run("echo fine") == ("fine\n", 0) and "cannot be built" not in (mp / ".pool/stats").read_text().split('"pools"')[0]
+    assert set_option(pool, "image", "debian:bookworm") == 0
+    lease.write("ctl", "renew")
+    assert lease.run("echo now") == ("now\n", 0)
+
+
+@pytest.mark.modal
+@pytest.mark.exact
+@pytest.mark.limit(60)
+def test_a_restart_keeps_environments_and_running_jobs(mount, calm):
+    mp = mount(max=2)
+    for name in "a", "b":
+        make(mp, name, f"env POOL={name}")
+    leases = {name: lease_in(mp, name) for name in ("a", "b")}
+    held = {}
+    for name, lease in leases.items():
+        lease.submit("trap go=1 CONT; echo begun $POOL; until [ $go ]; do sleep 0.1; done; echo over; exit 4")
+        lease.submit("echo next $POOL")
+        with open(lease / "jobs/1/output", "rb", buffering=0) as output:
+            assert output.read(7) == b"begun " + name.encode()
+        held[name] = lease.read("environment")
+    idle = lease_in(mp, "a", "idle")
+    idle.read("environment")
+    idle.release()
+    mp.crash()
+    mp.start()
+    for name, lease in leases.items():
+        assert lease.read("environment") == held[name]
+        lease.until_running = None
+        while lease.status("jobs/1/status")["state"] != "running":
+            lease.read("status")
+        lease.write("ctl", "signal CONT")
+        assert lease.read("jobs/1/output") == f"begun {name}\nover\n" and lease.read("jobs/1/exit_code") == "4\n"
+        assert lease.read("jobs/2/output") == f"next {name}\n"
+    for name in held:
+        stats = json.loads((mp / f"@{name}/.pool/stats").read_text())
+        assert stats["environments_created_total"] == 0 and stats["environments_adopted_total"] == (2 if name == "a" else 1)
+    subprocess.run(["rm", "-r", mp / "@a", mp / "@b"], check=True, stdin=subprocess.DEVNULL)
+    mp.until(lambda: not mp.sandboxes())
+
+
+@pytest.mark.modal
+@pytest.mark.exact
+@pytest.mark.many
+@pytest.mark.limit(300)
+def test_500_pools(mount, calm):
+    """One lease each, as evaluations have an image for each task."""
+    calm.reset(keep=["faults"])
+    mp = mount(max_total=40)
+
+    def resident():
+        with open(f"/proc/{mp.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+    # What so many sandboxes at one time take, whichever pools they are of, is there before.
+    mp.ctl("max 40")
+    mp.sh("for i in $(seq 40); do mkdir t$i; echo echo $i > t$i/cmd; done; cat t*/output; rmdir t*")
+    before = resident()
+    mp.sh("for i in $(seq 500); do mkdir @p$i; echo image debian:$i > @p$i/.pool/ctl; done")
+    made = resident()
+    took, listed = min(harness.seconds(lambda: os.listdir(mp.path)) for _ in range(3))
+    assert len(listed) == 501 and took < 0.02 * mp.settings.slow
+    mp.sh("for i in $(seq 500); do mkdir @p$i/t; echo echo $i > @p$i/t/cmd; done")
+    out = mp.sh("for i in $(seq 500); do cat @p$i/t/output; rmdir @p$i/t; done").stdout.split()
+    assert out == [str(i) for i in range(1, 501)]
+    after = resident()
+    print(f"KiB: {before} before, {made} with 500 pools, {after} after a lease in each")
+    assert after - before < 500 * 16
+    most = calm.stats()["most"]
+    assert most["sandboxes"] <= 40 and most["builds"] <= 4
+    mp.sh("rm -r @*")
+    assert os.listdir(mp.path) == [".pool"]

@@ -86,6 +86,7 @@ class Control(SandboxCalls, NetworkCalls, MoneyCalls):
 
     async def ImageGetOrCreate(self, request, call):
         image = self.objects.image(request)
+        self.records.note("builds", self.objects.building())
         response = api_pb2.ImageGetOrCreateResponse(image_id=image.id)
         if image.result:
             response.result.CopyFrom(image.result)

@@ -209,6 +209,10 @@ class Objects:
         os.makedirs(path, exist_ok=True)
         return path
 
+    def building(self):
+        """How many images are being built."""
+        return len(self._builds)
+
     def delete_image(self, image_id):
         self.find("images", image_id, "image").delete()
         del self.images[image_id]

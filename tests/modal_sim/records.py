@@ -39,6 +39,7 @@ class Records:
         self.created = 0
         self.ended = counter()                                   # result -> sandboxes
         self.live = {}
+        self.most = collections.Counter()                        # the most at one time of what this counts
         self.sandbox_of_task = {}
         self.trace = collections.deque(maxlen=self.TRACE)
 
@@ -69,7 +70,12 @@ class Records:
 
     def adopt(self, sandbox):
         self.live[sandbox.id] = sandbox
+        self.note("sandboxes", len(self.live))
         self.sandbox_of_task[sandbox.task_id] = sandbox.id
+
+    def note(self, what, n):
+        """So many there are now."""
+        self.most[what] = max(self.most[what], n)
 
     def sandbox_ended(self, sandbox):
         self.live.pop(sandbox.id, None)
@@ -103,6 +109,7 @@ class Records:
                 "live": {s.id: {"task_id": s.task_id, "app_id": s.app_id, "tags": s.tags,
                                 "created_at": s.created_at, "running": s.running} for s in self.live.values()},
             },
+            "most": dict(self.most),
             "execs": self.execs,
             "open_calls": {m: n for m, n in self.open_calls.items() if n},
         }

@@ -171,7 +171,7 @@ static void pool_for_programs(void) {
                   "environments_orphans_total environments_adopted_total helper_uploads_seconds_sum helper_uploads_seconds_count helper_uploads_failed_total oversubscribed_total leases_granted_total "
                   "leases_granted_warm_total leases_granted_cold_total leases_wait_microseconds_total "
                   "leases_wait_seconds_sum leases_wait_seconds_count jobs_submitted_total output_bytes_total file_calls_total "
-                  "loop_turn_seconds_sum loop_turn_seconds_count loop_slow_turns_total environments_died_by_cause calls environment_list lease_list");
+                  "loop_turn_seconds_sum loop_turn_seconds_count loop_slow_turns_total environments_died_by_cause calls pools environment_list lease_list");
         CHECK_STR(json_string_value(json_object_get(root, "backend")), "simulated");
         CHECK_STR(json_string_value(json_object_get(root, "trouble")), "create: did not work");
         CHECK_INT(number(root, "leases"), 2);

@@ -185,6 +185,7 @@ static void image_done(struct modal_template *t) {
         flush_build_line(t);
         if (t->build.status != MODAL_RESULT_SUCCESS)
                 explain_build(t, &r);
+        buf_deinit(&t->build_line); /* the log has ended */
         t->settings.definition.image_id = t->image_id;
         backend_ready(&t->backend, &r);
 }

@@ -84,6 +84,8 @@ static void free_names(char **names, size_t n) {
 
 /* "a+b+c" */
 static int split(const char *option, const char *text, struct modal_list *out, struct result *why) {
+        if (!*text)
+                return 0;
         out->names = calloc(MODAL_LIST_MAX + 1, sizeof(*out->names));
         if (!out->names)
                 return -ENOMEM;
