@@ -288,6 +288,35 @@ def local(shop, quick):
     return found
 
 
+def next_grant_ns(path, command):
+    """From the release of a lease that ran this to the moment that the next one has its environment."""
+    lease = path / "lease"
+    lease.mkdir()
+    with open(lease / "cmd", "w") as cmd:
+        cmd.write(command)
+    (lease / "exit_code").read_text()
+    began = time.perf_counter_ns()
+    lease.rmdir()
+    lease.mkdir()
+    (lease / "environment").read_text()
+    took = time.perf_counter_ns() - began
+    lease.rmdir()
+    return took
+
+
+def reset(shop, quick):
+    """From a release to the next grant in a local pool of one environment, by what reset= has to do for it."""
+    add, change = "echo x > file; echo x > /var/added", "chmod 711 /root"
+    ways = {"workdir": ("workdir", add), "environment": ("environment", add), "clean": ("clean", add), "ended": ("clean", change)}
+    daemons = {name: shop.keep(Daemon(lambda directory, how=how: [
+        str(shop.release / "fs/modalpool"), "-f", "-o", f"state={directory / 'state'},log=error,max=1,reset={how}", "local"]))
+        for name, (how, _) in ways.items()}
+    results = rounds(20 if quick else 100, daemons, lambda daemon, name: next_grant_ns(daemon.path, ways[name][1]))
+    shop.drop(*daemons.values())
+    return {name: {"ms": spread([ns / 1e6 for ns in took]), "to_workdir": ratio(took, results["workdir"]),
+                   "to_environment": ratio(took, results["environment"])} for name, took in results.items()}
+
+
 def simulator(shop, quick):
     """The same over the simulator of tests/modal_sim, which runs real processes: whether clients can be told apart there."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
@@ -306,4 +335,4 @@ def simulator(shop, quick):
 
 QUICK = ("acquire", "jobs", "delay", "throughput", "idle")
 PARTS = {"acquire": acquire, "jobs": jobs, "delay": delay, "exec-delay": exec_delay, "throughput": throughput, "scale": scale, "idle": idle,
-         "start": start, "local": local, "simulator": simulator}
+         "start": start, "local": local, "reset": reset, "simulator": simulator}

@@ -153,8 +153,8 @@ class Mount:
     def __init__(self, release, env, **options):
         began = time.perf_counter_ns()
 
-        def command(directory):
-            words = ",".join(f"{k}={v}" for k, v in {"state": directory / "state", "log": "warning", **options}.items())
+        def command(directory):  # the stand-in runs no helper, which alone could compare
+            words = ",".join(f"{k}={v}" for k, v in {"state": directory / "state", "log": "warning", "reset": "workdir", **options}.items())
             return [str(release / "fs/modalpool"), "-f", "-o", words, "modal"]
         self.daemon = Daemon(command, env)
         self.path = self.daemon.path
