@@ -46,6 +46,7 @@ enum file_id {
         FILE_CWD,
         FILE_TIMEOUT,
         FILE_ENV,
+        FILE_USER,
         FILE_CTL,
         FILE_TREE,  /* root/: what is in it is not in this table, see fs/remote/remote.h */
         FILE_FILES,
@@ -76,6 +77,7 @@ enum file_id {
         FILE_NAMED_CWD,
         FILE_NAMED_TIMEOUT,
         FILE_NAMED_ENV,
+        FILE_NAMED_USER,
         FILE_NAMED_TERMINAL,
         FILE_NAMED_CTL,
 

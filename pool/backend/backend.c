@@ -178,6 +178,10 @@ static void take_exec(struct sandbox *s, struct exec *e, const struct exec_event
         s->n_execs++;
 }
 
+static bool has_user(const struct exec_spec *spec) {
+        return spec->user && *spec->user;
+}
+
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out) {
         struct exec *e;
@@ -187,7 +191,7 @@ int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct e
         assert(*spec->workdir == '/' && *spec->cwd == '/' && spec->shell);
         assert(!spec->live_input || (!spec->input && !spec->resume && events->room));
         assert(!spec->kept_input || (!spec->input && !spec->live_input && events->read_input));
-        if (s->plain ? spec->kept_input || spec->rows : spec->live_input)
+        if (s->plain ? spec->kept_input || spec->rows || has_user(spec) : spec->live_input || (s->one_user && has_user(spec)))
                 return -EOPNOTSUPP;
         r = s->backend->ops->exec(s, spec, &e);
         if (r < 0)

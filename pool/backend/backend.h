@@ -179,6 +179,7 @@ struct exec_spec {
         const struct blob *input;   /* standard input; NULL or empty: none */
         bool live_input;            /* standard input is what exec_write() brings: with no input, and without resume */
         bool kept_input;            /* standard input is what exec_offer_input() offers: instead of these, also with resume */
+        const char *user;           /* a name or a number there; NULL or "": the sandbox's own */
         uint16_t rows, columns;     /* of the pseudo-terminal on which it runs: all output is stdout then; 0: on none */
         const char *workdir;        /* absolute, the lease's own directory */
         const char *cwd;            /* absolute, where the command starts */
@@ -190,8 +191,9 @@ struct exec_spec {
 /* The environment variable that marks each process of a job with its exec id. */
 #define EXEC_MARK "MODALPOOL_JOB"
 
-/* The exit code of a command whose cwd is not a directory in the sandbox. */
+/* The exit code of a command whose cwd is not a directory in the sandbox, or whose user does not exist there. */
 #define EXEC_NO_CWD 126
+#define EXEC_NO_USER 126
 
 struct backend_client_ops {
         void (*free)(struct backend_client *c);
@@ -269,7 +271,8 @@ struct sandbox {
         enum sandbox_state state;
         bool cleaning;
         bool serial; /* it is to run one exec at a time; set before it is live */
-        bool plain;  /* no helper runs its execs: there is live input, but no kept one and no terminal; set before it is live */
+        bool plain;  /* no helper runs its execs: there is live input, but no kept one, no terminal and no user; set before it is live */
+        const char *one_user; /* why all its execs run as one user, and what to do about it; NULL: they need not */
         unsigned n_execs;
         char id[SANDBOX_ID_MAX]; /* for people and for the provider; "" until known */
         bool tmp_is_shared;      /* its /tmp is not its own, and no clean-up empties it */
@@ -372,7 +375,7 @@ bool sandbox_is_single_use(const struct sandbox *s);
  * that. Then a call without resume does not start it again, but follows it. Bytes that the earlier run received are on
  * disk and are not given again, so the offsets count in both kinds of call. They are 0 for a command that never ran.
  *
- * -EOPNOTSUPP: kept input or a terminal in a plain sandbox, or live input in another.
+ * -EOPNOTSUPP: kept input, a terminal or a user in a plain sandbox, a user in one that has one user, or live input in another.
  */
 int sandbox_exec(struct sandbox *s, const struct exec_spec *spec, const struct exec_events *events,
                  void *owner, struct exec **out);

@@ -111,6 +111,7 @@ static void take_names(struct fault_sandbox *s) {
         s->sandbox.expires_us = s->inner->expires_us;
         s->sandbox.serial = s->inner->serial;
         s->sandbox.plain = s->inner->plain;
+        s->sandbox.one_user = s->inner->one_user;
 }
 
 static void on_created(void *owner, const struct result *r) {

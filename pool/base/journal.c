@@ -50,18 +50,18 @@ static const char *const statements[N_STATEMENTS] = {
         [DROP_ENVIRONMENT] = "DELETE FROM environment WHERE nonce=?",
         [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user,pool FROM environment"
                              " ORDER BY created_us",
-        [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        [PUT_LEASE] = "INSERT OR REPLACE INTO lease VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [DROP_LEASE] = "DELETE FROM lease WHERE serial=?",
         [EACH_LEASE] = "SELECT serial,instance,name,uid,gid,created_wall_us,state,code,error,environment,prepared,cwd,"
-                       "env,timeout_us,last_named,pool FROM lease ORDER BY serial",
-        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                       "env,timeout_us,last_named,pool,user FROM lease ORDER BY serial",
+        [ADD_JOB] = "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         [UPDATE_JOB] = "UPDATE job SET state=?,wanted_dead=?,timed_out=?,output_refused=?,started_us=?,ended_us=?,"
                        "code=?,exit_code=?,error=? WHERE lease=? AND number=?",
         [DROP_JOB] = "DELETE FROM job WHERE lease=? AND number=?",
         [DROP_JOBS] = "DELETE FROM job WHERE lease=?",
         [EACH_JOB] = "SELECT lease,number,command,input,cwd,env,timeout_us,submitted_us,state,wanted_dead,timed_out,"
                      "output_refused,started_us,ended_us,code,exit_code,error,name,live_input,"
-                     "terminal FROM job WHERE lease=? ORDER BY number",
+                     "terminal,user FROM job WHERE lease=? ORDER BY number",
         [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease UNION ALL SELECT 1 FROM pool LIMIT 1",
         [GET_META] = "SELECT value FROM meta WHERE key=?",
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
@@ -105,6 +105,9 @@ static const char *const formats[] = {
 
         /* 6: terminals. */
         "ALTER TABLE job ADD COLUMN terminal INTEGER DEFAULT 0;",
+
+        /* 7: users. */
+        "ALTER TABLE job ADD COLUMN user TEXT; ALTER TABLE lease ADD COLUMN user TEXT;",
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -263,10 +266,10 @@ int journal_put_lease(struct journal *j, const struct journal_lease *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_LEASE, "iitiiiiittibbiii", (int64_t)row->serial, (int64_t)row->instance, row->name,
+        return note(j, run(j, PUT_LEASE, "iitiiiiittibbiiit", (int64_t)row->serial, (int64_t)row->instance, row->name,
                            (int64_t)row->uid, (int64_t)row->gid, row->created_wall_us, (int64_t)row->state,
                            (int64_t)row->code, row->error, row->environment, (int64_t)row->prepared, row->cwd,
-                           row->env, row->timeout_us, (int64_t)row->last_named, (int64_t)row->pool));
+                           row->env, row->timeout_us, (int64_t)row->last_named, (int64_t)row->pool, row->user));
 }
 
 int journal_drop_lease(struct journal *j, uint64_t serial) {
@@ -291,12 +294,12 @@ int journal_add_job(struct journal *j, const struct journal_job *row) {
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, ADD_JOB, "iixxbboiiooooooottoo", (int64_t)row->lease, (int64_t)row->number, row->command,
+        return note(j, run(j, ADD_JOB, "iixxbboiiooooooottoot", (int64_t)row->lease, (int64_t)row->number, row->command,
                            row->command_len, row->input, row->input_len, row->cwd, row->env, row->timeout_us,
                            row->submitted_us, (int64_t)row->state, (int64_t)row->wanted_dead, (int64_t)row->timed_out,
                            (int64_t)row->output_refused, row->started_us, row->ended_us, (int64_t)row->code,
                            (int64_t)row->exit_code, row->error, row->name, (int64_t)row->live_input,
-                           (int64_t)row->terminal));
+                           (int64_t)row->terminal, row->user));
 }
 
 int journal_update_job(struct journal *j, const struct journal_job *row) {
@@ -406,6 +409,7 @@ int journal_each_lease(struct journal *j, int (*each)(void *data, const struct j
                                        .timeout_us = sqlite3_column_int64(s, 13),
                                        .last_named = sqlite3_column_int64(s, 14),
                                        .pool = sqlite3_column_int64(s, 15),
+                                       .user = text_of(s, 16),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);
@@ -444,6 +448,7 @@ int journal_each_job(struct journal *j, uint64_t lease, int (*each)(void *data, 
                                        .name = text_of(s, 17),
                                        .live_input = sqlite3_column_int(s, 18),
                                        .terminal = (uint32_t)sqlite3_column_int64(s, 19),
+                                       .user = text_of(s, 20),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

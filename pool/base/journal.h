@@ -67,6 +67,7 @@ struct journal_lease {
         const char *environment;  /* the nonce of the one it holds, or NULL */
         bool prepared;
         uint32_t last_named;      /* the number of the newest job with a name that was dropped; 0: none was */
+        const char *user; /* or NULL */
         const char *cwd, *env;
         int64_t timeout_us;
 };
@@ -87,6 +88,7 @@ struct journal_job {
         const char *cwd, *env;
         int64_t timeout_us, submitted_us;
         enum journal_live_input live_input;
+        const char *user;  /* or NULL */
         uint32_t terminal; /* its rows << 16 | its columns; 0: none */
         /* What changes while it runs. */
         int state; /* enum job_state */

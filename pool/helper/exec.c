@@ -166,6 +166,9 @@ static void set_end(struct helper_exec *e, const struct client_end *end) {
                 exec_no_cwd(&e->result, e->cwd);
                 break;
         case HELPER_END_USER:
+                e->code = EXEC_NO_USER;
+                result_set(&e->result, RESULT_OK, "%.*s", len, end->text);
+                break;
         case HELPER_END_FAILED:
                 result_set(&e->result, RESULT_FAILED, "environment %s: %.*s", id, len, end->text);
                 break;
@@ -364,7 +367,7 @@ static int start_job(struct helper_exec *e, const struct exec_spec *spec) {
                 .shell = spec->shell,
                 .workdir = spec->workdir,
                 .cwd = spec->cwd,
-                .user = "",
+                .user = spec->user ?: "",
                 .env = spec->env,
                 .command_len = e->command.size,
                 .resume = resume,

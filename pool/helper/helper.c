@@ -156,6 +156,7 @@ static void take_names(struct helper_sandbox *s) {
 
         memcpy(s->sandbox.id, s->inner->id, sizeof(s->sandbox.id));
         s->sandbox.plain = s->mode == HELPER_PLAIN;
+        s->sandbox.one_user = s->inner->one_user;
         s->sandbox.serial = serial;
         s->sandbox.expires_us = s->inner->expires_us;
         s->sandbox.resume_token = s->resume_token ?: s->inner->resume_token;

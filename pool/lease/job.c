@@ -192,6 +192,7 @@ static int restore_settings(struct job *j, const struct journal_job *row) {
                 .cwd = row->cwd,
                 .env = row->env,
                 .timeout_us = row->timeout_us,
+                .user = row->user ?: "",
                 .rows = row->terminal >> 16,
                 .columns = row->terminal,
         };
@@ -289,6 +290,7 @@ struct journal_job job_row(const struct job *j, uint64_t lease_serial) {
                 .timeout_us = j->settings.timeout_us,
                 .submitted_us = j->submitted_us,
                 .live_input = live_input_state(j),
+                .user = j->settings.user,
                 .terminal = (uint32_t)j->settings.rows << 16 | j->settings.columns,
                 .state = j->state,
                 .wanted_dead = j->fate != JOB_FATE_OWN,
@@ -411,6 +413,7 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
         if (!j->name) { /* no file shows them */
                 free(TAKE_PTR(j->settings.env));
                 free(TAKE_PTR(j->settings.cwd));
+                free(TAKE_PTR(j->settings.user));
         }
         j->ended_us = now;
         j->code = r->code;

@@ -156,6 +156,9 @@ bool lease_runs_side_by_side(const struct lease *l);
 
 /* Whether its environment, when it has one, has a helper; and that it has none. */
 bool lease_has_helper(const struct lease *l);
+
+/* Why all jobs in its environment run as one user; NULL: they need not, or it has no environment yet. */
+const char *lease_one_user(const struct lease *l);
 #define NEEDS_HELPER "%s needs a helper, and environment %s has none"
 
 /* Whether a call about files makes the workdir: no job starts then. */

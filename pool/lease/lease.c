@@ -137,6 +137,7 @@ int lease_write(const struct lease *l) {
                                                             .last_named = l->last_named,
                                                             .cwd = l->settings.cwd,
                                                             .env = l->settings.env,
+                                                            .user = l->settings.user,
                                                             .timeout_us = l->settings.timeout_us,
                                                     });
 }
@@ -181,7 +182,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         lease_touch(l);
         l->created_wall_us = l->state_wall_us = l->changed_wall_us;
         if (!l->name || !l->workdir || !l->quota ||
-            settings_set(&l->settings, &(struct setting_values){ "", "", t->config->timeout_us }, l->changed_wall_us) < 0) {
+            settings_set(&l->settings, &(struct setting_values){ "", "", t->config->timeout_us, "" }, l->changed_wall_us) < 0) {
                 lease_unref(l);
                 return NULL;
         }
@@ -394,6 +395,10 @@ bool lease_runs_side_by_side(const struct lease *l) {
 
 bool lease_has_helper(const struct lease *l) {
         return !l->claim.environment || !environment_sandbox(l->claim.environment)->plain;
+}
+
+const char *lease_one_user(const struct lease *l) {
+        return l->claim.environment ? environment_sandbox(l->claim.environment)->one_user : NULL;
 }
 
 void lease_add_running(struct lease *l, struct job *j) {

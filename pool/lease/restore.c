@@ -218,7 +218,8 @@ static int read_lease(void *data, const struct journal_lease *row) {
         one->environment = row->environment ? strdup(row->environment) : NULL;
         if (!one->environment && row->environment)
                 return -ENOMEM;
-        return settings_set(&l->settings, &(struct setting_values){ row->cwd, row->env, row->timeout_us }, l->changed_wall_us);
+        return settings_set(&l->settings, &(struct setting_values){ row->cwd, row->env, row->timeout_us, row->user ?: "" },
+                            l->changed_wall_us);
 }
 
 /* One whose name was removed has its files until it has ended. */

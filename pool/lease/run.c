@@ -123,6 +123,7 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.offsets[STREAM_STDERR] = spool_size(j->spool, VIEW_STDERR);
         command.spec.output_refused = j->output_error != 0;
         command.spec.command = &j->command;
+        command.spec.user = j->settings.user;
         command.spec.rows = j->settings.rows;
         command.spec.columns = j->settings.columns;
         command.spec.kept_input = j->live_input;
@@ -171,13 +172,23 @@ static struct job *next_job(struct lease *l) {
         return NULL;
 }
 
+static bool has_user(const struct job *j) {
+        return j->settings.user && *j->settings.user;
+}
+
 /* It was made before its lease had an environment, and this one cannot run it. */
 static bool asks_too_much(const struct lease *l, const struct job *j, struct result *why) {
         if (j->name && !lease_runs_side_by_side(l))
                 result_set(why, RESULT_CANCELLED, "not run: " RUNS_ONE_JOB, lease_environment(l));
-        else if ((j->live_input || j->settings.rows) && !lease_has_helper(l))
-                result_set(why, RESULT_CANCELLED, "not run: " NEEDS_HELPER, j->settings.rows ? "a terminal" : "live input",
+        else if (!lease_has_helper(l) && (j->live_input || j->settings.rows || has_user(j)))
+                result_set(why, RESULT_CANCELLED, "not run: " NEEDS_HELPER,
+                           j->settings.rows ? "a terminal"
+                           : j->live_input  ? "live input"
+                                            : "another user",
                            lease_environment(l));
+        else if (lease_one_user(l) && has_user(j))
+                result_set(why, RESULT_CANCELLED, "not run: user %s: environment %s has one user: %s", j->settings.user,
+                           lease_environment(l), lease_one_user(l));
         else
                 return false;
         return true;

@@ -43,6 +43,24 @@ static int check_helper(struct lease *l, const char *what, const char *who) {
         return -EOPNOTSUPP;
 }
 
+/* A name or a number as passwd(5) has them; nothing is the environment's own user. */
+static int check_user(struct lease *l, const char *text) {
+        const char *why = lease_one_user(l);
+
+        if (strlen(text) > USER_NAME_MAX || *text == '-' ||
+            strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") < strlen(text)) {
+                lease_remark(l, "user: \"%s\": expected the name or the number of a user, or nothing", text);
+                return -EINVAL;
+        }
+        if (!*text || check_helper(l, "user", "another user") < 0)
+                return *text ? -EOPNOTSUPP : 0;
+        if (why) {
+                lease_remark(l, "user: refused: environment %s has one user: %s", lease_environment(l), why);
+                return -EOPNOTSUPP;
+        }
+        return 0;
+}
+
 static int check_terminal(struct lease *l, const char *text) {
         uint16_t rows, columns;
 
@@ -79,6 +97,8 @@ int lease_check_setting(struct lease *l, struct job *j, enum lease_setting setti
                         return -EINVAL;
                 }
                 return 0;
+        case SETTING_USER:
+                return check_user(l, text);
         case SETTING_TERMINAL:
                 return check_terminal(l, text);
         case SETTING_N:
@@ -116,6 +136,8 @@ static int store_setting(struct lease *l, struct job *j, enum lease_setting sett
                 return store_text(l, j, &s->cwd, text);
         case SETTING_ENV:
                 return store_text(l, j, &s->env, text);
+        case SETTING_USER:
+                return store_text(l, j, &s->user, text);
         case SETTING_TIMEOUT:
                 (void)parse_timeout(l, text, &s->timeout_us);
                 break;
@@ -189,6 +211,8 @@ int lease_get(const struct lease *l, const struct job *j, enum lease_setting set
                                          : buf_printf(out, "%" PRId64 "\n", us / USEC_PER_SEC);
         case SETTING_ENV:
                 return *s->env ? buf_printf(out, "%s\n", s->env) : 0;
+        case SETTING_USER:
+                return s->user && *s->user ? buf_printf(out, "%s\n", s->user) : 0;
         case SETTING_TERMINAL:
                 return s->rows ? buf_printf(out, "%u %u\n", s->rows, s->columns) : 0;
         case SETTING_N:

@@ -17,6 +17,7 @@ void settings_deinit(struct settings *s) {
         blob_deinit(&s->input);
         free(s->cwd);
         free(s->env);
+        free(s->user);
 }
 
 struct setting_values settings_values(const struct settings *s) {
@@ -24,6 +25,7 @@ struct setting_values settings_values(const struct settings *s) {
                 .cwd = s->cwd,
                 .env = s->env,
                 .timeout_us = s->timeout_us,
+                .user = s->user ?: "",
                 .rows = s->rows,
                 .columns = s->columns,
         };
@@ -31,18 +33,23 @@ struct setting_values settings_values(const struct settings *s) {
 
 int settings_set(struct settings *s, const struct setting_values *values, int64_t wall_us) {
         char *new_cwd = strdup(values->cwd), *new_env = strdup(values->env);
+        char *new_user = *values->user ? strdup(values->user) : NULL;
 
-        if (!new_cwd || !new_env) {
+        if (!new_cwd || !new_env || (*values->user && !new_user)) {
                 free(new_cwd);
                 free(new_env);
+                free(new_user);
                 return -ENOMEM;
         }
         if (s->cwd)
                 free(s->cwd);
         if (s->env)
                 free(s->env);
+        if (s->user)
+                free(s->user);
         s->cwd = new_cwd;
         s->env = new_env;
+        s->user = new_user;
         s->timeout_us = values->timeout_us;
         s->rows = values->rows;
         s->columns = values->columns;

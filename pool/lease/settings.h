@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What is set before a command: cwd, timeout, env, terminal and standard input.
+ * What is set before a command: cwd, timeout, env, user, terminal and standard input.
  *
  * A lease has settings, and every job has its own. A job of `cmd` takes over those of its lease when it is submitted, a
  * job with a name when it is made; only that one's can still be changed, until it is submitted.
@@ -17,6 +17,7 @@ enum lease_setting {
         SETTING_CWD,
         SETTING_TIMEOUT,
         SETTING_ENV,
+        SETTING_USER,
         SETTING_TERMINAL, /* of jobs with a name alone */
         SETTING_N,
 };
@@ -25,12 +26,14 @@ enum lease_setting {
 struct setting_values {
         const char *cwd, *env;
         int64_t timeout_us;
+        const char *user;
         uint16_t rows, columns;
 };
 
 struct settings {
         char *cwd;          /* absolute, or relative to the workdir; "": the workdir */
         char *env;          /* lines KEY=VALUE */
+        char *user;         /* a name or a number in the environment; NULL: its own */
         int64_t timeout_us; /* 0: none */
         uint16_t rows, columns; /* of the terminal; 0: none */
         struct blob input;

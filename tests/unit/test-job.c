@@ -49,7 +49,7 @@ static void life(void) {
         job_set_state(j, JOB_STARTING);
         job_set_state(j, JOB_RUNNING);
         CHECK_INT(told, 2);
-        CHECK_INT(settings_set(&j->settings, &(struct setting_values){ "x", "A=1" }, 0), 0);
+        CHECK_INT(settings_set(&j->settings, &(struct setting_values){ "x", "A=1", 0, "" }, 0), 0);
         job_end(j, &r, 3, 77);
         CHECK_INT(told, 3);
         CHECK(job_ended(j) && j->code == RESULT_OK && j->exit_code == 3 && j->ended_us == 77);

@@ -324,6 +324,8 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         list_init(&s->awaited);
         l->client->last_number++;
         snprintf(s->sandbox.id, sizeof(s->sandbox.id), "local-%u", l->client->last_number);
+        s->sandbox.one_user = l->isolate ? "bubblewrap gives it one user of this machine"
+                                         : "with isolate=none all jobs run as the daemon's user";
         if (!l->isolate) {
                 /*
                  * With its nonce: the helper of an earlier run may still be removing a directory of this number. A
