@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * A job of our own, by its files alone: a named one in a lease. In a pool the lease is made for it.
+ * A job of our own, by its files alone: one with a name in a lease. In a pool the lease is made for it.
  *
  *   made       a draft, whose settings may be written
  *   submitted  its streams and its end may be read, and ctl written
  *   removed    the job is gone with its processes, and so is the lease if it was made here
  *
- * All calls are answered by the mount at once, but for reads of results, which job_files_open() leaves to the caller.
+ * The mount answers all calls at once, except the read of a result before the job has ended.
  */
 
 #include <stdbool.h>
@@ -38,7 +38,7 @@ int job_files_read(const struct job_files *f, const char *name, struct buf *out,
 /* A descriptor with O_NONBLOCK, or -errno with @why filled in. */
 int job_files_open(const struct job_files *f, const char *name, int flags, struct result *why);
 
-/* Whether it waits, with others, for its turn or for an environment; or has ended: a signal would not reach it. */
+/* Whether it runs or is being started; else a signal would not reach it. */
 bool job_files_is_running(const struct job_files *f);
 
 /* Fill in @why for an error @r of one of its files: in the words that the mount has for it, if any. */

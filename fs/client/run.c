@@ -51,7 +51,7 @@ static void complain(const char *text) {
 /* signals */
 
 /* What was ignored when we were started, as a shell does for what it runs in the background, stays ignored. */
-static int catch_signals(bool has_terminal) {
+static int catch_signals(struct run *r, struct result *why) {
         static const struct {
                 int number;
                 bool for_terminal;
@@ -64,11 +64,18 @@ static int catch_signals(bool has_terminal) {
 
         sigemptyset(&set);
         for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-                if ((has_terminal || !signals[i].for_terminal) &&
+                if ((r->arguments.has_terminal || !signals[i].for_terminal) &&
                     sigaction(signals[i].number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
                         sigaddset(&set, signals[i].number);
+        r->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (r->signals < 0) {
+                int error = errno;
+
+                result_set(why, RESULT_FAILED, "no descriptor for signals: %s", strerror(error));
+                return -error;
+        }
         sigprocmask(SIG_BLOCK, &set, NULL);
-        return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        return 0;
 }
 
 /* To the job, if it runs; else there is nothing to wait for. The second SIGINT kills. */
@@ -281,12 +288,12 @@ int run_command(int argc, char **argv) {
         struct result why;
         int n = arguments_read(&r.arguments, argc - 1, argv + 1, &why);
 
-        if (n == 0) {
-                r.signals = catch_signals(r.arguments.has_terminal);
+        if (n == 0)
+                n = catch_signals(&r, &why);
+        if (n == 0)
                 n = make_job(&r.files, &r.arguments, &why);
-                if (n == 0)
-                        n = run_job(&r, &why);
-        }
+        if (n == 0)
+                n = run_job(&r, &why);
         if (n < 0)
                 complain(why.text);
         close_stream(&r.in, r.in.to);
