@@ -12,13 +12,11 @@ struct field {
         uint64_t most;
 };
 
-#define FIELDS_MAX 12
-
 struct layout {
         const char *name;
         enum frame_sender from;
         size_t data_max;
-        struct field fields[FIELDS_MAX + 1]; /* up to one of size 0 */
+        const struct field *fields; /* up to one of size 0; NULL: the type does not exist */
 };
 
 #define AT_MOST(member, value) { offsetof(struct frame, member), sizeof(((struct frame *)NULL)->member), value }
@@ -26,50 +24,54 @@ struct layout {
 #define TIME(member) AT_MOST(member, HELPER_US_MAX)
 #define OFFSET(member) AT_MOST(member, INT64_MAX)
 
+/* Of their own lengths: the helper has to be small. */
+#define FIELDS(...) (const struct field[]){ __VA_ARGS__, {} }
+#define NO_FIELDS (const struct field[]){ {} }
+
 /* The whole protocol: a type that is not here does not exist. */
 static const struct layout layouts[FRAME_N_TYPES] = {
         [FRAME_HELLO] = { "HELLO", FRAME_OF_DAEMON, HELPER_POOL_MAX,
-                          { ANY(version), ANY(oldest), ANY(key), ANY(epoch), ANY(carrier) } },
+                          FIELDS(ANY(version), ANY(oldest), ANY(key), ANY(epoch), ANY(carrier)) },
         [FRAME_START] = { "START", FRAME_OF_DAEMON, HELPER_DATA_MAX,
-                          { ANY(job), AT_MOST(flags, START_FLAGS), ANY(rows), ANY(columns), TIME(timeout_us),
+                          FIELDS(ANY(job), AT_MOST(flags, START_FLAGS), ANY(rows), ANY(columns), TIME(timeout_us),
                             TIME(grace_us), AT_MOST(window, HELPER_WINDOW_MAX), AT_MOST(n_env, HELPER_ENV_MAX),
-                            AT_MOST(spec_len, HELPER_SPEC_MAX) } },
-        [FRAME_SPEC] = { "SPEC", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(job), AT_MOST(offset, HELPER_SPEC_MAX) } },
-        [FRAME_INPUT] = { "INPUT", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(job), OFFSET(offset), AT_MOST(end, 1) } },
+                            AT_MOST(spec_len, HELPER_SPEC_MAX)) },
+        [FRAME_SPEC] = { "SPEC", FRAME_OF_DAEMON, HELPER_DATA_MAX, FIELDS(ANY(job), AT_MOST(offset, HELPER_SPEC_MAX)) },
+        [FRAME_INPUT] = { "INPUT", FRAME_OF_DAEMON, HELPER_DATA_MAX, FIELDS(ANY(job), OFFSET(offset), AT_MOST(end, 1)) },
         [FRAME_ACK] = { "ACK", FRAME_OF_DAEMON, 0,
-                        { ANY(job), OFFSET(streams[0]), OFFSET(streams[1]), AT_MOST(window, HELPER_WINDOW_MAX) } },
-        [FRAME_SIGNAL] = { "SIGNAL", FRAME_OF_DAEMON, 0, { ANY(job), ANY(order), AT_MOST(signo, 64) } },
-        [FRAME_KILL] = { "KILL", FRAME_OF_DAEMON, 0, { ANY(job), ANY(order), TIME(grace_us) } },
-        [FRAME_RESIZE] = { "RESIZE", FRAME_OF_DAEMON, 0, { ANY(job), ANY(order), ANY(rows), ANY(columns) } },
-        [FRAME_FORGET] = { "FORGET", FRAME_OF_DAEMON, 0, { ANY(job) } },
-        [FRAME_REQUEST] = { "REQUEST", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(request), ANY(kind), ANY(flags) } },
+                        FIELDS(ANY(job), OFFSET(streams[0]), OFFSET(streams[1]), AT_MOST(window, HELPER_WINDOW_MAX)) },
+        [FRAME_SIGNAL] = { "SIGNAL", FRAME_OF_DAEMON, 0, FIELDS(ANY(job), ANY(order), AT_MOST(signo, 64)) },
+        [FRAME_KILL] = { "KILL", FRAME_OF_DAEMON, 0, FIELDS(ANY(job), ANY(order), TIME(grace_us)) },
+        [FRAME_RESIZE] = { "RESIZE", FRAME_OF_DAEMON, 0, FIELDS(ANY(job), ANY(order), ANY(rows), ANY(columns)) },
+        [FRAME_FORGET] = { "FORGET", FRAME_OF_DAEMON, 0, FIELDS(ANY(job)) },
+        [FRAME_REQUEST] = { "REQUEST", FRAME_OF_DAEMON, HELPER_DATA_MAX, FIELDS(ANY(request), ANY(kind), ANY(flags)) },
 
         [FRAME_WELCOME] = { "WELCOME", FRAME_OF_HELPER, 0,
-                            { ANY(version), ANY(epoch), ANY(carrier), AT_MOST(count, HELPER_JOBS_MAX) } },
-        [FRAME_STALE] = { "STALE", FRAME_OF_HELPER, 0, { ANY(epoch), ANY(carrier) } },
+                            FIELDS(ANY(version), ANY(epoch), ANY(carrier), AT_MOST(count, HELPER_JOBS_MAX)) },
+        [FRAME_STALE] = { "STALE", FRAME_OF_HELPER, 0, FIELDS(ANY(epoch), ANY(carrier)) },
         [FRAME_JOB] = { "JOB", FRAME_OF_HELPER, 0,
-                        { ANY(job), AT_MOST(state, HELPER_JOB_N_STATES - 1), AT_MOST(spec_len, HELPER_SPEC_MAX),
-                          OFFSET(offset), OFFSET(limit), ANY(order), ANY(flags) } },
+                        FIELDS(ANY(job), AT_MOST(state, HELPER_JOB_N_STATES - 1), AT_MOST(spec_len, HELPER_SPEC_MAX),
+                          OFFSET(offset), OFFSET(limit), ANY(order), ANY(flags)) },
         [FRAME_OUTPUT] = { "OUTPUT", FRAME_OF_HELPER, HELPER_DATA_MAX,
-                           { ANY(job), AT_MOST(stream, 1), OFFSET(offset) } },
+                           FIELDS(ANY(job), AT_MOST(stream, 1), OFFSET(offset)) },
         [FRAME_ENDED] = { "ENDED", FRAME_OF_HELPER, HELPER_TEXT_MAX,
-                          { ANY(job), AT_MOST(how, HELPER_END_N - 1), ANY(value), ANY(ran_us), OFFSET(streams[0]),
-                            OFFSET(streams[1]) } },
-        [FRAME_REPLY] = { "REPLY", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(kind), ANY(value) } },
-        [FRAME_REFUSED] = { "REFUSED", FRAME_OF_HELPER, 0, { ANY(count) } },
-        [FRAME_ERROR] = { "ERROR", FRAME_OF_HELPER, HELPER_TEXT_MAX, {} },
+                          FIELDS(ANY(job), AT_MOST(how, HELPER_END_N - 1), ANY(value), ANY(ran_us), OFFSET(streams[0]),
+                            OFFSET(streams[1])) },
+        [FRAME_REPLY] = { "REPLY", FRAME_OF_HELPER, HELPER_DATA_MAX, FIELDS(ANY(request), ANY(kind), ANY(value)) },
+        [FRAME_REFUSED] = { "REFUSED", FRAME_OF_HELPER, 0, FIELDS(ANY(count)) },
+        [FRAME_ERROR] = { "ERROR", FRAME_OF_HELPER, HELPER_TEXT_MAX, NO_FIELDS },
 
-        [FRAME_CALL] = { "CALL", FRAME_OF_DAEMON, HELPER_DATA_MAX, { ANY(request) } },
-        [FRAME_ANSWER] = { "ANSWER", FRAME_OF_HELPER, HELPER_DATA_MAX, { ANY(request), ANY(value) } },
+        [FRAME_CALL] = { "CALL", FRAME_OF_DAEMON, HELPER_DATA_MAX, FIELDS(ANY(request)) },
+        [FRAME_ANSWER] = { "ANSWER", FRAME_OF_HELPER, HELPER_DATA_MAX, FIELDS(ANY(request), ANY(value)) },
         [FRAME_OPEN] = { "OPEN", FRAME_OF_DAEMON, HELPER_DATA_MAX,
-                         { ANY(channel), AT_MOST(kind, CHANNEL_N_KINDS - 1), AT_MOST(flags, CHANNEL_FLAGS), ANY(port),
-                           AT_MOST(window, HELPER_CHANNEL_WINDOW) } },
-        [FRAME_CLOSE] = { "CLOSE", FRAME_OF_DAEMON, 0, { ANY(channel) } },
-        [FRAME_DATA] = { "DATA", FRAME_OF_EITHER, HELPER_DATA_MAX, { ANY(channel), OFFSET(offset), AT_MOST(end, 1) } },
-        [FRAME_WINDOW] = { "WINDOW", FRAME_OF_EITHER, 0, { ANY(channel), OFFSET(offset), OFFSET(limit) } },
-        [FRAME_OPENED] = { "OPENED", FRAME_OF_HELPER, 0, { ANY(channel) } },
-        [FRAME_RESET] = { "RESET", FRAME_OF_HELPER, 0, { ANY(channel), AT_MOST(value, HELPER_ERRNO_MAX) } },
-        [FRAME_CLOSED] = { "CLOSED", FRAME_OF_HELPER, 0, { ANY(channel) } },
+                         FIELDS(ANY(channel), AT_MOST(kind, CHANNEL_N_KINDS - 1), AT_MOST(flags, CHANNEL_FLAGS), ANY(port),
+                           AT_MOST(window, HELPER_CHANNEL_WINDOW)) },
+        [FRAME_CLOSE] = { "CLOSE", FRAME_OF_DAEMON, 0, FIELDS(ANY(channel)) },
+        [FRAME_DATA] = { "DATA", FRAME_OF_EITHER, HELPER_DATA_MAX, FIELDS(ANY(channel), OFFSET(offset), AT_MOST(end, 1)) },
+        [FRAME_WINDOW] = { "WINDOW", FRAME_OF_EITHER, 0, FIELDS(ANY(channel), OFFSET(offset), OFFSET(limit)) },
+        [FRAME_OPENED] = { "OPENED", FRAME_OF_HELPER, 0, FIELDS(ANY(channel)) },
+        [FRAME_RESET] = { "RESET", FRAME_OF_HELPER, 0, FIELDS(ANY(channel), AT_MOST(value, HELPER_ERRNO_MAX)) },
+        [FRAME_CLOSED] = { "CLOSED", FRAME_OF_HELPER, 0, FIELDS(ANY(channel)) },
 };
 
 static bool is_type(unsigned type, enum frame_sender from) {

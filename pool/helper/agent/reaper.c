@@ -345,9 +345,10 @@ _Noreturn void reaper_run(int channel, int proc) {
 }
 
 _Noreturn void guardian_run(const struct reaper *io, const struct family *family, int64_t deadline_us) {
-        static struct watch w = { .guards = true };
+        static struct watch w;
 
         init(&w, io);
+        w.guards = true;
         w.family = *family;
         w.deadline_us = deadline_us;
         w.shell = -1;
