@@ -153,8 +153,10 @@ class Mount:
     def __init__(self, release, env, **options):
         began = time.perf_counter_ns()
 
-        def command(directory):  # the stand-in runs no helper, which alone could compare
-            words = ",".join(f"{k}={v}" for k, v in {"state": directory / "state", "log": "warning", "reset": "workdir", **options}.items())
+        def command(directory):
+            # The stand-in starts no program, so there is no helper, and nothing compares a sandbox with how it was.
+            fixed = {"state": directory / "state", "log": "warning", "helper": "no", "reset": "workdir"}
+            words = ",".join(f"{k}={v}" for k, v in {**fixed, **options}.items())
             return [str(release / "fs/modalpool"), "-f", "-o", words, "modal"]
         self.daemon = Daemon(command, env)
         self.path = self.daemon.path
