@@ -507,7 +507,7 @@ static void say_what_clean_means(struct helper *h) {
         const struct backend_ops *inner = h->backend.inner->ops;
 
         if (h->notes.compare && inner->is_single_use && !inner->attach && !h->program.bytes)
-                log_warning("reset=clean acts as reset=environment, because only a helper can compare (helper=yes): each lease "
+                log_warning("reset=clean acts as reset=environment, because only a helper can compare (option helper): each lease "
                             "gets an environment of its own; reset=workdir lends environments again");
 }
 
