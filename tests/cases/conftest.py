@@ -249,7 +249,7 @@ def check_provider(settings, item):
         if facts["starts"] != 1:
             problems.append(f"exec {exec_id} started {facts['starts']} times")
     # A helper starts jobs by itself.
-    jobs = sum(min(mount.jobs, 1) if mount.options["helper"] else mount.jobs for mount in item.mounts if not mount.elsewhere)
+    jobs = sum(min(mount.jobs, 1) if mount.options["helper"] not in (False, "no") else mount.jobs for mount in item.mounts if not mount.elsewhere)
     if started < jobs:
         problems.append(f"{started} commands were started at Modal, fewer than there were jobs")
     if stats["unknown_methods"]:

@@ -77,7 +77,7 @@ class Live(drive.Run):
 def sandbox(settings, tmp_path, **variables):
     program, sim = drive.program(settings, tmp_path / "drive"), settings.simulator
     env = sim.env() if sim else os.environ
-    with Live(settings, program, settings.provider, str(uuid.uuid4()), env={**env, **variables}) as run:
+    with Live(settings, program, settings.provider, str(uuid.uuid4()), env={**env, "DRIVE_HELPER": "yes" if settings.helper else "no", **variables}) as run:
         run.tell("create", str(uuid.uuid4()))
         run.expect("created ok")
         yield run
@@ -231,7 +231,7 @@ def test_a_sandbox_that_dies(settings, tmp_path):
         death, wrote = sorted((live.line(), live.line()))  # in whichever order they come
         assert death.startswith("died lost")
         # For a helper it is kept, until that or the end of the sandbox is heard of.
-        assert wrote == f"wrote {-errno.EPIPE}" or (wrote == "wrote 1" and (settings.provider == "local" or settings.options.get("helper")))
+        assert wrote == f"wrote {-errno.EPIPE}" or (wrote == "wrote 1" and settings.helper)
         assert live.write(b"x") == -errno.EPIPE
         live.hold()
         live.tell("eof")

@@ -411,7 +411,7 @@ def test_a_gibibyte_through_cat(live):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_daemon_is_killed(mount, settings, seed):
     """kill -9 in the middle, again and again: what was written is delivered once, and goes on behind what was accepted."""
-    if not settings.options.get("helper"):
+    if not settings.helper:
         pytest.skip("these environments have no helper")
     mp, rng = mount(max=1), random.Random(seed)
     lease = mp.lease()

@@ -17,15 +17,11 @@ import pytest
 from test_lease import fails
 
 
-def has_helper(settings):
-    return settings.provider == "local" or settings.options.get("helper") == "yes"
-
-
 @pytest.fixture
 def files(mount):
     """The workdir of a lease, with room for what the tests put there."""
     mp = mount(max=2, timeout=60)
-    if not has_helper(mp.settings):
+    if not mp.settings.helper:
         pytest.skip("without a helper")
     lease = mp.lease()
     lease.files = lease / "files"
@@ -64,7 +60,7 @@ def test_there_and_back(files):
 def test_before_there_is_an_environment(mount):
     """What is copied at once lands in the workdir, and the first job finds it."""
     mp = mount(max=1)
-    if not has_helper(mp.settings):
+    if not mp.settings.helper:
         pytest.skip("without a helper")
     first = mp.lease("first")
     first.read("environment")
@@ -285,7 +281,7 @@ def test_without_a_helper(plain):
 
 def test_a_release_ends_what_waits(mount):
     mp = mount(max=1)
-    if not has_helper(mp.settings):
+    if not mp.settings.helper:
         pytest.skip("without a helper")
     mp.lease("first").read("environment")
     second, errors = mp.lease("second"), []
@@ -307,7 +303,7 @@ def test_a_release_ends_what_waits(mount):
 
 def test_a_kill_ends_what_waits(mount):
     mp = mount(max=1)
-    if not has_helper(mp.settings):
+    if not mp.settings.helper:
         pytest.skip("without a helper")
     mp.lease("first").read("environment")
     second = mp.lease("second")

@@ -12,7 +12,7 @@ import pytest
 
 import processes
 from test_lease import fails
-from test_root import files, has_helper  # noqa: F401
+from test_root import files  # noqa: F401
 
 OPS = {
     "lookup": "os.stat('absent')",
@@ -163,7 +163,7 @@ def test_a_stop_ends_what_waits(files):  # noqa: F811
 def test_a_restart(mount, settings):
     """What was flushed is there; files that were open are stale."""
     mp = mount(max=1, keep=True)
-    if not has_helper(settings) or settings.provider == "local":
+    if not settings.helper or settings.provider == "local":
         pytest.skip("its sandboxes end with the daemon, or have no helper")
     lease = mp.lease()
     (lease / "files/f").write_text("kept")

@@ -140,7 +140,7 @@ def test_a_kill_hangs_up(live):
 @pytest.mark.modal
 def test_a_restart(mount, settings):
     """The terminal goes on: what was typed arrives, and the size is what was asked for last."""
-    if not settings.options.get("helper"):
+    if not settings.helper:
         pytest.skip("these environments have no helper")
     mp = mount(max=1)
     lease = mp.lease()
