@@ -3,9 +3,10 @@
 The cases: modalpool on real mounts.
 
 MODALPOOL is the program (default: build/fs/modalpool). --backend selects the backend: sandboxes of this machine, or
-Modal, which tests/modal_sim simulates; each also with faults, and Modal also with gVisor in its sandboxes. --valgrind
-runs the daemon under valgrind. Each test has a time limit; after a hang it prints what every process waits for in the
-kernel, and takes the mount down. After each test no mount, process, file or environment may be left.
+Modal, which tests/modal_sim simulates; each also with faults, and Modal also with gVisor in its sandboxes, or without a
+helper in them. --valgrind runs the daemon under valgrind. Each test has a time limit; after a hang it prints what every
+process waits for in the kernel, and takes the mount down. After each test no mount, process, file or environment may be
+left.
 """
 
 import dataclasses
@@ -69,9 +70,8 @@ class Hang(Exception):
 def pytest_addoption(parser):
     group = parser.getgroup("modalpool")
     group.addoption("--backend", default=os.environ.get("MODALPOOL_TEST_BACKEND", "local"),
-                    choices=["local", "local+fault", "modal", "modal-v1", "modal+fault", "modal+helper", "modal-gvisor",
-                             "modal-gvisor+helper"],
-                    help="over what the cases run; modal: over its second kind of sandbox; +helper: with a helper in each")
+                    choices=["local", "local+fault", "modal", "modal-exec", "modal-v1", "modal+fault", "modal-gvisor"],
+                    help="over what the cases run; modal: over its second kind of sandbox; -exec: without a helper in each")
     group.addoption("--fault-seed", default="1", help="which faults there are")
     group.addoption("--valgrind", action="store_true", help="run the daemon under valgrind")
     group.addoption("--slow", type=int, default=1, help="give everything this many times the time (sanitizers)")
@@ -96,9 +96,10 @@ def pytest_sessionstart(session):
 
 
 def which_backend(config):
-    """--backend: its name for the program, whether it has faults, and whether its sandboxes are V2."""
+    """--backend: its name for the program, whether it has faults, and which kind it is."""
     name, _, fault = config.getoption("--backend").partition("+")
-    return name.removesuffix("-v1").removesuffix("-gvisor"), fault == "fault", name in ("modal", "modal-gvisor")
+    name, _, kind = name.partition("-")
+    return name, fault == "fault", kind
 
 
 def pytest_collection_modifyitems(config, items):
@@ -129,8 +130,8 @@ def settings(pytestconfig, tmp_path_factory):
     if not program.exists():
         pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
     made = Settings(str(program), slow=pytestconfig.getoption("--slow"))
-    made.provider, made.faults, made.v2 = which_backend(pytestconfig)
-    made.helper = made.provider == "local" or pytestconfig.getoption("--backend").endswith("+helper")
+    made.provider, made.faults, kind = which_backend(pytestconfig)
+    made.v2, made.helper, made.gvisor = made.provider == "modal" and kind != "v1", kind != "exec", kind == "gvisor"
     if made.provider != "local":
         made.options.update({"helper": True} if made.helper else WITHOUT_HELPER)
     if made.provider == "local" and made.faults:
@@ -147,7 +148,6 @@ def settings(pytestconfig, tmp_path_factory):
         made.options.update(sandbox="v1")
     Simulator.slow = made.slow
     directory = tmp_path_factory.mktemp("sim")
-    made.gvisor = pytestconfig.getoption("--backend").startswith("modal-gvisor")
     kind = {"sandbox": "gvisor"} if made.gvisor else {}
     if made.gvisor:
         try:
