@@ -428,7 +428,7 @@ def test_terminal_comes_back_after_a_signal(run, terminal, signo):
 
 def test_terminal_while_it_is_stopped(run, terminal):
     """The shell here has its terminal back, and what runs inside goes on."""
-    one = terminal("-t", "t1", "--", "sh", "-c", "echo ready; read x; echo \"<$x>\"")
+    one = terminal("-t", "t1", "--", "sh", "-c", "echo ready; read x; echo \"<$x>\"; read x")
     before = termios.tcgetattr(one.fd)
     one.hears(b"ready")
     raw = termios.tcgetattr(one.fd)
@@ -439,6 +439,7 @@ def test_terminal_while_it_is_stopped(run, terminal):
     one.write(b"words\r")
     one.hears(b"<words>")
     assert termios.tcgetattr(one.fd) == raw
+    one.write(b"end\r")
     assert one.wait() == 0
     assert termios.tcgetattr(one.fd) == before
 
