@@ -11,8 +11,8 @@
 #include "pool/util/text.h"
 
 static void print_help(void) {
-        puts("usage: modalpool run [-nt] [-e KEY[=VALUE]] [-w CWD] [--timeout SECONDS] DIR [--] [COMMAND…]\n"
-             "       modalpool shell [-e KEY[=VALUE]] [-w CWD] [--timeout SECONDS] DIR\n\n"
+        puts("usage: modalpool run [-nt] [-e KEY[=VALUE]] [-w CWD] [-u USER] [--timeout SECONDS] DIR [--] [COMMAND…]\n"
+             "       modalpool shell [-e KEY[=VALUE]] [-w CWD] [-u USER] [--timeout SECONDS] DIR\n\n"
              "Runs a command in a lease, or in a pool: then a lease is made for it, and\n"
              "released at its end. Its streams, signals and exit code are as if it ran here.\n"
              "Without a command a shell reads standard input. shell starts a login shell on a\n"
@@ -21,6 +21,7 @@ static void print_help(void) {
              "  -t                     it has a terminal, of the size of this one\n"
              "  -e KEY=VALUE           sets a variable; without =VALUE to the value here\n"
              "  -w CWD                 where it starts, relative to the workdir\n"
+             "  -u USER                who runs it, a name or a uid inside\n"
              "  --timeout SECONDS      how long it may run; 0: without a limit\n\n"
              "Exit status: the command's; 128+N if signal N ended it; 124 after the timeout;\n"
              "125 if modalpool itself fails. See modalpool(1).");
@@ -65,7 +66,7 @@ static int take_options(struct arguments *a, int argc, char **argv, struct resul
 
         optind = 0;
         opterr = 0;
-        while (r == 0 && (c = getopt_long(argc, argv, "+:nte:w:h", words, NULL)) >= 0)
+        while (r == 0 && (c = getopt_long(argc, argv, "+:nte:w:u:h", words, NULL)) >= 0)
                 switch (c) {
                 case 'n':
                         a->has_no_input = true;
@@ -78,6 +79,9 @@ static int take_options(struct arguments *a, int argc, char **argv, struct resul
                         break;
                 case 'w':
                         a->cwd = optarg;
+                        break;
+                case 'u':
+                        a->user = optarg;
                         break;
                 case 'T':
                         a->timeout = optarg;

@@ -12,7 +12,8 @@ struct arguments {
         const char *dir;
         const char *const *words; /* of the command, up to a NULL; none: a shell */
         struct buf env;     /* lines KEY=VALUE */
-        const char *cwd;    /* both as they were given, or NULL */
+        const char *cwd;    /* these three: as they were given, or NULL */
+        const char *user;
         const char *timeout;
         bool is_shell; /* a login shell, by `modalpool shell` */
         bool has_terminal;

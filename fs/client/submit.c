@@ -62,6 +62,8 @@ int make_job(struct job_files *f, const struct arguments *a, struct result *why)
                 return r;
         r = set(f, "cwd", a->cwd, why);
         if (r == 0)
+                r = set(f, "user", a->user, why);
+        if (r == 0)
                 r = set(f, "timeout", a->is_shell && !a->timeout ? "0" : a->timeout, why);
         if (r == 0)
                 r = set_variables(f, a, why);

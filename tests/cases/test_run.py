@@ -204,6 +204,18 @@ def test_settings(run, together):
     assert (status, out, err.count(b"\n")) == (126, b"", 1) and err.startswith(b"modalpool: t1: cwd: /nosuch is not a directory")
 
 
+def test_user(run, settings):
+    """The command is another user's; one line tells of one that does not exist, or that there is one user."""
+    if settings.provider == "local":
+        assert "has one user" in run.fails("-n", "-u", "nobody", "t1", "true")
+        return
+    if not settings.gvisor:
+        pytest.skip("bubblewrap gives the simulator's sandboxes one user")
+    assert run("-n", "-u", "nobody", "t1", "id", "-un") == (0, b"nobody\n", b"")
+    status, out, err = run("-n", "-u", "nosuchuser", "t1", "true")
+    assert (status, out, err.count(b"\n")) == (126, b"", 1) and b"nosuchuser" in err
+
+
 def test_streams_come_as_they_are_written(run):
     """The second line is not waited for; what goes to one place keeps its order."""
     with run.start("-n", "t1", "--", "sh", "-c", "echo first; echo error >&2; sleep 1000") as process:

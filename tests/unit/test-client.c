@@ -31,10 +31,11 @@ static int read_line(const char **argv) {
 }
 
 static void all_options(void) {
-        CHECK_INT(read_line(ARGV("-n", "-e", "A=1 2", "-eB=", "-w", "/tmp", "-t", "--timeout", "2.5", "t1", "ls", "-l")), 0);
+        CHECK_INT(read_line(ARGV("-n", "-e", "A=1 2", "-eB=", "-w", "/tmp", "-u", "nobody", "-t", "--timeout", "2.5", "t1", "ls", "-l")), 0);
         CHECK(a.has_no_input && a.has_terminal && !a.is_shell);
         CHECK_STR(buf_text(&a.env), "A=1 2\nB=\n");
         CHECK_STR(a.cwd, "/tmp");
+        CHECK_STR(a.user, "nobody");
         CHECK_STR(a.timeout, "2.5");
         CHECK_STR(a.dir, "t1");
         CHECK_STR(a.words[0], "ls");
@@ -44,7 +45,7 @@ static void all_options(void) {
 
 static void no_options(void) {
         CHECK_INT(read_line(ARGV("t1")), 0);
-        CHECK(!a.has_no_input && !a.has_terminal && !a.cwd && !a.timeout && a.env.len == 0);
+        CHECK(!a.has_no_input && !a.has_terminal && !a.cwd && !a.user && !a.timeout && a.env.len == 0);
         CHECK_STR(a.dir, "t1");
         CHECK(!a.words[0]);
 }
