@@ -14,42 +14,17 @@
 #define REPLY_MAX (64 << 10)
 #define DOTS 2 /* the first positions are "." and ".."; entry N is at position N + DOTS */
 
-/* A part of a listing, whose form is checked. */
-struct part {
-        struct list link; /* in the directory's */
-        uint64_t first;   /* number of its first entry */
-        uint64_t n;
-        int64_t asked_us;
-        size_t len;
-        uint8_t data[];
-};
-
 /* One that is under way. */
 struct ask {
         struct list link; /* in the directory's */
         struct file_call call;
-        struct dir *dir;
+        struct remote_dir *dir;
         int64_t asked_us;
-};
-
-struct dir {
-        struct list link;         /* in the tree's */
-        struct remote_node *node; /* a reference */
-        uint64_t handle;          /* of the listing; 0: it has not begun, or is at its end */
-        bool begun, ended, odd;   /* odd: it had a name that cannot be, and the log was told */
-        int error;                /* that ended it */
-        int64_t begun_us;
-        struct list parts, asks, reads;
-        unsigned n_asks;
-        size_t bytes;             /* of parts */
-        uint64_t n;               /* entries that have come */
-        uint64_t n_read;          /* those before this one were given */
-        bool whole;               /* each has a node since */
 };
 
 struct dir_read {
         struct request request;
-        struct dir *dir;
+        struct remote_dir *dir;
         uint64_t position;
         size_t size;
         bool plus;
@@ -66,38 +41,49 @@ static void ask_drop(struct ask *a) {
         free(a);
 }
 
-static void part_drop(struct dir *d, struct part *p) {
+static void part_drop(struct remote_dir *d, struct remote_part *p) {
         list_remove(&p->link);
         d->bytes -= p->len;
         free(p);
 }
 
 /* As it was when it was opened. */
-static void dir_reset(struct dir *d) {
-        struct part *p;
+static void dir_reset(struct remote_dir *d) {
+        struct remote_part *p;
         struct ask *a;
 
         while ((a = list_first(&d->asks, struct ask, link)))
                 ask_drop(a);
-        while ((p = list_first(&d->parts, struct part, link)))
+        while ((p = list_first(&d->parts, struct remote_part, link)))
                 part_drop(d, p);
         if (d->handle)
                 remote_close_handle(d->node->tree, d->handle);
         d->handle = 0;
         d->begun = d->ended = false;
         d->n = d->n_read = 0;
+        d->n_parts = 0;
 }
 
-static void dir_free(struct dir *d) {
+void remote_dir_leave_ahead(struct remote_dir *d) {
+        if (!d->ahead)
+                return;
+        d->ahead = false;
+        list_remove(&d->ahead_link);
+        d->node->ahead = NULL;
+        d->node->tree->n_aheads--;
+}
+
+void remote_dir_free(struct remote_dir *d) {
         requests_answer_owned(&d->reads, -EBADF);
         dir_reset(d);
         list_remove(&d->link);
+        remote_dir_leave_ahead(d);
         remote_node_unref(d->node);
         free(d);
 }
 
 void remote_dirs_end(struct remote_tree *t, int error) {
-        struct dir *d;
+        struct remote_dir *d;
 
         list_for_each (d, &t->dirs, link) {
                 d->handle = 0;
@@ -109,10 +95,10 @@ void remote_dirs_end(struct remote_tree *t, int error) {
 }
 
 void remote_dirs_free(struct remote_tree *t) {
-        struct dir *d;
+        struct remote_dir *d;
 
-        while ((d = list_first(&t->dirs, struct dir, link)))
-                dir_free(d);
+        while ((d = list_first(&t->dirs, struct remote_dir, link)))
+                remote_dir_free(d);
 }
 
 /* what comes */
@@ -126,8 +112,8 @@ static int check_part(const uint8_t *data, size_t len, uint64_t *n) {
         return r;
 }
 
-static int add_part(struct dir *d, const uint8_t *data, size_t len, int64_t asked_us) {
-        struct part *p = malloc(sizeof(*p) + len);
+static int add_part(struct remote_dir *d, const uint8_t *data, size_t len, int64_t asked_us) {
+        struct remote_part *p = malloc(sizeof(*p) + len);
         uint64_t n;
 
         if (!p)
@@ -136,18 +122,19 @@ static int add_part(struct dir *d, const uint8_t *data, size_t len, int64_t aske
                 free(p);
                 return -EIO;
         }
-        *p = (struct part){ .first = d->n, .n = n, .asked_us = asked_us, .len = len };
+        *p = (struct remote_part){ .first = d->n, .n = n, .asked_us = asked_us, .len = len };
         memcpy(p->data, data, len);
         list_add_tail(&d->parts, &p->link);
         d->bytes += len;
         d->n += n;
+        d->n_parts++;
         return 0;
 }
 
-static void answer_reads(struct dir *d);
-static void ask_ahead(struct dir *d);
+static void answer_reads(struct remote_dir *d);
+static void ask_ahead(struct remote_dir *d);
 
-static void dir_fail(struct dir *d, int error) {
+static void dir_fail(struct remote_dir *d, int error) {
         d->ended = true;
         d->error = error;
 }
@@ -157,7 +144,7 @@ static void on_part(struct file_call *call, int error, const void *data, size_t 
         struct ask *a = container_of(call, struct ask, call);
         struct file_handle_head head;
         int64_t asked_us = a->asked_us;
-        struct dir *d = a->dir;
+        struct remote_dir *d = a->dir;
         int r = error ? -error : file_get_handle_head(&head, data, len);
 
         ask_drop(a);
@@ -172,9 +159,11 @@ static void on_part(struct file_call *call, int error, const void *data, size_t 
         }
         ask_ahead(d);
         answer_reads(d);
+        if (d->node->tree->listed)
+                d->node->tree->listed(d->node->tree, d);
 }
 
-static int ask(struct dir *d) {
+static int ask(struct remote_dir *d) {
         struct remote_tree *t = d->node->tree;
         struct file_call_args args = { .op = FILE_OP_LIST, .handle = d->handle };
         struct ask *a = calloc(1, sizeof(*a));
@@ -195,8 +184,8 @@ static int ask(struct dir *d) {
         return r < 0 ? remote_tree_error(t, r) : 0;
 }
 
-static size_t bytes_ahead(const struct dir *d) {
-        const struct part *p;
+static size_t bytes_ahead(const struct remote_dir *d) {
+        const struct remote_part *p;
         size_t sum = 0;
 
         list_for_each (p, &d->parts, link)
@@ -205,14 +194,18 @@ static size_t bytes_ahead(const struct dir *d) {
         return sum;
 }
 
-static void ask_ahead(struct dir *d) {
-        while (d->handle && !d->ended && d->n_asks < LIST_AHEAD && bytes_ahead(d) < LIST_AHEAD_BYTES)
+/* One that the kernel has read before is likely to be read as a whole again. */
+static size_t bytes_wanted(const struct remote_dir *d) {
+        return d->ahead && !d->node->read_us ? LIST_UNASKED_BYTES : LIST_AHEAD_BYTES;
+}
+
+static void ask_ahead(struct remote_dir *d) {
+        while (d->handle && !d->ended && d->n_asks < LIST_AHEAD && d->n_asks < 4 * d->n_parts && bytes_ahead(d) < bytes_wanted(d))
                 if (ask(d) < 0)
                         return; /* what was asked for says why */
 }
 
-/* -EAGAIN: the environment is not there yet. */
-static int begin(struct dir *d) {
+int remote_dir_begin(struct remote_dir *d) {
         int r;
 
         if (d->begun)
@@ -232,7 +225,7 @@ static int begin(struct dir *d) {
 static struct remote_node *told[REPLY_MAX / 128];
 static size_t n_told;
 
-static size_t add_plus(fuse_req_t req, struct dir *d, char *at, size_t room, const char *name, size_t len,
+static size_t add_plus(fuse_req_t req, struct remote_dir *d, char *at, size_t room, const char *name, size_t len,
                        const struct file_entry *e, int64_t asked_us, uint64_t next) {
         struct fuse_entry_param entry = { .generation = 1 };
         struct remote_node *n;
@@ -263,16 +256,16 @@ static size_t add_name(fuse_req_t req, char *at, size_t room, const char *name, 
         return fuse_add_direntry(req, at, room, name, &entry.attr, (off_t)next);
 }
 
-static void note_odd(struct dir *d) {
+static void note_odd(struct remote_dir *d) {
         if (!d->odd)
                 log_warning("lease=%s environment=%s: a directory has names that cannot be; they are not shown",
                             lease_name(d->node->tree->lease), d->node->tree->environment);
         d->odd = true;
 }
 
-static size_t add_entry(fuse_req_t req, const struct dir_read *r, size_t used, const struct part *p,
+static size_t add_entry(fuse_req_t req, const struct dir_read *r, size_t used, const struct remote_part *p,
                         const struct file_entry *e, uint64_t next) {
-        struct dir *d = r->dir;
+        struct remote_dir *d = r->dir;
         char name[NAME_MAX + 1];
 
         if (!remote_is_name(e->name, e->name_len)) {
@@ -287,8 +280,8 @@ static size_t add_entry(fuse_req_t req, const struct dir_read *r, size_t used, c
         return add_name(req, reply + used, r->size - used, name, e->attributes.mode, e->attributes.ino ?: 1, next, false);
 }
 
-static struct part *part_of(const struct dir *d, uint64_t number) {
-        struct part *p;
+static struct remote_part *part_of(const struct remote_dir *d, uint64_t number) {
+        struct remote_part *p;
 
         list_for_each (p, &d->parts, link)
                 if (number >= p->first && number < p->first + p->n)
@@ -297,7 +290,7 @@ static struct part *part_of(const struct dir *d, uint64_t number) {
 }
 
 /* From one entry on, as far as there is room. True: that was all of the part. */
-static bool fill_from_part(fuse_req_t req, struct dir_read *r, const struct part *p, size_t *used) {
+static bool fill_from_part(fuse_req_t req, struct dir_read *r, const struct remote_part *p, size_t *used) {
         const uint8_t *data = p->data;
         size_t len = p->len, n;
         struct file_entry e;
@@ -329,30 +322,30 @@ static bool fill_dots(fuse_req_t req, struct dir_read *r, size_t *used) {
 }
 
 /* Only what the kernel has read may be dropped, and only when there is much of it. */
-static void drop_read(struct dir *d) {
-        struct part *p;
+static void drop_read(struct remote_dir *d) {
+        struct remote_part *p;
 
-        while (d->bytes > LIST_KEPT_BYTES + LIST_AHEAD_BYTES && (p = list_first(&d->parts, struct part, link)) &&
+        while (d->bytes > LIST_KEPT_BYTES + LIST_AHEAD_BYTES && (p = list_first(&d->parts, struct remote_part, link)) &&
                p->first + p->n <= d->n_read)
                 part_drop(d, p);
 }
 
-static bool is_dropped(const struct dir *d, uint64_t number) {
-        const struct part *p = list_first(&d->parts, struct part, link);
+static bool is_dropped(const struct remote_dir *d, uint64_t number) {
+        const struct remote_part *p = list_first(&d->parts, struct remote_part, link);
 
         return p ? number < p->first : number < d->n;
 }
 
 /* At its end, without a gap: then a name that has no node is not there. */
-static void note_whole(struct dir *d) {
+static void note_whole(struct remote_dir *d) {
         if (d->ended && !d->error && d->whole && d->n_read == d->n && !d->odd)
                 d->node->complete_us = d->begun_us;
 }
 
 /* Bytes of the reply, 0 at the end, -EAGAIN when they have not come, or what is wrong. */
 static int64_t fill(fuse_req_t req, struct dir_read *r) {
-        struct dir *d = r->dir;
-        const struct part *p;
+        struct remote_dir *d = r->dir;
+        const struct remote_part *p;
         size_t used = 0;
 
         n_told = 0;
@@ -379,13 +372,13 @@ static void succeed(struct request *r, fuse_req_t req, int64_t n) {
 static const struct request_kind read_kind = { .succeed = succeed, .size = sizeof(struct dir_read) };
 
 static int64_t try(struct dir_read *r, fuse_req_t req) {
-        struct dir *d = r->dir;
+        struct remote_dir *d = r->dir;
         uint64_t number = r->position < DOTS ? 0 : r->position - DOTS;
         int error;
 
         if (d->begun && !d->error && is_dropped(d, number))
                 dir_reset(d);
-        error = begin(d);
+        error = remote_dir_begin(d);
         if (error < 0)
                 return error;
         error = (int)fill(req, r);
@@ -393,7 +386,7 @@ static int64_t try(struct dir_read *r, fuse_req_t req) {
         return error;
 }
 
-static void answer_reads(struct dir *d) {
+static void answer_reads(struct remote_dir *d) {
         struct list pending = LIST_INIT(pending);
         struct request *request;
 
@@ -410,7 +403,7 @@ static void answer_reads(struct dir *d) {
 }
 
 void remote_dirs_retry(struct remote_tree *t) {
-        struct dir *d, *tmp;
+        struct remote_dir *d, *tmp;
 
         list_for_each_safe (d, tmp, &t->dirs, link) {
                 struct request *request;
@@ -421,32 +414,25 @@ void remote_dirs_retry(struct remote_tree *t) {
         }
 }
 
-void remote_opendir(fuse_req_t req, struct remote_node *n, const struct fuse_file_info *fi) {
-        static char path[HELPER_PATH_MAX];
-        struct fuse_file_info opened = *fi;
-        struct dir *d = calloc(1, sizeof(*d));
-        int error = d ? remote_node_path(n, path, sizeof(path)) : -ENOMEM;
+struct remote_dir *remote_dir_new(struct remote_node *n) {
+        struct remote_dir *d = calloc(1, sizeof(*d));
 
-        if (error < 0) { /* with ESTALE the kernel looks for the directory again */
-                fuse_reply_err(req, -error);
-                free(d);
-                return;
-        }
+        if (!d)
+                return NULL;
         d->node = remote_node_ref(n);
         list_init(&d->parts);
         list_init(&d->asks);
         list_init(&d->reads);
+        list_init(&d->ahead_link);
         list_add_tail(&n->tree->dirs, &d->link);
-        opened.fh = (uintptr_t)d;
-        if (fuse_reply_open(req, &opened) == -ENOENT)
-                dir_free(d);
+        return d;
 }
 
 /* rewinddir(3) wants what there is now. */
 void remote_readdir(fuse_req_t req, size_t size, off_t offset, const struct fuse_file_info *fi, bool plus) {
         struct dir_read r = {
                 .request = REQUEST_INIT(&read_kind, req),
-                .dir = (struct dir *)(uintptr_t)fi->fh,
+                .dir = (struct remote_dir *)(uintptr_t)fi->fh,
                 .position = (uint64_t)offset,
                 .size = size < REPLY_MAX ? size : REPLY_MAX,
                 .plus = plus,
@@ -467,6 +453,6 @@ void remote_readdir(fuse_req_t req, size_t size, off_t offset, const struct fuse
 }
 
 void remote_releasedir(fuse_req_t req, const struct fuse_file_info *fi) {
-        dir_free((struct dir *)(uintptr_t)fi->fh);
+        remote_dir_free((struct remote_dir *)(uintptr_t)fi->fh);
         fuse_reply_err(req, 0);
 }

@@ -85,12 +85,16 @@ uint64_t remote_open_handle(const struct remote_node *n) {
         return remote_open_handle_for(n, false);
 }
 
-void remote_files_changed(struct remote_node *n) {
+static void make_chunks_old(const struct remote_node *n) {
         struct remote_file *f;
 
-        remote_node_changed(n);
         list_for_each (f, &n->files, link)
                 remote_file_make_chunks_old(f);
+}
+
+void remote_files_changed(struct remote_node *n) {
+        remote_node_changed(n);
+        make_chunks_old(n);
 }
 
 /* Those with parts that have no answer are freed once these have: the helper ends all calls. */
@@ -151,7 +155,7 @@ static int64_t open_node(struct remote_request *r, struct remote_node *n, const 
         if (!r->file)
                 return -ENOMEM;
         if (r->flags & O_TRUNC)
-                remote_files_changed(n);
+                make_chunks_old(n); /* the attributes are those after it */
         if (head->whole)
                 remote_file_put_contents(r->file, data + FILE_HANDLE_HEAD_SIZE, len - FILE_HANDLE_HEAD_SIZE, r->asked_us);
         return 0;
@@ -178,13 +182,15 @@ static int64_t take_created(struct remote_request *r, const uint8_t *data, size_
 
         if (error < 0)
                 return error;
-        remote_node_changed(r->node);
+        head.whole = 0; /* behind it are attributes */
         if (!r->tree->root)
                 error = -ESTALE;
         else if (!S_ISREG(head.attributes.mode))
                 error = -EPROTO;
         else
                 r->made = remote_node_take(r->node, r->name, strlen(r->name), &head.attributes, r->asked_us);
+        if (r->made)
+                remote_take_directory(r, r->node, data + FILE_HANDLE_HEAD_SIZE, len - FILE_HANDLE_HEAD_SIZE);
         if (r->made)
                 error = open_node(r, remote_node_ref(r->made), &head, data, len);
         else if (error == 0)
@@ -231,7 +237,7 @@ static int64_t fail_open(struct remote_request *r, int error) {
 }
 
 static const struct remote_op open_op = { REMOTE_KIND(succeed_open), args_open, take_open, fail_open };
-static const struct remote_op create_op = { REMOTE_KIND(succeed_create), args_create, take_created };
+static const struct remote_op create_op = { REMOTE_KIND(succeed_create), args_create, take_created, .changes = true };
 
 void remote_open(fuse_req_t req, struct remote_node *n, const struct fuse_file_info *fi) {
         struct remote_request r = REMOTE_REQUEST_INIT(&open_op, req, n);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/remote/ahead.h"
 #include "fs/remote/link.h"
 #include "fs/remote/remote.h"
 #include "fs/remote/request.h"
@@ -61,8 +62,11 @@ static int64_t take_entry(struct remote_request *r, const uint8_t *data, size_t 
 }
 
 static int64_t take_made(struct remote_request *r, const uint8_t *data, size_t len) {
-        remote_node_changed(r->node2 ?: r->node);
-        return take_entry(r, data, len);
+        int64_t result = take_entry(r, data, len);
+
+        if (result == 0)
+                remote_take_directory(r, r->node2 ?: r->node, data + FILE_ATTRIBUTES_SIZE, len - FILE_ATTRIBUTES_SIZE);
+        return result;
 }
 
 static int args_lookup(struct remote_request *r, struct file_call_args *a) {
@@ -85,7 +89,9 @@ static int64_t fail_lookup(struct remote_request *r, int error) {
 static const struct remote_op lookup_op = { REMOTE_KIND(succeed_entry), args_lookup, take_entry, fail_lookup };
 
 static bool is_absent(const struct remote_node *dir) {
-        return dir->complete_us && remote_node_is_true(dir, dir->complete_us);
+        int64_t since_us = dir->complete_us; /* what was made or removed here since is known */
+
+        return since_us > dir->tree->changed_us && clock_after(since_us, FRESH_US) > remote_now(dir->tree);
 }
 
 static int check_name(const char *name) {
@@ -113,11 +119,14 @@ static void start_named(struct remote_request *r) {
 void remote_lookup(fuse_req_t req, struct remote_node *n, const char *name) {
         struct remote_request r = request_for(&lookup_op, req, n, name);
         struct remote_node *known = remote_node_find(n, name, strlen(name));
+        bool absent = false;
 
-        if (known && remote_node_is_fresh(known) && remote_node_is_true(n, known->asked_us)) {
+        if (known ? !remote_node_is_fresh(known) : !is_absent(n))
+                known = remote_ahead_lookup(n, name, &absent) ?: known;
+        if (known && (remote_node_is_fresh(known) || (S_ISDIR(known->attributes.mode) && remote_node_is_named(known)))) {
                 r.made = remote_node_ref(known);
                 remote_answer(&r, 0);
-        } else if (!known && is_absent(n)) {
+        } else if (absent || (!known && is_absent(n))) {
                 remote_answer(&r, -ENOENT);
         } else {
                 start_named(&r);
@@ -138,12 +147,14 @@ static int args_make(struct remote_request *r, struct file_call_args *a) {
 static int64_t take_made_here(struct remote_request *r, const uint8_t *data, size_t len) {
         int64_t result = take_made(r, data, len);
 
-        if (result == 0)
+        if (result == 0) {
                 r->made->made = S_ISFIFO(r->made->attributes.mode);
+                r->made->complete_us = S_ISDIR(r->made->attributes.mode) ? r->asked_us : 0; /* it is empty */
+        }
         return result;
 }
 
-static const struct remote_op make_op = { REMOTE_KIND(succeed_entry), args_make, take_made_here };
+static const struct remote_op make_op = { REMOTE_KIND(succeed_entry), args_make, take_made_here, .changes = true };
 
 static void make(fuse_req_t req, struct remote_node *n, const char *name, mode_t mode, const char *target) {
         struct remote_request r = request_for(&make_op, req, n, name);
@@ -179,12 +190,7 @@ static int args_link(struct remote_request *r, struct file_call_args *a) {
         return error < 0 ? error : remote_name_second(a, r->node2, r->name2);
 }
 
-static int64_t take_link(struct remote_request *r, const uint8_t *data, size_t len) {
-        remote_node_changed(r->node); /* the number of its links */
-        return take_made(r, data, len);
-}
-
-static const struct remote_op link_op = { REMOTE_KIND(succeed_entry), args_link, take_link };
+static const struct remote_op link_op = { REMOTE_KIND(succeed_entry), args_link, take_made, .changes = true };
 
 void remote_link(fuse_req_t req, struct remote_node *file, struct remote_node *n, const char *name) {
         struct remote_request r = REMOTE_REQUEST_INIT(&link_op, req, file);
@@ -213,17 +219,17 @@ static int args_remove(struct remote_request *r, struct file_call_args *a) {
 static int64_t take_removed(struct remote_request *r, const uint8_t *data, size_t len) {
         struct remote_node *n = r->node->tree->root ? remote_node_find(r->node, r->name, strlen(r->name)) : NULL;
 
-        remote_node_changed(r->node);
         if (n) {
                 remote_node_ref(n);
                 remote_node_changed(n);
                 remote_node_detach(n);
                 remote_node_unref(n);
         }
+        remote_take_directory(r, r->node, data, len);
         return 0;
 }
 
-static const struct remote_op remove_op = { REMOTE_KIND(succeed_status), args_remove, take_removed, fail_lookup };
+static const struct remote_op remove_op = { REMOTE_KIND(succeed_status), args_remove, take_removed, fail_lookup, .changes = true };
 
 static void remove_name(fuse_req_t req, struct remote_node *n, const char *name, bool directory) {
         struct remote_request r = request_for(&remove_op, req, n, name);
@@ -260,8 +266,6 @@ static int64_t take_renamed(struct remote_request *r, const uint8_t *data, size_
         one = remote_node_find(r->node, r->name, strlen(r->name));
         other = remote_node_find(r->node2, r->name2, strlen(r->name2));
         r->tree->renames++;
-        remote_node_changed(r->node);
-        remote_node_changed(r->node2);
         if (one)
                 remote_node_ref(one);
         if (other)
@@ -276,12 +280,16 @@ static int64_t take_renamed(struct remote_request *r, const uint8_t *data, size_
                 remote_node_changed(one);
         if (other)
                 remote_node_changed(other);
+        if (len == 2 * FILE_ATTRIBUTES_SIZE) {
+                remote_take_directory(r, r->node, data, len);
+                remote_take_directory(r, r->node2, data + FILE_ATTRIBUTES_SIZE, FILE_ATTRIBUTES_SIZE);
+        }
         remote_node_unref(one);
         remote_node_unref(other);
         return 0;
 }
 
-static const struct remote_op rename_op = { REMOTE_KIND(succeed_status), args_rename, take_renamed };
+static const struct remote_op rename_op = { REMOTE_KIND(succeed_status), args_rename, take_renamed, .changes = true };
 
 void remote_rename(fuse_req_t req, struct remote_node *n, const char *name, struct remote_node *to, const char *new_name,
                    unsigned flags) {

@@ -44,6 +44,7 @@ static struct remote_node *node_new(struct remote_tree *t) {
         list_init(&n->children_link);
         list_init(&n->children);
         list_init(&n->told_link);
+        list_init(&n->walk_link);
         list_init(&n->files);
         return n;
 }
@@ -215,6 +216,11 @@ void remote_node_changed(struct remote_node *n) {
 bool remote_node_is_true(const struct remote_node *n, int64_t asked_us) {
         return asked_us > n->changed_us && asked_us > n->tree->changed_us &&
                clock_after(asked_us, FRESH_US) > remote_now(n->tree);
+}
+
+bool remote_node_is_named(const struct remote_node *n) {
+        return n->known && n->parent && n->asked_us > n->tree->changed_us &&
+               clock_after(n->asked_us, FRESH_US) > remote_now(n->tree);
 }
 
 bool remote_node_is_fresh(const struct remote_node *n) {

@@ -42,6 +42,10 @@ struct remote_node {
         int64_t told_us;         /* the kernel believes the attributes until then, while it is in the tree's list */
         struct list told_link;
         int64_t complete_us;     /* a directory: all names in it had nodes when they were asked for; 0: not so */
+        int64_t read_us;         /* a directory: when the kernel read it, and */
+        struct remote_dir *ahead; /* what was read of it ahead, or NULL */
+        struct list walk_link;   /* in the tree's walk, with a reference */
+        int64_t missed_us;       /* when a name in it was asked for that was not known */
         bool has_pages;          /* the kernel may keep pages of this version: */
         struct remote_version pages;
         bool made;               /* by mknod here */
@@ -81,6 +85,9 @@ void remote_node_changed(struct remote_node *n);
 
 /* Whether what was asked for at @asked_us is true: it is not old, and nothing was changed since. */
 bool remote_node_is_true(const struct remote_node *n, int64_t asked_us);
+
+/* Whether its name is true: what is done here to a directory does not change that. */
+bool remote_node_is_named(const struct remote_node *n);
 
 /* Whether its attributes are true. */
 bool remote_node_is_fresh(const struct remote_node *n);

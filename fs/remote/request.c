@@ -43,6 +43,13 @@ void remote_answer(struct remote_request *r, int64_t result) {
                 release(r);
 }
 
+void remote_take_directory(struct remote_request *r, struct remote_node *dir, const uint8_t *data, size_t len) {
+        struct file_attributes a;
+
+        if (dir->parent && file_get_attributes(&a, data, len) == 0)
+                (void)remote_node_update(dir, &a, r->asked_us);
+}
+
 /* names */
 
 static char paths[2][HELPER_PATH_MAX];
@@ -115,6 +122,12 @@ int remote_ask(struct remote_request *r) {
         r->call.done = on_done;
         r->renames = r->tree->renames;
         r->asked_us = remote_now(r->tree);
+        if (op_of(r)->changes) {
+                remote_node_changed(r->node);
+                if (r->node2)
+                        remote_node_changed(r->node2);
+                r->asked_us = remote_now(r->tree) + 1; /* behind that: calls are done in their order */
+        }
         error = lease_file_call(r->tree->lease, &args, &r->call);
         if (error == -EAGAIN) {
                 list_remove(&r->waiting);

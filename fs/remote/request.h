@@ -21,6 +21,7 @@ struct remote_op {
         int64_t (*take)(struct remote_request *r, const uint8_t *data, size_t len);
         /* Take an errno; NULL: it is the result. */
         int64_t (*fail)(struct remote_request *r, int error);
+        bool changes; /* the directories that it names: they are changed from now on, and the answer has their attributes */
 };
 
 struct remote_request {
@@ -59,6 +60,9 @@ void remote_answer(struct remote_request *r, int64_t result);
 
 /* Make another call for one that waits: 0, or -errno. From take(). */
 int remote_ask(struct remote_request *r);
+
+/* Attributes of a directory, at the end of an answer: they are known if there is nothing wrong with them. */
+void remote_take_directory(struct remote_request *r, struct remote_node *dir, const uint8_t *data, size_t len);
 
 /* For the kind of each. */
 void remote_request_answered(struct request *r);

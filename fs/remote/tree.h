@@ -10,6 +10,8 @@
 #include "pool/lease/files.h"
 #include "pool/util/watch.h"
 
+struct remote_dir;
+
 struct remote_tree {
         struct list link;  /* in the fs's list of all */
         UT_hash_handle hh; /* in the fs's, by serial, until it is over */
@@ -25,7 +27,13 @@ struct remote_tree {
         struct list requests;       /* all that wait */
         struct list waiting;        /* of these, those that wait for the environment */
         struct list files;          /* open files, and */
-        struct list dirs;           /* directories that are being read */
+        struct list dirs;           /* directories that are being read; */
+        struct list aheads;         /* of these, those that the kernel has not opened, the oldest first */
+        struct list walk;           /* directories that are to be read ahead */
+        unsigned n_aheads, n_walk;
+        void (*listed)(struct remote_tree *t, struct remote_dir *d); /* a part of a listing has come */
+        int64_t walked_us;          /* when the last one was opened whose parent had just been read, */
+        unsigned n_walked;          /* and how many were, one soon after another */
         struct watch watch;         /* of the lease */
         int64_t changed_us;         /* when a job has ended: what was asked for before is old */
         uint64_t renames;           /* of directories: a path from before may be wrong */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/files.h"
+#include "fs/remote/ahead.h"
 #include "fs/remote/dir.h"
 #include "fs/remote/file.h"
 #include "fs/remote/remote.h"
@@ -37,6 +38,7 @@ static void take_back_all(struct remote_tree *t) {
 static void end_use(struct remote_tree *t, int error) {
         requests_answer_owned(&t->requests, error);
         remote_files_end(t, error);
+        remote_ahead_end(t);
         remote_dirs_end(t, error);
 }
 
@@ -61,6 +63,7 @@ static void take_environment(struct remote_tree *t) {
 
         if (strcmp(t->environment, now) == 0)
                 return;
+        remote_ahead_end(t);
         if (*t->environment) {
                 take_back_all(t);
                 detach_all(t);
@@ -106,7 +109,10 @@ static struct remote_tree *tree_new(struct fs *fs, struct lease *l) {
         list_init(&t->waiting);
         list_init(&t->files);
         list_init(&t->dirs);
+        list_init(&t->aheads);
+        list_init(&t->walk);
         watch_init(&t->watch, on_changed);
+        t->listed = remote_ahead_go_on;
         t->root = remote_node_new_root(t);
         if (!t->root) {
                 remote_tree_unref(t);

@@ -26,7 +26,7 @@
 enum file_op {
         FILE_OP_NONE, /* does nothing: in place of one that nobody waits for any more */
 
-        /* By name. The answer is attributes. */
+        /* By name. The answer is attributes; behind those of what was made, those of the directory that it was made in. */
         FILE_OP_LOOKUP,
         FILE_OP_SET,     /* attributes, by name or by handle: those of @which */
         FILE_OP_MKDIR,   /* mode, uid, gid */
@@ -34,10 +34,12 @@ enum file_op {
         FILE_OP_SYMLINK, /* data: the target; uid, gid */
         FILE_OP_LINK,    /* dir2, name2: the new name */
 
-        /* By name. The answer is empty. */
+        /* By name. The answer is the attributes of the directory, for RENAME of the old one and then of the new one. */
         FILE_OP_UNLINK,
         FILE_OP_RMDIR,
         FILE_OP_RENAME,  /* dir2, name2: the new name; flags of renameat2(2) */
+
+        /* The answer is empty. */
         FILE_OP_PREPARE, /* data: the workdir, an absolute path; made, and emptied before with FILE_PREPARE_FRESH */
 
         /* By name. */
@@ -45,7 +47,7 @@ enum file_op {
         FILE_OP_STATFS,   /* struct file_space */
         FILE_OP_LIST,     /* struct file_handle_head, then entries; by name, or by the handle for what follows */
         FILE_OP_OPEN,     /* flags of open(2); struct file_handle_head, then the contents if they are few */
-        FILE_OP_CREATE,   /* likewise; mode, uid, gid */
+        FILE_OP_CREATE,   /* mode, uid, gid; struct file_handle_head, then attributes of the directory */
 
         /* By handle. */
         FILE_OP_STAT,  /* attributes */

@@ -84,3 +84,10 @@ int file_give(int fd, const char *name, const struct file_call_args *a) {
                 gid = (gid_t)-1;
         return fchownat(fd, name, a->uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
+
+int file_answer_directory(struct file_answer *out, int fd) {
+        struct file_attributes a;
+        int r = file_read_attributes(fd, ".", &a);
+
+        return file_answer_attributes(out, r, &a);
+}

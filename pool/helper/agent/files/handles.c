@@ -104,7 +104,8 @@ static int answer_open(struct file_answer *out, int fd, const struct file_call_a
         }
         head.handle = h->id;
         out->len = FILE_HANDLE_HEAD_SIZE;
-        add_contents(out, fd, a, &head);
+        if (a->op == FILE_OP_OPEN)
+                add_contents(out, fd, a, &head);
         file_put_handle_head(out->data, &head);
         return 0;
 }
@@ -144,7 +145,8 @@ int file_do_create(const struct file_call_args *a, struct file_answer *out) {
                 fd = open_file(dir, a->name, flags_of(a));
         else if ((r = file_give(dir, a->name, a)) < 0)
                 return close(fd), r;
-        return fd < 0 ? fd : answer_open(out, fd, a);
+        r = fd < 0 ? fd : answer_open(out, fd, a);
+        return r < 0 ? r : file_answer_directory(out, dir);
 }
 
 static int answer_own_attributes(struct file_answer *out, int fd) {

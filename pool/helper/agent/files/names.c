@@ -46,7 +46,9 @@ static int answer_made(struct file_answer *out, int fd, int made, const struct f
 
         if (r == 0)
                 r = restore_mode(fd, a->name, a);
-        return r < 0 ? r : answer_entry(out, fd, a->name);
+        if (r == 0)
+                r = answer_entry(out, fd, a->name);
+        return r < 0 ? r : file_answer_directory(out, fd);
 }
 
 int file_do_mkdir(const struct file_call_args *a, struct file_answer *out) {
@@ -81,26 +83,30 @@ int file_do_symlink(const struct file_call_args *a, struct file_answer *out) {
 int file_do_link(const struct file_call_args *a, struct file_answer *out) {
         _cleanup_(cleanup_close) int from = file_open_parent(a->dir, a->name, true);
         _cleanup_(cleanup_close) int to = from < 0 ? -1 : file_open_parent(a->dir2, a->name2, true);
+        int r;
 
         if (from < 0 || to < 0)
                 return from < 0 ? from : to;
-        return linkat(from, a->name, to, a->name2, 0) < 0 ? -errno : answer_entry(out, to, a->name2);
+        r = linkat(from, a->name, to, a->name2, 0) < 0 ? -errno : answer_entry(out, to, a->name2);
+        return r < 0 ? r : file_answer_directory(out, to);
 }
 
 /* what goes */
 
-static int remove_name(const struct file_call_args *a, int flags) {
+static int remove_name(const struct file_call_args *a, int flags, struct file_answer *out) {
         _cleanup_(cleanup_close) int fd = file_open_parent(a->dir, a->name, true);
 
-        return fd < 0 ? fd : unlinkat(fd, a->name, flags) < 0 ? -errno : 0;
+        if (fd < 0)
+                return fd;
+        return unlinkat(fd, a->name, flags) < 0 ? -errno : file_answer_directory(out, fd);
 }
 
 int file_do_unlink(const struct file_call_args *a, struct file_answer *out) {
-        return remove_name(a, 0);
+        return remove_name(a, 0, out);
 }
 
 int file_do_rmdir(const struct file_call_args *a, struct file_answer *out) {
-        return remove_name(a, AT_REMOVEDIR);
+        return remove_name(a, AT_REMOVEDIR, out);
 }
 
 int file_do_rename(const struct file_call_args *a, struct file_answer *out) {
@@ -114,7 +120,8 @@ int file_do_rename(const struct file_call_args *a, struct file_answer *out) {
                 r = renameat(from, a->name, to, a->name2);
         else
                 r = (int)syscall(SYS_renameat2, from, a->name, to, a->name2, a->flags);
-        return r < 0 ? -errno : 0;
+        r = r < 0 ? -errno : file_answer_directory(out, from);
+        return r < 0 ? r : file_answer_directory(out, to);
 }
 
 /* A job that starts afresh does the same. */

@@ -47,5 +47,6 @@ int file_read_own_attributes(int fd, struct file_attributes *out);
 /* Gives what was made to the owner that the call names. 0 or -errno. */
 int file_give(int fd, const char *name, const struct file_call_args *a);
 
-/* Appends attributes to the answer. */
+/* Appends attributes to the answer, and those of a directory, which is open with O_PATH. */
 int file_answer_attributes(struct file_answer *out, int r, const struct file_attributes *a);
+int file_answer_directory(struct file_answer *out, int fd);
