@@ -38,6 +38,7 @@
 #include "fs/ops.h"
 #include "fs/session.h"
 #include "pool/core.h"
+#include "pool/core/options.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -416,6 +417,8 @@ static int set_up(struct daemon *d, struct result *why) {
                                                .clock = clock_now,
                                                .seed = (uint64_t)clock_read_us(CLOCK_REALTIME),
                                        });
+        if (r == 0)
+                r = pools_check_file(core_pools(d->core), why);
         if (r < 0)
                 return r;
 

@@ -194,6 +194,7 @@ void config_deinit(struct config *c) {
                 option_free(at.row, at.values);
         for (size_t t = 0; t < CONFIG_TABLES_MAX; t++)
                 free(c->values[t]);
+        json_decref(c->pools);
         *c = (struct config){};
 }
 
@@ -205,7 +206,8 @@ int config_copy(struct config *out, const struct config *from) {
         r = take_tables(out, from->tables);
         while (r == 0 && next_option(from, &at) && next_option(out, &to))
                 r = option_copy(at.row, to.values, at.values);
-        memcpy(out->source, from->source, sizeof(out->source));
+        for (size_t i = 0; i < CONFIG_OPTIONS_MAX; i++)
+                out->source[i] = CONFIG_MOUNT;
         if (r < 0)
                 config_deinit(out);
         return r;
@@ -289,25 +291,60 @@ int config_read_environment(struct config *c, struct result *why) {
         return r;
 }
 
-static int set_from_json(struct config *c, const char *name, const json_t *value, struct result *why) {
-        char text[64];
-
+/* A scalar as the command line would have it; NULL for anything else. */
+static const char *text_of_json(const json_t *value, char text[static 64]) {
         switch (json_typeof(value)) {
         case JSON_STRING:
-                return config_set(c, name, json_string_value(value), CONFIG_FILE, why);
+                return json_string_value(value);
         case JSON_INTEGER:
-                snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-                return config_set(c, name, text, CONFIG_FILE, why);
+                snprintf(text, 64, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+                return text;
         case JSON_REAL:
-                snprintf(text, sizeof(text), "%.6f", json_real_value(value));
-                return config_set(c, name, text, CONFIG_FILE, why);
+                snprintf(text, 64, "%.6f", json_real_value(value));
+                return text;
         case JSON_TRUE:
         case JSON_FALSE:
-                return config_set(c, name, json_is_true(value) ? "yes" : "no", CONFIG_FILE, why);
+                return json_is_true(value) ? "yes" : "no";
         default:
-                result_set(why, RESULT_INVALID, "%s: expected a string, a number, true or false", name);
+                return NULL;
+        }
+}
+
+static int not_a_scalar(const char *name, struct result *why) {
+        result_set(why, RESULT_INVALID, "%s: expected a string, a number, true or false", name);
+        return -EINVAL;
+}
+
+/* "pools": {"NAME": {"OPTION": VALUE, …}, …}. What the options are worth is for those who make the pools. */
+static int read_pools(struct config *c, json_t *value, struct result *why) {
+        const char *pool, *name;
+        json_t *options, *one;
+        char text[64];
+
+        json_object_foreach (value, pool, options) {
+                if (!json_is_object(options))
+                        break;
+                json_object_foreach (options, name, one)
+                        if (!text_of_json(one, text))
+                                return not_a_scalar(name, why);
+                        else
+                                json_object_set_new(options, name, json_string(text_of_json(one, text)));
+        }
+        if (!json_is_object(value) || (json_object_size(value) > 0 && !json_is_object(options))) {
+                result_set(why, RESULT_INVALID, "pools: expected an object, name to an object of options");
                 return -EINVAL;
         }
+        c->pools = json_incref(value);
+        return 0;
+}
+
+static int set_from_json(struct config *c, const char *name, json_t *value, struct result *why) {
+        char text[64];
+        const char *as_text = text_of_json(value, text);
+
+        if (!strcmp(name, "pools"))
+                return read_pools(c, value, why);
+        return as_text ? config_set(c, name, as_text, CONFIG_FILE, why) : not_a_scalar(name, why);
 }
 
 int config_read_file(struct config *c, const char *path, struct result *why) {
@@ -366,6 +403,7 @@ int config_check(const struct config *c, struct result *why) {
 int config_render(const struct config *c, struct buf *out) {
         static const char *const sources[] = {
                 [CONFIG_DEFAULT] = "default",
+                [CONFIG_MOUNT] = "mount",
                 [CONFIG_FILE] = "file",
                 [CONFIG_ENVIRONMENT] = "environment",
                 [CONFIG_COMMAND_LINE] = "command line",

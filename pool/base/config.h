@@ -30,6 +30,7 @@ enum reset {
 
 enum config_source {
         CONFIG_DEFAULT,
+        CONFIG_MOUNT, /* of a pool: what the mount had when the pool was made */
         CONFIG_FILE,
         CONFIG_ENVIRONMENT,
         CONFIG_COMMAND_LINE,
@@ -81,6 +82,8 @@ struct config {
         bool allow_other;
         bool keep;
 
+        json_t *pools; /* that the file names: an object, name to an object of options as texts; NULL: none */
+
         /* the other tables, and a struct of values for each */
         const struct option_table *tables[CONFIG_TABLES_MAX + 1]; /* NULL ends them */
         void *values[CONFIG_TABLES_MAX];
@@ -95,7 +98,7 @@ struct config {
 int config_init(struct config *c, const struct option_table *const *tables);
 void config_deinit(struct config *c);
 
-/* A copy with the same values, of the same sources. 0 or -ENOMEM. */
+/* A copy with the same values, all of source CONFIG_MOUNT, and without the pools. 0 or -ENOMEM. */
 int config_copy(struct config *out, const struct config *from);
 
 /* The values of one of the tables, in its own struct. */
@@ -124,7 +127,7 @@ int config_set(struct config *c, const char *name, const char *value, enum confi
  */
 int config_read_environment(struct config *c, struct result *why);
 
-/* A JSON object, option name to value. */
+/* A JSON object, option name to value; and "pools", which are kept as they are. */
 int config_read_file(struct config *c, const char *path, struct result *why);
 
 /* Check combinations of options, once all are set. */

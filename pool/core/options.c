@@ -44,21 +44,26 @@ static int check_reset(const struct config *c, const struct config *mount, struc
         return refuse(why, -EPERM, "reset", "a pool may be stricter than its mount, not less strict");
 }
 
-int pool_option_from_file(struct config *c, const char *name, const char *value, struct result *why) {
-        const struct option_row *o = config_find_row(c, name);
-        unsigned reset = c->reset;
-        int r = o ? check_scope(o, true, why) : 0;
+int pool_options_from_file(struct config *c, const struct config *mount, json_t *options, struct result *why) {
+        const char *name;
+        json_t *value;
+        int r = 0;
 
-        if (r == 0)
-                r = config_set(c, name, value, CONFIG_FILE, why);
-        if (r == 0)
-                r = check_reset(c, &(struct config){ .reset = reset }, why);
-        return r == -ENOENT ? -EINVAL : r;
+        json_object_foreach (options, name, value) {
+                const struct option_row *o = config_find_row(c, name);
+
+                r = o ? check_scope(o, true, why) : 0;
+                if (r == 0)
+                        r = config_set(c, name, json_string_value(value), CONFIG_FILE, why);
+                if (r < 0)
+                        return r == -ENOENT ? -EINVAL : r;
+        }
+        r = config_check(c, why);
+        return r < 0 ? r : check_reset(c, mount, why);
 }
 
 /* The backend judges what it is made of, as at the start. */
-static int try_backend(const struct mount_pool *p, const struct config *changed, struct result *why) {
-        const struct core_parts *parts = p->all->parts;
+static int try_backend(const struct core_parts *parts, const struct config *changed, struct result *why) {
         struct backend *b = NULL;
         int r;
 
@@ -72,6 +77,7 @@ static int check_value(const struct mount_pool *p, const struct option_row *o, c
         _cleanup_(deinit_config) struct config changed = {};
         int r = config_copy(&changed, p->config);
 
+        memcpy(changed.source, p->config->source, sizeof(changed.source));
         result_set(why, RESULT_FAILED, "out of memory");
         if (r == 0)
                 r = config_set(&changed, o->name, value, CONFIG_CTL, why);
@@ -79,7 +85,7 @@ static int check_value(const struct mount_pool *p, const struct option_row *o, c
                 r = config_check(&changed, why);
         if (r == 0 && p->serial)
                 r = check_reset(&changed, p->all->parts->config, why);
-        return r == 0 && !o->live ? try_backend(p, &changed, why) : r;
+        return r == 0 && !o->live ? try_backend(p->all->parts, &changed, why) : r;
 }
 
 /* In the journal, before it counts. Values of a type that adds up are kept together. */
@@ -135,5 +141,36 @@ int mount_pool_set(struct mount_pool *p, const char *name, const char *value, bo
                 return r;
         p->config_wall_us = clock_read_us(CLOCK_REALTIME);
         pool_config_changed(p->pool);
+        return 0;
+}
+
+static int check_pool(const struct pools *all, const char *name, json_t *options, struct result *why) {
+        _cleanup_(deinit_config) struct config c = {};
+        int r = lease_check_name(name);
+
+        if (r < 0) {
+                result_set(why, RESULT_INVALID, "a pool cannot have this name");
+                return r;
+        }
+        result_set(why, RESULT_FAILED, "out of memory");
+        r = config_copy(&c, all->parts->config);
+        if (r == 0)
+                r = pool_options_from_file(&c, all->parts->config, options, why);
+        return r < 0 ? r : try_backend(all->parts, &c, why);
+}
+
+int pools_check_file(const struct pools *all, struct result *why) {
+        struct result inner;
+        const char *name;
+        json_t *options;
+        int r;
+
+        json_object_foreach (all->parts->config->pools, name, options) {
+                r = check_pool(all, name, options, &inner);
+                if (r < 0) {
+                        result_set(why, inner.code, "pools: %s: %s", name, inner.text);
+                        return r;
+                }
+        }
         return 0;
 }

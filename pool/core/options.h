@@ -23,7 +23,10 @@ bool mount_pool_has_option(const struct mount_pool *p, const struct option_row *
 int mount_pool_set(struct mount_pool *p, const char *name, const char *value, bool by_daemon, struct result *why);
 
 /*
- * Set an option in @c, which is a copy of the mount's, for a pool that the configuration file names. -EINVAL or -EPERM with
- * @why.
+ * Set the options of a pool that the configuration file names in @c, a copy of the mount's configuration. -EINVAL or -EPERM
+ * with @why.
  */
-int pool_option_from_file(struct config *c, const char *name, const char *value, struct result *why);
+int pool_options_from_file(struct config *c, const struct config *mount, json_t *options, struct result *why);
+
+/* Whether all pools that the configuration file names can be made; else -errno with @why, for the start. */
+int pools_check_file(const struct pools *all, struct result *why);

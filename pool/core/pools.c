@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pool/base/limits.h"
 #include "pool/core/limits.h"
+#include "pool/core/options.h"
 #include "pool/lease/restore.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -191,6 +193,30 @@ static int restore_pool(void *data, const struct journal_pool *row) {
         return r;
 }
 
+/*
+ * The pools that the configuration file names belong to the daemon's user. The options in the file count unless the pool's
+ * own ctl has set them.
+ */
+static int make_from_file(struct pools *all) {
+        struct mount_pool *p;
+        struct result why;
+        const char *name;
+        json_t *options;
+        int r = 0;
+
+        json_object_foreach (all->parts->config->pools, name, options) {
+                p = pools_find(all, name);
+                if (!p)
+                        r = pools_make(all, name, geteuid(), getegid(), &p);
+                if (r == 0)
+                        r = pool_options_from_file(p->config, all->parts->config, options, &why);
+                if (r < 0)
+                        return r;
+                pool_config_changed(p->pool);
+        }
+        return 0;
+}
+
 /* To end environments, the mount's own pool does for all. */
 static struct mount_pool *pool_of_row(struct pools *all, uint64_t serial) {
         return all->parts->use == BACKEND_TO_CREATE ? pools_find_serial(all, serial) : all->own;
@@ -213,6 +239,8 @@ int pools_restore(struct pools *all) {
 
         if (all->parts->use == BACKEND_TO_CREATE)
                 r = journal_each_pool(all->parts->journal, restore_pool, all);
+        if (r == 0 && all->own->leases)
+                r = make_from_file(all);
         /* Environments first: leases look up the ones that they hold. */
         if (r == 0)
                 r = pools_restore_environments(&all->fleet, all->parts->journal, find_pool, all);

@@ -386,3 +386,58 @@ def test_500_pools(mount, calm):
     assert most["sandboxes"] <= 40 and most["builds"] <= 4
     mp.sh("rm -r @*")
     assert os.listdir(mp.path) == [".pool"]
+
+
+# the configuration file
+
+def write_config(tmp_path, **options):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(options))
+    return path
+
+
+def test_pools_of_the_configuration_file(mount, tmp_path):
+    file = write_config(tmp_path, max=3, pools={"py": {"env": "WHO=me", "max": 2, "timeout": 0.5}, "net": {"network": True}})
+    mp = mount(config=file, timeout=50)
+    assert sorted(os.listdir(mp.path)) == [".pool", "@net", "@py"]
+    pool = mp / "@py"
+    here = pool.stat()
+    assert (here.st_uid, here.st_gid, here.st_mode & 0o7777) == (os.geteuid(), os.getegid(), 0o700)
+    config = all_options(pool)
+    assert config["max"] == {"value": 2, "source": "file"} and config["timeout"] == {"value": 0.5, "source": "file"}
+    assert config["wait"]["source"] == "mount" and all_options(mp / "@net")["network"]["value"] is True
+    assert all_options(mp / "@net")["timeout"] == {"value": 50, "source": "mount"}
+    lease = lease_in(mp, "py")
+    assert lease.run("echo $WHO") == ("me\n", 0)
+    # What ctl has set counts in the next run too; the rest is as the file says then.
+    assert set_option(pool, "max", "1") == 0
+    mp.crash()
+    write_config(tmp_path, pools={"py": {"max": 9, "wait": 7, "env": "WHO=me"}})
+    mp.start()
+    config = all_options(pool)
+    assert config["max"] == {"value": 1, "source": "ctl"} and config["wait"] == {"value": 7, "source": "file"}
+    assert sorted(os.listdir(mp.path)) == [".pool", "@net", "@py"] and sorted(os.listdir(pool)) == [".pool", "t1"]
+    subprocess.run(["rm", "-r", pool], check=True, stdin=subprocess.DEVNULL)
+    assert sorted(os.listdir(mp.path)) == [".pool", "@net"]
+
+
+@pytest.mark.small
+def test_what_the_configuration_file_may_not_say(mount, tmp_path):
+    """As by ctl: what is the mount's is refused, and the start with it."""
+    refused = {name: "only for the whole mount, when it is mounted" for name in
+               ("isolate", "server_url", "dockerfile", "cafile", "state", "shell", "base", "max_leases", "token_secret", "backend")}
+    texts = [({"py": {name: "/x"}}, f"pools: py: option {name}: {text}") for name, text in refused.items()]
+    texts += [({"py": {"config": "/x"}}, "pools: py: config is no option; modalpool -h lists them"),
+              ({"py": {"max": 0}}, "pools: py: option max=0: expected a whole number from 1 to 100000"),
+              ({"py": {"min": 9}}, "pools: py: option min=9: more than max=4"),
+              ({".py": {}}, "pools: .py: a pool cannot have this name"), ({"py": 1}, "pools: expected an object"),
+              ([], "pools: expected an object"), ({"py": {"max": []}}, "max: expected a string, a number, true or false")]
+    mp = mount(start=False)
+    known = subprocess.run([mp.settings.program, "-h"], capture_output=True, text=True).stdout
+    for pools, expected in texts:
+        if "only for the whole mount" in expected and f"  {expected.split()[3].rstrip(':')}=" not in known:
+            continue
+        file = write_config(tmp_path, pools=pools)
+        done = subprocess.run([mp.settings.program, "-f", "-o", f"config={file},state={mp.state}", mp.settings.provider, mp.path],
+                              capture_output=True, text=True, env=mp.environment, timeout=20, stdin=subprocess.DEVNULL)
+        assert done.returncode == 1 and expected in done.stderr, (pools, done.stderr)
