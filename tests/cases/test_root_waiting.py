@@ -162,7 +162,7 @@ def test_a_stop_ends_what_waits(files):  # noqa: F811
 
 def test_a_restart(mount, settings):
     """What was flushed is there; files that were open are stale."""
-    mp = mount(max=1, keep=True)
+    mp = mount(max=1)
     if not settings.helper or settings.provider == "local":
         pytest.skip("its sandboxes end with the daemon, or have no helper")
     lease = mp.lease()
@@ -170,6 +170,6 @@ def test_a_restart(mount, settings):
     fd = os.open(lease / "files/f", os.O_RDONLY)
     mp.crash()
     fails(errno.ENOTCONN, os.pread, fd, 1, 0)
-    os.close(fd)
+    fails(errno.ENOTCONN, os.close, fd)
     mp.start()
     assert (lease / "files/f").read_text() == "kept" and lease.run("cat f") == ("kept", 0)
