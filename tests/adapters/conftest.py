@@ -24,6 +24,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/cases")]
 
+import modalpool  # noqa: E402
 import harness  # noqa: E402
 import processes  # noqa: E402
 from modal_sim.simulator import Simulator  # noqa: E402
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    outcome = yield
+    item.passed = outcome.excinfo is None
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +93,7 @@ def limit(request):
 
 
 @pytest.fixture
-def pool(limit, settings, tmp_path_factory, monkeypatch):
+def pool(request, limit, settings, tmp_path_factory, monkeypatch):
     """pool(max=2, …): a mount, which is also the default one of the package."""
     made = []
     before = processes.descendants()
@@ -99,6 +106,8 @@ def pool(limit, settings, tmp_path_factory, monkeypatch):
 
     try:
         yield make
+        if not getattr(request.node, "passed", False):
+            print(*(mount.log() for mount in made), sep="\n", file=sys.stderr)
         for mount in made:
             mount.until(lambda mount=mount: leases(mount) == [])
             mount.stop()
@@ -117,7 +126,30 @@ def mount(pool):
 
 
 def leases(mount):
-    return sorted(name for name in os.listdir(mount.path) if name != ".pool")
+    """Those of the mount, and of the pools in it."""
+    names = sorted(os.listdir(mount.path))
+    pools = [name for name in names if name.startswith("@")]
+    return [name for name in names if name[0] not in ".@"] + [
+        f"{pool}/{name}" for pool in pools for name in os.listdir(mount / pool) if name != ".pool"]
+
+
+@pytest.fixture
+def image(settings):
+    """image(make): an environment is asked for with another image than the pool's. Local sandboxes have none."""
+    def check(make):
+        if settings.provider == "local":
+            with pytest.raises(Exception, match="the image alpine:3 is asked for"):
+                make("alpine:3")
+            return
+        made = make("alpine:3")
+        assert modalpool.pool.image(os.path.dirname(made.lease.path)) == "alpine:3"
+        made.lease.release()
+    return check
+
+
+def ends(command):
+    """A script that waits until no process of this command is left. A kill takes a moment."""
+    return f"while pgrep -f '[{command[0]}]{command[1:]}' > /dev/null; do sleep 0.01; done"
 
 
 def ratio(ours, theirs, calls=100, name="the framework's own local environment"):

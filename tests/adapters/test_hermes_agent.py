@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import leases, ratio
+from conftest import ends, leases, ratio
 
 HOME = tempfile.mkdtemp(prefix="hermes-")
 os.environ.update(HERMES_HOME=HOME, HERMES_QUIET="1", TERMINAL_ENV="modal", TERMINAL_MODAL_MODE="pool")
@@ -90,7 +90,7 @@ def test_interrupt(env):
     set_interrupt(False, thread.ident)
     print(f"\ninterrupted after {done['at'] - began:.2f} s")
     assert done["result"] == {"output": "\n[Command interrupted]", "returncode": 130}
-    assert env.execute("pgrep -f '[s]leep 86411'; pgrep -fc '[s]leep 86410'")["output"] == "1\n"
+    assert env.execute(ends("sleep 86411") + "; pgrep -fc '[s]leep 86410'")["output"] == "1\n"
     other.remove()
     assert env.execute("echo on") == {"output": "on\n", "returncode": 0}
     assert set(os.listdir(env.lease.path + "/jobs")) == set()
@@ -104,12 +104,11 @@ def test_a_lost_sandbox(env, mount):
         env.execute("true")
 
 
-def test_settings(mount, monkeypatch):
+def test_settings(mount, image):
     env = PoolEnvironment(cwd="/usr", env={"A": "a b"})
     assert env.execute("pwd; echo $A")["output"] == "/usr\na b\n"
     env.cleanup()
-    with pytest.raises(modalpool.Error, match="the image alpine:3 is asked for"):
-        PoolEnvironment(image="alpine:3")
+    image(lambda name: PoolEnvironment(image=name))
 
 
 @pytest.fixture
@@ -137,9 +136,17 @@ def test_the_plugin(tools, mount):
     assert leases(mount) == [] and run("pwd; ls")["output"] == os.path.dirname(inside)
 
 
-def test_an_image(mount, monkeypatch):
+def test_an_image(tools, image, monkeypatch):
+    """That of Hermes' configuration."""
     monkeypatch.setenv("TERMINAL_MODAL_IMAGE", "alpine:3")
-    assert "the image alpine:3 is asked for" in json.dumps(run("true", task_id="other"))
+
+    def make(_):
+        said = run("true")
+        if said["exit_code"] != 0:
+            raise RuntimeError(json.dumps(said))
+        return terminal.get_active_env("default")
+
+    image(make)
 
 
 def test_a_background_process(tools):

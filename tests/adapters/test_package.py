@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT, leases
+from conftest import ROOT, ends, leases
 
 import modalpool
 
@@ -146,7 +146,7 @@ def test_asyncio(lease):
 
     asyncio.run(main())
     assert jobs(lease) == []
-    assert lease.run("pgrep -f '[s]leep 86401'").exit_code == 1
+    assert lease.run(ends("sleep 86401"), timeout=30).ok
 
 
 def test_threads(lease):
@@ -217,25 +217,52 @@ def test_names(mount):
     lease.release()
 
 
-def test_drain_and_image(mount):
+def test_drain(mount):
     mount.ctl("drain")
     with pytest.raises(modalpool.Error, match="the pool drains") as caught:
         modalpool.Lease(mount.path)
     assert caught.value.errno == errno.EAGAIN
     mount.ctl("resume")
-    with pytest.raises(modalpool.Error, match="the image alpine:3 is asked for"):
-        modalpool.Lease(mount.path, image="alpine:3")
     assert leases(mount) == []
 
 
-def test_the_image_of_the_pool(pool, settings):
+def test_no_image(pool, settings):
+    if settings.provider != "local":
+        pytest.skip("these sandboxes have images")
+    with pytest.raises(modalpool.Error, match="the image alpine:3 is asked for"):
+        modalpool.Lease(pool().path, image="alpine:3")
+
+
+def test_images(pool, settings):
+    """A lease with another image than the pool's gets it in a pool beside it, which ends with the process that made it."""
     if settings.provider == "local":
         pytest.skip("local sandboxes have no image")
     mount = pool(image="alpine:3")
-    with modalpool.Lease(mount.path, image="alpine:3") as lease:
-        assert lease.run("echo hi").output == "hi\n"
-    with pytest.raises(modalpool.Error, match="the pool has the image alpine:3"):
-        modalpool.Lease(mount.path, image="alpine:4")
+    with modalpool.Lease(mount.path, image="alpine:3") as own:
+        assert os.path.dirname(own.path) == str(mount.path)
+    made = []
+
+    def client(name):
+        lease = modalpool.Lease(mount.path, image=name)
+        made.append((name, lease, lease.run("echo hi").output))
+
+    names = ["alpine:4", "registry.example/a_b:1"] * 3
+    threads = [threading.Thread(target=client, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(name for name, _, output in made if output == "hi\n") == sorted(names)
+    places = {name: os.path.dirname(lease.path) for name, lease, _ in made}
+    assert len(set(places.values())) == 2 and all(modalpool.pool.image(place) == name for name, place in places.items())
+    again = modalpool.Lease(places["alpine:4"], image="alpine:3")  # from one pool to another
+    assert modalpool.pool.image(os.path.dirname(again.path)) == "alpine:3"
+    code = "import modalpool; print(modalpool.Lease(image='alpine:5').run('echo hi').output, end='')"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"hi\n"
+    assert len([name for name in os.listdir(mount.path) if name.startswith("@")]) == 3
+    for _, lease, _ in made:
+        lease.release()
+    again.release()
 
 
 CLIENT = """
@@ -297,5 +324,5 @@ def test_interrupt(mount):
             lease.run("sleep 86403")
         assert time.monotonic() - began < 20
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-        assert lease.run("pgrep -f '[s]leep 86403'").exit_code == 1
+        assert lease.run(ends("sleep 86403"), timeout=30).ok
         assert other.wait().output == "other\n"

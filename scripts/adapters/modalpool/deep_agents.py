@@ -9,8 +9,8 @@ Deep Agents in a sandbox of a pool. The backend is a lease; each command and eac
         agent = create_deep_agent(model=..., backend=backend)
         agent.invoke(...)
 
-cwd, env and timeout (seconds, 120; 0 for none) are for all commands. image is what the pool has to be made of; a pool
-has one image, and another one is an error. A command that is out of time has exit code 124, and one whose end is not
+cwd, env and timeout (seconds, 120; 0 for none) are for all commands. image is what the sandbox has to be made of: for
+another one than that of the mount a pool beside it is made and used; local sandboxes have none. A command that is out of time has exit code 124, and one whose end is not
 known has none; the reason is the last line of its output. Once the sandbox is lost, calls raise modalpool.Error.
 Output beyond output_limit bytes is cut and says so. A command whose asyncio task is cancelled, or that is interrupted,
 is killed. The file tools of Deep Agents need a python3 in the sandbox. The lease ends with the block, or else with

@@ -10,8 +10,9 @@ Options of the environment, as --ek NAME=VALUE: mount (default: $MODALPOOL_MOUNT
 A trial must not see what the one before it left, or an agent that does nothing passes its tests. So the pool has to make
 a new sandbox for each lease: reset=environment, mode=direct, or workdir=. On any other pool a trial ends with an error.
 
-A pool has one image. A task whose docker_image is another one, or that has a Dockerfile to build, ends with an error,
-unless any_image=true says that the pool's image serves every task. Files beside a Dockerfile are not copied then.
+A task gets the image that its docker_image names: where that is not the image of the mount, in a pool beside it. A task
+with a Dockerfile to build ends with an error, and one with docker_image over the local backend, unless any_image=true
+says that the image of the mount serves every task. Files beside a Dockerfile are not copied then.
 
 More trials than the pool has sandboxes wait for one. An exec that is out of time, or whose sandbox is lost, raises
 RuntimeError; one that is cancelled is killed. Resources and the network of a sandbox are options of the mount, so a task

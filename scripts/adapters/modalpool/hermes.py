@@ -14,11 +14,13 @@ Under 0.19 the plugin replaces the class that TERMINAL_ENV=modal makes if TERMIN
 the main branch was written from its documentation and has not been run against a release.
 
 TERMINAL_CWD is where commands start; at Hermes' own default for sandboxes, /root, that is the workdir of the lease.
-TERMINAL_MODAL_IMAGE is what the pool has to be made of: a pool has one image, and another one is an error. Resources of
-a sandbox are options of the mount. An interrupt or a timeout kills the command and nothing else. When the sandbox is
-lost, commands raise an error with the reason. Hermes' kill of a background process reaches its outer shell alone, as in
-all its sandboxes; what that has started ends with the lease. The lease ends with cleanup(), as after TERMINAL_LIFETIME_SECONDS without
-a command, and with the process. Skills and credentials are not copied into the sandbox.
+TERMINAL_MODAL_IMAGE, if set, is what the sandbox has to be made of: for another one than that of the mount a pool beside
+it is made and used. Resources of a sandbox are options of the mount.
+
+An interrupt or a timeout kills the command and nothing else. When the sandbox is lost, commands raise an error with the
+reason. Hermes' kill of a background process reaches its outer shell alone, as in all its sandboxes; what that has
+started ends with the lease. The lease ends with cleanup(), as after TERMINAL_LIFETIME_SECONDS without a command, and
+with the process. Skills and credentials are not copied into the sandbox.
 
 By hand: PoolEnvironment(mount, cwd=, timeout=, env=, image=) is a BaseEnvironment of Hermes.
 """

@@ -9,7 +9,8 @@ After `pip install` of this package the sandbox type is known by its entry point
 
     Task(..., sandbox=SandboxEnvironmentSpec("modalpool", PoolConfig(image="python:3.12-slim", user="agent")))
 
-image is what the pool has to be made of; a pool has one image, and another one is an error at the start of the sample.
+image is what the sandbox has to be made of. For another one than that of the mount a pool beside it is made and used.
+Local sandboxes have no image: an error at the start of the sample.
 user is who runs an exec that names nobody; cwd and env are for all of them. As many samples run at once as the pool may
 have sandboxes (option max).
 

@@ -16,7 +16,7 @@ from typing import Union
 from . import files
 from .errors import Error, explained
 from .job import GONE, Job, Result, write
-from .pool import check_image, default_mount
+from .pool import default_mount, with_image
 
 Command = Union[str, Sequence[str]]
 
@@ -26,8 +26,8 @@ class Lease:
     A sandbox that nobody else uses.
 
     name, if given, must be free. cwd, env, timeout and user are what its jobs have unless they set their own; timeout
-    is in seconds from the start of a job, 0 for none. image is what the sandbox has to be made of: the pool has one
-    image, and Error is raised if it is another.
+    is in seconds from the start of a job, 0 for none. image is what the sandbox has to be made of; if the pool at mount
+    has another one, a pool @NAME beside it is made and used. The sandboxes of the local backend have no image: Error.
 
     The lease ends with release(), at the end of a with block, when the object is collected, and at the end of the
     process: also if that is killed, for then a small process that waits for it (sh) removes the directory.
@@ -37,15 +37,8 @@ class Lease:
     def __init__(self, mount: str | os.PathLike[str] | None = None, name: str | None = None, *,
                  cwd: str | None = None, env: Mapping[str, str] | None = None, timeout: float | None = None,
                  user: str | None = None, image: str | None = None):
-        mount = os.fspath(mount or default_mount())
-        if image:
-            check_image(mount, image)
         self.name = name or f"lease-{os.getpid()}-{secrets.token_hex(6)}"
-        self.path = os.path.join(os.path.abspath(mount), self.name)
-        try:
-            os.mkdir(self.path)
-        except OSError as error:
-            raise Error(error.errno, _refusal(error, mount, self.name), self.path) from error
+        self.path = _make(os.path.abspath(os.fspath(mount or default_mount())), self.name, image)
         self._end: Callable[[], object] = weakref.finalize(self, _release, self.path, os.getpid(), _guard(self.path))
         try:
             self._write_settings(self.path, "", cwd, env, timeout, user)
@@ -185,6 +178,21 @@ class Lease:
                     write(os.path.join(path, "user"), user.encode())
                 except FileNotFoundError:
                     raise Error(errno.EOPNOTSUPP, "this modalpool has no setting user", path) from None
+
+
+def _make(pool: str, name: str, image: str | None) -> str:
+    """The directory of a new lease."""
+    for last in (False, True):
+        place = with_image(pool, image) if image else pool
+        path = os.path.join(place, name)
+        try:
+            os.mkdir(path)
+            return path
+        except OSError as error:
+            # The process that made this pool may have removed it a moment ago.
+            if last or place == pool or error.errno != errno.ENOENT:
+                raise Error(error.errno, _refusal(error, place, name), path) from error
+    raise AssertionError
 
 
 def _refusal(error: OSError, mount: str, name: str) -> str:

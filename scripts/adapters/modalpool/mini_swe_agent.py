@@ -9,14 +9,14 @@ or in a configuration:
     environment:
       environment_class: modalpool.mini_swe_agent.PoolEnvironment
       mount: /mnt/modalpool        # default: $MODALPOOL_MOUNT, else /mnt/modalpool
-      image: python:3.12-slim      # default: that of the pool; another one is an error
+      image: python:3.12-slim      # default: that of the mount
 
 cwd, env and timeout are as in mini-swe-agent's own environments. Without cwd, actions run in the workdir of the lease.
 An action that is out of time, killed or lost has returncode -1, what it has printed so far, and the reason in
 exception_info. The next action after the sandbox is lost raises modalpool.Error, which ends the run. An interrupt
 kills the action. The lease ends with cleanup(), with the object, and with the process.
 
-A pool has one image. The benchmark SWE-bench, where each task has its own, needs a mount for each image.
+For an image that is not that of the mount a pool beside it is made and used. Local sandboxes have no image: an error.
 """
 
 from __future__ import annotations

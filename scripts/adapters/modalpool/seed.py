@@ -11,7 +11,7 @@ The public names of Hermes-Agent's pooled Modal backend, over a mount: what impo
 The pool is that of the mount, $MODALPOOL_MOUNT or /mnt/modalpool: it makes the sandboxes, keeps them warm, lends them to
 all processes, and lets leases wait (options max, wait, oversubscribe). So a function that creates an environment is
 accepted and not called, max_size is what the variables of the old module say and limits nothing, and wait_s is the
-mount's wait. An image has to be that of the pool; another one is an error.
+mount's wait. For an image that is not that of the mount a pool beside it is made and used.
 
 A command that is out of time has returncode 124, and one whose sandbox is lost has 1; the last line of its output says
 why. A lease ends with cleanup(), with its object and with the process.
