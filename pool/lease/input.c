@@ -66,7 +66,7 @@ ssize_t lease_write_input(struct lease *l, struct job *j, const void *data, size
         ssize_t n;
 
         if (l->state == LEASE_RELEASED)
-                return -ESTALE;
+                return -EPIPE; /* what its jobs say that ended then */
         n = live_input_write(j->live_input, data, len);
         if (n <= 0)
                 return n;

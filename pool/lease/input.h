@@ -19,7 +19,7 @@ int lease_open_input(struct lease *l, struct job *j);
 /* There will be no more. A second call does nothing. -EINVAL: it is not live. -ENOSPC or what else the disk says. */
 int lease_end_input(struct lease *l, struct job *j);
 
-/* As live_input_write(), and -ESTALE. Only of a job with live input, as is the next. */
+/* As live_input_write(); -EPIPE after release. Only of a job with live input, as is the next. */
 ssize_t lease_write_input(struct lease *l, struct job *j, const void *data, size_t len);
 bool lease_input_is_writable(const struct job *j);
 

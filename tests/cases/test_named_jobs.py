@@ -359,7 +359,7 @@ def test_files_of_a_tree(together):
     lease = together
     make(lease, "d")
     files = {name: oct(os.stat(lease / f"jobs/d/{name}").st_mode & 0o777) for name in os.listdir(lease / "jobs/d")}
-    written = {"cmd", "stdin", "cwd", "timeout", "env", "terminal", "ctl"}
+    written = {"cmd", "stdin", "cwd", "timeout", "env", "user", "terminal", "ctl"}
     read = {"output", "stdout", "stderr", "exit_code", "result", "status", "error"}
     assert files == {**dict.fromkeys(written, "0o600"), **dict.fromkeys(read, "0o400")}
     assert lease.read("jobs/d/ctl") == "kill\nsignal NAME\ncancel\ninput open\neof\nresize ROWS COLUMNS\n"
