@@ -26,7 +26,7 @@ def users(lease, settings):
 
 def test_one_user(lease, settings):
     """Where there is only one, the write says so and why; a draft is refused likewise, and jobs run as ever."""
-    if settings.options.get("helper"):
+    if settings.provider == "modal" and settings.helper:
         pytest.skip("these environments are not known to have one user")
     for file in "user", "jobs/a/user":
         if file != "user":
@@ -113,7 +113,7 @@ def test_each_its_own(users):
 
 
 def test_a_restart(mount, settings):
-    if not settings.options.get("helper") or not settings.gvisor:
+    if not settings.helper or not settings.gvisor:
         pytest.skip("these environments have one user")
     mp = mount(max=1)
     lease = mp.lease()
