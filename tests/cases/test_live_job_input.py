@@ -406,14 +406,25 @@ def test_a_gibibyte_through_cat(live):
     assert peak < 64 << 10
 
 
-@pytest.mark.modal
+def outlive(settings):
+    """The option by which environments live through a restart of their daemon."""
+    return {"orphan_timeout": 60} if settings.provider == "local" else {}
+
+
+def again(mp):
+    """kill -9, and the next start at the same place."""
+    mp.crash(survives=True)
+    mp.lines.clear()
+    mp.start()
+
+
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_daemon_is_killed(mount, settings, seed):
     """kill -9 in the middle, again and again: what was written is delivered once, and goes on behind what was accepted."""
     if not settings.helper:
         pytest.skip("these environments have no helper")
-    mp, rng = mount(max=1), random.Random(seed)
+    mp, rng = mount(max=1, **outlive(settings)), random.Random(seed)
     lease = mp.lease()
     data = b"".join(b"%d\n" % i for i in range(400_000))
     begin(lease, "a", "cat")
@@ -428,16 +439,12 @@ def test_the_daemon_is_killed(mount, settings, seed):
                     killed.set()
                     threading.Thread(target=mp.process.kill).start()
                 done += stdin.write(data[done:done + rng.randint(1, 40_000)])
-        mp.crash()
-        mp.lines.clear()
-        mp.start()
+        again(mp)
         assert done <= accepted(lease, "a") <= done + 40_000
         done = accepted(lease, "a")
     if done < len(data):
         write_all(path, data[done:])
     eof(lease, "a")
-    mp.crash()
-    mp.lines.clear()
-    mp.start()
+    again(mp)
     assert (lease / "jobs/a/output").read_bytes() == data
     assert lease.read("jobs/a/exit_code") == "0\n"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from test_live_job_input import Reader, accepted, eof, live, refused  # live is a fixture
+from test_live_job_input import Reader, accepted, again, eof, live, outlive, refused  # live is a fixture
 
 
 def begin(lease, name, command, size="24 80"):
@@ -137,12 +137,11 @@ def test_a_kill_hangs_up(live):
     assert lease.run("ps -ef | grep -c '[s]leep 86401'")[0] == "0\n"
 
 
-@pytest.mark.modal
 def test_a_restart(mount, settings):
     """The terminal goes on: what was typed arrives, and the size is what was asked for last."""
     if not settings.helper:
         pytest.skip("these environments have no helper")
-    mp = mount(max=1)
+    mp = mount(max=1, **outlive(settings))
     lease = mp.lease()
     begin(lease, "a", "stty -echo; " + SIZES)
     out = Reader(lease, "a")
@@ -151,9 +150,7 @@ def test_a_restart(mount, settings):
     assert out.until(b"\r\n") == b"30 40"
     type_in(lease, "a", "one\n")
     out.file.close()
-    mp.crash()
-    mp.lines.clear()
-    mp.start()
+    again(mp)
     lease.write("jobs/a/ctl", "resize 50 60\n")
     type_in(lease, "a", "two\n")
     out = Reader(lease, "a")
