@@ -40,7 +40,8 @@ static int connect_local(struct backend_client **out, uv_loop_t *loop, const str
 
 static int open_local(struct backend **out, struct backend_client *client, const struct config *c,
                       const struct backend_setup *setup, struct result *why) {
-        return local_new(out, client, config_values(c, &local_options), setup);
+        /* Who says how long means it for those that keep leaves, too. */
+        return local_new(out, client, config_values(c, &local_options), setup, config_is_default(c, "orphan_timeout"));
 }
 
 static int connect_modal(struct backend_client **out, uv_loop_t *loop, const struct config *c, struct result *why) {

@@ -31,7 +31,8 @@ cp /bin/sleep /usr2/bin/sleep; chmod 4755 /usr2/bin/sleep; touch -d 2001-01-01 /
 # Everything that a job can see of it, but for what it makes itself.
 LOOK = r"""
 find / \( -path /proc -o -path /sys -o -path /usr -o -path /tmp -o -path /var/tmp -o -path /dev -o -path /run -o -path /root/hermes_tasks \) -prune \
-    -o \( -path / -o -path /root \) -printf '%p %y %m %U %G\n' -o -printf '%p %y %m %U %G %l %s %T@\n' | sort
+    -o \( -path / -o -path /root \) -printf '%p %y %m %U %G\n' \
+    -o -type d -printf '%p %y %m %U %G %T@\n' -o -printf '%p %y %m %U %G %l %s %T@\n' | sort
 find /app /testbed /usr2 /home2 /site /opt2 -type f 2>/dev/null | sort | xargs -r cksum
 ls -A /tmp /var/tmp /dev/shm /root /run/user 2>/dev/null; ls -A /dev | grep -v fd; stat -c '%n %a %u' /tmp /var/tmp /dev/shm 2>/dev/null
 cat /proc/sys/kernel/hostname; wc -l < /proc/self/mountinfo; cat /proc/sysvipc/*  | wc -l; grep -c . /proc/net/unix

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Local environments that live through a restart of their daemon, with orphan_timeout."""
+"""Local environments that live through a restart of their daemon: see orphan_timeout."""
 
-import os
 import signal
 import time
 
@@ -105,8 +104,13 @@ def test_an_end_that_is_meant(mount, how):
     assert processes.gone(pids, 10) == []
 
 
-def test_keep(mount):
-    mp = mount(max=1, orphan_timeout=60, keep=True)
+@pytest.mark.parametrize("limit", [60, None])
+def test_keep(mount, limit):
+    """Left on purpose, they wait so long, or without limit."""
+    mp = mount(max=1, start=False, orphan_timeout=limit, keep=True)
+    if limit is None:
+        del mp.options["orphan_timeout"]  # its default
+    mp.start()
     lease = mp.lease()
     lease.submit("for i in $(seq 50); do echo $i; sleep 0.05; done")
     lease.until_running()

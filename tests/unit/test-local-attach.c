@@ -109,9 +109,10 @@ static void open_sandbox(const char *isolate) {
         CHECK_INT(config_init(&config, tables), 0);
         CHECK_INT(config_set(&config, "size", "64M", CONFIG_COMMAND_LINE, &why), 0);
         CHECK_INT(config_set(&config, "isolate", isolate, CONFIG_COMMAND_LINE, &why), 0);
+        CHECK_INT(config_set(&config, "orphan_timeout", "0", CONFIG_COMMAND_LINE, &why), 0); /* nobody comes back */
         CHECK_INT(uv_loop_init(&loop), 0);
         CHECK_INT(local_client_new(&provider, &loop, program), 0);
-        CHECK_INT(local_new(&backend, provider, config_values(&config, &local_options), &setup), 0);
+        CHECK_INT(local_new(&backend, provider, config_values(&config, &local_options), &setup, false), 0);
         config_deinit(&config);
         ready = died = false;
         CHECK_INT(backend_start(backend, BACKEND_TO_CREATE, &backend_events, NULL), 0);

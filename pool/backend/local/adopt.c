@@ -65,7 +65,7 @@ static void come_back(struct local_sandbox *s, int fd) {
         list_remove(&s->awaited);
         uv_timer_stop(&s->timer);
         local_take_control(s, fd);
-        local_send_wait(s);
+        local_send_wait(s, (uint64_t)sandbox_local(s)->options.orphan_us);
         if (s->sandbox.state == SANDBOX_CREATING)
                 sandbox_created(&s->sandbox, &ok);
 }
@@ -109,12 +109,9 @@ static void on_connection(uv_poll_t *poll, int status, int events) {
 }
 
 /* By way of the directory's descriptor, as the path may be longer than an address. */
-static int bind_in(const char *directory, int fd) {
+static int bind_in(int dir, int fd) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_(cleanup_close) int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-        if (dir < 0)
-                return -errno;
         snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" SOCKET_NAME, dir);
         unlinkat(dir, SOCKET_NAME, 0);
         if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
@@ -125,13 +122,16 @@ static int bind_in(const char *directory, int fd) {
 
 int local_listen(struct local *l) {
         struct local_client *c = l->client;
-        _cleanup_(cleanup_close) int fd = -1;
+        _cleanup_(cleanup_close) int fd = -1, dir = -1;
         int r;
 
         if (c->listen)
                 return 0;
+        dir = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0)
+                return -errno;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        r = fd < 0 ? -errno : bind_in(l->dir, fd);
+        r = fd < 0 ? -errno : bind_in(dir, fd);
         if (r == 0 && listen(fd, CALLERS_MAX) < 0)
                 r = -errno;
         if (r < 0)
@@ -140,6 +140,7 @@ int local_listen(struct local *l) {
         if (!c->listen)
                 return -ENOMEM;
         c->listen_fd = TAKE_FD(fd);
+        c->listen_dir = TAKE_FD(dir);
         uv_poll_init(c->loop, c->listen, c->listen_fd);
         uv_unref((uv_handle_t *)c->listen);
         c->listen->data = c;
@@ -156,6 +157,8 @@ void local_listen_end(struct local_client *c) {
                 end_call(list_first(&c->callers, struct caller, link));
         if (!c->listen)
                 return;
+        unlinkat(c->listen_dir, SOCKET_NAME, 0);
+        close(c->listen_dir);
         c->listen->data = (void *)(intptr_t)c->listen_fd;
         uv_close((uv_handle_t *)TAKE_PTR(c->listen), on_listen_closed);
 }

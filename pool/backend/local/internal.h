@@ -37,7 +37,7 @@ struct local_client {
         unsigned last_number; /* of a sandbox */
         struct list awaited; /* sandboxes of an earlier daemon whose helpers have not come back */
         uv_poll_t *listen;   /* where they come to, once there is somebody to come */
-        int listen_fd;
+        int listen_fd, listen_dir;
         struct list callers; /* that have not said who they are */
         unsigned n_callers;
 };
@@ -49,6 +49,7 @@ struct local {
         bool isolate; /* by bwrap */
         char *base, *shell, *dir;
         bool started;
+        bool leaves_for_ever; /* what is left on purpose */
         struct sandbox *trial; /* of start */
         struct result trial_result;
         struct local_answer *answer; /* of a start without a trial */
@@ -118,7 +119,7 @@ bool local_helper_lives(const struct local_sandbox *s);
 void local_kill_helper(struct local_sandbox *s);
 
 /* What the helper is told: how long it waits for the next daemon; to end. */
-void local_send_wait(struct local_sandbox *s);
+void local_send_wait(struct local_sandbox *s, uint64_t us);
 void local_send_end(struct local_sandbox *s);
 
 /* attach.c: the exec part of the vtable, for streams to the helper. */

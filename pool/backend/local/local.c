@@ -176,7 +176,7 @@ int local_client_new(struct backend_client **out, uv_loop_t *loop, const char *h
 }
 
 int local_new(struct backend **out, struct backend_client *client, const struct local_options *options,
-              const struct backend_setup *setup) {
+              const struct backend_setup *setup, bool leaves_for_ever) {
         struct local *l = calloc(1, sizeof(*l));
 
         if (!l)
@@ -184,6 +184,7 @@ int local_new(struct backend **out, struct backend_client *client, const struct 
         l->backend.ops = &local_ops;
         l->client = container_of(client, struct local_client, client);
         l->options = *options;
+        l->leaves_for_ever = leaves_for_ever;
         l->isolate = options->isolate == ISOLATE_BWRAP;
         l->base = strdup(setup->base);
         l->shell = strdup(setup->shell);

@@ -27,8 +27,9 @@ struct local_options;
 extern const struct option_table local_options;
 
 /*
- * @client: made by local_client_new(). @setup: the base is made in each sandbox and its HOME, the directory is for
- * isolate=none. 0 or -ENOMEM.
+ * @client: made by local_client_new(). @setup: the base is made in each sandbox and its HOME; the directory is for
+ * isolate=none, and is where sandboxes of an earlier run come back to. @leaves_for_ever: those that are left on purpose wait
+ * without limit. 0 or -ENOMEM.
  */
 int local_new(struct backend **out, struct backend_client *client, const struct local_options *options,
-              const struct backend_setup *setup);
+              const struct backend_setup *setup, bool leaves_for_ever);

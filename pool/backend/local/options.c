@@ -10,7 +10,7 @@ static const struct option_row rows[] = {
           .help = "give environments the host's network" },
         { "size", OPTION_BYTES, AT(size), "2G", NULL, 1 << 20, INT64_MAX,
           .help = "an environment's writable space, in memory" },
-        { "orphan_timeout", OPTION_SECONDS, AT(orphan_us), "0",
+        { "orphan_timeout", OPTION_SECONDS, AT(orphan_us), "600",
           .help = "how long environments wait for the next daemon when theirs is gone; 0: they end with it" },
 };
 

@@ -72,12 +72,13 @@ int local_read_token(struct local_sandbox *s, const char *token) {
         return 0;
 }
 
-void local_send_wait(struct local_sandbox *s) {
+void local_send_wait(struct local_sandbox *s, uint64_t us) {
         uint8_t bytes[CONTROL_WAIT_SIZE] = { CONTROL_WAIT };
-        uint64_t us = (uint64_t)sandbox_local(s)->options.orphan_us;
 
         for (int i = 0; i < 8; i++)
                 bytes[1 + i] = (uint8_t)(us >> 8 * i);
+        if (s->control_fd < 0)
+                return;
         (void)send(s->control_fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

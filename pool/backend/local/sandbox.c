@@ -157,6 +157,8 @@ void local_leave(struct sandbox *sandbox) {
                 local_destroy(sandbox);
                 return;
         }
+        if (sandbox_local(s)->leaves_for_ever)
+                local_send_wait(s, UINT64_MAX);
         if (s->controlled)
                 uv_poll_stop(&s->control);
         uv_timer_start(&s->timer, on_absent, 0, 0);
@@ -170,7 +172,7 @@ static void on_hello(struct local_sandbox *s, pid_t pid) {
         close_errors(s);
         if (local_survives(sandbox_local(s))) {
                 local_note_helper(s, pid);
-                local_send_wait(s);
+                local_send_wait(s, (uint64_t)sandbox_local(s)->options.orphan_us);
         }
         if (s->sandbox.state == SANDBOX_CREATING)
                 sandbox_created(&s->sandbox, &ok);
