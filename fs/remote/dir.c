@@ -152,6 +152,8 @@ static void on_part(struct file_call *call, int error, const void *data, size_t 
                 dir_fail(d, r == -EPROTO ? -EIO : remote_tree_error(d->node->tree, r));
         if (!d->ended) {
                 r = add_part(d, (const uint8_t *)data + FILE_HANDLE_HEAD_SIZE, len - FILE_HANDLE_HEAD_SIZE, asked_us);
+                if (r == 0 && head.handle && (len == FILE_HANDLE_HEAD_SIZE || d->n > LIST_ENTRIES_MAX))
+                        r = -EOVERFLOW; /* it has no end */
                 if (r < 0)
                         dir_fail(d, r);
                 d->handle = head.handle;

@@ -11,6 +11,7 @@
 #define LIST_AHEAD 32                 /* parts that are asked for at once; four times as many as have come, first */
 #define LIST_AHEAD_BYTES (2 << 20)    /* as long as the kernel has not read so many bytes of what is there */
 #define LIST_UNASKED_BYTES (256 << 10) /* of one that the kernel has not opened */
+#define LIST_ENTRIES_MAX (1 << 24)    /* then the directory has no end, and reading it fails */
 #define LIST_KEPT_BYTES (4 << 20)     /* of what it has read */
 
 /* A part of a listing, whose form is checked. */

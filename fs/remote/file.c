@@ -293,8 +293,8 @@ static int args_file(struct remote_request *r, struct file_call_args *a) {
         a->flags = r->flags;
         a->offset = r->offset;
         a->size = r->size;
-        a->handle2 = r->offset2; /* of a copy, see remote_copy() */
-        a->offset2 = (uint64_t)r->atime.s;
+        a->handle2 = r->handle2;
+        a->offset2 = r->offset2;
         return r->file ? r->file->dead : remote_name_in(a, r->node, ".");
 }
 
@@ -375,8 +375,8 @@ void remote_copy(fuse_req_t req, off_t offset, const struct fuse_file_info *fi, 
         list_init(&r.waiting);
         r.offset = (uint64_t)offset;
         r.size = size;
-        r.offset2 = file_of(to)->handle;
-        r.atime.s = to_offset;
+        r.handle2 = file_of(to)->handle;
+        r.offset2 = (uint64_t)to_offset;
         remote_files_changed(file_of(to)->node);
         if (file_of(to)->node->tree != r.tree)
                 remote_answer(&r, -EXDEV);

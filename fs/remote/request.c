@@ -87,13 +87,15 @@ static bool is_misled(const struct remote_request *r, int error) {
         return (error == ENOENT || error == ENOTDIR) && r->renames != r->tree->renames;
 }
 
+static int ask(struct remote_request *r);
+
 static void on_done(struct file_call *c, int error, const void *data, size_t len) {
         struct remote_request *r = container_of(c, struct remote_request, call);
         const struct remote_op *op = op_of(r);
         int64_t result;
 
         if (is_misled(r, error)) {
-                result = remote_ask(r);
+                result = ask(r);
                 if (result == 0)
                         return;
         } else if (error) {
@@ -101,8 +103,6 @@ static void on_done(struct file_call *c, int error, const void *data, size_t len
         } else {
                 result = op->take(r, data, len);
         }
-        if (result == -EINPROGRESS)
-                return;
         if (result == -EPROTO)
                 result = -EIO; /* the helper says what cannot be */
         if (result == -ENODEV)
@@ -110,7 +110,7 @@ static void on_done(struct file_call *c, int error, const void *data, size_t len
         remote_answer(r, result);
 }
 
-int remote_ask(struct remote_request *r) {
+static int ask(struct remote_request *r) {
         struct file_call_args args = { .op = FILE_OP_NONE, .uid = FILE_NO_ID, .gid = FILE_NO_ID };
         int error;
 
@@ -152,7 +152,7 @@ void remote_start(struct remote_request *now) {
         }
         r = of_request(waiting);
         list_init(&r->waiting);
-        error = remote_ask(r);
+        error = ask(r);
         if (error < 0)
                 remote_answer(r, error);
 }
@@ -167,7 +167,7 @@ void remote_requests_retry(struct remote_tree *t) {
 
                 list_remove(&r->waiting);
                 request_set_due(&r->request, remote_deadline(t));
-                error = remote_ask(r);
+                error = ask(r);
                 if (error < 0)
                         remote_answer(r, error);
         }

@@ -17,7 +17,7 @@ struct remote_op {
         struct request_kind kind;
         /* What to ask. Strings are good until the next call of anything. 0 or -errno. */
         int (*args)(struct remote_request *r, struct file_call_args *a);
-        /* Take an answer. The result for the kind's succeed(), or -errno; -EINPROGRESS: it goes on. */
+        /* Take an answer. The result for the kind's succeed(), or -errno. */
         int64_t (*take)(struct remote_request *r, const uint8_t *data, size_t len);
         /* Take an errno; NULL: it is the result. */
         int64_t (*fail)(struct remote_request *r, int error);
@@ -36,7 +36,7 @@ struct remote_request {
         struct remote_file *file;  /* borrowed: the kernel keeps it open */
         size_t text_len;
         uint32_t flags, mode, which;
-        uint64_t offset, offset2, size;
+        uint64_t offset, offset2, size, handle2;
         uid_t uid; /* of the caller */
         gid_t gid;
         struct file_time atime, mtime;
@@ -57,9 +57,6 @@ void remote_start(struct remote_request *r);
 
 /* Answer it now. */
 void remote_answer(struct remote_request *r, int64_t result);
-
-/* Make another call for one that waits: 0, or -errno. From take(). */
-int remote_ask(struct remote_request *r);
 
 /* Attributes of a directory, at the end of an answer: they are known if there is nothing wrong with them. */
 void remote_take_directory(struct remote_request *r, struct remote_node *dir, const uint8_t *data, size_t len);

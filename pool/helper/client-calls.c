@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +181,14 @@ bool client_calls_are_urgent(struct client *c) {
         return next_again(&c->calls) || (c->calls.n_queued > 0 && has_room(&c->calls));
 }
 
+/*
+ * ENOSYS would make the kernel ask nobody on the whole mount for such a thing again, so it is not for a sandbox to say.
+ * Nor is what no kernel says.
+ */
+static int errno_of(const struct frame *f) {
+        return f->value == ENOSYS || f->value >= 4096 ? EIO : (int)f->value;
+}
+
 /* What nobody wants any more stays open otherwise. */
 static void close_orphan(struct client *c, enum file_op op, const struct frame *f) {
         struct file_call_args args = { .op = FILE_OP_CLOSE };
@@ -200,7 +207,7 @@ const char *client_on_answer(struct client *c, const struct frame *f) {
         struct file_call *owner;
         enum file_op op;
 
-        if (f->request >= c->calls.next || f->value > INT_MAX)
+        if (f->request >= c->calls.next)
                 return "ANSWER to nothing";
         if (f->request < c->calls.first)
                 return NULL; /* that call was given up */
@@ -211,7 +218,7 @@ const char *client_on_answer(struct client *c, const struct frame *f) {
         op = call->op;
         drop(call);
         if (owner)
-                give(owner, (int)f->value, f->data, f->len);
+                give(owner, errno_of(f), f->data, f->len);
         else
                 close_orphan(c, op, f);
         return NULL;

@@ -210,8 +210,38 @@ static void at_the_end(void) {
         client_free(client);
 }
 
+static int last_error;
+
+static void on_refused(struct file_call *c, int error, const void *data, size_t len) {
+        last_error = error;
+}
+
+/* ENOSYS would end such calls for the whole mount, and no kernel says 5000. */
+static void errors_that_cannot_be(void) {
+        static const struct {
+                uint32_t said;
+                int given;
+        } errors[] = { { ENOENT, ENOENT }, { ENOSYS, EIO }, { 5000, EIO }, { UINT32_MAX, EIO }, { EOPNOTSUPP, EOPNOTSUPP } };
+        struct file_call call = { .done = on_refused };
+        struct file_call_args args = { .op = FILE_OP_LOOKUP };
+        uint8_t key[HELPER_KEY_SIZE] = {}, bytes[4 * FRAME_MAX];
+
+        CHECK_INT(client_new(&client, key, "pool", 1, &events, NULL), 0);
+        CHECK_INT(client_carrier_new(client, 0), 0);
+        (void)client_send(client, bytes, sizeof(bytes), 0);
+        say(&(struct frame){ .type = FRAME_WELCOME, .version = 2, .epoch = 1, .carrier = 1 });
+        for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+                CHECK_INT(client_call(client, &args, &call), 0);
+                CHECK(client_send(client, bytes, sizeof(bytes), 0) > 0);
+                say(&(struct frame){ .type = FRAME_ANSWER, .request = i + 1, .value = errors[i].said });
+                CHECK_INT(last_error, errors[i].given);
+        }
+        client_free(client);
+}
+
 int main(void) {
         RUN(once);
         RUN(at_the_end);
+        RUN(errors_that_cannot_be);
         return check_done();
 }
