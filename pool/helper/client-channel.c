@@ -213,7 +213,7 @@ static const char *on_opened(struct client_channel *ch) {
 static const char *on_reset(struct client_channel *ch, const struct frame *f) {
         if (ch->state == CHANNEL_BROKEN)
                 return "RESET a second time";
-        set_broken(ch, f->value ? (int)f->value : EIO);
+        set_broken(ch, f->value && f->value != EAGAIN ? (int)f->value : EIO); /* which says that it is opening */
         return NULL;
 }
 

@@ -22,6 +22,12 @@ void channel_unuse(struct channel *c) {
         close(TAKE_FD(c->fd));
 }
 
+static void close_all(struct channel *c) {
+        channel_unuse(c);
+        if (c->ops && c->ops->close)
+                c->ops->close(c);
+}
+
 void channel_fail(struct channel *c, int r) {
         if (c->state == CHANNEL_OVER)
                 return;
@@ -29,8 +35,7 @@ void channel_fail(struct channel *c, int r) {
         c->error = -r;
         c->tell = true;
         flow_in_shut(&c->in);
-        channel_unuse(c);
-        watch_close(c);
+        close_all(c);
 }
 
 void channel_opened(struct channel *c) {
@@ -99,21 +104,19 @@ static void on_event(struct loop_source *source, uint32_t events) {
                 return;
         c->readable |= (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
         c->writable |= (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
-        if (c->state == CHANNEL_OPENING && c->kind == CHANNEL_PORT)
-                port_connected(c);
-        else if (c->state == CHANNEL_OPENING)
-                watch_began(c);
+        if (c->state == CHANNEL_OPENING)
+                c->ops->ready(c);
         else
                 channel_pump(c);
 }
 
-void channel_open(struct channel *c, const struct frame *f) {
+void channel_open(struct channel *c, const struct channel_ops *ops, const struct frame *f) {
         int r;
 
         *c = (struct channel){
                 .used = true,
                 .number = f->channel,
-                .kind = f->kind,
+                .ops = ops,
                 .fd = -1,
                 .source.ready = on_event,
                 .due_us = clock_after(clock_now(), CHANNEL_OPEN_US),
@@ -122,14 +125,13 @@ void channel_open(struct channel *c, const struct frame *f) {
         if (r == 0)
                 r = flow_out_init(&c->out, f->window);
         if (r == 0)
-                r = f->kind == CHANNEL_PORT ? port_open(c, f->port) : watch_open(c, f);
+                r = ops->open(c, f);
         if (r < 0)
                 channel_fail(c, r);
 }
 
 void channel_drop(struct channel *c) {
-        channel_unuse(c);
-        watch_close(c);
+        close_all(c);
         flow_in_deinit(&c->in);
         flow_out_deinit(&c->out);
         c->used = false;

@@ -14,16 +14,27 @@
 #include "pool/helper/agent/loop.h"
 #include "pool/helper/flow.h"
 
+struct channel;
+
 enum channel_state {
         CHANNEL_OPENING,
         CHANNEL_OPEN,
         CHANNEL_OVER,
 };
 
+/* What a kind does. */
+struct channel_ops {
+        int (*open)(struct channel *c, const struct frame *f); /* 0, or -errno and there is no socket */
+        void (*ready)(struct channel *c);                      /* an event of the socket, while OPENING */
+        void (*close)(struct channel *c);                      /* the socket is closed, or was never there; or NULL */
+};
+
+extern const struct channel_ops port_channel, watch_channel;
+
 struct channel {
         bool used;
+        const struct channel_ops *ops;
         uint32_t number;
-        enum channel_kind kind;
         enum channel_state state;
         int error;     /* of OVER */
         bool closing;  /* CLOSE has come */
@@ -45,7 +56,7 @@ struct channel {
 };
 
 /* From OPEN. It may be over at once. */
-void channel_open(struct channel *c, const struct frame *f);
+void channel_open(struct channel *c, const struct channel_ops *ops, const struct frame *f);
 
 /* There are new bytes, or there is room again: hands on what can be handed on. */
 void channel_pump(struct channel *c);
@@ -65,12 +76,3 @@ bool channel_is_flushed(const struct channel *c);
 /* Takes a socket; the loop tells of it. 0 or -errno. */
 int channel_use(struct channel *c, int fd);
 void channel_unuse(struct channel *c);
-
-/* port.c: begins to connect; goes on when the socket is writable. 0 or -errno. */
-int port_open(struct channel *c, uint16_t port);
-void port_connected(struct channel *c);
-
-/* watch.c: starts a watcher; its first bytes tell whether it can watch. */
-int watch_open(struct channel *c, const struct frame *f);
-void watch_began(struct channel *c);
-void watch_close(struct channel *c);

@@ -55,7 +55,7 @@ static const char *take_open(const struct frame *f) {
                 *c = (struct channel){ .used = true, .number = f->channel, .fd = -1, .due_us = USEC_NEVER };
                 channel_fail(c, -ECONNRESET);
         } else {
-                channel_open(c, f);
+                channel_open(c, f->kind == CHANNEL_PORT ? &port_channel : &watch_channel, f);
         }
         c->attached = true;
         return NULL;

@@ -63,15 +63,15 @@ static int begin_ipv6(struct channel *c, int first) {
         return begin(c) < 0 ? first : 0;
 }
 
-int port_open(struct channel *c, uint16_t port) {
+static int port_open(struct channel *c, const struct frame *f) {
         int r;
 
-        c->port = port;
+        c->port = f->port;
         r = begin(c);
         return r < 0 ? begin_ipv6(c, r) : 0;
 }
 
-void port_connected(struct channel *c) {
+static void port_connected(struct channel *c) {
         int error = 0, r;
         socklen_t len = sizeof(error);
 
@@ -89,3 +89,8 @@ void port_connected(struct channel *c) {
         if (r < 0)
                 channel_fail(c, r);
 }
+
+const struct channel_ops port_channel = {
+        .open = port_open,
+        .ready = port_connected,
+};

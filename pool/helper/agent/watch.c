@@ -38,7 +38,7 @@ static _Noreturn void run(int end, pid_t helper, const char *path, const char *g
         watcher_run(end, path, given, recursive);
 }
 
-int watch_open(struct channel *c, const struct frame *f) {
+static int watch_open(struct channel *c, const struct frame *f) {
         char path[WATCHER_PATH_MAX];
         const char *given;
         pid_t helper = getpid(), pid;
@@ -47,7 +47,7 @@ int watch_open(struct channel *c, const struct frame *f) {
         if (!find_path(f, path, &given))
                 return -ENAMETOOLONG;
         if (n_watchers == WATCHERS_MAX)
-                return -EAGAIN;
+                return -EMFILE;
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         pid = reapers_fork(&c->slot);
@@ -65,7 +65,7 @@ int watch_open(struct channel *c, const struct frame *f) {
 }
 
 /* The first bytes are an errno. A job that is root can make it say anything. */
-void watch_began(struct channel *c) {
+static void watch_began(struct channel *c) {
         int error;
         ssize_t n = recv(c->fd, &error, sizeof(error), MSG_DONTWAIT);
 
@@ -79,7 +79,7 @@ void watch_began(struct channel *c) {
                 channel_opened(c);
 }
 
-void watch_close(struct channel *c) {
+static void watch_close(struct channel *c) {
         pid_t pid;
 
         if (!c->has_watcher)
@@ -91,3 +91,9 @@ void watch_close(struct channel *c) {
                 kill(pid, SIGKILL);
         reapers_leave(c->slot);
 }
+
+const struct channel_ops watch_channel = {
+        .open = watch_open,
+        .ready = watch_began,
+        .close = watch_close,
+};
