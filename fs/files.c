@@ -178,6 +178,9 @@ const struct file files[FILE_N] = {
         [FILE_CTL] = { "ctl", FILE_LEASE, WRITE, &ctl_ops, render_ctl },
         [FILE_TREE] = { "root", FILE_LEASE, S_IFDIR | 0755, .unlisted = true },
         [FILE_FILES] = { "files", FILE_LEASE, S_IFLNK | 0777, NULL, render_files },
+        [FILE_WATCH] = { "watch", FILE_LEASE, WRITE, &watch_ops },
+        [FILE_PORTS] = { "ports", FILE_LEASE, DIRECTORY },
+        [FILE_PORT] = { NULL, FILE_PORTS, WRITE, &port_ops },
         [FILE_JOBS] = { "jobs", FILE_LEASE, DIRECTORY, .time = time_of_submission },
         [FILE_LATEST] = { "latest", FILE_JOBS, S_IFLNK | 0777, NULL, render_latest, .time = time_of_submission },
 
@@ -241,6 +244,7 @@ int target_find(struct fs *fs, uint64_t number, struct target *out) {
                 t.job = is_file_of_job(t.id) ? lease_job(t.lease, node.job) : lease_newest(t.lease);
                 if (is_file_of_job(t.id) && !t.job)
                         return -ESTALE;
+                t.port = t.id == FILE_PORT ? node.job : 0;
         } else {
                 t.pool = pools_find_serial(fs->pools, node.serial);
                 if (!t.pool)
@@ -253,7 +257,7 @@ int target_find(struct fs *fs, uint64_t number, struct target *out) {
 uint64_t target_node(const struct target *t) {
         return node_number((struct node){
                 .serial = t->lease ? lease_serial(t->lease) : t->pool->serial,
-                .job = is_file_of_job(t->id) ? t->job->number : 0,
+                .job = is_file_of_job(t->id) ? t->job->number : t->port,
                 .file = t->id,
         });
 }
@@ -278,7 +282,7 @@ void target_show(const struct target *t) {
 
 /* The mount's own pool is nobody's to remove. */
 bool target_removable(const struct target *t) {
-        return t->lease || t->pool->serial;
+        return t->id != FILE_PORT && (t->lease || t->pool->serial);
 }
 
 void target_renew(const struct target *t) {
@@ -321,6 +325,16 @@ static struct job *find_job(const struct lease *l, const char *name) {
         return lease_named_job(l, name);
 }
 
+static int find_port(const char *name, uint32_t *port) {
+        static uint8_t last;
+        uint64_t number;
+
+        if (name[0] == '0' || text_to_u64(name, &number) < 0 || number > UINT16_MAX)
+                return -ENOENT;
+        *port = (uint32_t)number | (uint32_t)++last << TARGET_PORT_BITS;
+        return 0;
+}
+
 /* Whether or not unlink took the name away. */
 static int find_name(const struct target *dir, const char *name, struct target *out) {
         struct target t = *dir;
@@ -347,6 +361,10 @@ static int find_name(const struct target *dir, const char *name, struct target *
                 if (!t.job)
                         return -ENOENT;
                 t.id = job_row_id(t.job);
+        } else if (dir->id == FILE_PORTS) {
+                t.id = FILE_PORT;
+                if (find_port(name, &t.port) < 0)
+                        return -ENOENT;
         } else {
                 return -ENOENT;
         }

@@ -50,6 +50,9 @@ enum file_id {
         FILE_CTL,
         FILE_TREE,  /* root/: what is in it is not in this table, see fs/remote/remote.h */
         FILE_FILES,
+        FILE_WATCH,
+        FILE_PORTS,
+        FILE_PORT,
         FILE_JOBS,
         FILE_LATEST,
 
@@ -91,7 +94,10 @@ struct target {
         struct mount_pool *pool; /* of directories of leases, and of what stands in .pool; elsewhere it may be NULL */
         struct lease *lease; /* of files in a lease */
         struct job *job;     /* of files in a job; elsewhere the newest job or NULL */
+        uint32_t port;       /* of FILE_PORT: its number, and above that a number of the open, see target_lookup() */
 };
+
+#define TARGET_PORT_BITS 16
 
 /*
  * The behaviour of an open file. All functions return at once. A read that has
@@ -102,6 +108,8 @@ struct target {
 struct file_ops {
         /* Refuse the open, or prepare the handle. */
         int (*open)(struct handle *h);
+        /* Whether the OPEN may be answered: 0, -EAGAIN, or another -errno. Called again when a watch fires. NULL: at once. */
+        int (*opened)(struct handle *h);
         int (*read_arrives)(struct handle *h); /* once for each READ, before its first try; NULL: nothing to do */
         /* @job is the handle's when the READ arrived. Called again when a READ that waits wakes up. */
         ssize_t (*read)(struct handle *h, struct job *job, uint64_t offset, char *data, size_t len);
@@ -147,7 +155,12 @@ static inline struct job *target_job(const struct target *t) {
 /* Find a node. -ESTALE if its pool, lease or job is gone. */
 int target_find(struct fs *fs, uint64_t node, struct target *out);
 
-/* Find @name in the directory @dir. -ENOENT. */
+/*
+ * Find @name in the directory @dir. -ENOENT.
+ *
+ * Every lookup of a port finds another file. The kernel lets one process at a time write to a file, and that one may wait for
+ * room; so connections to a port are not to be one file.
+ */
 int target_lookup(const struct target *dir, const char *name, struct target *out);
 
 /*
@@ -185,7 +198,7 @@ bool target_next(const struct target *dir, uint64_t *position, const char **name
 
 /* The behaviours. */
 extern const struct file_ops cmd_ops, draft_ops, command_ops, stream_ops, text_ops, wait_ops, setting_ops, stdin_ops, ctl_ops,
-        pool_ctl_ops, events_ops;
+        pool_ctl_ops, events_ops, port_ops, watch_ops;
 
 /* Contents of files whose reads wait: 0, -EAGAIN while there are none yet, another -errno if there never will be. */
 int render_exit_code(const struct target *t, struct buf *out);

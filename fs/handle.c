@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "fs/limits.h"
+#include "fs/reply.h"
+#include "pool/lease/connection.h"
 #include "pool/lease/submit.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -54,6 +56,9 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         h->stream = f->ops->stream;
         h->text = (struct buf)BUF_INIT(TEXT_FILE_MAX);
         list_init(&h->link);
+        h->port = t->port;
+        list_init(&h->connection_watches);
+        list_init(&h->opens);
         list_init(&h->reads);
         list_init(&h->writes);
         watch_init(&h->watch, on_poll_changed);
@@ -72,6 +77,8 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
 }
 
 void handle_free(struct handle *h) {
+        if (h->opening)
+                open_cancel(h->opening, -EBADF);
         requests_answer_owned(&h->reads, -EBADF);
         requests_answer_owned(&h->writes, -EBADF);
         if (h->file->ops->release && !h->refused)
@@ -81,6 +88,8 @@ void handle_free(struct handle *h) {
         watch_remove(&h->watch);
         if (h->draft)
                 lease_discard(h->lease, h->draft);
+        if (h->connected)
+                lease_disconnect(h->lease, &h->connection);
         blob_deinit(&h->blob);
         buf_deinit(&h->text);
         job_reader_unref(h->job);
@@ -91,7 +100,8 @@ void handle_free(struct handle *h) {
 }
 
 struct target handle_target(const struct handle *h) {
-        return (struct target){ .fs = h->fs, .id = h->id, .pool = h->pool, .lease = h->lease, .job = h->job };
+        return (struct target){ .fs = h->fs, .id = h->id, .pool = h->pool, .lease = h->lease, .job = h->job,
+                               .port = h->port };
 }
 
 /* Bytes of @j were given, up to @position. */

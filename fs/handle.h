@@ -14,8 +14,11 @@
 
 #include "fs/files.h"
 #include "fs/request.h"
+#include "pool/backend/connection.h"
 #include "pool/util/blob.h"
 #include "pool/util/watch.h"
+
+struct open_request;
 
 struct handle {
         struct fs *fs;
@@ -40,6 +43,15 @@ struct handle {
         uint64_t written;  /* the size that the writer expects: bytes written, plus those that stdin had at open */
         bool stream;       /* it has no offsets: each read takes the next bytes */
 
+        /* Of a port, and of a watch. */
+        struct connection connection;
+        struct list connection_watches; /* told when it changes */
+        bool connected;                 /* it was opened, and is to be closed */
+        bool watch_waits, watching;     /* its path is being looked at, or was accepted */
+        uint32_t port;                  /* as in struct target */
+
+        struct list opens; /* the OPEN, while it waits: */
+        struct open_request *opening;
         struct list reads, writes; /* waiting READs and WRITEs, oldest first */
         struct fuse_pollhandle *poll; /* to be notified when more can be read or written, or NULL */
         unsigned poll_wanted;         /* the events that it is for … */

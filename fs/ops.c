@@ -273,7 +273,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         r = target_find(fs_of(req), ino, &t);
         if (r == 0)
                 r = open_target(req, &t, fi->flags, &o.handle);
-        request_answer(&o.request, r);
+        if (r == 0)
+                open_answer(&o);
+        else
+                request_answer(&o.request, r);
 }
 
 /* The kernel sends this for a name that is not there: unlink took it away, or there never was one. */

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <linux/fuse.h>
 
+#include "pool/util/cleanup.h"
+
 /*
  * How long the kernel may cache answers. The kernel itself takes part whenever
  * a name of a lease or file goes away; jobs and sizes change without it. It may
@@ -30,7 +32,7 @@ static struct fuse_entry_param entry_of(const struct target *t) {
         struct fuse_entry_param e = { .ino = target_node(t), .generation = target_generation(t) };
 
         e.attr_timeout = attr_timeout(t);
-        e.entry_timeout = t->id >= FILE_LATEST ? FLEETING_S : LASTING_S;
+        e.entry_timeout = t->id >= FILE_LATEST || t->id == FILE_PORT ? FLEETING_S : LASTING_S;
         target_stat(t, &e.attr);
         return e;
 }
@@ -110,8 +112,8 @@ static struct fuse_entry_out pack_entry(const struct fuse_entry_param *e) {
  * of the same open file. A kernel ignores flags that it does not know.
  */
 static void succeed_open(struct request *request, fuse_req_t req, int64_t result) {
-        const struct open_request *o = container_of(request, struct open_request, request);
-        struct handle *h = o->handle;
+        struct open_request *o = container_of(request, struct open_request, request);
+        struct handle *h = TAKE_PTR(o->handle);
         struct {
                 struct fuse_entry_out entry;
                 struct fuse_open_out open;
@@ -119,6 +121,7 @@ static void succeed_open(struct request *request, fuse_req_t req, int64_t result
         struct fuse_entry_param e;
         int r;
 
+        h->opening = NULL;
         if (h->stream)
                 out.open.open_flags |= FOPEN_STREAM | FOPEN_NONSEEKABLE;
         if (!h->file->ops->flush)
@@ -137,7 +140,11 @@ static void succeed_open(struct request *request, fuse_req_t req, int64_t result
         }
 }
 
-const struct request_kind open_kind = { .succeed = succeed_open };
+const struct request_kind open_kind = {
+        .succeed = succeed_open,
+        .answered = open_answered,
+        .size = sizeof(struct open_request),
+};
 
 static void succeed_opendir(struct request *r, fuse_req_t req, int64_t result) {
         fuse_reply_open(req, container_of(r, struct opendir_request, request)->fi);

@@ -5,8 +5,9 @@
  * The kinds of requests. A kind sends the answer of success to the kernel; any
  * request can also be answered with an error (request.h).
  *
- * All of these are answered in the turn in which they arrive. So they stay on
- * the stack of their operation, and their pointers are borrowed for the turn.
+ * All of these but OPEN are answered in the turn in which they arrive. So they
+ * stay on the stack of their operation, and their pointers are borrowed for the
+ * turn.
  */
 
 #include "fs/files.h"
@@ -29,14 +30,25 @@ struct data_request {
 
 extern const struct request_kind data_kind, link_kind;
 
-/* OPEN, CREATE. If the kernel no longer wants the answer, the handle is freed. */
+/*
+ * OPEN, CREATE. The handle is the request's until the kernel has it. If the kernel no longer wants the answer, or is given an
+ * error, the handle is freed. An OPEN may wait (open.c).
+ */
 struct open_request {
         struct request request;
         struct handle *handle;
         const struct target *created; /* of CREATE, whose answer has the node too; else NULL */
+        struct watch watch;
 };
 
 extern const struct request_kind open_kind;
+void open_answered(struct request *r);
+
+/* An OPEN that has its handle: answers it now or later. */
+void open_answer(struct open_request *now);
+
+/* The handle of one that waits is being freed. */
+void open_cancel(struct open_request *o, int error);
 
 struct opendir_request {
         struct request request;

@@ -61,10 +61,13 @@ static const struct request_kind write_kind = {
 /* Try a waiting write again. */
 static void on_changed(struct watch *w) {
         struct write *write = container_of(w, struct write, watch);
+        struct handle *h = write->handle;
         ssize_t n = write_try(write);
 
         if (n != -EAGAIN)
                 request_answer(&write->request, n);
+        else
+                watch_add(h->file->ops->watches(h), w); /* it may be another list now */
 }
 
 /* The kernel's bytes are there in this turn only. Less than all may be copied: then the answer tells how many. */

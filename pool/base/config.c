@@ -91,6 +91,8 @@ static const struct option_row core_rows[] = {
           .help = "of these, bytes of one user, 0: no maximum of its own" },
         { "jobs_max", OPTION_NUMBER, AT(jobs_max), "16", NULL, 1, JOBS_AT_ONCE_MAX,
           .help = "jobs that run side by side in one lease" },
+        { "connections_max", OPTION_NUMBER, AT(connections_max), "256", NULL, 1, CONNECTIONS_MAX,
+          .help = "connections to ports, and watches, that are open in one lease" },
         { "file_timeout", OPTION_SECONDS, AT(file_timeout_us), "30", NULL, USEC_PER_SEC, .live = true,
           .help = "how long a call about a file below root/ may take" },
         { "history", OPTION_NUMBER, AT(history), "256", NULL, 1, 100000,

@@ -72,7 +72,7 @@ struct config {
         int64_t timeout_us; /* 0: none */
         int64_t kill_grace_us; /* 0: none */
         char *env;          /* lines KEY=VALUE, "" for none */
-        uint64_t output_max, history, jobs_max;
+        uint64_t output_max, history, jobs_max, connections_max;
         int64_t file_timeout_us;
         uint64_t spool_max, spool_max_per_user; /* 0: no maximum */
 

@@ -19,6 +19,7 @@
 #define POOL_EVENTS_MAX 128                         /* of a pool beside the mount's own */
 #define EVENT_LEN_MAX 2048                          /* bytes of one */
 #define JOBS_AT_ONCE_MAX 16                         /* the most that jobs_max= takes */
+#define CONNECTIONS_MAX 256                         /* the most that connections_max= takes: what a helper has */
 #define CREATE_RATE_MAX 1000                        /* the most that create_rate= takes */
 #define CREATES_MAX 1000                            /* the most that creates= takes */
 

@@ -13,11 +13,14 @@
 static void on_prepared(struct file_call *c, int error, const void *data, size_t len) {
         struct lease *l = container_of(c, struct lease, prepare);
 
+        l->prepare_error = -error;
         if (error == 0)
                 lease_set_prepared(l);
         else
                 log_warning("lease=%s environment=%s: making the workdir: %s", l->name, lease_environment(l) ?: "-",
                             strerror(error));
+        if (error != 0)
+                watch_fire(&l->file_watches);
         lease_start_next(l);
 }
 
@@ -31,6 +34,17 @@ static int prepare(struct lease *l) {
                 args.flags = FILE_PREPARE_FRESH;
         l->prepare.done = on_prepared;
         return sandbox_file_call(environment_sandbox(l->claim.environment), &args, &l->prepare);
+}
+
+int lease_prepare(struct lease *l) {
+        int r = l->prepare_error;
+
+        l->prepare_error = 0;
+        if (l->prepared || r < 0)
+                return r;
+        if (l->n_running == 0 && !lease_is_preparing(l))
+                r = prepare(l);
+        return r < 0 ? r : -EAGAIN;
 }
 
 int lease_file_call(struct lease *l, const struct file_call_args *args, struct file_call *c) {

@@ -23,6 +23,9 @@
  */
 int lease_file_call(struct lease *l, const struct file_call_args *args, struct file_call *c);
 
+/* Makes the workdir as a call does. 0: it is there. -EAGAIN as above. -EOPNOTSUPP, or for what it cannot be made. */
+int lease_prepare(struct lease *l);
+
 /*
  * Told when the lease changes state, when its workdir is prepared, and when a job has ended, before who waits for that
  * job is.

@@ -11,6 +11,7 @@
  *   named.c     jobs with a name are made and removed
  *   files.c     calls about the files of the environment
  *   submit.c    a command becomes a job
+ *   connection.c  connections to ports, and watches
  *   run.c       jobs start, run and time out
  *   shortage.c  jobs that this machine cannot start now
  *   end.c       jobs end                                     fate.c      jobs are killed
@@ -100,7 +101,9 @@ struct lease {
         bool prepared; /* a job began there: the workdir was made and emptied, */
         bool prepared_unwritten; /* … which is to be written down before the next one begins */
         struct file_call prepare; /* under way while a call about files makes the workdir */
+        int prepare_error;        /* of the last one, until somebody is told; 0 or -errno */
         unsigned n_holds;         /* while there are any, no job starts */
+        unsigned n_connections;   /* and watches */
         struct hidden hidden;
         uint64_t round; /* how often all names came back */
 };

@@ -12,7 +12,7 @@ import time
 import pytest
 
 FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "environment", "stdin",
-         "cwd", "timeout", "env", "ctl", "files", "jobs"}
+         "cwd", "timeout", "env", "ctl", "files", "watch", "ports", "jobs"}
 JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "ctl"}
 
 
