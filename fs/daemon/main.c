@@ -27,6 +27,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "fs/client/forward.h"
 #include "fs/client/run.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/limits.h"
@@ -535,6 +536,8 @@ int main(int argc, char **argv) {
         signal(SIGPIPE, SIG_IGN);
         if (run_is_meant(argc, argv))
                 return run_command(argc, argv);
+        if (forward_is_meant(argc, argv))
+                return forward_command(argc, argv);
         log_open(LOG_INFO, false);
         umask(0077);
 

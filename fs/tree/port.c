@@ -24,15 +24,23 @@ static bool port_ready(const struct handle *h) {
 }
 
 static ssize_t port_write(struct handle *h, const char *data, size_t len) {
-        if (connection_status(&h->connection) == 0 && len <= PIPE_BUF && connection_room(&h->connection) < len)
+        if (len <= PIPE_BUF && connection_room(&h->connection) < len)
                 return -EAGAIN;
         return connection_write(&h->connection, data, len);
 }
 
 static bool port_writable(const struct handle *h) {
+        return connection_room(&h->connection) >= PIPE_BUF;
+}
+
+/* fsync ends one direction, which close cannot. */
+static int port_sync(struct handle *h) {
         int r = connection_status(&h->connection);
 
-        return r == 0 ? connection_room(&h->connection) >= PIPE_BUF : r != -EAGAIN;
+        if (r < 0 && r != -EAGAIN)
+                return r;
+        connection_end(&h->connection);
+        return 0;
 }
 
 const struct file_ops port_ops = {
@@ -41,6 +49,7 @@ const struct file_ops port_ops = {
         .ready = port_ready,
         .write = port_write,
         .writable = port_writable,
+        .sync = port_sync,
         .watches = tree_connection_watches,
         .stream = true,
 };

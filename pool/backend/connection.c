@@ -20,7 +20,7 @@ ssize_t connection_write(struct connection *c, const void *data, size_t len) {
 }
 
 size_t connection_room(const struct connection *c) {
-        return c->ops ? c->ops->room(c) : 0;
+        return c->ops ? c->ops->room(c) : SIZE_MAX;
 }
 
 void connection_end(struct connection *c) {

@@ -64,7 +64,7 @@ bool connection_is_readable(const struct connection *c);
 /* How many bytes were taken. -EAGAIN: none for now. -EPIPE: behind connection_end(). */
 ssize_t connection_write(struct connection *c, const void *data, size_t len);
 
-/* How many would be taken. */
+/* How many would be taken; SIZE_MAX where a write fails at once. */
 size_t connection_room(const struct connection *c);
 
 /* Nothing more is written: the other side reads the end of the stream. */

@@ -161,7 +161,9 @@ bool client_channel_is_readable(const struct client_channel *ch) {
 }
 
 size_t client_channel_room(const struct client_channel *ch) {
-        return ch->state == CHANNEL_OPEN && !ch->out.end ? ring_room(&ch->out.ring) : 0;
+        if (ch->out.end || ch->state == CHANNEL_BROKEN)
+                return SIZE_MAX; /* a write fails at once */
+        return ch->state == CHANNEL_OPEN ? ring_room(&ch->out.ring) : 0;
 }
 
 ssize_t client_channel_write(struct client_channel *ch, const void *data, size_t len) {

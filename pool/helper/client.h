@@ -222,5 +222,5 @@ bool client_channel_is_readable(const struct client_channel *ch);
 
 /* How many were taken, -EAGAIN, -EPIPE behind the end, or why it is broken. */
 ssize_t client_channel_write(struct client_channel *ch, const void *data, size_t len);
-size_t client_channel_room(const struct client_channel *ch);
+size_t client_channel_room(const struct client_channel *ch); /* SIZE_MAX: a write fails at once */
 void client_channel_end(struct client_channel *ch);

@@ -139,6 +139,17 @@ def test_the_last_close_ends_it(lease):
     assert f"{len(data) + 4} {digest}\n".encode() == second_line(job)
 
 
+def test_fsync_ends_one_direction(lease):
+    serve(lease, SINK)
+    fd = connect(lease)
+    write_all(fd, b"question")
+    os.fsync(fd)
+    with pytest.raises(BrokenPipeError):
+        os.write(fd, b"more")
+    assert read_all(fd) == b"8 " + hashlib.sha256(b"question").hexdigest().encode()
+    os.close(fd)
+
+
 def test_much_each_way(lease):
     serve(lease, SOURCE.format(size=SIZE))
     serve(lease, SINK, PORT + 1, "sink")
