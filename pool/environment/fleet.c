@@ -40,14 +40,19 @@ void fleet_stop(struct fleet *f) {
 
 /* places */
 
-static bool is_full(const struct fleet *f) {
-        unsigned n = 0;
+/* Within max_total. */
+static uint64_t count_free(const struct fleet *f) {
+        uint64_t n = 0;
 
         if (f->config->max_total == 0)
-                return false;
+                return UINT64_MAX;
         for (int i = 0; i < ENVIRONMENT_N_STATES; i++)
                 n += f->count[i];
-        return n >= f->config->max_total;
+        return n < f->config->max_total ? f->config->max_total - n : 0;
+}
+
+static bool is_full(const struct fleet *f) {
+        return count_free(f) == 0;
 }
 
 static bool has_place(const struct fleet *f, int64_t now) {
@@ -93,17 +98,31 @@ void fleet_stop_waiting(struct fleet_member *m) {
 
 /* what one pool leaves to another */
 
-bool fleet_must_yield(const struct fleet *f, const struct fleet_member *m) {
-        unsigned coming = f->count[ENVIRONMENT_ENDING];
-        const struct fleet_member *other;
+/* It was served, or lets another be served: those that were not come before it. */
+static void go_to_end(struct fleet *f, struct fleet_member *m) {
+        if (list_empty(&m->queue))
+                return;
+        list_remove(&m->queue);
+        m->since = f->n_lent_again;
+        list_add_tail(&f->queue, &m->queue);
+}
 
-        if (list_empty(&f->queue) || !is_full(f))
+bool fleet_must_yield(struct fleet *f, struct fleet_member *m) {
+        const struct fleet_member *other;
+        uint64_t coming;
+
+        if (list_empty(&f->queue) || f->config->max_total == 0)
                 return false;
+        coming = count_free(f) + f->count[ENVIRONMENT_ENDING];
         list_for_each (other, &f->queue, queue) {
-                if (other == m || f->n_lent_again - other->since < f->config->max_total)
+                if (other == m)
+                        continue;
+                if (f->n_lent_again - other->since < f->config->max_total)
                         return false; /* those behind it wait for a shorter time */
-                if (coming-- == 0)
+                if (coming-- == 0) {
+                        go_to_end(f, m);
                         return true;
+                }
         }
         return false;
 }
@@ -112,8 +131,7 @@ void fleet_lent_again(struct fleet *f, struct fleet_member *m) {
         if (list_empty(&f->queue))
                 return;
         f->n_lent_again++;
-        if (!list_empty(&m->queue))
-                m->since++; /* that is not to pass over itself */
+        go_to_end(f, m);
 }
 
 bool fleet_is_full_for(const struct fleet *f, const struct fleet_member *m) {

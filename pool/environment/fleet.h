@@ -10,7 +10,7 @@
  *
  * Creates are limited for all pools together: by creates and create_rate, and by max_total environments in whatever state.
  * A pool that may not create for its claims now stands in the queue. Places are given in the order of the queue, one each;
- * a pool that wants more goes to its end. While max_total leaves no place, the environment that has been idle longest in
+ * a pool that wants more goes to its end, as does one that lends an environment again. While max_total leaves no place, the environment that has been idle longest in
  * any pool ends for each pool in the queue. Pools whose leases come and go may lend their environments again and again
  * meanwhile; but a pool in the queue is passed over at most max_total times in that way, then the next environment that
  * comes free ends for it.
@@ -31,7 +31,7 @@ struct fleet_member {
         struct list queue;        /* in the fleet's queue, while it waits for a place */
         struct environments *set;
         int64_t *due_us;          /* of the pool: 0 asks for a tick */
-        uint64_t since;           /* the fleet's n_lent_again when it began to wait, without its own */
+        uint64_t since;           /* the fleet's n_lent_again when it began to wait */
         bool wants_warm;          /* it would create for its min, and may not now */
 };
 
@@ -67,8 +67,11 @@ void fleet_created(struct fleet *f, struct fleet_member *m, int64_t now);
 /* It wants no place for a claim any more, or cannot use one now. */
 void fleet_stop_waiting(struct fleet_member *m);
 
-/* Whether an idle environment is not to be lent by this member, because it has to end for a pool in the queue. */
-bool fleet_must_yield(const struct fleet *f, const struct fleet_member *m);
+/*
+ * Whether an idle environment is not to be lent by this member, because it has to end for a pool in the queue. Then the
+ * member goes to the end of the queue, if it is there too.
+ */
+bool fleet_must_yield(struct fleet *f, struct fleet_member *m);
 
 /* The member lends an environment that had another lease before. */
 void fleet_lent_again(struct fleet *f, struct fleet_member *m);
