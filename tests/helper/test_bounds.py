@@ -20,7 +20,7 @@ def resident(box):
 
 @pytest.mark.skipif(not STATIC, reason="only the static program is that small")
 def test_file(box):
-    assert os.path.getsize(box.program) <= 256 << 10
+    assert os.path.getsize(box.program) <= 200 << 10
     program = pathlib.Path(box.program).read_bytes()
     assert b"ld-linux" not in program and b"ld-musl" not in program
 

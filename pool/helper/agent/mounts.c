@@ -44,10 +44,14 @@ static char *skip_fields(char *at, int n) {
         return at;
 }
 
+static bool is_octal(char c) {
+        return c >= '0' && c <= '7';
+}
+
 /* A copy of a field at @to, without its escapes, which are octal. Returns what is behind it. */
 static char *unescape(const char *from, char *to) {
         while (*from && *from != ' ') {
-                if (from[0] == '\\' && from[1] && from[2] && from[3]) {
+                if (from[0] == '\\' && is_octal(from[1]) && is_octal(from[2]) && is_octal(from[3])) {
                         *to++ = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
                         from += 4;
                 } else {
