@@ -295,7 +295,7 @@ void target_renew(const struct target *t) {
 uint64_t target_generation(const struct target *t) {
         if (t->id == FILE_POOL)
                 return 1 + (uint64_t)t->pool->generation;
-        return t->id == FILE_JOBS || t->id == FILE_JOB || t->id == FILE_NAMED ? 1 + (uint64_t)lease_directory_generation(t->lease, target_job(t)) : 1;
+        return t->id == FILE_JOBS || t->id == FILE_PORTS || t->id == FILE_JOB || t->id == FILE_NAMED ? 1 + (uint64_t)lease_directory_generation(t->lease, target_job(t)) : 1;
 }
 
 #define FIRST_POOL (LEASE_SERIAL_MAX + 1) /* position of the first pool, behind all leases */

@@ -12,7 +12,8 @@ import time
 import pytest
 
 FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "environment", "stdin",
-         "cwd", "timeout", "env", "ctl", "files", "watch", "ports", "jobs"}
+         "cwd", "timeout", "env", "user", "ctl", "files", "watch", "ports", "jobs"}
+DIRECTORIES = {"ports", "jobs"}
 JOB_FILES = {"cmd", "output", "stdout", "stderr", "exit_code", "result", "status", "error", "ctl"}
 
 
@@ -43,7 +44,7 @@ def test_tree_of_a_lease(lease):
     for name in FILES:
         found = (lease / name).lstat()
         assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
-        assert stat.S_ISDIR(found.st_mode) == (name == "jobs")
+        assert stat.S_ISDIR(found.st_mode) == (name in DIRECTORIES)
 
 
 def test_tree_of_a_job(lease):
@@ -168,15 +169,15 @@ def test_unlink(lease):
     """A name goes; what it named does not, and all names are back behind the next submission."""
     lease.run("echo kept")
     with open(lease / "cmd", "wb", buffering=0) as cmd, open(lease / "output") as output:
-        for name in sorted(FILES - {"jobs"}) + ["jobs/1/output", "jobs/latest"]:
+        for name in sorted(FILES - DIRECTORIES) + ["jobs/1/output", "jobs/latest"]:
             os.unlink(lease / name)
             fails(errno.ENOENT, os.lstat, lease / name)
             fails(errno.ENOENT, os.unlink, lease / name)
             fails(errno.ENOENT, open, lease / name)
-        assert os.listdir(lease.path) == ["jobs"] and os.listdir(lease / "jobs") == ["1"]
+        assert set(os.listdir(lease.path)) == DIRECTORIES and os.listdir(lease / "jobs") == ["1"]
         assert set(os.listdir(lease / "jobs/1")) == JOB_FILES - {"output"}
         assert output.read() == "kept\n"
-        assert lease.mount.sh("ls -A t1; cat t1/output", check=False).stdout == "jobs\n"
+        assert lease.mount.sh("ls -A t1; cat t1/output", check=False).stdout == "jobs\nports\n"
         cmd.write(b"echo next")
     assert lease.read() == "next\n" and lease.read("jobs/1/output") == "kept\n"
     assert set(os.listdir(lease.path)) == FILES and os.readlink(lease / "jobs/latest") == "2"
@@ -235,7 +236,8 @@ def test_a_new_file_is_empty(lease):
 def test_directories_stay(lease):
     """rmdir of what is in a lease is for tools that remove a tree."""
     lease.run("echo kept")
-    lease.mount.sh("rm -rf t1/jobs/1; rmdir t1/jobs")
+    lease.mount.sh("rm -rf t1/jobs/1; rmdir t1/jobs t1/ports")
+    assert (lease / "ports/1").exists()
     assert set(os.listdir(lease.path)) == FILES and set(os.listdir(lease / "jobs")) == {"1", "latest"}
     lease.run("true")
     assert lease.read("jobs/1/output") == "kept\n"

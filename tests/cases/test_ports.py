@@ -85,9 +85,8 @@ def pattern(size):
 
 
 @pytest.fixture
-def lease(mount, pytestconfig):
-    if pytestconfig.getoption("--backend") not in ("local", "local+fault") and \
-            not pytestconfig.getoption("--backend").endswith("+helper"):
+def lease(mount, settings):
+    if settings.provider != "local" and not settings.helper:
         pytest.skip("connections need the helper")
     lease = mount(max=2).lease()
     lease.run("true")
@@ -315,8 +314,8 @@ def test_a_lease_without_a_job(mount, lease):
 
 
 @pytest.mark.plain
-def test_without_a_helper(mount, pytestconfig):
-    if pytestconfig.getoption("--backend").startswith("local"):
+def test_without_a_helper(mount, settings):
+    if settings.provider == "local":
         pytest.skip("each local environment has a helper")
     lease = mount().lease()
     lease.run("true")

@@ -44,9 +44,8 @@ class Watch:
 
 
 @pytest.fixture
-def lease(mount, pytestconfig):
-    backend = pytestconfig.getoption("--backend")
-    if backend not in ("local", "local+fault") and not backend.endswith("+helper"):
+def lease(mount, settings):
+    if settings.provider != "local" and not settings.helper:
         pytest.skip("watches need the helper")
     return mount(max=2).lease()
 
