@@ -6,7 +6,7 @@ frameworks.py makes a virtual environment for each framework and runs its tests 
 
     MODALPOOL=build/dev/fs/modalpool python3 tests/adapters/frameworks.py --directory build/adapters mini-swe-agent
 
-MODALPOOL is the program. --backend modal runs the tests over a simulated Modal with a helper in each sandbox. After
+MODALPOOL is the program. --backend modal runs the tests over a simulated Modal with a helper in each sandbox, modal-gvisor with Modal's kernel too. After
 each test no lease, mount or process may be left.
 """
 
@@ -33,7 +33,7 @@ LIMIT_S = 90
 
 
 def pytest_addoption(parser):
-    parser.addoption("--backend", default="local", choices=["local", "modal"], help="over what the mounts are")
+    parser.addoption("--backend", default="local", choices=["local", "modal", "modal-gvisor"], help="over what the mounts are")
 
 
 def pytest_configure(config):
@@ -62,13 +62,15 @@ def settings(pytestconfig, tmp_path_factory):
     program = pathlib.Path(os.environ.get("MODALPOOL", ROOT / "build/fs/modalpool")).resolve()
     if not program.exists():
         pytest.exit(f"{program} is not there; build it, or set MODALPOOL", 2)
-    made = types.SimpleNamespace(program=str(program), provider=pytestconfig.getoption("--backend"), faults=False, wrapper=[],
-                                 simulator=None, gvisor=False, options={}, environment={"MODALPOOL_STRICT": "1"})
+    backend = pytestconfig.getoption("--backend")
+    made = types.SimpleNamespace(program=str(program), provider=backend.partition("-")[0], faults=False, wrapper=[],
+                                 simulator=None, gvisor=backend == "modal-gvisor", options={}, environment={"MODALPOOL_STRICT": "1"})
     if made.provider == "local":
         yield made
         return
     made.options.update(helper="yes")
-    with Simulator(directory=tmp_path_factory.mktemp("sim")) as made.simulator:
+    kind = {"sandbox": "gvisor"} if made.gvisor else {}
+    with Simulator(directory=tmp_path_factory.mktemp("sim"), **kind) as made.simulator:
         made.environment.update(made.simulator.env({}))
         yield made
 

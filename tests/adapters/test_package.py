@@ -226,6 +226,24 @@ def test_drain(mount):
     assert leases(mount) == []
 
 
+def test_user(mount, settings):
+    """Of a lease and of a job. Local sandboxes have one user, and say so."""
+    with modalpool.Lease(mount.path) as lease:
+        lease.environment
+        if settings.provider == "local":
+            with pytest.raises(modalpool.Error, match="one user") as caught:
+                lease.run("true", user="nobody")
+            assert caught.value.errno == errno.EOPNOTSUPP and jobs(lease) == []
+            return
+        if not settings.gvisor:
+            pytest.skip("bubblewrap gives the simulator's sandboxes one user")
+        assert lease.run("id -un", user="nobody").output == "nobody\n" and lease.run("id -un").output == "root\n"
+        r = lease.run("true", user="no-such-user")
+        assert r.exit_code == 126 and "no-such-user" in r.error
+    with modalpool.Lease(mount.path, user="nobody") as lease:
+        assert lease.run("id -un").output == "nobody\n" and lease.run("id -un", user="root").output == "root\n"
+
+
 def test_no_image(pool, settings):
     if settings.provider != "local":
         pytest.skip("these sandboxes have images")

@@ -26,15 +26,21 @@ class JobError(Exception):
 
 @contextlib.contextmanager
 def explained(directory: str) -> Iterator[None]:
-    """Let an OSError become an Error that says what the file `error` in this directory says."""
+    """Let an OSError become an Error that says what the file `error` of this job or lease says."""
     try:
         yield
     except Error:
         raise
     except OSError as error:
-        sentence = ""
-        with contextlib.suppress(OSError), open(os.path.join(directory, "error"), "rb", buffering=0) as file:
-            sentence = file.readall().decode("utf-8", "replace").strip()
-        if sentence in ("", "ok"):
-            sentence = error.strerror or str(error)
-        raise Error(error.errno, sentence, error.filename or directory) from error
+        jobs = os.path.dirname(directory)
+        sentence = _sentence(directory)
+        if not sentence and os.path.basename(jobs) == "jobs":
+            sentence = _sentence(os.path.dirname(jobs))  # a write that is refused is the lease's error
+        raise Error(error.errno, sentence or error.strerror or str(error), error.filename or directory) from error
+
+
+def _sentence(directory: str) -> str:
+    with contextlib.suppress(OSError), open(os.path.join(directory, "error"), "rb", buffering=0) as file:
+        text = file.readall().decode("utf-8", "replace").strip()
+        return "" if text == "ok" else text
+    return ""

@@ -91,6 +91,8 @@ class PoolSandboxEnvironment(SandboxEnvironment):
             late = TimeoutError(f"Command timed out after {timeout} seconds")
             late.truncated_output = result.output  # type: ignore[attr-defined]
             raise late
+        if user and result.end == "cancelled":
+            raise SandboxUserUnsupportedError(result.error)  # which the mount did not know when it took the user
         if result.exit_code is None:
             raise SandboxUnavailableError(result.error)
         if result.end == "output" or result.truncated:
