@@ -119,12 +119,16 @@ int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct 
 
 static int put_helper_over(struct backend **b, uv_loop_t *loop, const struct config *config,
                            const struct backend_setup *setup, struct result *why) {
-        bool takes = providers[chosen(config)->backend].takes_helper;
-        _cleanup_(cleanup_free) char *program = takes ? find_helper() : NULL;
+        static struct helper_program program; /* for as long as this process lives */
+        const struct helper_options *options = config_values(config, &helper_options);
+        bool takes = providers[chosen(config)->backend].takes_helper && options->use != HELPER_NO;
+        _cleanup_(cleanup_free) char *path = takes ? find_helper() : NULL;
 
-        if (takes && !program)
+        if (takes && !path)
                 return -ENOMEM;
-        return helper_new(b, loop, config_values(config, &helper_options), setup, program, why);
+        if (takes && !program.upload.bytes)
+                helper_program_read(&program, path);
+        return helper_new(b, loop, options, setup, &program, why);
 }
 
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,

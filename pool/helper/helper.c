@@ -27,7 +27,7 @@ struct helper {
         const struct helper_options *options;
         char pool_id[HELPER_POOL_MAX + 1];
         uint64_t epoch;
-        struct upload_program program; /* without bytes: none is uploaded */
+        const struct upload_program *program; /* NULL: none is uploaded */
         struct backend_uploads uploads;
         struct helper_notes notes;
 };
@@ -260,7 +260,7 @@ static bool upload(struct helper_sandbox *s) {
 static bool wants_upload(const struct helper_sandbox *s) {
         const struct helper *h = helper_of(s->sandbox.backend);
 
-        return s->mode == HELPER_PLAIN && !s->refused && h->program.bytes;
+        return s->mode == HELPER_PLAIN && !s->refused && h->program;
 }
 
 /* a sandbox's events */
@@ -353,7 +353,7 @@ static void sandbox_begin(struct helper_sandbox *s) {
 
         take_names(s);
         carrier_init(&s->carrier, &carrier_events, h->loop, s->sandbox.id, h->options->carrier_idle_us);
-        upload_init(&s->upload, &upload_events, h->loop, &h->program);
+        upload_init(&s->upload, &upload_events, h->loop, h->program);
         uv_timer_init(h->loop, &s->hold);
         uv_unref((uv_handle_t *)&s->hold);
         s->n_handles = 3;
@@ -506,7 +506,7 @@ static const struct backend_events inner_backend_events = {
 static void say_what_clean_means(struct helper *h) {
         const struct backend_ops *inner = h->backend.inner->ops;
 
-        if (h->notes.compare && inner->is_single_use && !inner->attach && !h->program.bytes)
+        if (h->notes.compare && inner->is_single_use && !inner->attach && !h->program)
                 log_warning("reset=clean acts as reset=environment, because only a helper can compare (option helper): each lease "
                             "gets an environment of its own; reset=workdir lends environments again");
 }
@@ -530,7 +530,6 @@ static void helper_free(struct backend *b) {
 
         backend_free(b->inner);
         helper_notes_deinit(&h->notes);
-        free((char *)h->program.bytes);
         free(h);
 }
 
@@ -580,29 +579,39 @@ static int read_program(struct upload_program *out, const char *path) {
         return 0;
 }
 
-/* With helper=auto one that cannot be read is missed in every sandbox, and costs nothing more. */
-static int take_program(struct helper *h, const char *program, struct result *why) {
-        int r = h->options->use == HELPER_NO || !program ? 0 : read_program(&h->program, program);
+void helper_program_read(struct helper_program *p, const char *path) {
+        int r = read_program(&p->upload, path);
 
-        if (r == 0)
+        if (r < 0)
+                result_set(&p->failure, RESULT_INVALID, "%s: %s", path, strerror(-r));
+}
+
+/* With helper=auto one that cannot be read is missed in every sandbox, and costs nothing more. */
+static int take_program(struct helper *h, const struct helper_program *program, struct result *why) {
+        if (h->options->use == HELPER_NO)
                 return 0;
-        result_set(&h->uploads.failure, RESULT_INVALID, "%s: %s", program, strerror(-r));
+        if (program->upload.bytes)
+                h->program = &program->upload;
+        if (result_ok(&program->failure))
+                return 0;
+        h->uploads.failure = program->failure;
         if (h->options->use == HELPER_YES) {
-                result_set(why, RESULT_INVALID, "helper=yes: %s", h->uploads.failure.text);
-                return r;
+                result_set(why, RESULT_INVALID, "helper=yes: %s", program->failure.text);
+                return -ENOENT;
         }
-        log_warning("new environments run their jobs without a helper: %s", h->uploads.failure.text);
+        log_warning("new environments run their jobs without a helper: %s", program->failure.text);
         return 0;
 }
 
-static int helper_init(struct helper *h, const struct backend_setup *setup, const char *program, struct result *why) {
+static int helper_init(struct helper *h, const struct backend_setup *setup, const struct helper_program *program,
+                       struct result *why) {
         int r = helper_notes_init(&h->notes, setup, on_note_released);
 
         return r < 0 ? r : take_program(h, program, why);
 }
 
 int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,
-               const struct backend_setup *setup, const char *program, struct result *why) {
+               const struct backend_setup *setup, const struct helper_program *program, struct result *why) {
         struct helper *h = calloc(1, sizeof(*h));
         int r;
 

@@ -87,12 +87,13 @@ static bool wait_for(const bool *what) {
 }
 
 static void daemon_start(struct daemon *d, uint64_t epoch, bool adopts) {
+        static const struct helper_program no_program;
         const struct backend_setup setup = { .shell = "", .base = "", .dir = "", .pool_id = "pool", .epoch = epoch };
         struct backend *b = box_backend_new();
         struct result why;
 
         *d = (struct daemon){};
-        CHECK_INT(helper_new(&b, &loop, &options, &setup, NULL, &why), 0);
+        CHECK_INT(helper_new(&b, &loop, &options, &setup, &no_program, &why), 0);
         d->backend = b;
         CHECK_INT(backend_start(b, BACKEND_TO_CREATE, &backend_events, d), 0);
         CHECK_INT(adopts ? sandbox_adopt(b, nonce, "", false, &sandbox_events, d, &d->sandbox)
