@@ -76,9 +76,18 @@ int handle_new(struct handle **out, const struct target *t, int flags) {
         return 0;
 }
 
+/* The OPEN waits, and the handle is no more its own. */
+static void cancel_open(struct handle *h) {
+        struct open_request *o = TAKE_PTR(h->opening);
+
+        if (!o)
+                return;
+        o->handle = NULL;
+        request_answer(&o->request, -EBADF);
+}
+
 void handle_free(struct handle *h) {
-        if (h->opening)
-                open_cancel(h->opening, -EBADF);
+        cancel_open(h);
         requests_answer_owned(&h->reads, -EBADF);
         requests_answer_owned(&h->writes, -EBADF);
         if (h->file->ops->release && !h->refused)

@@ -66,9 +66,3 @@ void open_answer(struct open_request *now) {
                 drop_handle(now);
         request_answer(&now->request, r);
 }
-
-void open_cancel(struct open_request *o, int error) {
-        o->handle->opening = NULL;
-        o->handle = NULL;
-        request_answer(&o->request, error);
-}

@@ -47,9 +47,6 @@ void open_answered(struct request *r);
 /* An OPEN that has its handle: answers it now or later. */
 void open_answer(struct open_request *now);
 
-/* The handle of one that waits is being freed. */
-void open_cancel(struct open_request *o, int error);
-
 struct opendir_request {
         struct request request;
         const struct fuse_file_info *fi;
