@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Hermes-Agent 0.19: its environment interface beside its own local one, and its tools through the plugin."""
 
+import atexit
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import pytest
 from conftest import ends, leases, ratio
 
 HOME = tempfile.mkdtemp(prefix="hermes-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(HERMES_HOME=HOME, HERMES_QUIET="1", TERMINAL_ENV="modal", TERMINAL_MODAL_MODE="pool")
 pathlib.Path(HOME, "config.yaml").write_text("plugins:\n  enabled: [modalpool]\n")
 

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: MIT
 """mini-swe-agent: its agent with a deterministic model, and its environment beside its own local one."""
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
 from conftest import ends, leases, ratio
 
-os.environ.update(MSWEA_SILENT_STARTUP="1", MSWEA_GLOBAL_CONFIG_DIR=os.environ.get("TMPDIR", "/tmp") + "/mini-swe-agent")
+HOME = tempfile.mkdtemp(prefix="mini-swe-agent-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(MSWEA_SILENT_STARTUP="1", MSWEA_GLOBAL_CONFIG_DIR=HOME)
 
 from minisweagent.agents.default import DefaultAgent  # noqa: E402
 from minisweagent.environments import get_environment  # noqa: E402
