@@ -117,12 +117,13 @@ static int set_attributes(const struct target *t, struct handle *h, const struct
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int which, struct fuse_file_info *fi) {
         struct remote_node *n = remote_below(ino);
         struct target_request a = { .request = REQUEST_INIT(&attributes_kind, req) };
-        int r = target_of(req, ino, fi, &a.target);
+        int r;
 
-        if (n) {
+        if (n) { /* whose open files are none of ours */
                 remote_setattr(req, n, want, which);
                 return;
         }
+        r = target_of(req, ino, fi, &a.target);
         if (r == 0)
                 r = set_attributes(&a.target, fi ? handle_of(fi) : NULL, want, which);
         request_answer(&a.request, r);

@@ -90,17 +90,17 @@ void remote_forget(struct remote_node *n, uint64_t lookups) {
 /* their names */
 
 struct remote_node *remote_node_find(struct remote_node *dir, const char *name, size_t len) {
-        static struct {
+        static union {
                 struct remote_key key;
-                char name[NAME_MAX];
-        } key;
+                char room[KEY_SIZE(NAME_MAX)];
+        } wanted;
         struct remote_node *n;
 
         if (len > NAME_MAX)
                 return NULL;
-        key.key.parent = dir;
-        memcpy(key.key.name, name, len);
-        HASH_FIND(hh, dir->tree->by_key, &key, KEY_SIZE(len), n);
+        wanted.key.parent = dir;
+        memcpy(wanted.key.name, name, len);
+        HASH_FIND(hh, dir->tree->by_key, &wanted, KEY_SIZE(len), n);
         return n;
 }
 

@@ -352,7 +352,7 @@ static int set_options(const char *backend_name, struct result *why) {
                 { "backend", backend_name },      { "size", "64M" },
                 { "modal_config", "/dev/null" },  { "lifetime", "600" },
                 { "fault", getenv("DRIVE_FAULTS") ?: "" }, { "sandbox", getenv("DRIVE_SANDBOX") ?: "auto" },
-                { "helper", getenv("DRIVE_HELPER") ?: "no" },
+                { "helper", getenv("DRIVE_HELPER") ?: "no" }, { "orphan_timeout", "0" },
         };
         int r = 0;
 

@@ -182,7 +182,7 @@ def test_an_environment_that_came_while_the_daemon_stood_still(mount, settings):
     """The daemon takes note of it before it fails the waiting lease for its time limit."""
     if settings.provider != "local":
         pytest.skip("a sandbox of Modal needs more from us than to be heard of")
-    mp = mount(max=1, wait=3, oversubscribe=False)
+    mp = mount(max=1, wait=3, oversubscribe=False, reset="workdir")  # nothing is noted before it is lent
     lease = mp.lease()
     mp.until(lambda: mp.environments()["creating"] == 1)
     processes.stop(mp.pid)
