@@ -328,6 +328,8 @@ static void close_by_itself(struct carrier *c, int64_t now) {
 
 /* Returns when the next is due. */
 static int64_t do_turn(struct carrier *c, int64_t now) {
+        int64_t due;
+
         if (c->deaf_us <= now && !c->ended)
                 on_broken(c, "it does not read what is sent", 29);
         if (c->stale)
@@ -342,7 +344,8 @@ static int64_t do_turn(struct carrier *c, int64_t now) {
                 return USEC_NEVER;
         if (!c->stream)
                 return c->users > 0 ? c->open_after_us : USEC_NEVER;
-        return clock_earlier(send_out(c, now, false), clock_earlier(client_tick(c->client, now), close_at(c, now)));
+        due = send_out(c, now, false);
+        return clock_earlier(due, clock_earlier(client_tick(c->client, now), close_at(c, now)));
 }
 
 static void on_timer(uv_timer_t *timer) {

@@ -101,6 +101,7 @@ struct client {
         uint64_t epoch, carrier;
         struct decoder *decoder; /* of the carrier */
         int64_t opened_us;
+        int64_t silent_us; /* since when an answer is waited for, and nothing comes; or never */
         uint64_t bytes; /* in both directions */
         bool hello_sent;
         uint32_t version; /* that the helper speaks over this carrier */

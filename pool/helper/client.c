@@ -67,6 +67,7 @@ int client_carrier_new(struct client *c, int64_t now) {
         c->state = CLIENT_OPENING;
         c->carrier++;
         c->opened_us = now;
+        c->silent_us = USEC_NEVER;
         c->bytes = 0;
         c->hello_sent = c->broken = false;
         c->n_pings = c->n_pings_sent = 0;
@@ -255,6 +256,7 @@ void client_receive(struct client *c, const void *data, size_t len, int64_t now)
         const char *p = data;
 
         c->bytes += len;
+        c->silent_us = USEC_NEVER;
         while (len > 0 && has_carrier(c) && c->carrier == carrier) {
                 size_t room;
                 uint8_t *to = decoder_room(c->decoder, &room);
@@ -298,13 +300,37 @@ size_t client_send(struct client *c, void *out, size_t size, int64_t now) {
         return n;
 }
 
-int64_t client_tick(struct client *c, int64_t now) {
-        int64_t due = clock_after(c->opened_us, CLIENT_HELLO_US);
+/* Whether the helper was sent something that it answers as soon as it reads it, whatever else it does. */
+static bool has_to_answer(const struct client *c) {
+        const struct client_job *j;
 
-        if (c->state != CLIENT_OPENING || c->broken)
-                return client_channels_tick(c, now);
+        if (c->n_pings_sent > 0)
+                return true;
+        list_for_each (j, &c->jobs, link) {
+                if (j->asked && !j->listed && !j->ended && j->spec_sent == j->spec_len)
+                        return true;
+                if (j->n_orders > 0 && j->orders[0].sent)
+                        return true;
+        }
+        return false;
+}
+
+/* When the carrier's time is over: its helper says nothing at first, or nothing more. A provider's stream may end in silence. */
+static int64_t answer_due(struct client *c, int64_t now) {
+        if (c->state == CLIENT_OPENING)
+                return clock_after(c->opened_us, CLIENT_HELLO_US);
+        if (c->state != CLIENT_OPEN || !has_to_answer(c))
+                c->silent_us = USEC_NEVER;
+        else if (c->silent_us == USEC_NEVER)
+                c->silent_us = now;
+        return clock_after(c->silent_us, CLIENT_SILENCE_US);
+}
+
+int64_t client_tick(struct client *c, int64_t now) {
+        int64_t due = c->broken ? USEC_NEVER : answer_due(c, now);
+
         if (now < due)
-                return due;
+                return clock_earlier(due, client_channels_tick(c, now));
         break_carrier(c, "no answer", 9);
         return USEC_NEVER;
 }

@@ -28,6 +28,7 @@
 #define CLIENT_ORDERS_MAX 16                  /* of a job, which the helper has not confirmed */
 #define CLIENT_RESIZES_MAX 8                  /* … before another resize waits, and leaves room for others */
 #define CLIENT_HELLO_US (30 * USEC_PER_SEC)   /* until WELCOME, or the carrier is broken */
+#define CLIENT_SILENCE_US (15 * USEC_PER_SEC) /* of a carrier whose helper has to answer something at once */
 #define CLIENT_LAZY_US (1 * USEC_PER_SEC)     /* what is not urgent waits for company so long */
 #define CLIENT_ACK_BYTES (128 << 10)          /* of output make their acknowledgement urgent */
 #define CLIENT_CALLS_QUEUE_MAX 16384           /* calls about files that have not been sent */

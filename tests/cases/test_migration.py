@@ -155,7 +155,7 @@ def test_leases_jobs_and_environments_over_modal(mount, calm, begin, version):
     (fresh,), (used,) = recorded.ask("SELECT nonce FROM environment WHERE nonce NOT IN (SELECT environment FROM lease)"
                                      " ORDER BY uses")
     fresh, used = recorded.made[fresh][0], recorded.made[used][0]
-    mp = mount(start=False, max=6)
+    mp = mount(start=False, max=6, reset="workdir")  # the default of the program that wrote them
     recorded.install(mp)
     mp.start()
     assert names(mp) == sorted(leases)

@@ -507,8 +507,9 @@ def test_a_router_that_waits_no_more(mount, calm, router):
 def test_warm_mkdir_asks_nobody(mount, calm, rpc, settings):
     mp = mount(max=2, min=2)
     mp.until(lambda: mp.environments()["idle"] == 2)
-    # Each has run its first command, and its router was asked once whether it holds calls back. Then it may have got a helper.
-    reads = 4 + (4 if settings.helper else 0)
+    # Each has run its first command, and its router was asked once whether it holds calls back. A helper is uploaded, and notes
+    # how it is: that is an exec each.
+    reads = 4 + (8 if settings.helper else 0)
     before = calm.until(lambda stats: stats["rpcs"]["TaskExecStdioRead"] == reads)["rpcs"]
     for name in ("one", "two"):
         mp.lease(name).read("environment")

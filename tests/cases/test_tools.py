@@ -72,7 +72,7 @@ def test_find(done):
     found = done.mount.sh("find t1 | sort").stdout.splitlines()
     assert {"t1", "t1/cmd", "t1/jobs", "t1/jobs/latest", "t1/jobs/3/exit_code"} <= set(found) and "t1/root" not in found
     assert done.mount.sh("find t1 -type f -size 0 | sort").stdout.split() == \
-        ["t1/env", "t1/jobs/1/stderr", "t1/jobs/2/stdout", "t1/jobs/3/stderr", "t1/stderr", "t1/stdin"]
+        ["t1/env", "t1/jobs/1/stderr", "t1/jobs/2/stdout", "t1/jobs/3/stderr", "t1/stderr", "t1/stdin", "t1/user", "t1/watch"]
     assert done.mount.sh("find t1/jobs -name exit_code -exec cat {} + ").stdout.split() == ["0", "3", "0"]
 
 
