@@ -155,20 +155,21 @@ class Mount:
         self.device = os.stat(self.path).st_dev
 
     def try_to_start(self):
-        def listen(stream):
+        def listen(stream, silent):
             for line in stream:
                 with self.heard:
                     self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
                     self.heard.notify_all()
             with self.heard:
-                self.silent = True
+                silent.set()
                 self.heard.notify_all()
 
-        self.silent, before = False, len(self.lines)
+        # Of this daemon alone: the listener of the one before may end later.
+        self.silent, before = threading.Event(), len(self.lines)
         with forking:
             self.process = subprocess.Popen(self.command("-f"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                             env=self.environment, preexec_fn=processes.die_with_parent)
-        self.listener = threading.Thread(target=listen, args=(self.process.stderr,), daemon=True)
+        self.listener = threading.Thread(target=listen, args=(self.process.stderr, self.silent), daemon=True)
         self.listener.start()
         if self.hears("mounted at", before):
             return True
@@ -185,7 +186,7 @@ class Mount:
         def said():
             return any(words in line for line in self.lines[since:])
         with self.heard:
-            self.heard.wait_for(lambda: said() or self.silent)
+            self.heard.wait_for(lambda: said() or self.silent.is_set())
             return said()
 
     def log(self):
