@@ -260,6 +260,8 @@ bool pool_restore_claim(struct pool *p, struct claim *c, const char *nonce) {
                 return false;
         pool_touch(p);
         c->since_us = p->clock();
+        if (e->uses == 0)
+                e->uses = 1; /* it was lent, and that could not be written */
         hold(c, e);
         return true;
 }

@@ -13,6 +13,7 @@
 #include "pool/lease/limits.h"
 #include "pool/lease/set.h"
 #include "pool/util/clock.h"
+#include "pool/util/uuid.h"
 
 #define SECOND USEC_PER_SEC
 
@@ -486,6 +487,39 @@ static void kept_job_goes_on(void) {
         rig_stop();
 }
 
+static int copy_environment(void *data, const struct journal_environment *row) {
+        static char nonce[UUID_SIZE], id[64], token[64];
+        struct journal_environment *out = data;
+
+        *out = *row;
+        out->nonce = strcpy(nonce, row->nonce);
+        out->id = strcpy(id, row->id);
+        out->resume_token = strcpy(token, row->resume_token);
+        out->workdir = NULL;
+        return 0;
+}
+
+/* That it was lent could not be written: the lease that has it is proof enough. */
+static void use_that_was_not_written(void) {
+        struct journal_environment row;
+
+        rig_start();
+        rig.config.max_uses = 1;
+        rig_lease("t");
+        rig_run(SECOND);
+        CHECK_INT(journal_each_environment(rig.journal, copy_environment, &row), 0);
+        CHECK_INT(row.uses, 1);
+        row.uses = 0;
+        CHECK_INT(journal_put_environment(rig.journal, &row), 0);
+        rig_restart();
+        rig_run(SECOND);
+        CHECK_INT(lease_state(leases_find(rig.table, "t")), LEASE_LEASED);
+        lease_release(leases_find(rig.table, "t"));
+        rig_run(SECOND);
+        CHECK_INT(pool_count_all(rig.pool), 0);
+        rig_stop();
+}
+
 int main(void) {
         RUN(running_job_is_followed);
         RUN(signals_wait_for_the_environment);
@@ -504,5 +538,6 @@ int main(void) {
         RUN(unknown_state_of_a_lease);
         RUN(number_of_a_job_that_is_left_out);
         RUN(kept_job_goes_on);
+        RUN(use_that_was_not_written);
         return check_done();
 }
