@@ -36,6 +36,11 @@ class Job:
         self.text = b""
         self.hold = False  # acknowledge nothing
 
+    def __repr__(self):
+        return (f"job {self.id.hex()}: {self.state}, input {self.sent_input} sent, {self.wanted} wanted, up to {self.limit}, "
+                f"out {len(self.out)}, err {len(self.err)} … {bytes(self.err[-40:])}, orders {self.n_orders}, "
+                f"unconfirmed {self.orders}, end {self.end}")
+
     @property
     def code(self):
         return self.end and (self.end["how"], self.end["value"])
@@ -374,7 +379,7 @@ class Daemon:
         """Until the condition holds."""
         deadline = time.monotonic() + seconds
         while not until():
-            assert time.monotonic() < deadline, "it takes too long"
+            assert time.monotonic() < deadline, "it takes too long: " + "; ".join(map(repr, self.jobs.values()))
             if self.carrier.gone:
                 raise Gone(self.carrier.error)
             for frame in self.carrier.step(0.05):
