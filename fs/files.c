@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "fs/node.h"
 #include "pool/base/limits.h"
 #include "pool/lease/files.h"
+#include "pool/lease/job-result.h"
 #include "pool/status/status.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
@@ -91,17 +91,11 @@ static int render_job_error(const struct target *t, struct buf *out) {
         return buf_printf(out, "%s\n", t->job->error ? t->job->error : "ok");
 }
 
-/* Seconds since 1970, by how long after the submission it was: so spans are true, also where the clock was set. */
-static json_t *moment(const struct job *j, int64_t at_us) {
-        return at_us ? json_real((double)(j->submitted_wall_us + (at_us - j->submitted_us)) / USEC_PER_SEC) : json_null();
-}
-
 /* Waits as exit_code does, but is there for every end. */
 static int render_result(const struct target *t, struct buf *out) {
         _cleanup_(cleanup_free) char *text = NULL;
         const struct job *j = t->job;
-        json_t *root;
-        int signo;
+        json_auto_t *result = NULL;
 
         if (!job_is_submitted(j))
                 return 0;
@@ -109,17 +103,8 @@ static int render_result(const struct target *t, struct buf *out) {
                 return lease_state(t->lease) == LEASE_RELEASED ? -ESTALE : -EAGAIN;
         if (j->code == RESULT_RELEASED)
                 return -ESTALE;
-        signo = j->code == RESULT_OK && j->exit_code > 128 && j->exit_code < 128 + _NSIG ? j->exit_code - 128 : 0;
-        root = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s?}", "job",
-                         j->name ? json_string(j->name) : json_integer(j->number), "end",
-                         job_end_name(job_how_ended(j)), "exit_code",
-                         j->code == RESULT_OK ? json_integer(j->exit_code) : json_null(), "signal",
-                         signo ? json_integer(signo) : json_null(), "submitted", moment(j, j->submitted_us), "started",
-                         moment(j, j->started_us), "ended", moment(j, j->ended_us), "stdout_bytes",
-                         (json_int_t)spool_size(j->spool, VIEW_STDOUT), "stderr_bytes",
-                         (json_int_t)spool_size(j->spool, VIEW_STDERR), "error", j->error);
-        text = root ? json_dumps(root, JSON_REAL_PRECISION(16)) : NULL;
-        json_decref(root);
+        result = job_result(j);
+        text = result ? json_dumps(result, JSON_REAL_PRECISION(16)) : NULL;
         return text ? buf_printf(out, "%s\n", text) : -ENOMEM;
 }
 

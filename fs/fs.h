@@ -22,6 +22,7 @@ struct fs {
         uid_t uid; /* of the daemon */
         gid_t gid;
         const struct lag *lag;
+        bool audits; /* who submits a job has to be known */
         int64_t (*clock)(void);
         int64_t started_wall_us;
         struct requests requests; /* waiting ones */

@@ -27,6 +27,7 @@ struct handle {
         struct lease *lease; /* a reference, or NULL */
         struct mount_pool *pool; /* likewise: of what stands in .pool */
         uid_t uid; /* of the caller that opened it */
+        struct job_client client; /* of cmd, where jobs are audited: who that was */
         struct job *job;     /* a reader's reference, or NULL: see handle_bind() */
         int flags;           /* of open */
         struct list link;    /* in fs->handles */

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "fs/reply.h"
 #include "pool/util/cleanup.h"
@@ -65,4 +67,21 @@ void open_answer(struct open_request *now) {
         if (r < 0)
                 drop_handle(now);
         request_answer(&now->request, r);
+}
+
+/* The kernel tells the pid as the daemon sees it, and 0 for a process that it does not see. */
+void open_note_client(struct handle *h, const struct fuse_ctx *ctx) {
+        struct job_client *c = &h->client;
+        char path[32];
+        _cleanup_(cleanup_close) int fd = -1;
+        ssize_t n;
+
+        *c = (struct job_client){ .uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid };
+        snprintf(path, sizeof(path), "/proc/%d/comm", (int)ctx->pid);
+        if (ctx->pid)
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? 0 : read(fd, c->program, sizeof(c->program) - 1);
+        if (n > 0 && c->program[n - 1] == '\n')
+                n--;
+        c->program[n > 0 ? n : 0] = '\0';
 }

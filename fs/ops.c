@@ -256,9 +256,12 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
 static int open_target(fuse_req_t req, const struct target *t, int flags, struct handle **out) {
         int r = files[t->id].ops ? handle_new(out, t, flags) : -EINVAL;
 
-        if (r == 0)
-                (*out)->uid = fuse_req_ctx(req)->uid;
-        return r;
+        if (r < 0)
+                return r;
+        (*out)->uid = fuse_req_ctx(req)->uid;
+        if (fs_of(req)->audits && (files[t->id].ops == &cmd_ops || files[t->id].ops == &draft_ops))
+                open_note_client(*out, fuse_req_ctx(req));
+        return 0;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {

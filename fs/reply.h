@@ -47,6 +47,9 @@ void open_answered(struct request *r);
 /* An OPEN that has its handle: answers it now or later. */
 void open_answer(struct open_request *now);
 
+/* Of cmd, where jobs are audited: note who opens it. Reads /proc. */
+void open_note_client(struct handle *h, const struct fuse_ctx *ctx);
+
 struct opendir_request {
         struct request request;
         const struct fuse_file_info *fi;

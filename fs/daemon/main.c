@@ -40,6 +40,7 @@
 #include "fs/session.h"
 #include "pool/core.h"
 #include "pool/core/options.h"
+#include "pool/lease/audit.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -54,13 +55,16 @@ enum phase {
         PHASE_STOPPED,
 };
 
-enum { N_STOP_SIGNALS = 3 };
+static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+
+enum { N_SIGNALS = sizeof(signals) / sizeof(signals[0]) };
 
 struct daemon {
         struct config config;
         struct options options;
         struct state state;
         struct journal *journal;
+        struct audit *audit; /* or NULL */
         struct backend_client *client;
         struct backend *backend;
         struct core *core;
@@ -72,7 +76,7 @@ struct daemon {
         uv_prepare_t turn;
         uv_check_t wake;
         uv_timer_t timer; /* for the next thing due */
-        uv_signal_t signals[N_STOP_SIGNALS];
+        uv_signal_t signals[N_SIGNALS];
         struct lag lag;
         int64_t due_us;    /* when the newest tick said that something is due */
         int64_t heard_us;  /* when the loop had last delivered everything that had come by then */
@@ -116,12 +120,17 @@ static void stop(struct daemon *d, const char *reason) {
 }
 
 /*
- * A second signal ends the wait for environments. But SIGHUP is never the second one: the shell and the kernel each
+ * SIGUSR1: the audit file was renamed. The others stop the daemon, and a second one ends the wait for environments. But SIGHUP is never the second one: the shell and the kernel each
  * send one when a terminal closes, and systemd sends one after SIGTERM when a session ends.
  */
 static void on_signal(uv_signal_t *handle, int signo) {
         struct daemon *d = handle->data;
 
+        if (signo == SIGUSR1) {
+                if (d->audit)
+                        audit_reopen(d->audit);
+                return;
+        }
         stop(d, strsignal(signo));
         if (signo == SIGHUP)
                 return;
@@ -246,18 +255,16 @@ static void announce(struct daemon *d) {
         close_fd(TAKE_FD(d->parent));
 }
 
-static const int stop_signals[N_STOP_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
-
 /*
  * While there is no loop to take them: one that came before it waits for it, and none ends the process in the middle of
  * its end.
  */
-static void mask_stop_signals(int how) {
+static void mask_signals(int how) {
         sigset_t set;
 
         sigemptyset(&set);
-        for (size_t i = 0; i < N_STOP_SIGNALS; i++)
-                sigaddset(&set, stop_signals[i]);
+        for (size_t i = 0; i < N_SIGNALS; i++)
+                sigaddset(&set, signals[i]);
         sigprocmask(how, &set, NULL);
 }
 
@@ -279,7 +286,7 @@ static void finish(struct daemon *d) {
         d->phase = PHASE_STOPPED;
         pool_each_environment(core_pool(d->core), name_leftover, NULL);
         session_free(TAKE_PTR(d->session));
-        mask_stop_signals(SIG_BLOCK);
+        mask_signals(SIG_BLOCK);
         uv_walk(&d->loop, close_handle, d);
         if (!core_is_empty(d->core))
                 uv_stop(&d->loop);
@@ -368,8 +375,8 @@ static void on_turn(uv_prepare_t *prepare) {
 static void catch_signals(struct daemon *d) {
         struct sigaction before;
 
-        for (size_t i = 0; i < N_STOP_SIGNALS; i++) {
-                int signo = stop_signals[i];
+        for (size_t i = 0; i < N_SIGNALS; i++) {
+                int signo = signals[i];
 
                 uv_signal_init(&d->loop, &d->signals[i]);
                 d->signals[i].data = d;
@@ -377,7 +384,7 @@ static void catch_signals(struct daemon *d) {
                         continue;
                 uv_signal_start(&d->signals[i], on_signal, signo);
         }
-        mask_stop_signals(SIG_UNBLOCK);
+        mask_signals(SIG_UNBLOCK);
 }
 
 static int set_up(struct daemon *d, struct result *why) {
@@ -387,6 +394,8 @@ static int set_up(struct daemon *d, struct result *why) {
         r = state_open(&d->state, &d->config, d->options.mountpoint, true, why);
         if (r == 0)
                 r = state_open_journal(&d->state, provider_name(&d->config), &d->journal, why);
+        if (r == 0 && *d->config.audit)
+                r = audit_open(&d->audit, d->config.audit, why);
         if (r < 0)
                 return r;
         r = uv_loop_init(&d->loop);
@@ -414,6 +423,7 @@ static int set_up(struct daemon *d, struct result *why) {
                                                .open = open_backend,
                                                .owner = d,
                                                .journal = d->journal,
+                                               .audit = d->audit,
                                                .spool_dir = d->state.spool,
                                                .clock = clock_now,
                                                .seed = (uint64_t)clock_read_us(CLOCK_REALTIME),
@@ -429,6 +439,7 @@ static int set_up(struct daemon *d, struct result *why) {
                 .pools = core_pools(d->core),
                 .leases = core_leases(d->core),
                 .lag = &d->lag,
+                .audits = d->audit != NULL,
                 .spool_dir = d->state.spool,
                 .uid = geteuid(),
                 .gid = getegid(),
@@ -449,7 +460,7 @@ static int set_up(struct daemon *d, struct result *why) {
 static void take_down(struct daemon *d) {
         bool keep;
 
-        mask_stop_signals(SIG_BLOCK);
+        mask_signals(SIG_BLOCK);
         /* If environments did not end in time, the core cannot be freed, and stays until the process ends. */
         if (d->phase != PHASE_STOPPED || core_is_empty(d->core)) {
                 core_free(d->core);
@@ -463,6 +474,7 @@ static void take_down(struct daemon *d) {
         }
         keep = !d->journal || !journal_is_empty(d->journal);
         journal_close(d->journal);
+        audit_close(d->audit);
         removal_forget();
         state_close(&d->state, keep);
         notify_close(&d->notify);
@@ -472,7 +484,7 @@ static void take_down(struct daemon *d) {
 static int run(struct daemon *d) {
         struct result why;
 
-        mask_stop_signals(SIG_BLOCK);
+        mask_signals(SIG_BLOCK);
         notify_open(&d->notify);
         if (set_up(d, &why) < 0)
                 fail(d, &why);

@@ -84,14 +84,15 @@ static ssize_t cmd_write(struct handle *h, const char *data, size_t len) {
 
 /* Of a job with a name the draft is the job itself, so it is submitted once. */
 static int cmd_submit(struct handle *h) {
+        struct job *j = h->draft ?: h->job;
         int r;
 
         if (h->refused || h->blob.size == 0)
                 return 0;
-        if (!h->draft)
-                return lease_submit(h->lease, h->job, &h->blob);
-        r = lease_submit(h->lease, h->draft, &h->blob);
-        if (r < 0)
+        if (!job_is_submitted(j))
+                j->client = h->client;
+        r = lease_submit(h->lease, j, &h->blob);
+        if (r < 0 || !h->draft)
                 return r;
         handle_bind(h, h->draft);
         job_unref(TAKE_PTR(h->draft));

@@ -100,6 +100,8 @@ static const struct option_row core_rows[] = {
         { "state", OPTION_FILE, AT(state), "", .help = "directory for the journal and for output" },
         { "log", OPTION_CHOICE, AT(log_level), "info", .words = OPTION_WORDS("error", "warning", "info", "debug"),
           .help = "least important message that is logged" },
+        { "audit", OPTION_FILE, AT(audit), "",
+          .help = "append a JSON line for each job to this file" },
         { "keep", OPTION_BOOL, AT(keep), "no",
           .help = "when stopping, leave environments and leases for the next mount here" },
         { "allow_other", OPTION_BOOL, AT(allow_other), "no", .help = "let other users make leases of their own" },

@@ -78,6 +78,7 @@ struct config {
 
         /* the daemon */
         char *state;
+        char *audit; /* file to which a line for each job is appended; "" */
         unsigned log_level; /* 0 error … 3 debug */
         bool allow_other;
         bool keep;

@@ -33,6 +33,7 @@ static int make_parts(struct mount_pool *p) {
                                                    .registry = &p->all->registry,
                                                    .pool = p->pool,
                                                    .serial = p->serial,
+                                                   .pool_name = p->name,
                                                    .config = p->config,
                                                    .ring = p->ring,
                                            });

@@ -20,6 +20,7 @@ struct core_parts {
         int (*open)(void *owner, const struct config *config, struct backend **out, struct result *why);
         void *owner; /* open()'s */
         struct journal *journal; /* NULL keeps nothing */
+        struct audit *audit;     /* NULL: there is none */
         int spool_dir;           /* descriptor of a directory that holds only what leases put there */
         int64_t (*clock)(void);  /* microseconds; it never goes back */
         uint64_t seed;           /* of all jitter: the same seed and the same events give the same pool */

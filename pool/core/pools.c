@@ -41,6 +41,7 @@ int pools_init(struct pools *all, const struct core_parts *parts) {
                 .registry = {
                         .config = parts->config,
                         .journal = parts->journal,
+                        .audit = parts->audit,
                         .spool_dir = parts->spool_dir,
                         .clock = parts->clock,
                         .rewrite = rewrite,

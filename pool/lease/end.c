@@ -4,6 +4,7 @@
 
 #include "pool/lease/end.h"
 
+#include "pool/lease/audit.h"
 #include "pool/lease/lease-body.h"
 #include "pool/lease/unused.h"
 #include "pool/util/watch.h"
@@ -69,8 +70,13 @@ static void end_job(struct lease *l, struct job *j, const struct result *r, int 
         l->table->starved_us = 0; /* what it had is free now */
         job_add_remark(j, r->text);
         watch_fire(&l->file_watches);
+        job_set_end(j, r, code, l->table->clock());
+        if (submitted && l->table->registry->audit)
+                audit_job(l->table->registry->audit, j, &(struct audit_place){ .pool = l->table->pool_name, .lease = l->name,
+                                                                               .environment = lease_environment(l),
+                                                                               .uid = l->uid, .gid = l->gid });
         note_end(l, j, r, code);
-        job_end(j, r, code, l->table->clock());
+        job_end(j);
         l->table->totals.ended[job_how_ended(j)] += submitted;
         lease_announce_job(l, j, "ended");
         lease_note_use(l);

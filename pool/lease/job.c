@@ -399,7 +399,14 @@ void job_add_remark(struct job *j, const char *text) {
         }
 }
 
-void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) {
+void job_set_end(struct job *j, const struct result *r, int exit_code, int64_t now) {
+        assert(!job_ended(j));
+        j->ended_us = now;
+        j->code = r->code;
+        j->exit_code = exit_code;
+}
+
+void job_end(struct job *j) {
         assert(!job_ended(j));
         j->exec = NULL;
         j->lease = NULL;
@@ -415,8 +422,5 @@ void job_end(struct job *j, const struct result *r, int exit_code, int64_t now) 
                 free(TAKE_PTR(j->settings.cwd));
                 free(TAKE_PTR(j->settings.user));
         }
-        j->ended_us = now;
-        j->code = r->code;
-        j->exit_code = exit_code;
         job_set_state(j, JOB_ENDED);
 }

@@ -73,6 +73,14 @@ struct hidden {
         unsigned generation; /* how many rmdirs it has outlived */
 };
 
+/* Who opened the file that its command was written to. */
+struct job_client {
+        uid_t uid;
+        gid_t gid;
+        pid_t pid; /* 0: it is not known, as after a restart, or in a PID namespace that the daemon does not see */
+        char program[16]; /* the name that its process gave itself; "" */
+};
+
 struct job {
         struct list link;     /* in one of its lease's lists of jobs, oldest first */
         struct list turn;     /* in its lease's list of queued, or of running jobs, while it is that */
@@ -89,6 +97,7 @@ struct job {
         /* What to run. */
         struct blob command;
         struct settings settings;
+        struct job_client client;
         struct live_input *live_input; /* in place of settings.input; or NULL */
 
         /* How it goes. */
@@ -160,8 +169,11 @@ void job_set_state(struct job *j, enum job_state state);
 /* Set its fate, unless the one that it has is a later one. Whether that changed it. */
 bool job_set_fate(struct job *j, enum job_fate fate);
 
-/* End it with an exit code (@r is ok) or without one. What @r says is to be remarked before. */
-void job_end(struct job *j, const struct result *r, int exit_code, int64_t now);
+/* It ends with an exit code (@r is ok) or without one. What @r says is to be remarked before. */
+void job_set_end(struct job *j, const struct result *r, int exit_code, int64_t now);
+
+/* That has been written down: tell those who wait. */
+void job_end(struct job *j);
 
 /* Remember a remark for `error`; the first one stays … */
 void job_remark(struct job *j, const char *text);

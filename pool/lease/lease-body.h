@@ -17,6 +17,7 @@
  *   end.c       jobs end                                     fate.c      jobs are killed
  *   set.c       settings are read and set                    unused.c    leases without jobs
  *   input.c     live input: from stdin to the sandbox
+ *   audit.c     the audit file                               job-result.c   how a job ended, as JSON
  *   lease.c     one lease: its state, and what readers ask of it
  *   registry.c  what the tables of all pools share
  *   deadline.c  the deadlines of jobs
@@ -37,6 +38,7 @@ struct leases {
         struct lease_registry *registry;
         struct pool *pool;
         uint64_t pool_serial;
+        const char *pool_name; /* "": the mount's own */
         const struct config *config;
         struct event_ring *events;
         struct journal *journal; /* or NULL */

@@ -11,6 +11,7 @@
 #define COMMAND_SIZE_MAX (UINT64_C(16) << 20)       /* bytes of one command */
 #define INPUT_SIZE_MAX (UINT64_C(1) << 30)          /* bytes of standard input for one job */
 #define LIVE_INPUT_MAX (UINT64_C(1) << 20)          /* bytes of live input that a job's sandbox does not have yet */
+#define AUDIT_COMMAND_MAX 4096                      /* bytes of a command in the audit file */
 #define USER_NAME_MAX 255                           /* bytes of a user's name */
 #define QUEUE_MAX 64                                /* jobs that wait in one lease, and drafts with a name */
 #define JOB_NAME_MAX 64                             /* bytes of a job's name */

@@ -17,11 +17,13 @@
 #include "pool/base/journal.h"
 #include "pool/util/quota.h"
 
+struct audit;
 struct lease;
 
 struct lease_registry {
         const struct config *config; /* the mount's; borrowed, as is what follows */
         struct journal *journal;     /* or NULL */
+        struct audit *audit;         /* or NULL */
         int spool_dir;
         int64_t (*clock)(void);
         /* Everything is written to the journal again, after some writes failed. 0 or -errno. */

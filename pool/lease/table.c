@@ -32,6 +32,7 @@ int leases_new(struct leases **out, const struct leases_parts *parts) {
         t->registry = parts->registry;
         t->pool = parts->pool;
         t->pool_serial = parts->serial;
+        t->pool_name = parts->pool_name;
         t->config = parts->config;
         t->events = parts->ring;
         t->journal = parts->registry->journal;

@@ -40,6 +40,7 @@ struct leases_parts {
         struct lease_registry *registry;
         struct pool *pool;
         uint64_t serial; /* of the pool; 0: the mount's own */
+        const char *pool_name; /* likewise; "" */
         const struct config *config;
         struct event_ring *ring;
 };

@@ -50,7 +50,8 @@ static void life(void) {
         job_set_state(j, JOB_RUNNING);
         CHECK_INT(told, 2);
         CHECK_INT(settings_set(&j->settings, &(struct setting_values){ "x", "A=1", 0, "" }, 0), 0);
-        job_end(j, &r, 3, 77);
+        job_set_end(j, &r, 3, 77);
+        job_end(j);
         CHECK_INT(told, 3);
         CHECK(job_ended(j) && j->code == RESULT_OK && j->exit_code == 3 && j->ended_us == 77);
         CHECK(!j->error && !j->settings.cwd && !j->settings.env && !j->lease);
@@ -73,7 +74,8 @@ static void the_first_remark_stays(void) {
         job_add_remark(j, "");
         job_add_remark(j, "gone");
         result_set(&r, RESULT_LOST, "gone");
-        job_end(j, &r, 0, 1);
+        job_set_end(j, &r, 0, 1);
+        job_end(j);
         CHECK_STR(j->error, "killed; gone");
         CHECK_INT(j->code, RESULT_LOST);
         job_unref(j);
@@ -84,7 +86,8 @@ static void references(void) {
         struct result r = {};
 
         CHECK_INT(spool_append(j->spool, STREAM_STDOUT, "out", 3), 0);
-        job_end(j, &r, 0, 1);
+        job_set_end(j, &r, 0, 1);
+        job_end(j);
         job_unref(j);
         CHECK_INT(spool_size(reader->spool, VIEW_OUTPUT), 3);
         CHECK_INT(check_dir_entries(&dir), 1);
@@ -189,7 +192,8 @@ static void ends(void) {
                 job_set_fate(j, cases[i].fate);
                 j->output_error = cases[i].error;
                 j->started_us = cases[i].started ? 5 : 0;
-                job_end(j, &(struct result){ .code = cases[i].code }, cases[i].exit_code, 9);
+                job_set_end(j, &(struct result){ .code = cases[i].code }, cases[i].exit_code, 9);
+                job_end(j);
                 CHECK_STR(job_end_name(job_how_ended(j)), cases[i].end);
                 row = job_row(j, 3);
                 row.cwd = row.env = "";
