@@ -116,9 +116,16 @@ def kill(pids, signo=signal.SIGKILL):
             pass
 
 
+READS = {"0", "17", "19", "40", "275", "326"}  # x86-64: read, pread64, readv, sendfile, splice, copy_file_range
+
+
+def waits(pid):
+    return read(f"/proc/{pid}/syscall").split(" ", 1)[0] in READS and "request_wait_answer" in read(f"/proc/{pid}/wchan")
+
+
 def until_waits(pid):
-    """Until a process sleeps in the kernel for an answer of a FUSE daemon. Only root can see that."""
-    while "request_wait_answer" not in read(f"/proc/{pid}/wchan"):
+    """Until a process sleeps in a read of a file of a FUSE daemon: it has opened that. Only root can see it."""
+    while not waits(pid):
         if not stat(pid):
             raise AssertionError("it has ended")
         if os.geteuid() != 0:

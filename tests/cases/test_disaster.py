@@ -133,8 +133,9 @@ def test_out_of_descriptors(mount):
     for lease in leases:
         lease.read("environment")
     soft, hard = resource.prlimit(mp.pid, resource.RLIMIT_NOFILE)
-    taken = max(int(fd) for fd in os.listdir(f"/proc/{mp.pid}/fd")) + 1
-    resource.prlimit(mp.pid, resource.RLIMIT_NOFILE, (taken, hard))
+    descriptors = {int(fd) for fd in os.listdir(f"/proc/{mp.pid}/fd")}
+    taken, lowest = max(descriptors) + 1, min(set(range(len(descriptors) + 1)) - descriptors)
+    resource.prlimit(mp.pid, resource.RLIMIT_NOFILE, (lowest, hard))  # a new one is the lowest that is free
     leases[0].submit("echo one; echo two >&2; exit 3")
     error = leases[0].read("error")
     assert "waits until this machine can start it: Too many open files" in error and "LimitNOFILE" in error

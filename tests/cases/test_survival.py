@@ -42,8 +42,9 @@ def test_more_output_than_is_kept(mount):
     """While nobody reads it, a job waits; nothing is lost."""
     mp = mount(max=1, orphan_timeout=60)
     lease = mp.lease()
-    lease.submit("seq 500000; exit 3")
+    lease.submit("until [ -e go ]; do sleep 0.05; done; seq 500000; exit 3")
     lease.until_running()
+    (lease / "files/go").touch()
     mp.crash(survives=True)
     time.sleep(0.5)
     mp.lines.clear()
