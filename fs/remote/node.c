@@ -191,8 +191,12 @@ int remote_node_update(struct remote_node *n, const struct file_attributes *a, i
         return 0;
 }
 
-/* Other names of the same file show the change, too. */
-static void change_links(const struct remote_node *changed) {
+static bool has_links(const struct remote_node *n) {
+        return n->known && n->attributes.nlink > 1 && !S_ISDIR(n->attributes.mode);
+}
+
+/* What the kernel believes of the other names of the same file. */
+static void take_back_links(const struct remote_node *changed) {
         struct list pending = LIST_INIT(pending);
         struct remote_node *n;
 
@@ -202,15 +206,22 @@ static void change_links(const struct remote_node *changed) {
                 list_add_tail(&changed->tree->told, &n->told_link);
                 if (n == changed || !is_same_file(&n->attributes, &changed->attributes))
                         continue;
-                n->changed_us = changed->changed_us;
                 remote_node_take_back(n);
         }
 }
 
+/* Which these names are is not known: an answer that is under way may bring one. */
+void remote_node_links_changed(struct remote_node *n, int64_t at_us) {
+        if (!has_links(n))
+                return;
+        if (n->tree->links_us < at_us)
+                n->tree->links_us = at_us;
+        take_back_links(n);
+}
+
 void remote_node_changed(struct remote_node *n) {
         n->changed_us = remote_now(n->tree);
-        if (n->known && n->attributes.nlink > 1 && !S_ISDIR(n->attributes.mode))
-                change_links(n);
+        remote_node_links_changed(n, n->changed_us);
 }
 
 bool remote_node_is_true(const struct remote_node *n, int64_t asked_us) {
@@ -224,7 +235,7 @@ bool remote_node_is_named(const struct remote_node *n) {
 }
 
 bool remote_node_is_fresh(const struct remote_node *n) {
-        return n->known && remote_node_is_true(n, n->asked_us);
+        return n->known && remote_node_is_true(n, n->asked_us) && (!has_links(n) || n->asked_us > n->tree->links_us);
 }
 
 int remote_node_path(const struct remote_node *n, char *out, size_t size) {

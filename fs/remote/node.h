@@ -83,6 +83,9 @@ int remote_node_update(struct remote_node *n, const struct file_attributes *a, i
 /* Something was changed here: what was known, or is being asked, is old. */
 void remote_node_changed(struct remote_node *n);
 
+/* What is known now of this file tells that it was changed at @at_us by several names: what was known of the others is old. */
+void remote_node_links_changed(struct remote_node *n, int64_t at_us);
+
 /* Whether what was asked for at @asked_us is true: it is not old, and nothing was changed since. */
 bool remote_node_is_true(const struct remote_node *n, int64_t asked_us);
 

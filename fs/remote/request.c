@@ -102,6 +102,8 @@ static void on_done(struct file_call *c, int error, const void *data, size_t len
                 result = op->fail ? op->fail(r, error) : -error;
         } else {
                 result = op->take(r, data, len);
+                if (op->changes)
+                        remote_node_links_changed(r->node, r->asked_us - 1);
         }
         if (result == -EPROTO)
                 result = -EIO; /* the helper says what cannot be */

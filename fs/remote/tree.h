@@ -36,6 +36,7 @@ struct remote_tree {
         unsigned n_walked;          /* and how many were, one soon after another */
         struct watch watch;         /* of the lease */
         int64_t changed_us;         /* when a job has ended: what was asked for before is old */
+        int64_t links_us;           /* when a file with several names was changed: likewise, of such files */
         uint64_t renames;           /* of directories: a path from before may be wrong */
         uint32_t ended;             /* jobs of the lease that have ended */
         char environment[SANDBOX_ID_MAX]; /* the one that all nodes are of, or "" */

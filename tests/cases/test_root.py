@@ -203,6 +203,20 @@ def test_calls_of_files(files):
     fails(errno.EBUSY, os.rmdir, files / "root")
 
 
+def test_other_names_of_a_file(files):
+    """They show a change at once, also while a listing that was asked for before brings one of them."""
+    d = files.files / "d"
+    files.run("mkdir -p d/sub; cd d/sub; for i in $(seq 300); do echo > f$i; done; echo hi > ../x; ln ../x y")
+    for i in range(20):
+        assert files.run("true")[1] == 0  # nothing that is known is believed any more
+        lister = threading.Thread(target=os.listdir, args=(d / "sub",))
+        lister.start()
+        os.chmod(d / "x", 0o600 + i % 8)
+        assert stat.S_IMODE(os.lstat(d / "sub/y").st_mode) == 0o600 + i % 8
+        lister.join()
+        assert stat.S_IMODE(os.lstat(d / "sub/y").st_mode) == 0o600 + i % 8
+
+
 def test_mmap_and_locks(files):
     path = files.files / "m"
     path.write_bytes(b"a" * 10_000)
