@@ -41,8 +41,14 @@ def test_execute(backend, mount, image):
 
 
 def test_a_lost_sandbox(backend, mount):
-    threading.Thread(target=lambda: (mount.until(lambda: mount.stats()["jobs"]["running"] == 1),
-                                     mount.murder(mount.sandboxes()))).start()
+    def murder():
+        mount.until(lambda: mount.stats()["jobs"]["running"] == 1)
+        (output,) = mount.path.glob("*/jobs/job-*/output")
+        with open(output, "rb", buffering=0) as file:
+            assert file.read(6) == b"begun\n"  # it is here
+            mount.murder(mount.sandboxes())
+
+    threading.Thread(target=murder).start()
     r = backend.execute("echo begun; sleep 1000")
     assert r.exit_code is None and r.output.startswith("begun\n\n") and "gone" in r.output
     with pytest.raises(modalpool.Error, match="gone"):

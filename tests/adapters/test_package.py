@@ -286,6 +286,7 @@ def test_images(pool, settings):
 CLIENT = """
 import os, signal, sys, time
 import modalpool
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
 leases = [modalpool.Lease() for _ in range(3)]
 leases[0].release()
 leases[1].start("sleep 86402")
