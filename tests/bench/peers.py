@@ -154,8 +154,7 @@ class Mount:
         began = time.perf_counter_ns()
 
         def command(directory):
-            # The stand-in starts no program, so there is no helper, and nothing compares a sandbox with how it was.
-            fixed = {"state": directory / "state", "log": "warning", "helper": "no", "reset": "workdir"}
+            fixed = {"state": directory / "state", "log": "warning", "helper": "yes"}
             words = ",".join(f"{k}={v}" for k, v in {**fixed, **options}.items())
             return [str(release / "fs/modalpool"), "-f", "-o", words, "modal"]
         self.daemon = Daemon(command, env)

@@ -41,6 +41,7 @@ type sandbox struct {
 	id, task string
 	ended    chan struct{}
 	once     sync.Once
+	helper   helper
 }
 
 func newWorld(url string, traits traits) *world {
@@ -68,6 +69,7 @@ func (w *world) newSandbox(id string) *sandbox {
 	defer w.mu.Unlock()
 	w.made++
 	s := &sandbox{id: fmt.Sprintf(id, w.made), task: fmt.Sprintf("ta-%d", w.made), ended: make(chan struct{})}
+	s.helper.jobs = map[[jobIDSize]byte]*job{}
 	w.sandboxes[s.id] = s
 	w.tasks[s.task] = s
 	return s

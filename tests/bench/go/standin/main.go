@@ -6,7 +6,8 @@
 // call that a client makes. What is not: no process runs. A command that prints
 // N zeros (`head -c N /dev/zero`) is answered with N zeros, every other one with
 // nothing and exit code 0, at once. So all time that a client takes is its own,
-// the transport's, and this program's.
+// the transport's, and this program's. modalpool's helper is not run either: its
+// protocol is spoken here.
 //
 //	standin -delays 0,10,50 -host 127.0.0.2 -ca FILE
 //
@@ -98,7 +99,7 @@ func main() {
 
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		say(map[string]any{"calls": counters.take(), "cpu_ns": processorTime().Nanoseconds()})
+		say(map[string]any{"calls": counters.calls.take(), "open": counters.open.take(), "cpu_ns": processorTime().Nanoseconds()})
 	}
 }
 

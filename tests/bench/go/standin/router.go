@@ -19,10 +19,12 @@ const (
 	execsKept   = 100000
 )
 
-// An exec has ended when it has started: all that is left of it is what it printed, and how many zeros after that.
+// An exec has ended when it has started: all that is left of it is what it printed, and how many zeros after that. But
+// for those of modalpool's helper, which live.
 type exec struct {
 	text string
 	size uint64
+	live *live
 }
 
 type router struct {
@@ -54,11 +56,17 @@ func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*
 	time.Sleep(w.execDelay)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.tasks[q.GetTaskId()] == nil {
+	s := w.tasks[q.GetTaskId()]
+	if s == nil {
 		return nil, status.Errorf(codes.NotFound, "task %q is not running here", q.GetTaskId())
 	}
 	if w.execs[q.GetExecId()] != nil {
 		return &pb.TaskExecStartResponse{}, nil
+	}
+	if slices.ContainsFunc(args, uploading.MatchString) {
+		e.live = newLive(&upload{helper: &s.helper})
+	} else if slices.ContainsFunc(args, attaching.MatchString) {
+		e.live = newCarrier(&s.helper)
 	}
 	w.execs[q.GetExecId()] = e
 	if started := w.awaited[q.GetExecId()]; started != nil {
@@ -104,6 +112,11 @@ func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.S
 	if err != nil || q.GetFileDescriptor() != pb.TaskExecStdioFileDescriptor_TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDOUT {
 		return err
 	}
+	if e.live != nil {
+		return e.live.read(stream.Context(), q.GetOffset(), func(data []byte) error {
+			return stream.Send(pb.TaskExecStdioReadResponse_builder{Data: data}.Build())
+		})
+	}
 	if e.text != "" {
 		return stream.Send(pb.TaskExecStdioReadResponse_builder{Data: []byte(e.text[min(q.GetOffset(), uint64(len(e.text))):])}.Build())
 	}
@@ -117,7 +130,11 @@ func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.S
 }
 
 func (r *router) TaskExecWait(ctx context.Context, q *pb.TaskExecWaitRequest) (*pb.TaskExecWaitResponse, error) {
-	if _, err := r.world.exec(ctx, q.GetExecId()); err != nil {
+	e, err := r.world.exec(ctx, q.GetExecId())
+	if err == nil && e.live != nil {
+		err = e.live.wait(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	code := int32(0)
@@ -125,13 +142,27 @@ func (r *router) TaskExecWait(ctx context.Context, q *pb.TaskExecWaitRequest) (*
 }
 
 func (r *router) TaskExecPoll(ctx context.Context, q *pb.TaskExecPollRequest) (*pb.TaskExecPollResponse, error) {
-	if _, err := r.world.exec(ctx, q.GetExecId()); err != nil {
+	e, err := r.world.exec(ctx, q.GetExecId())
+	if err != nil {
 		return nil, err
+	}
+	if e.live != nil && !e.live.hasEnded() {
+		return &pb.TaskExecPollResponse{}, nil
 	}
 	code := int32(0)
 	return pb.TaskExecPollResponse_builder{Code: &code}.Build(), nil
 }
 
-func (r *router) TaskExecStdinWrite(context.Context, *pb.TaskExecStdinWriteRequest) (*pb.TaskExecStdinWriteResponse, error) {
+func (r *router) TaskExecStdinWrite(ctx context.Context, q *pb.TaskExecStdinWriteRequest) (*pb.TaskExecStdinWriteResponse, error) {
+	e, err := r.world.exec(ctx, q.GetExecId())
+	if err == nil && (e.live == nil || e.live.hasEnded()) {
+		err = status.Error(codes.FailedPrecondition, "nobody reads that any more")
+	}
+	if err == nil {
+		err = e.live.write(q.GetOffset(), q.GetData(), q.GetEof())
+	}
+	if err != nil {
+		return nil, err
+	}
 	return &pb.TaskExecStdinWriteResponse{}, nil
 }
