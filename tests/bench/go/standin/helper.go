@@ -59,6 +59,7 @@ type carrier struct {
 	live   *live
 	in     []byte   // the beginning of a frame
 	out    [][]byte // messages to be sent
+	output []byte   // the last one of output: it is read no more when the next is wanted
 	epoch  uint64
 	number uint64
 }
@@ -162,6 +163,7 @@ func (c *carrier) handleJob(kind uint8, id [jobIDSize]byte, f *fields) error {
 		delete(jobs, id)
 	case kind == frameAck && j != nil:
 		j.acked, _, j.window = f.u64(), f.u64(), uint64(f.u32())
+		j.sent = max(j.sent, j.acked) // over a new carrier it begins with what an old ACK had said
 	}
 	return nil // nothing here has input, and all has ended before a signal comes
 }
@@ -193,11 +195,11 @@ func (c *carrier) give() []byte {
 	if c.helper.present != c {
 		return nil
 	}
-	var message []byte
+	c.output = c.output[:0]
 	for _, j := range c.helper.jobs {
-		message = j.give(message)
+		c.output = j.give(c.output)
 	}
-	return message
+	return c.output
 }
 
 func (j *job) give(message []byte) []byte {
