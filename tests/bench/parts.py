@@ -15,8 +15,6 @@ from spread import percentile, ratio, spread
 ONE_KIB = (1024, "head -c 1024 /dev/zero")
 GIB = 1 << 30
 MIB = 1 << 20
-TOGETHER = "modalpool, opened together"  # over a router that holds back what is asked of an exec too early
-ROUTER_ASKED_SECS = 3  # by then modalpool knows that
 SDKS = ("go", "js", "python", "python, asyncio")
 
 
@@ -108,9 +106,6 @@ def delay(shop, quick):
     for ms in (50,) if quick else (10, 50):
         peers = {name: shop.peer(name, ms) for name in ("modalpool", "floor", *SDKS)}
         round_trip_us = 2e3 * ms
-        if ms == 50:
-            peers[TOGETHER] = shop.peer("modalpool", f"{ms}+hold")
-            time.sleep(ROUTER_ASKED_SECS)
         for peer in peers.values():
             peer.ask("jobs", 2, 1, 0, "true")
         results = rounds(1 if quick else 6, peers, lambda peer, name: peer.ask("jobs", 2, 1, 0, "true"))

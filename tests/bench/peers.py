@@ -74,7 +74,7 @@ class Talker:
 
 
 class StandIn(Talker):
-    """Modal's two services, fast; a server for each delay in milliseconds, and what it is to do beside ("50+hold", "0+exec")."""
+    """Modal's two services, fast; a server for each delay in milliseconds, and one where the start of an exec takes 0.2 s ("0+exec")."""
 
     def __init__(self, build, delays, directory):
         self.ca = str(directory / "ca.pem")
@@ -190,7 +190,7 @@ class Workshop:
         self.here = pathlib.Path(__file__).parent
         self.made = []
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="modalpool-bench."))
-        self.standin = self.keep(StandIn(self.build, (0, 10, 50, "50+hold", "0+exec"), self.directory))
+        self.standin = self.keep(StandIn(self.build, (0, 10, 50, "0+exec"), self.directory))
 
     def keep(self, one):
         self.made.append(one)

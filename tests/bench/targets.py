@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What modalpool wants to reach, each a ratio of one run. A target is met or missed, never bent."""
 
-from parts import TOGETHER
 from spread import text
 
 SDKS = ("go", "js", "python", "python, asyncio")
@@ -32,8 +31,7 @@ def of_jobs(found):
 
 def of_delay(found):
     trips = found["50 ms"]["modalpool"]["round_trips"]
-    yield "round trips of a job at 50 ms", at_most, 2.1, trips
-    yield "round trips of a job at 50 ms, opened together", at_most, 1.1, found["50 ms"][TOGETHER]["round_trips"]
+    yield "round trips of a job at 50 ms", at_most, 1.1, trips
 
 
 def of_throughput(found):

@@ -53,7 +53,6 @@
 #define BUILD_RETRY_US (120 * USEC_PER_SEC)         /* for the next sign of an image build */
 #define LIVENESS_RETRY_MS 45000                     /* when one failed */
 #define CAUSE_WAIT_US (3 * USEC_PER_SEC)            /* for Modal to say why a sandbox has ended */
-#define HOLD_PROBE_US (2 * USEC_PER_SEC)            /* for which a router has to hold back a call */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */
 #define ASK_AGAIN_MS 500                            /* when an answer says that a command has not ended */
 #define PROOF_TIMEOUT_US (5 * USEC_PER_SEC)         /* for an answer over a connection that should work */

@@ -22,7 +22,6 @@
  *   exec/input.c               their input, also as it comes
  *   exec/run-script.c          a script of ours as one of them
  *   exec/script.c, stdin.c     what runs inside, and its standard input
- *   exec/hold-probe.c          does this router hold calls for a process that it does not know yet?
  *   rpc/router.c               the router of a sandbox as an endpoint: URL, token, renewal
  *   rpc/control.c, auth.c      the control plane as an endpoint, and as one for V2 sandboxes, with a token more
  *   rpc/jwt.c                  when a token ends

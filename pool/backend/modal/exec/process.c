@@ -8,9 +8,8 @@
  *   running    TaskExecStdioRead for each stream and TaskExecWait, at once; TaskExecStdinWrite
  *   ended      streams and wait have ended
  *
- * Where the router holds back calls for a process that it does not know yet, those for its output and its end go out
- * together with the start. Output or an exit code is then as good as the start's answer; an early call that fails is
- * asked again once that is there.
+ * Nothing is asked of a process before its start is answered: what a router says of one that it does not know yet is
+ * written nowhere.
  *
  * Streams are read by offset: whatever breaks, the next try goes on where the
  * last byte was. When the process has ended and a stream is silent, that is
@@ -44,7 +43,6 @@ enum { N_STREAMS = 2 };
 struct output {
         struct modal_process *process;
         struct modal_call *call;
-        bool early;              /* it was asked for before the start was answered */
         bool over;               /* it ended, or is not kept */
         uint64_t offset;         /* bytes given so far */
         unsigned silences;       /* rounds in a row that brought nothing over a working connection */
@@ -59,8 +57,7 @@ struct modal_process {
         struct buf request; /* TaskExecStart, until it is answered */
         bool only_start;
         struct modal_call *start, *wait, *poll;
-        bool waits_early; /* as that of an output */
-        bool running;     /* its start was answered, or something else tells that it started */
+        bool running; /* its start was answered */
         struct output outputs[N_STREAMS];
         bool known; /* the exit code */
         int code;
@@ -109,7 +106,7 @@ static void release(struct modal_process *p) {
         modal_input_deinit(&p->input);
         uv_timer_stop(&p->timer);
         uv_timer_stop(&p->soon);
-        if (p->start && !p->running)
+        if (p->start)
                 list_add_tail(&p->table->unanswered, &p->link);
         else
                 forget(p);
@@ -194,7 +191,6 @@ static int ask(struct modal_process *p, const char *method, int (*pack)(void *ow
                                         .attempt_us = POLL_TIMEOUT_US,
                                         .retry_for_us = RUN_RETRY_US,
                                         .poll = true,
-                                        .once = !p->running,
                                         .message_max = MODAL_MESSAGE_MAX,
                                         .pack = pack,
                                         .done = done,
@@ -211,7 +207,6 @@ static int pack_exec(void *owner, struct buf *out) {
 /* the end */
 
 static void check_end(struct modal_process *p);
-static void follow(struct modal_process *p);
 static int read_output(struct modal_process *p, int stream);
 
 static bool is_read(const struct modal_process *p) {
@@ -306,20 +301,15 @@ static void on_wait(void *owner, const struct grpc_status *status, const void *r
                 status = MODAL_UNREADABLE("TaskExecWait");
         if (ended) {
                 p->known = true;
-                follow(p);
-                if (p->events)
-                        check_end(p);
-        } else if (p->running && status->code == GRPC_OK) {
+                check_end(p);
+        } else if (status->code == GRPC_OK) {
                 uv_timer_start(&p->timer, on_ask_again, ASK_AGAIN_MS, 0);
-        } else if (p->running && !p->waits_early) {
+        } else {
                 fail(p, status, "waiting for the command's end");
-        } else if (p->running && wait_for_end(p) < 0) {
-                fail(p, &modal_no_memory, "waiting for the command's end");
-        } /* else it is asked again when the start is answered */
+        }
 }
 
 static int wait_for_end(struct modal_process *p) {
-        p->waits_early = !p->running;
         return ask(p, "TaskExecWait", pack_exec, on_wait, &p->wait);
 }
 
@@ -375,9 +365,6 @@ static void take_output(void *owner, const void *data, size_t len) {
 
         o->offset += len;
         o->silences = 0;
-        follow(p);
-        if (!p->events)
-                return;
         if (p->known)
                 uv_timer_start(&p->timer, on_silence, SILENCE_MS, 0);
         p->events->output(p->owner, o - p->outputs, data, len);
@@ -395,24 +382,20 @@ static void on_read_done(void *owner, const struct grpc_status *status, const vo
         if (status->code == GRPC_OK) {
                 o->over = true;
                 check_end(p);
-        } else if (p->running && !o->early) {
+        } else {
                 fail(p, status, "reading the command's output");
-        } else if (p->running && read_output(p, o - p->outputs) < 0) {
-                fail(p, &modal_no_memory, "reading the command's output");
-        } /* else it is asked for again when the start is answered */
+        }
 }
 
 static int read_output(struct modal_process *p, int stream) {
         struct output *o = &p->outputs[stream];
 
-        o->early = !p->running;
         return modal_call_start(p->table->router,
                                 &(struct modal_call_spec){
                                         .method = "TaskExecStdioRead",
                                         .group = HTTP_STREAMS,
                                         .attempt_us = STREAM_RENEW_US,
                                         .poll = true,
-                                        .once = !p->running,
                                         .retry_for_us = RUN_RETRY_US,
                                         .message_max = MODAL_OUTPUT_MAX,
                                         .pack = pack_read,
@@ -523,24 +506,15 @@ static int pack_start(void *owner, struct buf *out) {
         return buf_append(out, p->request.data, p->request.len);
 }
 
-/* What is not asked for yet, or was asked for too early. */
-static int ask_for_all(struct modal_process *p) {
-        int r = read_outputs(p);
-
-        if (r == 0 && !p->known && !p->wait)
-                r = wait_for_end(p);
-        return r;
-}
-
 /* It runs. */
 static void follow(struct modal_process *p) {
         struct result why;
         int r;
 
-        if (p->running)
-                return;
         p->running = true;
-        r = ask_for_all(p);
+        r = read_outputs(p);
+        if (r == 0)
+                r = wait_for_end(p);
         if (r == 0)
                 r = modal_input_start(&p->input, p->resumed);
         if (r < 0) {
@@ -569,8 +543,6 @@ static void on_started(void *owner, const struct grpc_status *status, const void
                 t->events->start_known(t, !retry_may_pass(status));
                 return;
         }
-        if (p->running)
-                return; /* that is known already */
         if (status->code == GRPC_NOT_FOUND) {
                 p->table->events->lost(p->table, status->message);
                 return;
@@ -606,8 +578,6 @@ static int start(struct modal_process *p, const struct modal_process_spec *spec)
                                              .done = on_started,
                                      },
                                      p, &p->start);
-        if (r == 0 && modal_hold_probe_holds(&p->table->hold_probe) && !p->only_start)
-                (void)ask_for_all(p); /* what did not go out goes when the start is answered */
         return r;
 }
 

@@ -17,7 +17,6 @@
 #include <stdint.h>
 
 #include "pool/backend/backend.h"
-#include "pool/backend/modal/exec/hold-probe.h"
 #include "pool/backend/modal/exec/stdin.h"
 #include "pool/backend/modal/identity.h"
 #include "pool/backend/modal/rpc/endpoint.h"
@@ -38,7 +37,6 @@ struct modal_processes {
         const struct modal_processes_events *events;
         struct modal_endpoint *router;
         const struct modal_identity *identity; /* it has its task before the first process */
-        struct modal_hold_probe hold_probe;
         struct list listened;   /* processes with an owner; they leave when they end or are cancelled */
         struct list unanswered; /* those without, whose start is not answered yet: they may still be started */
         bool lost;              /* the sandbox is dead: its end is that of its processes too */

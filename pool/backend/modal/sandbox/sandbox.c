@@ -46,7 +46,6 @@ static void close_handles(struct modal_sandbox *s) {
 /* Nothing of it is heard of any more, but for a create that is under way. */
 static void stop(struct modal_sandbox *s) {
         modal_liveness_stop(&s->liveness);
-        modal_hold_probe_cancel(&s->processes.hold_probe);
         modal_cleanup_cancel(&s->cleanup);
         if (s->existence)
                 modal_process_cancel(TAKE_PTR(s->existence));
@@ -201,10 +200,8 @@ static void on_created(struct modal_create *c, const struct result *r) {
                 s->sandbox.expires_us = s->identity.began_us + s->identity.lifetime_secs * USEC_PER_SEC;
         }
         sandbox_created(&s->sandbox, r);
-        if (s->sandbox.state != SANDBOX_LIVE || s->lost)
-                return;
-        modal_liveness_start(&s->liveness);
-        modal_hold_probe_start(&s->processes.hold_probe, s->processes.router, s->identity.task_id);
+        if (s->sandbox.state == SANDBOX_LIVE && !s->lost)
+                modal_liveness_start(&s->liveness);
 }
 
 static void on_answered(struct modal_create *c) {

@@ -20,20 +20,13 @@ const builderVersion = "2025.06"
 type world struct {
 	url   string
 	token string // the same for all: nobody is kept out
-	traits
 
 	mu        sync.Mutex
 	made      int
 	sandboxes map[string]*sandbox // by id
 	tasks     map[string]*sandbox // by task id
 	execs     map[string]*exec
-	order     []string                 // ids of execs, oldest first
-	awaited   map[string]chan struct{} // closed when the exec is there
-}
-
-// How a server differs from the others.
-type traits struct {
-	hold      bool          // what is asked of an exec that is not there waits for it
+	order     []string      // ids of execs, oldest first
 	execDelay time.Duration // before an exec has started
 }
 
@@ -44,17 +37,16 @@ type sandbox struct {
 	helper   helper
 }
 
-func newWorld(url string, traits traits) *world {
+func newWorld(url string, execDelay time.Duration) *world {
 	encode := base64.RawURLEncoding.EncodeToString
 	claims := fmt.Sprintf(`{"sub":"bench","exp":%d}`, time.Now().Add(12*time.Hour).Unix())
 	return &world{
 		url:       url,
-		traits:    traits,
+		execDelay: execDelay,
 		token:     encode([]byte(`{"alg":"none"}`)) + "." + encode([]byte(claims)) + "." + encode([]byte("none")),
 		sandboxes: map[string]*sandbox{},
 		tasks:     map[string]*sandbox{},
 		execs:     map[string]*exec{},
-		awaited:   map[string]chan struct{}{},
 	}
 }
 

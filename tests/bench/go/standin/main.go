@@ -36,7 +36,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-func serve(host string, delay time.Duration, traits traits, certificate tls.Certificate, counters *counters) string {
+func serve(host string, delay, execDelay time.Duration, certificate tls.Certificate, counters *counters) string {
 	listener, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		log.Fatal(err)
@@ -50,7 +50,7 @@ func serve(host string, delay time.Duration, traits traits, certificate tls.Cert
 		grpc.ChainUnaryInterceptor(counters.unary),
 		grpc.ChainStreamInterceptor(counters.stream),
 	)
-	world := newWorld(url, traits)
+	world := newWorld(url, execDelay)
 	pb.RegisterModalClientServer(server, &control{world: world})
 	pb.RegisterTaskCommandRouterServer(server, &router{world: world})
 	// Not by gRPC's own means, which refuse clients that do not name HTTP/2 in their handshake, as Python's does not.
@@ -71,7 +71,7 @@ func processorTime() time.Duration {
 }
 
 func main() {
-	delays := flag.String("delays", "0", "milliseconds, for each server; N+hold holds back what is asked of an exec that is not there yet; N+exec takes -exec-delay to start one")
+	delays := flag.String("delays", "0", "milliseconds, for each server; N+exec takes -exec-delay to start one")
 	execDelay := flag.Duration("exec-delay", 200*time.Millisecond, "of N+exec; published measurements of Modal say 0.2 s")
 	host := flag.String("host", "127.0.0.2", "an address of this machine; SDKs do without TLS on 127.0.0.1")
 	ca := flag.String("ca", "", "where the certificate is written, for clients to trust")
@@ -85,15 +85,15 @@ func main() {
 	urls := map[string]string{}
 	for _, text := range strings.Split(*delays, ",") {
 		number, trait, _ := strings.Cut(text, "+")
-		traits := traits{hold: trait == "hold"}
+		starting := time.Duration(0)
 		if trait == "exec" {
-			traits.execDelay = *execDelay
+			starting = *execDelay
 		}
 		ms, err := strconv.Atoi(number)
 		if err != nil {
 			log.Fatal(err)
 		}
-		urls[text] = serve(*host, time.Duration(ms)*time.Millisecond, traits, certificate, counters)
+		urls[text] = serve(*host, time.Duration(ms)*time.Millisecond, starting, certificate, counters)
 	}
 	say(map[string]any{"urls": urls})
 

@@ -69,10 +69,6 @@ func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*
 		e.live = newCarrier(&s.helper)
 	}
 	w.execs[q.GetExecId()] = e
-	if started := w.awaited[q.GetExecId()]; started != nil {
-		close(started)
-		delete(w.awaited, q.GetExecId())
-	}
 	w.order = append(w.order, q.GetExecId())
 	if len(w.order) > execsKept {
 		delete(w.execs, w.order[0])
@@ -81,26 +77,9 @@ func (r *router) TaskExecStart(_ context.Context, q *pb.TaskExecStartRequest) (*
 	return &pb.TaskExecStartResponse{}, nil
 }
 
-// One that is not there is refused, or waited for.
-func (w *world) exec(ctx context.Context, id string) (*exec, error) {
+func (w *world) exec(id string) (*exec, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.execs[id] == nil && w.hold {
-		started := w.awaited[id]
-		if started == nil {
-			started = make(chan struct{})
-			w.awaited[id] = started
-		}
-		w.mu.Unlock()
-		select {
-		case <-started:
-		case <-ctx.Done():
-		}
-		w.mu.Lock()
-		if ctx.Err() != nil {
-			return nil, status.FromContextError(ctx.Err()).Err()
-		}
-	}
 	if e := w.execs[id]; e != nil {
 		return e, nil
 	}
@@ -108,7 +87,7 @@ func (w *world) exec(ctx context.Context, id string) (*exec, error) {
 }
 
 func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.ServerStreamingServer[pb.TaskExecStdioReadResponse]) error {
-	e, err := r.world.exec(stream.Context(), q.GetExecId())
+	e, err := r.world.exec(q.GetExecId())
 	if err != nil || q.GetFileDescriptor() != pb.TaskExecStdioFileDescriptor_TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDOUT {
 		return err
 	}
@@ -130,7 +109,7 @@ func (r *router) TaskExecStdioRead(q *pb.TaskExecStdioReadRequest, stream grpc.S
 }
 
 func (r *router) TaskExecWait(ctx context.Context, q *pb.TaskExecWaitRequest) (*pb.TaskExecWaitResponse, error) {
-	e, err := r.world.exec(ctx, q.GetExecId())
+	e, err := r.world.exec(q.GetExecId())
 	if err == nil && e.live != nil {
 		err = e.live.wait(ctx)
 	}
@@ -141,8 +120,8 @@ func (r *router) TaskExecWait(ctx context.Context, q *pb.TaskExecWaitRequest) (*
 	return pb.TaskExecWaitResponse_builder{Code: &code}.Build(), nil
 }
 
-func (r *router) TaskExecPoll(ctx context.Context, q *pb.TaskExecPollRequest) (*pb.TaskExecPollResponse, error) {
-	e, err := r.world.exec(ctx, q.GetExecId())
+func (r *router) TaskExecPoll(_ context.Context, q *pb.TaskExecPollRequest) (*pb.TaskExecPollResponse, error) {
+	e, err := r.world.exec(q.GetExecId())
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +132,8 @@ func (r *router) TaskExecPoll(ctx context.Context, q *pb.TaskExecPollRequest) (*
 	return pb.TaskExecPollResponse_builder{Code: &code}.Build(), nil
 }
 
-func (r *router) TaskExecStdinWrite(ctx context.Context, q *pb.TaskExecStdinWriteRequest) (*pb.TaskExecStdinWriteResponse, error) {
-	e, err := r.world.exec(ctx, q.GetExecId())
+func (r *router) TaskExecStdinWrite(_ context.Context, q *pb.TaskExecStdinWriteRequest) (*pb.TaskExecStdinWriteResponse, error) {
+	e, err := r.world.exec(q.GetExecId())
 	if err == nil && (e.live == nil || e.live.hasEnded()) {
 		err = status.Error(codes.FailedPrecondition, "nobody reads that any more")
 	}
