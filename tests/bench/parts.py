@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is measured. Each part takes a workshop and whether to be quick, and gives a document for results.json."""
 
+import json
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from peers import Daemon, cpu_ns, keep_to, resident
+from peers import Daemon, cpu_ns, keep_to, resident, wakeups
 from spread import percentile, ratio, spread
 
 ONE_KIB = (1024, "head -c 1024 /dev/zero")
@@ -20,6 +21,14 @@ SDKS = ("go", "js", "python", "python, asyncio")
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
+
+
+def wait_until(what, holds, secs=300):
+    deadline = time.monotonic() + secs
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {secs} s: {what}")
+        time.sleep(0.05)
 
 
 def rounds(n, peers, work):
@@ -93,11 +102,22 @@ def jobs(shop, quick):
             peer.ask("jobs", 10, 1, size, command)
         results = rounds(2 if quick else 20, peers, lambda peer, name: peer.ask("jobs", n[name], 1, size, command))
         found[what] = job_summary(results, n)
-    calls, server = shop.standin.counters()
+    server = shop.standin.counters()[1]
     peers["floor"].ask("jobs", 200, 1, 0, "true")
     found["server"] = {"cpu_us_per_floor_job": (shop.standin.counters()[1] - server) / 200 / 1e3}
+    found["calls"] = {name: calls_of_a_job(shop, peer) for name, peer in peers.items()}
     shop.drop(*peers.values())
     return found
+
+
+def calls_of_a_job(shop, peer):
+    """To the router, by method."""
+    n = 20
+    before = shop.standin.counters()[0]
+    peer.ask("jobs", n, 1, 0, "true")
+    after = shop.standin.counters()[0]
+    return {method: (after[method] - before.get(method, 0)) / n for method in after
+            if method.startswith("TaskExec") and after[method] != before.get(method, 0)}
 
 
 def delay(shop, quick):
@@ -237,6 +257,50 @@ def idle(shop, quick):
     return found
 
 
+QUIET_SECS = 10
+
+
+def rest(shop, mount, n):
+    """What a mount costs while nothing happens, with so many environments."""
+    before, woken, began = cpu_ns(mount.pid), wakeups(mount.pid), time.monotonic_ns()
+    time.sleep(QUIET_SECS)  # what is measured is what the daemon does in it
+    took = time.monotonic_ns() - began
+    return {"n": n, "resident_mib": resident(mount.pid) / MIB, "open_streams": shop.standin.open_streams(),
+            "cpu_percent": (cpu_ns(mount.pid) - before) / took * 100,
+            "wakeups_per_s": (wakeups(mount.pid) - woken) / took * 1e9}
+
+
+def count(mount, state):
+    return json.loads((mount.path / ".pool/stats").read_text())["environments"][state]
+
+
+def environments(shop, quick):
+    """What environments cost that do nothing: idle ones, and leased ones whose stream to the helper is open."""
+    n = 1000 if quick else 10000
+    # Without the check of idle environments that comes each minute, which opens a stream to eight of them at a time.
+    mount = shop.peer("modalpool", max=n, min=n, keepalive=3600)
+    empty = shop.peer("modalpool")
+    found = {"empty_mib": resident(empty.pid) / MIB}
+    shop.drop(empty)
+    mount.ask("drop")
+    wait_until("all environments are idle", lambda: count(mount, "idle") == n)
+    wait_until("no stream is open", lambda: shop.standin.open_streams() == 0)
+    found["idle"] = rest(shop, mount, n)
+    say(f"  {n} idle environments")
+    shop.drop(mount)
+
+    n = 100 if quick else 1000
+    mount = shop.peer("modalpool", max=n, keepalive=3600)
+    mount.ask("leases", n)
+    wait_until("no stream is open", lambda: shop.standin.open_streams() <= 2)
+    found["leased"] = rest(shop, mount, n)
+    mount.ask("jobs", 1, n, 0, "true")
+    found["carriers"] = rest(shop, mount, n)
+    say(f"  {n} leases after a job, each with an open stream")
+    shop.drop(mount)
+    return found
+
+
 def waiting(shop, n):
     """Leases that have no sandbox, as many: what a lease itself needs."""
     mount = shop.peer("modalpool", max=1, max_leases=2 * n, wait=3600)
@@ -330,4 +394,4 @@ def simulator(shop, quick):
 
 QUICK = ("acquire", "jobs", "delay", "throughput", "idle")
 PARTS = {"acquire": acquire, "jobs": jobs, "delay": delay, "exec-delay": exec_delay, "throughput": throughput, "scale": scale, "idle": idle,
-         "start": start, "local": local, "reset": reset, "simulator": simulator}
+         "environments": environments, "start": start, "local": local, "reset": reset, "simulator": simulator}

@@ -43,6 +43,14 @@ def resident(pid):
     raise RuntimeError(f"process {pid} is gone")
 
 
+def wakeups(pid):
+    """How often a process has waited for something, and gone on."""
+    for line in processes.read(f"/proc/{pid}/status").splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"process {pid} is gone")
+
+
 class Talker:
     """A process that answers lines."""
 
@@ -89,6 +97,10 @@ class StandIn(Talker):
         """(calls by method, processor time)"""
         said = self.say("")
         return said["calls"], said["cpu_ns"]
+
+    def open_streams(self):
+        """Streams of output that somebody reads now."""
+        return self.say("")["open"].get("TaskExecStdioRead", 0)
 
 
 class Peer(Talker):
