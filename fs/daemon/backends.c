@@ -91,7 +91,7 @@ static const struct option_row rows[] = {
           .foreign = OPTION_WORDS("docker", "ssh", "singularity", "daytona", "vercel_sandbox"),
           .help = "who provides sandboxes" },
         { "fault", OPTION_TEXT, AT(fault), "",
-          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, change, idle, death, delay" },
+          .help = "inject faults: KIND:RATE joined by +; kinds create, refuse, clean, change, idle, death, delay, snapshot" },
         { "fault_seed", OPTION_NUMBER, AT(fault_seed), "1", NULL, 0, INT64_MAX, .help = "which faults" },
 };
 
@@ -132,7 +132,7 @@ static int put_helper_over(struct backend **b, uv_loop_t *loop, const struct con
 }
 
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
-                  const struct state *state, const char *pool_id, const char *mountpoint, struct result *why) {
+                  const char *snapshot, const struct state *state, const char *pool_id, const char *mountpoint, struct result *why) {
         const struct provider_options *o = chosen(config);
         const struct backend_setup setup = {
                 .shell = config->shell,
@@ -141,6 +141,7 @@ int provider_open(struct backend **out, struct backend_client *client, uv_loop_t
                 .dir = state->environments,
                 .pool_id = pool_id,
                 .mountpoint = mountpoint,
+                .snapshot = snapshot,
                 .epoch = state->epoch,
                 .compare = config->reset == RESET_CLEAN,
                 .emptied = config->emptied,

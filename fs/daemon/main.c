@@ -218,10 +218,12 @@ static void on_notice(void *owner, const char *line) {
 }
 
 /* The backend of a pool beside the mount's own. */
-static int open_backend(void *owner, const struct config *config, struct backend **out, struct result *why) {
+static int open_backend(void *owner, const struct config *config, const char *snapshot, struct backend **out,
+                        struct result *why) {
         struct daemon *d = owner;
 
-        return provider_open(out, d->client, &d->loop, config, &d->state, d->state.pool_id, d->options.mountpoint, why);
+        return provider_open(out, d->client, &d->loop, config, snapshot, &d->state, d->state.pool_id, d->options.mountpoint,
+                             why);
 }
 
 static const struct core_events core_events = {
@@ -413,7 +415,7 @@ static int set_up(struct daemon *d, struct result *why) {
 
         r = provider_connect(&d->client, &d->loop, &d->config, why);
         if (r == 0)
-                r = provider_open(&d->backend, d->client, &d->loop, &d->config, &d->state, d->state.pool_id,
+                r = provider_open(&d->backend, d->client, &d->loop, &d->config, "", &d->state, d->state.pool_id,
                                   d->options.mountpoint, why);
         if (r == 0)
                 r = core_new(&d->core, &(struct core_parts){

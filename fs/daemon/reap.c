@@ -184,7 +184,7 @@ static int set_up(struct reap *r, struct result *why) {
         uv_prepare_start(&r->turn, on_turn);
         n = provider_connect(&r->client, &r->loop, r->config, why);
         if (n == 0)
-                n = provider_open(&r->backend, r->client, &r->loop, r->config, &r->state, r->state.pool_id,
+                n = provider_open(&r->backend, r->client, &r->loop, r->config, "", &r->state, r->state.pool_id,
                                   r->options->mountpoint, why);
         if (n == 0)
                 n = core_new(&r->core, &(struct core_parts){

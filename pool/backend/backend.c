@@ -160,11 +160,27 @@ void sandbox_destroy(struct sandbox *s) {
 int sandbox_clean(struct sandbox *s, const char *workdir) {
         int r;
 
-        assert(s->state == SANDBOX_LIVE && !s->cleaning && s->n_execs == 0);
+        assert(s->state == SANDBOX_LIVE && !s->cleaning && !s->snapshot && s->n_execs == 0);
         r = s->backend->ops->clean(s, workdir);
         if (r == 0)
                 s->cleaning = true;
         return r;
+}
+
+int sandbox_snapshot(struct sandbox *s, const char *id, struct snapshot_call *c) {
+        int r;
+
+        assert(s->state == SANDBOX_LIVE && !s->cleaning);
+        if (s->snapshot)
+                return -EBUSY;
+        r = s->backend->ops->snapshot ? s->backend->ops->snapshot(s, id) : -EOPNOTSUPP;
+        if (r == 0)
+                s->snapshot = c;
+        return r;
+}
+
+int backend_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d) {
+        return b->ops->delete_snapshot ? b->ops->delete_snapshot(b, id, image, d) : -ENOENT;
 }
 
 bool sandbox_is_single_use(const struct sandbox *s) {
@@ -326,9 +342,28 @@ void sandbox_created(struct sandbox *s, const struct result *r) {
                 s->events->created(s->owner, r);
 }
 
+void sandbox_snapshotted(struct sandbox *s, const struct result *r, const char *image) {
+        struct snapshot_call *c = s->snapshot;
+
+        if (!c)
+                return;
+        s->snapshot = NULL;
+        c->done(c, r, result_ok(r) ? image : NULL);
+}
+
+/* What was under way has no other end. */
+static void lose_snapshot(struct sandbox *s, const char *what) {
+        struct result why;
+
+        result_set(&why, RESULT_LOST, "environment %s %s while the snapshot was being taken", s->id, what);
+        sandbox_snapshotted(s, &why, NULL);
+}
+
 void sandbox_died(struct sandbox *s, const struct result *why) {
-        if (sandbox_set_state(s, SANDBOX_DEAD))
-                s->events->died(s->owner, why);
+        if (!sandbox_set_state(s, SANDBOX_DEAD))
+                return;
+        lose_snapshot(s, "died");
+        s->events->died(s->owner, why);
 }
 
 void sandbox_cleaned(struct sandbox *s, const struct result *r, const struct sandbox_changes *changes) {
@@ -344,6 +379,7 @@ void sandbox_cleaned(struct sandbox *s, const struct result *r, const struct san
 void sandbox_destroyed(struct sandbox *s, const struct result *r) {
         if (!sandbox_set_state(s, SANDBOX_GONE))
                 return;
+        lose_snapshot(s, "was ended");
         s->backend->n_sandboxes--;
         s->events->destroyed(s->owner, r);
 }

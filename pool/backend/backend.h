@@ -22,6 +22,7 @@
  *   input     open → ended                  of an exec with live input: exec_write() until exec_end_input(),
  *                                           or with kept input: exec_offer_input() until that says so
  *   output    given ↔ held back             by exec_hold_output(); ended() waits until it is given
+ *   snapshot  under way → none              done(result, image) once; one at a time of a sandbox
  *
  * Everything is asynchronous: a call returns at once, and its answer comes
  * from the loop, never from inside the call. A call that returns -errno did
@@ -47,6 +48,7 @@
 #include "pool/backend/changes.h"
 #include "pool/backend/connection.h"
 #include "pool/backend/file-call.h"
+#include "pool/backend/snapshot-call.h"
 #include "pool/util/blob.h"
 #include "pool/util/list.h"
 #include "pool/util/result.h"
@@ -69,6 +71,7 @@ struct backend_setup {
         const char *dir;        /* a directory of this machine, for itself alone */
         const char *pool_id;    /* a UUID: marks sandboxes that outlive us as this pool's */
         const char *mountpoint; /* for people */
+        const char *snapshot;   /* its sandboxes begin as this snapshot is; "": as the provider makes them */
         uint64_t epoch;         /* of this daemon: higher than that of any before it on the same journal */
         bool compare;           /* a clean-up compares the sandbox with how it was when it became live … */
         const char *emptied;    /* … and empties these directories of it, … */
@@ -219,6 +222,8 @@ struct backend_ops {
         void (*destroy)(struct sandbox *s);
         bool (*is_single_use)(const struct sandbox *s); /* or NULL: none is */
         int (*clean)(struct sandbox *s, const char *workdir);
+        int (*snapshot)(struct sandbox *s, const char *id); /* or NULL */
+        int (*delete_snapshot)(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d); /* or NULL */
         int (*exec)(struct sandbox *s, const struct exec_spec *spec, struct exec **out);
         int (*attach)(struct sandbox *s, struct exec **out); /* or NULL */
         int (*file_call)(struct sandbox *s, const struct file_call_args *args, struct file_call *c); /* or NULL */
@@ -270,6 +275,7 @@ struct sandbox {
         void *owner;
         enum sandbox_state state;
         bool cleaning;
+        struct snapshot_call *snapshot; /* that is being taken, or NULL */
         bool serial; /* it is to run one exec at a time; set before it is live */
         bool plain;  /* no helper runs its execs: there is live input, but no kept one, no terminal and no user; set before it is live */
         const char *one_user; /* why all its execs run as one user, and what to do about it; NULL: they need not */
@@ -361,6 +367,20 @@ void sandbox_destroy(struct sandbox *s);
  * sandbox must not be lent again.
  */
 int sandbox_clean(struct sandbox *s, const char *workdir);
+
+/*
+ * Take a snapshot of a sandbox that is live and is not being cleaned. It has what calls about files did that were accepted
+ * before. Jobs go on meanwhile. @id: a UUID, recorded before; with the same one again, in this run or a later one, the
+ * provider has one snapshot. Answered by done() of @c. -EOPNOTSUPP: this sandbox cannot be copied. -EBUSY: one is under way.
+ */
+int sandbox_snapshot(struct sandbox *s, const char *id, struct snapshot_call *c);
+
+/*
+ * Delete a snapshot, by any backend of its client. Sandboxes that were made from it go on. @image: "" if its taking was
+ * never answered. Answered by done() of @d. -ENOENT: there is none, or it cannot be found by its id alone, and the
+ * provider's own time limit ends it.
+ */
+int backend_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d);
 
 /*
  * No clean-up could tell what a lease leaves there, so it serves one lease only. A sandbox may become so when an exec
@@ -470,6 +490,7 @@ void sandbox_created(struct sandbox *s, const struct result *r);
 void sandbox_died(struct sandbox *s, const struct result *why);
 void sandbox_cleaned(struct sandbox *s, const struct result *r, const struct sandbox_changes *changes); /* NULL: none */
 void sandbox_destroyed(struct sandbox *s, const struct result *r);
+void sandbox_snapshotted(struct sandbox *s, const struct result *r, const char *image); /* nothing if none is under way */
 void exec_started(struct exec *e);
 void exec_output(struct exec *e, enum stream stream, const void *data, size_t len);
 void exec_ended(struct exec *e, const struct result *r, int code);

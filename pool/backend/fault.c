@@ -20,10 +20,11 @@ enum kind {
         FAULT_IDLE,
         FAULT_DEATH,
         FAULT_DELAY,
+        FAULT_SNAPSHOT,
         N_KINDS,
 };
 
-static const char *const kind_names[N_KINDS] = { "create", "refuse", "clean", "change", "idle", "death", "delay" };
+static const char *const kind_names[N_KINDS] = { "create", "refuse", "clean", "change", "idle", "death", "delay", "snapshot" };
 
 struct fault {
         struct backend backend;
@@ -40,6 +41,7 @@ struct fault_sandbox {
         void (*later)(struct fault_sandbox *s);
         struct result result;
         struct sandbox_changes changes; /* of the clean-up */
+        struct snapshot_call snapshot;  /* of the one below */
 };
 
 struct fault_exec {
@@ -248,6 +250,35 @@ static int fault_clean(struct sandbox *sandbox, const char *workdir) {
                 return 0;
         }
         return sandbox_clean(s->inner, workdir);
+}
+
+/* snapshots */
+
+static void give_snapshotted(struct fault_sandbox *s) {
+        sandbox_snapshotted(&s->sandbox, &s->result, NULL);
+}
+
+/* Where it works, its answer is not put off: the timer may be needed for something else meanwhile. */
+static void on_snapshotted(struct snapshot_call *c, const struct result *r, const char *image) {
+        struct fault_sandbox *s = container_of(c, struct fault_sandbox, snapshot);
+
+        sandbox_snapshotted(&s->sandbox, r, image);
+}
+
+static int fault_snapshot(struct sandbox *sandbox, const char *id) {
+        struct fault_sandbox *s = container_of(sandbox, struct fault_sandbox, sandbox);
+        struct fault *f = fault_of(sandbox->backend);
+
+        s->snapshot.done = on_snapshotted;
+        if (!strikes(f, FAULT_SNAPSHOT))
+                return sandbox_snapshot(s->inner, id, &s->snapshot);
+        result_set(&s->result, RESULT_FAILED, "injected fault: snapshot failed");
+        answer_later(s, give_snapshotted, delay_ms(f));
+        return 0;
+}
+
+static int fault_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d) {
+        return backend_delete_snapshot(b->inner, id, image, d);
 }
 
 /* execs */
@@ -482,6 +513,8 @@ static const struct backend_ops fault_ops = {
         .destroy = fault_destroy,
         .is_single_use = fault_is_single_use,
         .clean = fault_clean,
+        .snapshot = fault_snapshot,
+        .delete_snapshot = fault_delete_snapshot,
         .exec = fault_exec,
         .file_call = fault_file_call,
         .connect = fault_connect,

@@ -68,7 +68,7 @@ static int try_backend(const struct core_parts *parts, const struct config *chan
         int r;
 
         result_set(why, RESULT_FAILED, "out of memory");
-        r = parts->open(parts->owner, changed, &b, why);
+        r = parts->open(parts->owner, changed, "", &b, why);
         backend_free(b);
         return r;
 }

@@ -16,8 +16,12 @@ struct core_parts {
         enum backend_use use;
         struct config *config; /* of the mount; ctl changes it */
         struct backend *backend; /* of the mount's own pool */
-        /* Make the backend of a further pool. -errno with @why, as at the start. NULL: there are no further pools. */
-        int (*open)(void *owner, const struct config *config, struct backend **out, struct result *why);
+        /*
+         * Make the backend of a further pool, whose sandboxes begin as the snapshot of this name is; "": as the options say.
+         * -errno with @why, as at the start. NULL: there are no further pools.
+         */
+        int (*open)(void *owner, const struct config *config, const char *snapshot, struct backend **out,
+                    struct result *why);
         void *owner; /* open()'s */
         struct journal *journal; /* NULL keeps nothing */
         struct audit *audit;     /* NULL: there is none */

@@ -75,7 +75,7 @@ static bool start(struct template *t) {
 
         list_remove(&t->link);
         result_set(&why, RESULT_FAILED, "out of memory");
-        r = parts->open(parts->owner, t->config, &t->backend, &why);
+        r = parts->open(parts->owner, t->config, "", &t->backend, &why);
         if (r == 0)
                 r = backend_start(t->backend, BACKEND_TO_JOIN, &events, t);
         if (r == 0) {

@@ -11,6 +11,7 @@
 
 #include "pool/helper/connection.h"
 #include "pool/helper/exec.h"
+#include "pool/helper/file-call.h"
 #include "pool/helper/sandbox.h"
 #include "pool/helper/token.h"
 #include "pool/util/cleanup.h"
@@ -469,6 +470,48 @@ static int helper_file_call(struct sandbox *sandbox, const struct file_call_args
         return r;
 }
 
+/* snapshots */
+
+static void on_snapshotted(struct snapshot_call *c, const struct result *r, const char *image) {
+        struct helper_sandbox *s = container_of(c, struct helper_sandbox, snapshot);
+
+        sandbox_snapshotted(&s->sandbox, r, image);
+}
+
+/* One that does not live any more has another end: see backend.c. */
+static void on_barrier(struct file_call *c, int error, const void *data, size_t len) {
+        struct helper_sandbox *s = container_of(c, struct helper_sandbox, barrier);
+        struct result why;
+        int r;
+
+        if (s->sandbox.state != SANDBOX_LIVE)
+                return;
+        r = error ? -error : sandbox_snapshot(s->inner, s->snapshot_id, &s->snapshot);
+        if (r == 0)
+                return;
+        result_set(&why, RESULT_FAILED, "environment %s: no snapshot: %s", s->sandbox.id, strerror(-r));
+        sandbox_snapshotted(&s->sandbox, &why, NULL);
+}
+
+static int helper_snapshot(struct sandbox *sandbox, const char *id) {
+        struct helper_sandbox *s = helper_sandbox_of(sandbox);
+        int r;
+
+        s->snapshot.done = on_snapshotted;
+        if (!s->uses_files)
+                return sandbox_snapshot(s->inner, id, &s->snapshot);
+        s->barrier.done = on_barrier;
+        snprintf(s->snapshot_id, sizeof(s->snapshot_id), "%s", id);
+        r = client_call(s->carrier.client, &(struct file_call_args){ .op = FILE_OP_NONE }, &s->barrier);
+        if (r == 0)
+                carrier_wake(&s->carrier);
+        return r;
+}
+
+static int helper_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d) {
+        return backend_delete_snapshot(b->inner, id, image, d);
+}
+
 /* the backend */
 
 static void on_inner_ready(void *owner, const struct result *r) {
@@ -545,6 +588,8 @@ static const struct backend_ops helper_ops = {
         .destroy = helper_destroy,
         .is_single_use = helper_is_single_use,
         .clean = helper_clean,
+        .snapshot = helper_snapshot,
+        .delete_snapshot = helper_delete_snapshot,
         .exec = helper_exec,
         .file_call = helper_file_call,
         .connect = helper_connect,

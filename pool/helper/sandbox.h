@@ -19,6 +19,7 @@
 #include "pool/helper/carrier.h"
 #include "pool/helper/note.h"
 #include "pool/helper/upload.h"
+#include "pool/util/uuid.h"
 
 enum helper_mode {
         HELPER_PLAIN,
@@ -46,6 +47,9 @@ struct helper_sandbox {
         enum helper_note note;
         bool note_answered; /* by the helper; what follows is done in the next turn */
         int64_t note_us;    /* when it was asked for */
+        struct snapshot_call snapshot; /* of the one below */
+        struct file_call barrier;      /* calls about files that were accepted before it are done … */
+        char snapshot_id[UUID_SIZE];   /* … before this one is taken */
         uv_timer_t hold;    /* while it is held back: until it is not any more */
         unsigned n_handles;
 };

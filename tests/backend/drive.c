@@ -368,7 +368,7 @@ static int open_backends(char **argv, int n, struct result *why) {
         if (r == 0)
                 r = provider_connect(&client, &loop, &config, why);
         for (int i = 0; i < n && r == 0; i++)
-                r = provider_open(&backends[i], client, &loop, &config, &state, argv[i + 2] ?: "", "/drive", why);
+                r = provider_open(&backends[i], client, &loop, &config, "", &state, argv[i + 2] ?: "", "/drive", why);
         return r;
 }
 

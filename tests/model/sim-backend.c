@@ -148,7 +148,8 @@ void sim_sandbox_stray(struct sim_sandbox *s, bool gone) {
 }
 
 void sim_sandbox_free(struct sim_sandbox *s) {
-        struct timer *const timers[] = { &s->created, &s->died, &s->cleaned, &s->destroyed, &s->adopted, &s->noted };
+        struct timer *const timers[] = { &s->created, &s->died, &s->cleaned, &s->destroyed, &s->adopted, &s->noted,
+                                         &s->snapshotted };
 
         for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
                 timer_cancel(timers[i]);
@@ -186,6 +187,7 @@ void sim_sandbox_on_destroyed(struct timer *t) {
         sim_trace("%s destroyed: %s", s->sandbox.id, result_code_name(r.code));
         timer_cancel(&s->cleaned);
         timer_cancel(&s->noted);
+        timer_cancel(&s->snapshotted);
         s->doomed = true;
         /* A core that stops may fail to write that down; its successor asks after one that is gone, then. */
         stays = unborn || !result_ok(&r) || b->core == SIM_CORE_LEAVES;
@@ -299,6 +301,8 @@ const struct backend_ops sim_backend_ops = {
         .destroy = op_destroy,
         .is_single_use = sim_is_single_use,
         .clean = op_clean,
+        .snapshot = sim_snapshot,
+        .delete_snapshot = sim_delete_snapshot,
         .exec = sim_exec_start,
         .exec_signal = sim_exec_signal,
         .exec_poll = sim_exec_poll,
@@ -316,4 +320,5 @@ void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, cons
         backend_attach(&b->backend, &b->client);
         list_init(&b->sandboxes);
         list_init(&b->strays);
+        list_init(&b->snapshots);
 }

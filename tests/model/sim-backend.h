@@ -33,6 +33,7 @@ struct sim_rates {
         unsigned note_fails, job_changes;
         bool compares; /* its clean-ups find what was changed */
         unsigned destroy_slow, destroy_fails;
+        unsigned snapshot_fails, delete_snapshot_fails;
         unsigned adopt_fails, list_fails;
         unsigned probe_refused, probe_fails, probe_hangs;
         unsigned exec_refused, exec_fails, exec_lost, exec_hangs, exec_ignores_kill, exec_prints, exec_codes;
@@ -54,7 +55,8 @@ struct sim_sandbox {
         struct sim_backend *provider;
         unsigned number;
         char nonce[UUID_SIZE], resume_token[16];
-        struct timer created, died, cleaned, destroyed, adopted, noted;
+        struct timer created, died, cleaned, destroyed, adopted, noted, snapshotted;
+        char snapshot_id[UUID_SIZE];
         bool dead, clean_failed;
         enum sim_note note;
         bool changed;       /* a job did what no clean-up undoes, … */
@@ -153,7 +155,7 @@ struct sim_begun {
 struct sim_totals {
         uint64_t creates, created, create_failures, destroyed, destroy_failures, died;
         uint64_t cleaned, changed, clean_failures, cleans_given_up, execs, probes, signals;
-        uint64_t adopted, adopt_failures, orphans, resumed, lists;
+        uint64_t adopted, adopt_failures, orphans, resumed, lists, snapshots;
 };
 
 enum sim_core {
@@ -177,13 +179,18 @@ struct sim_backend {
         bool cannot_list;        /* like the local backend */
         struct timer listed;
         int64_t list_us; /* when the core asked last what there is */
-        unsigned last_number;
+        struct list snapshots;  /* that the provider has */
+        unsigned last_number, last_snapshot;
         struct sim_totals totals;
 };
 
 extern const struct backend_ops sim_backend_ops;
 
 void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, const struct sim_hooks *hooks);
+
+/* How many snapshots the provider has; and that their time limits have come. */
+unsigned sim_snapshots_count(const struct sim_backend *b);
+void sim_snapshots_forget(struct sim_backend *b);
 
 /* The sandbox with this id, or NULL. */
 struct sim_sandbox *sim_backend_find(struct sim_backend *b, const char *id);

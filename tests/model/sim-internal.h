@@ -44,6 +44,13 @@ void sim_note_clean_begins(struct sim_sandbox *s);
 void sim_note_core_ends(struct sim_sandbox *s);
 bool sim_is_single_use(const struct sandbox *sandbox);
 
+int sim_snapshot(struct sandbox *sandbox, const char *id);
+int sim_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d);
+bool sim_has_snapshot(const struct sim_backend *b, const char *image);
+
+/* One that is under way may be taken, unheard. */
+void sim_snapshot_core_ends(struct sim_sandbox *s);
+
 /* What runs there ends, unheard; unless its core does. */
 void sim_exec_discard(struct sim_exec *x);
 void sim_exec_discard_all(struct sim_sandbox *s);

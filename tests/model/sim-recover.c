@@ -71,6 +71,7 @@ void sim_backend_let_go(struct sim_backend *b) {
                                 sim_exec_leave(x, crash);
                 s->given_up = true;
                 sim_note_core_ends(s);
+                sim_snapshot_core_ends(s);
                 sim_sandbox_stray(s, !s->made_us && !s->created.place);
                 sandbox_destroyed(&s->sandbox, &(struct result){});
         }

@@ -2,6 +2,7 @@
 #include "sim-template.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sim-internal.h"
@@ -44,7 +45,11 @@ static void op_free(struct backend *b) {
 }
 
 static int op_create(struct backend *b, const char *nonce, struct sandbox **out) {
-        return sim_backend_ops.create(&template_of(b)->all->provider->backend, nonce, out);
+        struct sim_template *t = template_of(b);
+
+        SIM_CHECK(!*t->snapshot || sim_has_snapshot(t->all->provider, t->snapshot), "a sandbox is made from snapshot %s, which is not there",
+                  t->snapshot);
+        return sim_backend_ops.create(&t->all->provider->backend, nonce, out);
 }
 
 void sim_templates_init(struct sim_templates *all, struct sim_backend *provider) {
@@ -52,7 +57,8 @@ void sim_templates_init(struct sim_templates *all, struct sim_backend *provider)
         list_init(&all->list);
 }
 
-int sim_template_open(void *owner, const struct config *config, struct backend **out, struct result *why) {
+int sim_template_open(void *owner, const struct config *config, const char *snapshot, struct backend **out,
+                      struct result *why) {
         static struct backend_ops ops;
         struct sim_templates *all = owner;
         struct sim_template *t = calloc(1, sizeof(*t));
@@ -66,6 +72,7 @@ int sim_template_open(void *owner, const struct config *config, struct backend *
         ops.adopt = NULL; /* the mount's own backend does that, */
         ops.list = NULL;  /* and lists */
         t->all = all;
+        snprintf(t->snapshot, sizeof(t->snapshot), "%s", snapshot);
         t->backend.ops = &ops;
         list_init(&t->link);
         list_add_tail(&all->list, &t->link);

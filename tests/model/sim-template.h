@@ -22,9 +22,11 @@ struct sim_template {
         struct list link;
         struct timer started;
         bool starting;
+        char snapshot[SNAPSHOT_IMAGE_MAX];
 };
 
 void sim_templates_init(struct sim_templates *all, struct sim_backend *provider);
 
 /* As core_parts.open; @owner is the struct sim_templates. */
-int sim_template_open(void *owner, const struct config *config, struct backend **out, struct result *why);
+int sim_template_open(void *owner, const struct config *config, const char *snapshot, struct backend **out,
+                      struct result *why);

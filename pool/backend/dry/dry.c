@@ -12,6 +12,7 @@
 #include "pool/util/clock.h"
 
 #define HEAD_MAX (4 << 20)    /* bytes of what is printed before the command */
+#define DRY_IMAGE "dry"         /* the name of every snapshot */
 #define PIECE_SIZE (64 << 10) /* bytes of the command that are printed at once */
 
 struct dry_options {
@@ -88,7 +89,10 @@ static void on_sandbox_timer(uv_timer_t *timer) {
                 sandbox_created(s, &ok);
                 break;
         case SANDBOX_LIVE:
-                sandbox_cleaned(s, &ok, NULL);
+                if (s->snapshot)
+                        sandbox_snapshotted(s, &ok, DRY_IMAGE);
+                else
+                        sandbox_cleaned(s, &ok, NULL);
                 break;
         case SANDBOX_ENDING:
                 sandbox_destroyed(s, &ok);
@@ -124,6 +128,41 @@ static void dry_destroy(struct sandbox *s) {
 
 static int dry_clean(struct sandbox *s, const char *workdir) {
         answer(s, 0);
+        return 0;
+}
+
+/* snapshots: there is nothing to copy */
+
+struct dry_deletion {
+        uv_timer_t timer;
+        struct snapshot_deletion *deletion;
+};
+
+static int dry_snapshot(struct sandbox *s, const char *id) {
+        answer(s, 0);
+        return 0;
+}
+
+static void on_deletion_closed(uv_handle_t *handle) {
+        free(container_of((uv_timer_t *)handle, struct dry_deletion, timer));
+}
+
+static void on_deleted(uv_timer_t *timer) {
+        struct dry_deletion *d = container_of(timer, struct dry_deletion, timer);
+        struct result ok = {};
+
+        d->deletion->done(d->deletion, &ok);
+        uv_close((uv_handle_t *)timer, on_deletion_closed);
+}
+
+static int dry_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *deletion) {
+        struct dry_deletion *d = calloc(1, sizeof(*d));
+
+        if (!d)
+                return -ENOMEM;
+        d->deletion = deletion;
+        uv_timer_init(dry_of(b)->client->loop, &d->timer);
+        start_timer(&d->timer, on_deleted, 0);
         return 0;
 }
 
@@ -338,6 +377,8 @@ static const struct backend_ops dry_ops = {
         .create = dry_create,
         .destroy = dry_destroy,
         .clean = dry_clean,
+        .snapshot = dry_snapshot,
+        .delete_snapshot = dry_delete_snapshot,
         .exec = dry_exec,
         .exec_signal = dry_exec_signal,
         .exec_poll = dry_exec_poll,
