@@ -22,6 +22,9 @@ enum statement {
         PUT_POOL,
         DROP_POOL,
         EACH_POOL,
+        PUT_SNAPSHOT,
+        DROP_SNAPSHOT,
+        EACH_SNAPSHOT,
         PUT_ENVIRONMENT,
         DROP_ENVIRONMENT,
         EACH_ENVIRONMENT,
@@ -46,6 +49,9 @@ static const char *const statements[N_STATEMENTS] = {
         [PUT_POOL] = "INSERT OR REPLACE INTO pool VALUES(?,?,?,?,?,?,?)",
         [DROP_POOL] = "DELETE FROM pool WHERE serial=?",
         [EACH_POOL] = "SELECT serial,name,uid,gid,created_wall_us,options,made FROM pool ORDER BY serial",
+        [PUT_SNAPSHOT] = "INSERT OR REPLACE INTO snapshot VALUES(?,?,?,?,?,?,?)",
+        [DROP_SNAPSHOT] = "DELETE FROM snapshot WHERE id=?",
+        [EACH_SNAPSHOT] = "SELECT id,pool,environment,image,state,code,error FROM snapshot ORDER BY pool",
         [PUT_ENVIRONMENT] = "INSERT OR REPLACE INTO environment VALUES(?,?,?,?,?,?,?,?,?)",
         [DROP_ENVIRONMENT] = "DELETE FROM environment WHERE nonce=?",
         [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user,pool FROM environment"
@@ -62,7 +68,8 @@ static const char *const statements[N_STATEMENTS] = {
         [EACH_JOB] = "SELECT lease,number,command,input,cwd,env,timeout_us,submitted_us,state,wanted_dead,timed_out,"
                      "output_refused,started_us,ended_us,code,exit_code,error,name,live_input,"
                      "terminal,user FROM job WHERE lease=? ORDER BY number",
-        [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease UNION ALL SELECT 1 FROM pool LIMIT 1",
+        [ANY_ROW] = "SELECT 1 FROM environment UNION ALL SELECT 1 FROM lease UNION ALL SELECT 1 FROM pool"
+                    " UNION ALL SELECT 1 FROM snapshot LIMIT 1",
         [GET_META] = "SELECT value FROM meta WHERE key=?",
         [SET_META] = "INSERT OR REPLACE INTO meta VALUES(?,?)",
 };
@@ -108,6 +115,10 @@ static const char *const formats[] = {
 
         /* 7: users. */
         "ALTER TABLE job ADD COLUMN user TEXT; ALTER TABLE lease ADD COLUMN user TEXT;",
+
+        /* 8: snapshots. */
+        "CREATE TABLE snapshot(id TEXT PRIMARY KEY, pool INTEGER, environment TEXT, image TEXT, state INTEGER,"
+        " code INTEGER, error TEXT) WITHOUT ROWID;",
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -215,7 +226,7 @@ int journal_rewrite_begin(struct journal *j) {
         r = run(j, BEGIN, "");
         return r < 0 ? r : to_errno(sqlite3_exec(j->db,
                                                  "DELETE FROM job; DELETE FROM lease; DELETE FROM environment;"
-                                                 "DELETE FROM pool;",
+                                                 "DELETE FROM pool; DELETE FROM snapshot;",
                                                  NULL, NULL, NULL));
 }
 
@@ -244,6 +255,21 @@ int journal_drop_pool(struct journal *j, uint64_t serial) {
                 return 0;
         crash_point("journal", "is written");
         return note(j, run(j, DROP_POOL, "i", (int64_t)serial));
+}
+
+int journal_put_snapshot(struct journal *j, const struct journal_snapshot *row) {
+        if (!j)
+                return 0;
+        crash_point("journal", "is written");
+        return note(j, run(j, PUT_SNAPSHOT, "tittiit", row->id, (int64_t)row->pool, row->environment, row->image,
+                           (int64_t)row->state, (int64_t)row->code, row->error));
+}
+
+int journal_drop_snapshot(struct journal *j, const char *id) {
+        if (!j)
+                return 0;
+        crash_point("journal", "is written");
+        return note(j, run(j, DROP_SNAPSHOT, "t", id));
 }
 
 int journal_put_environment(struct journal *j, const struct journal_environment *row) {
@@ -379,6 +405,27 @@ int journal_each_environment(struct journal *j, int (*each)(void *data, const st
                                        .created_us = sqlite3_column_int64(s, 6),
                                        .user = sqlite3_column_int64(s, 7),
                                        .pool = sqlite3_column_int64(s, 8),
+                               });
+        sqlite3_reset(s);
+        return r < 0 ? r : to_errno(code);
+}
+
+int journal_each_snapshot(struct journal *j, int (*each)(void *data, const struct journal_snapshot *row), void *data) {
+        sqlite3_stmt *s;
+        int code, r = 0;
+
+        if (!j)
+                return 0;
+        s = j->statements[EACH_SNAPSHOT];
+        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+                r = each(data, &(struct journal_snapshot){
+                                       .id = string_of(s, 0),
+                                       .pool = sqlite3_column_int64(s, 1),
+                                       .environment = string_of(s, 2),
+                                       .image = string_of(s, 3),
+                                       .state = sqlite3_column_int(s, 4),
+                                       .code = sqlite3_column_int(s, 5),
+                                       .error = text_of(s, 6),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The journal: pools, environments, leases and jobs on disk, so that the next daemon
+ * The journal: pools, snapshots, environments, leases and jobs on disk, so that the next daemon
  * can go on where one was killed.
  *
  * Each mount has one SQLite file, in a locked directory. The pool writes to it
@@ -42,6 +42,15 @@ struct journal_pool {
         int64_t created_wall_us;
         const char *options; /* its own, as they were given: a JSON object of texts */
         bool made;           /* an environment was made in it, so that not all options may change */
+};
+
+struct journal_snapshot {
+        const char *id;
+        uint64_t pool;           /* the serial of the pool that it is for; there may be none */
+        const char *environment; /* the nonce of the one that it is taken of */
+        const char *image;       /* the provider's name of it; "" until it is known */
+        int state, code;         /* enum snapshot_state, enum result_code */
+        const char *error;       /* or NULL */
 };
 
 struct journal_environment {
@@ -126,7 +135,7 @@ bool journal_mark(struct journal *j, const char *mark);
  */
 int journal_put_aside(const char *path, const char *suffix);
 
-/* Whether it has neither pools nor environments nor leases. */
+/* Whether it has neither pools nor snapshots nor environments nor leases. */
 bool journal_is_empty(struct journal *j);
 
 /*
@@ -144,6 +153,8 @@ int journal_rewrite_end(struct journal *j, int r);
 /* Store or replace a row; delete it. 0, -ENOSPC or another error of the disk, -ENOMEM. */
 int journal_put_pool(struct journal *j, const struct journal_pool *row);
 int journal_drop_pool(struct journal *j, uint64_t serial); /* not what is in it */
+int journal_put_snapshot(struct journal *j, const struct journal_snapshot *row);
+int journal_drop_snapshot(struct journal *j, const char *id);
 int journal_put_environment(struct journal *j, const struct journal_environment *row);
 int journal_drop_environment(struct journal *j, const char *nonce);
 int journal_put_lease(struct journal *j, const struct journal_lease *row);
@@ -157,6 +168,7 @@ int journal_drop_job(struct journal *j, uint64_t lease, uint32_t number);
  * numbers. An error of @each ends it. 0 or -errno.
  */
 int journal_each_pool(struct journal *j, int (*each)(void *data, const struct journal_pool *row), void *data);
+int journal_each_snapshot(struct journal *j, int (*each)(void *data, const struct journal_snapshot *row), void *data);
 int journal_each_environment(struct journal *j, int (*each)(void *data, const struct journal_environment *row),
                              void *data);
 int journal_each_lease(struct journal *j, int (*each)(void *data, const struct journal_lease *row), void *data);

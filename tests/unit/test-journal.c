@@ -48,6 +48,16 @@ static int put_all(struct journal *j) {
         if (r == 0)
                 r = journal_drop_pool(j, 8);
         if (r == 0)
+                r = journal_put_snapshot(j, &(struct journal_snapshot){ .id = "s1", .pool = 9, .environment = "n1", .image = "" });
+        if (r == 0)
+                r = journal_put_snapshot(j, &(struct journal_snapshot){ .id = "s1",
+                                                                        .pool = 9,
+                                                                        .environment = "n1",
+                                                                        .image = "im-1",
+                                                                        .state = 2,
+                                                                        .code = 4,
+                                                                        .error = "no room" });
+        if (r == 0)
                 r = journal_put_environment(j, &(struct journal_environment){
                                                    .nonce = "n1", .id = "", .resume_token = "", .user = -1, .created_us = 1000 });
 
@@ -122,6 +132,18 @@ static int check_pool(void *data, const struct journal_pool *row) {
         return 0;
 }
 
+static int check_snapshot(void *data, const struct journal_snapshot *row) {
+        rows++;
+        CHECK_STR(row->id, "s1");
+        CHECK_INT(row->pool, 9);
+        CHECK_STR(row->environment, "n1");
+        CHECK_STR(row->image, "im-1");
+        CHECK_INT(row->state, 2);
+        CHECK_INT(row->code, 4);
+        CHECK_STR(row->error, "no room");
+        return 0;
+}
+
 static int check_environment(void *data, const struct journal_environment *row) {
         rows++;
         CHECK_STR(row->nonce, "n1");
@@ -186,6 +208,9 @@ static void check_all(struct journal *j) {
         CHECK_INT(journal_each_pool(j, check_pool, NULL), 0);
         CHECK_INT(rows, 1);
         rows = 0;
+        CHECK_INT(journal_each_snapshot(j, check_snapshot, NULL), 0);
+        CHECK_INT(rows, 1);
+        rows = 0;
         CHECK_INT(journal_each_environment(j, check_environment, NULL), 0);
         CHECK_INT(rows, 1);
         rows = 0;
@@ -221,6 +246,8 @@ static void kept(void) {
         CHECK_INT(journal_drop_environment(j, "n1"), 0);
         CHECK(!journal_is_empty(j));
         CHECK_INT(journal_drop_pool(j, 9), 0);
+        CHECK(!journal_is_empty(j));
+        CHECK_INT(journal_drop_snapshot(j, "s1"), 0);
         CHECK(journal_is_empty(j));
         remove_journal(j);
 }
