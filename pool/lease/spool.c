@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
 #include "pool/util/list.h"
+#include "pool/util/log.h"
 #include "pool/util/removal.h"
 
 #define N_STREAMS 2
@@ -214,19 +216,86 @@ static int read_turn(struct spool *s, uint64_t number, struct turn *turn) {
         return n == sizeof(*turn) ? 0 : -EIO;
 }
 
-/* A turn is written before its bytes, so the newest may have none; half a turn was never one. */
+/* Whether @next can stand behind @turn (NULL: first) in the order of the bytes that are there. */
+static bool turn_follows(const struct spool *s, const struct turn *turn, const struct turn *next) {
+        if (next->stream >= N_STREAMS || next->before[0] > s->size[0] || next->before[1] > s->size[1])
+                return false;
+        if (!turn)
+                return next->before[0] == 0 && next->before[1] == 0;
+        return next->stream == !turn->stream && next->before[!turn->stream] == turn->before[!turn->stream] &&
+               next->before[turn->stream] >= turn->before[turn->stream];
+}
+
+/* Goes on to the last turn that follows from those before it. */
+static int find_last_turn(struct spool *s) {
+        struct turn turns[512];
+        ssize_t n;
+
+        do {
+                n = open_file(s, FILE_ORDER);
+                if (n == 0)
+                        n = read_at(s->files[FILE_ORDER].fd, turns, sizeof(turns), s->n_turns * sizeof(*turns));
+                if (n < 0)
+                        return n;
+                for (size_t i = 0; i < n / sizeof(*turns); i++) {
+                        if (!turn_follows(s, s->n_turns ? &s->turn : NULL, &turns[i]))
+                                return 0;
+                        s->turn = turns[i];
+                        s->n_turns++;
+                }
+        } while (n == sizeof(turns));
+        return 0;
+}
+
+static int add_turn(struct spool *s, struct turn turn) {
+        int r = open_file(s, FILE_ORDER);
+
+        if (r == 0)
+                r = append_at(s->files[FILE_ORDER].fd, &turn, sizeof(turn), s->n_turns * sizeof(turn));
+        if (r < 0)
+                return r;
+        s->turn = turn;
+        s->n_turns++;
+        charge(s, sizeof(turn));
+        return 0;
+}
+
+/* Bytes whose order is not known come last, first those of the stream that is at hand. */
+static int complete_order(struct spool *s) {
+        struct turn next = s->turn;
+        int r = 0;
+
+        if (s->n_turns == 0 && s->size[0] > 0 && s->size[1] > 0)
+                r = add_turn(s, next);
+        next.stream = !next.stream;
+        next.before[!next.stream] = s->size[!next.stream];
+        if (r < 0 || s->n_turns == 0 || s->size[next.stream] == next.before[next.stream])
+                return r;
+        log_warning("spool: %s: from byte %" PRIu64 " of its output on, the order of stdout and stderr is lost", s->name,
+                    s->turn.before[0] + s->turn.before[1]);
+        return add_turn(s, next);
+}
+
+/*
+ * A turn is written before its bytes, so the newest may have none; half a turn was never one. After the machine itself
+ * was cut off, any file may lack its last bytes, or have zeros there. Then what there is of each stream is the output.
+ */
 static int restore_order(struct spool *s) {
-        uint64_t size = 0;
+        uint64_t size = 0, whole;
         int64_t written_wall_us;
         int r = restore_file(s, FILE_ORDER, &size, &written_wall_us);
 
-        s->n_turns = size / sizeof(struct turn);
-        if (r < 0 || s->n_turns == 0)
-                return r;
-        r = read_turn(s, s->n_turns - 1, &s->turn);
-        if (r == 0 && (s->turn.stream >= N_STREAMS || s->turn.before[0] > s->size[0] || s->turn.before[1] > s->size[1]))
-                r = -EUCLEAN;
-        return r;
+        if (r == 0 && size > 0)
+                r = find_last_turn(s);
+        whole = s->n_turns * sizeof(struct turn);
+        if (r == 0 && size > whole) {
+                r = open_file(s, FILE_ORDER);
+                if (r == 0 && ftruncate(s->files[FILE_ORDER].fd, whole) < 0)
+                        r = -errno;
+                quota_refund(s->quota, size - whole);
+                s->charged -= size - whole;
+        }
+        return r < 0 ? r : complete_order(s);
 }
 
 int spool_restore(struct spool **out, int dir, const char *name, uint64_t max, struct quota_account *quota) {

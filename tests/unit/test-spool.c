@@ -350,8 +350,7 @@ static void quota(void) {
 
 /* Killed between the order's record and its bytes, or in the middle of the record. */
 static void half_a_turn(void) {
-        struct spool *s = make(100), *none = NULL;
-        struct stat st;
+        struct spool *s = make(100);
         int fd;
 
         put(s, STREAM_STDOUT, "out ");
@@ -371,18 +370,73 @@ static void half_a_turn(void) {
         put(s, STREAM_STDOUT, "end");
         s = restart(s, 100);
         CHECK_STR(contents(s, VIEW_OUTPUT), "out more late end");
-
-        /* Bytes that the order knows of are not there: that is no output any more, and is left for people to see. */
-        spool_keep(s);
+        spool_end(s);
         spool_unref(s);
-        fd = openat(dir.fd, "7.1.stdout", O_RDWR);
-        CHECK(fd >= 0 && fstat(fd, &st) == 0 && ftruncate(fd, 1) == 0);
+        CHECK_INT(check_dir_entries(&dir), 0);
+}
+
+/* Writes a file anew. NULL: it goes. */
+static void write_file(const char *name, const void *data, size_t len) {
+        int fd;
+
+        unlinkat(dir.fd, name, 0);
+        if (!data)
+                return;
+        fd = openat(dir.fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        CHECK(fd >= 0 && write(fd, data, len) == (ssize_t)len);
         close(fd);
-        CHECK_INT(spool_restore(&none, dir.fd, "7.1", 100, NULL), -EUCLEAN);
-        CHECK(!none);
-        CHECK_INT(check_dir_entries(&dir), 3);
-        for (int i = 0; i < 3; i++)
-                unlinkat(dir.fd, (const char *[]){ "7.1.stdout", "7.1.stderr", "7.1.order" }[i], 0);
+}
+
+/*
+ * The machine was cut off: each file may lack its end, or have zeros there. "aa11bb22" was written, letters to stdout.
+ * What there is of each stream is shown, all of it, in its order as far as that is known; and more goes behind it.
+ */
+static void cut_off(void) {
+        const uint64_t order[] = { 0, 0, 0, 2, 0, 1, 2, 2, 0, 4, 2, 1 }, garbage[] = { 7, 7, 7 };
+        uint64_t zeros[15] = { 0 };
+        const struct {
+                const char *out, *err;
+                const void *order;
+                size_t order_len;
+                const char *shown;
+        } cases[] = {
+                { "aabb", "1122", order, sizeof(order), "aa11bb22" },
+                { "aabb", "112", order, sizeof(order), "aa11bb2" },
+                { "aab", "1122", order, sizeof(order), "aa11b22" },
+                { "a", "1122", order, sizeof(order), "a1122" },
+                { NULL, "1122", order, sizeof(order), "1122" },
+                { "aabb", "1", order, sizeof(order), "aa1bb" },
+                { "aabb", NULL, order, sizeof(order), "aabb" },
+                { "aabb", "1122", order, 80, "aa11bb22" },
+                { "aabb", "1122", order, 50, "aa1122bb" },
+                { "aabb", "1122", order, 24, "aabb1122" },
+                { "aabb", "1122", NULL, 0, "aabb1122" },
+                { "aabb", "1122", garbage, sizeof(garbage), "aabb1122" },
+                { "aabb", "1122", zeros, sizeof(zeros), "aa1122bb" }, /* two turns, then zeros */
+                { NULL, "1122", NULL, 0, "1122" },
+                { NULL, NULL, order, sizeof(order), "" },
+        };
+
+        memcpy(zeros, order, 48);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct spool *s = NULL;
+                char more[32];
+
+                write_file("7.1.stdout", cases[i].out, cases[i].out ? strlen(cases[i].out) : 0);
+                write_file("7.1.stderr", cases[i].err, cases[i].err ? strlen(cases[i].err) : 0);
+                write_file("7.1.order", cases[i].order, cases[i].order_len);
+                CHECK_INT(spool_restore(&s, dir.fd, "7.1", 100, NULL), 0);
+                CHECK_STR(contents(s, VIEW_OUTPUT), cases[i].shown);
+                CHECK_STR(contents(s, VIEW_STDOUT), cases[i].out ?: "");
+                put(s, STREAM_STDERR, "33");
+                put(s, STREAM_STDOUT, "cc");
+                s = restart(s, 100);
+                snprintf(more, sizeof(more), "%s33cc", cases[i].shown);
+                CHECK_STR(contents(s, VIEW_OUTPUT), more);
+                spool_end(s);
+                spool_unref(s);
+                CHECK_INT(check_dir_entries(&dir), 0);
+        }
 }
 
 int main(void) {
@@ -398,6 +452,7 @@ int main(void) {
         RUN(random_interleaving);
         RUN(restored);
         RUN(half_a_turn);
+        RUN(cut_off);
         RUN(quota);
         check_dir_remove(&dir);
         return check_done();
