@@ -2,6 +2,7 @@
 #include "pool/helper/note.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,14 +109,15 @@ bool helper_note_begin(struct helper_sandbox *s) {
         return true;
 }
 
-static void say_why(struct helper_sandbox *s, const char *text, size_t len) {
-        char why[HELPER_REPORT_MAX + 1];
+static void say(struct helper_sandbox *s, int error, const char *text, size_t len) {
+        char shown[HELPER_REPORT_MAX + 1];
 
-        if (s->notes->said)
-                return;
-        s->notes->said = true;
-        text_show(why, sizeof(why), text, len);
-        log_warning("environment=%s: it cannot be noted, and serves one lease only: %s", s->sandbox.id, why);
+        text_show(shown, sizeof(shown), text, len);
+        if (!error)
+                log_debug("environment=%s: noted in %" PRId64 " ms: %s", s->sandbox.id, s->notes->took_us / USEC_PER_MSEC, shown);
+        else if (!s->notes->said)
+                log_warning("environment=%s: it cannot be noted, and serves one lease only: %s", s->sandbox.id, shown);
+        s->notes->said |= error != 0;
 }
 
 void helper_note_answered(struct helper_sandbox *s, int error, const char *text, size_t len) {
@@ -123,9 +125,8 @@ void helper_note_answered(struct helper_sandbox *s, int error, const char *text,
         s->notes->took_us = clock_now() - s->note_us;
         if (s->note == HELPER_NOTE_BEGUN) {
                 s->note = error ? HELPER_NOTE_NONE : HELPER_NOTE_DONE;
-                if (error)
-                        say_why(s, text, len);
-                else if (s->resume_token)
+                say(s, error, text, len);
+                if (!error && s->resume_token)
                         token_set_noted(s->resume_token);
         }
         carrier_wake(&s->carrier);
