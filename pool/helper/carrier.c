@@ -120,7 +120,7 @@ static void on_ended(void *owner, const struct result *r, int code) {
                 return;
         c->stream = NULL;
         c->ended = true;
-        c->result = *r;
+        result_save(&c->result, r);
         c->code = code;
         carrier_wake(c);
 }
@@ -157,8 +157,9 @@ static void let_end(struct carrier *c) {
 static void forget_stream(struct carrier *c) {
         c->ended = c->broken = false;
         c->deaf_us = USEC_NEVER;
-        buf_clear(&c->rest);
-        buf_clear(&c->said);
+        result_drop(&c->result);
+        buf_deinit(&c->rest);
+        buf_deinit(&c->said);
         client_carrier_lost(c->client);
         if (c->state != CARRIER_GONE)
                 c->state = CARRIER_CLOSED;
@@ -186,20 +187,21 @@ static void pause_before_next(struct carrier *c, int64_t now) {
 
 /* The exit codes of a shell for what it cannot run, and that of `attach` when nobody listens. */
 static bool nobody_listens(const struct carrier *c) {
-        return c->ended && result_ok(&c->result) && (c->code == 1 || c->code == 126 || c->code == 127);
+        return c->ended && c->result.code == RESULT_OK && (c->code == 1 || c->code == 126 || c->code == 127);
 }
 
 /* Something was reached that gave no answer, or the provider refuses the stream however often it is asked for. */
 static bool is_useless(const struct carrier *c) {
-        return c->broken || result_ok(&c->result) || c->result.code == RESULT_INVALID;
+        return c->broken || c->result.code == RESULT_OK || c->result.code == RESULT_INVALID;
 }
 
 /* The stream has ended, or is of no use. Whoever carries it may have broken it; then the next one will do. */
 static void judge(struct carrier *c, int64_t now) {
         char text[SAID_MAX + RESULT_TEXT_MAX + 100];
         bool was_open = c->state == CARRIER_OPEN;
+        struct result how = result_saved(&c->result);
 
-        log_debug("environment=%s: carrier ended: %s%s (code %d)", c->environment, buf_text(&c->said), c->result.text, c->code);
+        log_debug("environment=%s: carrier ended: %s%s (code %d)", c->environment, buf_text(&c->said), how.text, c->code);
         if (nobody_listens(c)) {
                 snprintf(text, sizeof(text), "its helper is gone: %s", buf_text(&c->said));
                 gone(c, text);
@@ -208,7 +210,7 @@ static void judge(struct carrier *c, int64_t now) {
         if (!was_open)
                 c->failures++;
         if (!was_open && is_useless(c) && ++c->useless == USELESS_MAX) {
-                snprintf(text, sizeof(text), "its helper gives no answer: %s%s", buf_text(&c->said), c->result.text);
+                snprintf(text, sizeof(text), "its helper gives no answer: %s%s", buf_text(&c->said), how.text);
                 gone(c, text);
                 return;
         }
@@ -223,7 +225,6 @@ static int try_to_open(struct carrier *c, int64_t now) {
         struct carrier_stream *s = c->streams[0].exec ? &c->streams[1] : &c->streams[0];
         int r = client_carrier_new(c->client, now);
 
-        c->result = (struct result){};
         c->code = 0;
         if (r == 0)
                 r = c->events->attach(c, &stream_events, s, &s->exec);
@@ -276,8 +277,10 @@ static bool write_rest(struct carrier *c) {
         n = exec_write(c->stream->exec, c->rest.data, c->rest.len);
         if (n < 0)
                 expect_end(c);
-        else
+        else if ((size_t)n < c->rest.len)
                 buf_drop(&c->rest, n);
+        else
+                buf_deinit(&c->rest);
         return c->rest.len == 0;
 }
 
@@ -410,6 +413,7 @@ static void on_closed(uv_handle_t *handle) {
 
 void carrier_deinit(struct carrier *c) {
         client_free(TAKE_PTR(c->client));
+        result_drop(&c->result);
         buf_deinit(&c->rest);
         buf_deinit(&c->said);
         uv_close((uv_handle_t *)&c->timer, on_closed);

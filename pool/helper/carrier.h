@@ -79,7 +79,7 @@ struct carrier {
         struct buf rest;     /* what the stream has not taken yet: never more than one call of client_send() */
         struct buf said;     /* by `attach`, for people */
         bool ended;          /* the stream has, with this: */
-        struct result result;
+        struct saved_result result;
         int code;
         int64_t deaf_us; /* it reads no more, and should have ended by then; or never */
         bool broken;     /* for the reason in said */

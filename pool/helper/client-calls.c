@@ -28,6 +28,10 @@ static struct client_file_call **place_of(struct client_calls *calls, uint64_t n
         return &calls->window[number % HELPER_CALLS_MAX];
 }
 
+static bool is_empty(const struct client_calls *calls) {
+        return calls->n_queued == 0 && calls->first == calls->next;
+}
+
 static void drop(struct client_file_call *f) {
         struct client_calls *calls = &f->client->calls;
 
@@ -39,6 +43,8 @@ static void drop(struct client_file_call *f) {
                 list_remove(&f->link);
                 calls->n_queued--;
         }
+        if (is_empty(calls))
+                free(TAKE_PTR(calls->window));
         free(f);
 }
 
@@ -68,7 +74,9 @@ static int queue(struct client *c, const struct file_call_args *args, struct fil
                 return (int)len;
         if (c->calls.n_queued == CLIENT_CALLS_QUEUE_MAX)
                 return -EAGAIN;
-        f = malloc(sizeof(*f) + len);
+        if (!c->calls.window)
+                c->calls.window = calloc(HELPER_CALLS_MAX, sizeof(struct client_file_call *));
+        f = c->calls.window ? malloc(sizeof(*f) + len) : NULL;
         if (!f)
                 return -ENOMEM;
         *f = (struct client_file_call){ .client = c, .owner = owner, .op = args->op, .len = len };
@@ -91,7 +99,7 @@ int client_call(struct client *c, const struct file_call_args *args, struct file
 }
 
 bool client_has_calls(const struct client *c) {
-        return c->calls.n_queued > 0 || c->calls.first < c->calls.next;
+        return !is_empty(&c->calls);
 }
 
 /* A done() may ask for more: those come after it. */
@@ -114,7 +122,7 @@ void client_calls_end(struct client *c, int error) {
         uint64_t end = calls->next;
 
         for (uint64_t number = calls->first; number < end; number++) {
-                struct client_file_call *f = *place_of(calls, number);
+                struct client_file_call *f = calls->window ? *place_of(calls, number) : NULL;
                 struct file_call *owner = f && f->number == number ? f->owner : NULL;
 
                 if (f && f->number == number)

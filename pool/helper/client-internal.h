@@ -84,7 +84,7 @@ struct client_request {
 /* Calls about files. Those with a number are in the window until they are answered; the others wait for a place there. */
 struct client_file_call;
 struct client_calls {
-        struct client_file_call *window[HELPER_CALLS_MAX]; /* by number */
+        struct client_file_call **window; /* by number; NULL while there is no call */
         uint64_t first; /* the lowest number without an answer, */
         uint64_t next;  /* the next to be given, */
         uint64_t resend; /* and the first that may have to be sent again over this carrier */
@@ -99,7 +99,7 @@ struct client {
         uint8_t key[HELPER_KEY_SIZE];
         char pool[HELPER_POOL_MAX + 1];
         uint64_t epoch, carrier;
-        struct decoder *decoder; /* of the carrier */
+        struct decoder *decoder; /* NULL while no part of a frame waits for the rest */
         int64_t opened_us;
         int64_t silent_us; /* since when an answer is waited for, and nothing comes; or never */
         uint64_t bytes; /* in both directions */
@@ -109,7 +109,7 @@ struct client {
         bool broken;       /* told so */
         struct list jobs, leftovers;
         unsigned n_jobs, n_leftovers, n_forgotten;
-        uint64_t pings[HELPER_REQUESTS_MAX]; /* the first @n_pings_sent are under way */
+        uint64_t *pings; /* NULL while there is none; the first @n_pings_sent are under way */
         unsigned n_pings, n_pings_sent;
         struct client_request requests[HELPER_N_REQUESTS];
         struct client_calls calls;

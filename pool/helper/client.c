@@ -47,10 +47,18 @@ void client_free(struct client *c) {
         client_channels_end(c, ENODEV, NULL); /* only those that are being closed */
         explicit_bzero(c->key, sizeof(c->key));
         free(c->decoder);
+        free(c->pings);
         free(c);
 }
 
 /* carriers */
+
+/* What is of one carrier alone. */
+static void drop_carrier(struct client *c) {
+        free(TAKE_PTR(c->decoder));
+        free(TAKE_PTR(c->pings));
+        c->n_pings = c->n_pings_sent = 0;
+}
 
 int client_carrier_new(struct client *c, int64_t now) {
         struct client_leftover *l;
@@ -58,19 +66,13 @@ int client_carrier_new(struct client *c, int64_t now) {
 
         if (c->state == CLIENT_STALE)
                 return -ESTALE;
-        if (!c->decoder) {
-                c->decoder = malloc(sizeof(*c->decoder));
-                if (!c->decoder)
-                        return -ENOMEM;
-        }
-        decoder_init(c->decoder, FRAME_OF_HELPER);
+        drop_carrier(c);
         c->state = CLIENT_OPENING;
         c->carrier++;
         c->opened_us = now;
         c->silent_us = USEC_NEVER;
         c->bytes = 0;
         c->hello_sent = c->broken = false;
-        c->n_pings = c->n_pings_sent = 0;
         c->expected = 0;
         for (int i = 0; i < HELPER_N_REQUESTS; i++)
                 c->requests[i].sent = false;
@@ -88,7 +90,7 @@ int client_carrier_new(struct client *c, int64_t now) {
 void client_carrier_lost(struct client *c) {
         if (c->state != CLIENT_STALE)
                 c->state = CLIENT_NO_CARRIER;
-        free(TAKE_PTR(c->decoder));
+        drop_carrier(c);
 }
 
 bool client_carrier_is_used(const struct client *c) {
@@ -183,8 +185,9 @@ static const char *on_reply(struct client *c, const struct frame *f) {
         if (c->n_pings_sent == 0 || c->pings[0] != f->request)
                 return "REPLY to nothing";
         memmove(c->pings, c->pings + 1, (c->n_pings - 1) * sizeof(*c->pings));
-        c->n_pings--;
         c->n_pings_sent--;
+        if (--c->n_pings == 0)
+                free(TAKE_PTR(c->pings));
         c->events->replied(c->owner, f->request);
         return NULL;
 }
@@ -251,13 +254,24 @@ static void take_frames(struct client *c) {
                 break_carrier(c, wrong, strlen(wrong));
 }
 
+static bool have_decoder(struct client *c) {
+        if (c->decoder)
+                return true;
+        c->decoder = malloc(sizeof(*c->decoder));
+        if (c->decoder)
+                decoder_init(c->decoder, FRAME_OF_HELPER);
+        else
+                break_carrier(c, "no memory", 9);
+        return c->decoder;
+}
+
 void client_receive(struct client *c, const void *data, size_t len, int64_t now) {
         uint64_t carrier = c->carrier;
         const char *p = data;
 
         c->bytes += len;
         c->silent_us = USEC_NEVER;
-        while (len > 0 && has_carrier(c) && c->carrier == carrier) {
+        while (len > 0 && has_carrier(c) && c->carrier == carrier && have_decoder(c)) {
                 size_t room;
                 uint8_t *to = decoder_room(c->decoder, &room);
 
@@ -268,6 +282,8 @@ void client_receive(struct client *c, const void *data, size_t len, int64_t now)
                 len -= room;
                 take_frames(c);
         }
+        if (c->decoder && c->carrier == carrier && decoder_is_empty(c->decoder))
+                free(TAKE_PTR(c->decoder));
 }
 
 /* what goes */
@@ -338,6 +354,10 @@ int64_t client_tick(struct client *c, int64_t now) {
 int client_ping(struct client *c, uint64_t request) {
         if (!has_carrier(c) || c->n_pings == HELPER_REQUESTS_MAX)
                 return -EAGAIN;
+        if (!c->pings)
+                c->pings = calloc(HELPER_REQUESTS_MAX, sizeof(*c->pings));
+        if (!c->pings)
+                return -ENOMEM;
         c->pings[c->n_pings++] = request;
         return 0;
 }

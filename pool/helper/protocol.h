@@ -310,8 +310,8 @@ enum frame_sender {
 };
 
 /*
- * Takes frames out of a stream that comes in pieces. Embedded, and as large as the largest frame and one read more;
- * it allocates nothing. Put bytes where decoder_room() says, tell how many with decoder_add(), then take frames with
+ * Takes frames out of a stream that comes in pieces. As large as the largest frame and one read more; it allocates
+ * nothing. Put bytes where decoder_room() says, tell how many with decoder_add(), then take frames with
  * decoder_next() until it gives 0.
  */
 struct decoder {
@@ -325,6 +325,11 @@ void decoder_init(struct decoder *d, enum frame_sender from);
 /* Where the next bytes go; there is always room for one at least, once decoder_next() has given 0. */
 uint8_t *decoder_room(struct decoder *d, size_t *len);
 void decoder_add(struct decoder *d, size_t len);
+
+/* No part of a frame waits for the rest. */
+static inline bool decoder_is_empty(const struct decoder *d) {
+        return d->len == 0;
+}
 
 /* 1: there is a frame in @f. 0: there is no whole one. -EPROTO: the bytes are no frame that this end may be sent. */
 int decoder_next(struct decoder *d, struct frame *f);
