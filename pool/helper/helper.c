@@ -66,6 +66,15 @@ static void end_files(struct helper_sandbox *s, int error) {
         end_use_of_files(s);
 }
 
+static void give_cleaned(struct helper_sandbox *s) {
+        static const struct sandbox_changes none;
+        _cleanup_(cleanup_free) struct sandbox_changes *changes = TAKE_PTR(s->changes);
+        struct result r = result_saved(&s->result);
+
+        result_drop(&s->result);
+        sandbox_cleaned(&s->sandbox, &r, changes ?: &none);
+}
+
 static void on_turn(struct carrier *c) {
         struct helper_sandbox *s = of_carrier(c);
 
@@ -77,7 +86,7 @@ static void on_turn(struct carrier *c) {
         s->cleaned = false;
         carrier_release(c, true);
         carrier_end_idle_time(c); /* nobody has the sandbox now */
-        sandbox_cleaned(&s->sandbox, &s->result, &s->changes);
+        give_cleaned(s);
 }
 
 static void on_opened(struct carrier *c) {
@@ -88,26 +97,44 @@ static void on_replied(struct carrier *c, uint64_t request) {
         helper_execs_replied(of_carrier(c), request);
 }
 
+/* Of the clean-up that is under way. One of which nobody could be told what it found has failed. */
+static void keep_result(struct helper_sandbox *s, const struct result *r, const struct sandbox_changes *changes) {
+        struct result no_memory;
+
+        result_save(&s->result, r);
+        free(TAKE_PTR(s->changes));
+        if (changes->len == 0)
+                return;
+        s->changes = malloc(sizeof(*changes));
+        if (s->changes) {
+                *s->changes = *changes;
+                return;
+        }
+        result_set(&no_memory, RESULT_FAILED, "environment %s: out of memory", s->sandbox.id);
+        result_save(&s->result, &no_memory);
+}
+
 /* Paths, each with a final NUL, as it was asked for; whoever is inside may have written anything. */
-static void take_changes(struct helper_sandbox *s, const char *text, size_t len) {
+static void read_changes(struct sandbox_changes *changes, const char *text, size_t len) {
         const char *next = text, *path;
 
         while ((path = spec_string(&next, text + len)))
-                sandbox_changes_add(&s->changes, path);
-        if (s->changes.len == 0)
-                sandbox_changes_add(&s->changes, "/");
+                sandbox_changes_add(changes, path);
+        if (changes->len == 0)
+                sandbox_changes_add(changes, "/");
 }
 
 static void on_helper_cleaned(struct carrier *c, int error, const char *text, size_t len) {
         struct helper_sandbox *s = of_carrier(c);
+        struct sandbox_changes changes = {};
+        struct result r = {};
 
-        s->cleaned = true;
-        s->result = (struct result){};
-        s->changes = (struct sandbox_changes){};
         if (error == ESTALE)
-                take_changes(s, text, len);
+                read_changes(&changes, text, len);
         else if (error)
-                result_set(&s->result, RESULT_FAILED, "environment %s: %.*s", s->sandbox.id, (int)len, text);
+                result_set(&r, RESULT_FAILED, "environment %s: %.*s", s->sandbox.id, (int)len, text);
+        s->cleaned = true;
+        keep_result(s, &r, &changes);
         carrier_wake(c);
 }
 
@@ -131,6 +158,8 @@ static void free_when_closed(struct helper_sandbox *s) {
         if (--s->n_handles > 0)
                 return;
         explicit_bzero(s->key, sizeof(s->key));
+        result_drop(&s->result);
+        free(s->changes);
         free(s->resume_token);
         free(s);
 }
@@ -181,16 +210,20 @@ static int use_helper(struct helper_sandbox *s, enum helper_mode mode) {
 
 /* What waited for the helper: the sandbox's creation, or its clean-up. */
 static void answer(struct helper_sandbox *s) {
+        struct result r = result_saved(&s->result);
+
         take_names(s);
         if (s->sandbox.cleaning)
-                sandbox_cleaned(&s->sandbox, &s->result, &s->changes);
-        else if (!result_ok(&s->result) || s->mode == HELPER_PLAIN || s->adopted || !helper_note_begin(s))
-                sandbox_created(&s->sandbox, &s->result);
+                give_cleaned(s);
+        else if (!result_ok(&r) || s->mode == HELPER_PLAIN || s->adopted || !helper_note_begin(s))
+                sandbox_created(&s->sandbox, &r);
 }
 
 static void on_note_released(struct helper_sandbox *s) {
+        static const struct result ok;
+
         if (s->sandbox.state == SANDBOX_CREATING)
-                sandbox_created(&s->sandbox, &s->result);
+                sandbox_created(&s->sandbox, &ok);
 }
 
 /* It has none. With helper=auto it is used as it is. */
@@ -202,7 +235,8 @@ static void upload_failed(struct helper_sandbox *s, const struct result *why) {
         h->uploads.failed++;
         h->uploads.failure = *why;
         if (h->options->use == HELPER_YES) {
-                result_set(&s->result, why->code, "environment %s: no helper: %s", s->inner->id, why->text);
+                result_set(&said, why->code, "environment %s: no helper: %s", s->inner->id, why->text);
+                result_save(&s->result, &said);
                 return;
         }
         result_set(&said, RESULT_OK, "environment %s runs its jobs without a helper: %s", s->inner->id, why->text);
@@ -216,14 +250,11 @@ static void upload_failed_here(struct helper_sandbox *s, int r) {
         upload_failed(s, &why);
 }
 
-static struct helper_sandbox *of_upload(struct upload *u) {
-        return container_of(u, struct helper_sandbox, upload);
-}
-
-static void on_uploaded(struct upload *u, const struct result *r) {
-        struct helper_sandbox *s = of_upload(u);
+static void on_uploaded(void *owner, const struct result *r) {
+        struct helper_sandbox *s = owner;
         struct helper *h = helper_of(s->sandbox.backend);
 
+        upload_free(TAKE_PTR(s->upload));
         if (!result_ok(r)) {
                 upload_failed(s, r);
         } else if (use_helper(s, HELPER_UPLOADED) < 0) {
@@ -235,23 +266,20 @@ static void on_uploaded(struct upload *u, const struct result *r) {
         answer(s);
 }
 
-static void on_upload_closed(struct upload *u) {
-        free_when_closed(of_upload(u));
-}
-
 static const struct upload_events upload_events = {
         .done = on_uploaded,
-        .closed = on_upload_closed,
 };
 
 /* True: it is under way, and the rest comes with its end. */
 static bool upload(struct helper_sandbox *s) {
+        struct helper *h = helper_of(s->sandbox.backend);
+        struct upload_spec spec = { .loop = h->loop, .program = h->program, .sandbox = s->inner, .key = s->key };
         int r = 0;
 
         if (getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
                 r = -EIO;
         if (r == 0)
-                r = upload_start(&s->upload, s->inner, s->key);
+                r = upload_start(&s->upload, &spec, &upload_events, s);
         if (r < 0)
                 upload_failed_here(s, r);
         s->upload_us = clock_now();
@@ -266,17 +294,24 @@ static bool wants_upload(const struct helper_sandbox *s) {
 
 /* a sandbox's events */
 
+static int use_helper_that_is_there(struct helper_sandbox *s) {
+        if (sandbox_has_helper(s->inner))
+                return use_helper(s, HELPER_BUILT_IN);
+        return s->mode == HELPER_UPLOADED ? use_helper(s, HELPER_UPLOADED) : 0;
+}
+
 static void on_created(void *owner, const struct result *r) {
         struct helper_sandbox *s = owner;
+        struct result no_memory;
 
         if (s->sandbox.state != SANDBOX_CREATING)
                 return;
         take_names(s);
-        s->result = *r;
-        if (result_ok(r) && s->mode == HELPER_UPLOADED && use_helper(s, HELPER_UPLOADED) < 0)
-                result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
-        if (result_ok(r) && sandbox_has_helper(s->inner) && use_helper(s, HELPER_BUILT_IN) < 0)
-                result_set(&s->result, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
+        result_save(&s->result, r);
+        if (result_ok(r) && use_helper_that_is_there(s) < 0) {
+                result_set(&no_memory, RESULT_FAILED, "environment %s: out of memory", s->inner->id);
+                result_save(&s->result, &no_memory);
+        }
         /* What an earlier run has started in one without a helper is gone on with before that changes. */
         if (result_ok(r) && !s->used && wants_upload(s) && upload(s))
                 return;
@@ -286,7 +321,7 @@ static void on_created(void *owner, const struct result *r) {
 static void on_died(void *owner, const struct result *why) {
         struct helper_sandbox *s = owner;
 
-        upload_cancel(&s->upload);
+        upload_free(TAKE_PTR(s->upload));
         helper_note_stop(s);
         carrier_stop(&s->carrier);
         if (s->sandbox.state == SANDBOX_CREATING)
@@ -301,8 +336,7 @@ static void on_died(void *owner, const struct result *why) {
 static void on_cleaned(void *owner, const struct result *r, const struct sandbox_changes *changes) {
         struct helper_sandbox *s = owner;
 
-        s->result = *r;
-        s->changes = *changes;
+        keep_result(s, r, changes);
         if (result_ok(r) && wants_upload(s) && upload(s))
                 return;
         answer(s);
@@ -315,7 +349,7 @@ static void on_hold_closed(uv_handle_t *handle) {
 static void give_destroyed(struct helper_sandbox *s, const struct result *r) {
         sandbox_destroyed(&s->sandbox, r);
         carrier_deinit(&s->carrier);
-        upload_deinit(&s->upload);
+        upload_free(TAKE_PTR(s->upload));
         uv_close((uv_handle_t *)&s->hold, on_hold_closed);
 }
 
@@ -354,10 +388,9 @@ static void sandbox_begin(struct helper_sandbox *s) {
 
         take_names(s);
         carrier_init(&s->carrier, &carrier_events, h->loop, s->sandbox.id, h->options->carrier_idle_us);
-        upload_init(&s->upload, &upload_events, h->loop, h->program);
         uv_timer_init(h->loop, &s->hold);
         uv_unref((uv_handle_t *)&s->hold);
-        s->n_handles = 3;
+        s->n_handles = 2;
 }
 
 static int helper_create(struct backend *b, const char *nonce, struct sandbox **out) {
@@ -400,7 +433,7 @@ static int helper_adopt(struct backend *b, const char *nonce, const char *resume
 
 /* Nothing uses the sandbox any more, and nothing will. */
 static void end_use(struct helper_sandbox *s) {
-        upload_cancel(&s->upload);
+        upload_free(TAKE_PTR(s->upload));
         helper_note_stop(s);
         carrier_stop(&s->carrier);
         end_files(s, ENODEV);

@@ -36,13 +36,13 @@ struct helper_sandbox {
         char *resume_token; /* that of the sandbox below with the key in front; or NULL */
         struct carrier carrier;
         struct list execs; /* of struct helper_exec, that run by the helper */
-        struct upload upload;
-        bool refused;         /* the helper cannot run there */
-        int64_t upload_us;    /* since when it is being uploaded */
+        struct upload *upload; /* while it is under way */
+        int64_t upload_us;     /* since when */
+        bool refused;          /* the helper cannot run there */
         bool uses_files;      /* calls about files are under way: the carrier is in use for them */
         bool cleaned;         /* the helper has answered, and that is told in the next turn */
-        struct result result; /* of the creation or the clean-up that is under way, */
-        struct sandbox_changes changes; /* and what the clean-up found */
+        struct saved_result result;      /* of the creation or the clean-up that is under way, */
+        struct sandbox_changes *changes; /* and what the clean-up found; NULL: nothing */
         struct helper_notes *notes;     /* the pool's */
         enum helper_note note;
         bool note_answered; /* by the helper; what follows is done in the next turn */

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "pool/util/buf.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/uuid.h"
@@ -45,6 +47,17 @@ static const char attach_script[] =
         "for d in " DIRECTORIES "; do [ ! -S $d/socket ] || exec $d/helper attach $d/socket; done\n"
         "echo 'it is not there' >&2\n"
         "exit 1\n";
+
+struct upload {
+        const struct upload_events *events;
+        void *owner;
+        const struct upload_program *program;
+        uv_timer_t timer;
+        struct exec *exec; /* NULL: it has ended */
+        uint8_t key[HELPER_KEY_SIZE];
+        size_t at;       /* bytes of program and key that were written */
+        struct buf said; /* by the script, for people */
+};
 
 static int run(struct sandbox *s, const char *text, const struct exec_events *events, void *owner, struct exec **out) {
         static const char *const no_env[] = { NULL };
@@ -97,8 +110,7 @@ static void write_on(struct upload *u) {
 
 static void finish(struct upload *u, const struct result *r) {
         uv_timer_stop(&u->timer);
-        explicit_bzero(u->key, sizeof(u->key));
-        u->events->done(u, r);
+        u->events->done(u->owner, r);
 }
 
 static void on_timeout(uv_timer_t *timer) {
@@ -144,43 +156,50 @@ static const struct exec_events exec_events = {
 
 /* calls */
 
-void upload_init(struct upload *u, const struct upload_events *events, uv_loop_t *loop,
-                 const struct upload_program *program) {
-        *u = (struct upload){ .events = events, .program = program, .said = BUF_INIT(UPLOAD_SAID_MAX) };
-        uv_timer_init(loop, &u->timer);
+static struct upload *upload_new(const struct upload_spec *spec, const struct upload_events *events, void *owner) {
+        struct upload *u = calloc(1, sizeof(*u));
+
+        if (!u)
+                return NULL;
+        u->events = events;
+        u->owner = owner;
+        u->program = spec->program;
+        u->said = (struct buf)BUF_INIT(UPLOAD_SAID_MAX);
+        memcpy(u->key, spec->key, sizeof(u->key));
+        uv_timer_init(spec->loop, &u->timer);
         uv_unref((uv_handle_t *)&u->timer);
         u->timer.data = u;
+        return u;
 }
 
-int upload_start(struct upload *u, struct sandbox *s, const uint8_t key[HELPER_KEY_SIZE]) {
+int upload_start(struct upload **out, const struct upload_spec *spec, const struct upload_events *events, void *owner) {
+        struct upload *u = upload_new(spec, events, owner);
         char text[BLOB_MEMORY_MAX];
         int r;
 
-        u->at = 0;
-        buf_clear(&u->said);
+        if (!u)
+                return -ENOMEM;
         snprintf(text, sizeof(text), upload_script, u->program->size, u->program->size);
-        r = run(s, text, &exec_events, u, &u->exec);
-        if (r < 0)
+        r = run(spec->sandbox, text, &exec_events, u, &u->exec);
+        if (r < 0) {
+                upload_free(u);
                 return r;
-        memcpy(u->key, key, sizeof(u->key));
+        }
         uv_timer_start(&u->timer, on_timeout, UPLOAD_TIMEOUT_MS, 0);
         write_on(u);
+        *out = u;
         return 0;
 }
 
-void upload_cancel(struct upload *u) {
+static void on_closed(uv_handle_t *handle) {
+        free(handle->data);
+}
+
+void upload_free(struct upload *u) {
+        if (!u)
+                return;
         if (u->exec)
                 exec_cancel(TAKE_PTR(u->exec));
-        uv_timer_stop(&u->timer);
-}
-
-static void on_closed(uv_handle_t *handle) {
-        struct upload *u = handle->data;
-
-        u->events->closed(u);
-}
-
-void upload_deinit(struct upload *u) {
         explicit_bzero(u->key, sizeof(u->key));
         buf_deinit(&u->said);
         uv_close((uv_handle_t *)&u->timer, on_closed);

@@ -8,7 +8,7 @@
  * The helper lives in the first of a few directories that can be written and where programs can be executed. The script
  * of upload_attach() finds it there.
  *
- * Embedded in its sandbox.
+ * It is there while it is under way: upload_start() makes it, and its owner frees it, after done() or before.
  */
 
 #include <stdbool.h>
@@ -17,7 +17,6 @@
 
 #include "pool/backend/backend.h"
 #include "pool/helper/protocol.h"
-#include "pool/util/buf.h"
 
 struct upload;
 
@@ -29,29 +28,21 @@ struct upload_program {
 
 struct upload_events {
         /* Ok, or why there is none: then the sandbox is as it was. RESULT_INVALID: the helper cannot run there. */
-        void (*done)(struct upload *u, const struct result *r);
-        void (*closed)(struct upload *u); /* the memory of it may go */
+        void (*done)(void *owner, const struct result *r);
 };
 
-struct upload {
-        const struct upload_events *events;
-        const struct upload_program *program;
-        uv_timer_t timer;
-        struct exec *exec; /* NULL: none is under way */
-        uint8_t key[HELPER_KEY_SIZE];
-        size_t at;       /* bytes of key and program that were written */
-        struct buf said; /* by the script, for people */
+struct upload_spec {
+        uv_loop_t *loop;
+        const struct upload_program *program; /* borrowed until it is freed */
+        struct sandbox *sandbox;
+        const uint8_t *key; /* HELPER_KEY_SIZE bytes; copied */
 };
 
-void upload_init(struct upload *u, const struct upload_events *events, uv_loop_t *loop,
-                 const struct upload_program *program);
+/* Answered by done(), unless it is freed before. 0 or -errno. */
+int upload_start(struct upload **out, const struct upload_spec *spec, const struct upload_events *events, void *owner);
 
-/* Answered by done(), unless it is cancelled. 0 or -errno. */
-int upload_start(struct upload *u, struct sandbox *s, const uint8_t key[HELPER_KEY_SIZE]);
-void upload_cancel(struct upload *u);
-
-/* Answered by closed(). */
-void upload_deinit(struct upload *u);
+/* Cancels what is under way. NULL is fine. */
+void upload_free(struct upload *u);
 
 /* An exec of `attach` in a sandbox with a helper that was uploaded. */
 int upload_attach(struct sandbox *s, const struct exec_events *events, void *owner, struct exec **out);
