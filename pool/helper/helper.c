@@ -22,14 +22,114 @@
 
 #define PROGRAM_MAX (4 << 20) /* bytes */
 
+/* uploads */
+
+/* Of a pool: which sandboxes get the helper by an upload, and how many got it. */
+struct helper_uploads {
+        uv_loop_t *loop;
+        bool required;                        /* a sandbox without is not used */
+        const struct upload_program *program; /* NULL: none is uploaded */
+        struct backend_uploads counts;
+        int (*use)(struct helper_sandbox *s);     /* it is there: 0 or -errno */
+        void (*answer)(struct helper_sandbox *s); /* an upload has ended; s->result says whether the sandbox may be used */
+};
+
+/* It has none. Where none is required it is used as it is. */
+static void upload_failed(struct helper_sandbox *s, const struct result *why) {
+        struct helper_uploads *u = s->uploads;
+        struct result said;
+
+        s->refused = why->code == RESULT_INVALID;
+        u->counts.failed++;
+        u->counts.failure = *why;
+        if (u->required) {
+                result_set(&said, why->code, "environment %s: no helper: %s", s->inner->id, why->text);
+                result_save(&s->result, &said);
+                return;
+        }
+        result_set(&said, RESULT_OK, "environment %s runs its jobs without a helper: %s", s->inner->id, why->text);
+        backend_notice(s->sandbox.backend, said.text);
+}
+
+static void upload_failed_here(struct helper_sandbox *s, int r) {
+        struct result why;
+
+        result_set(&why, RESULT_FAILED, "%s", strerror(-r));
+        upload_failed(s, &why);
+}
+
+static void on_uploaded(void *owner, const struct result *r) {
+        struct helper_sandbox *s = owner;
+        struct helper_uploads *u = s->uploads;
+
+        upload_free(TAKE_PTR(s->upload));
+        if (!result_ok(r)) {
+                upload_failed(s, r);
+        } else if (u->use(s) < 0) {
+                upload_failed_here(s, -ENOMEM);
+        } else {
+                u->counts.done++;
+                u->counts.took_us += clock_now() - s->upload_us;
+        }
+        u->answer(s);
+}
+
+static const struct upload_events upload_events = {
+        .done = on_uploaded,
+};
+
+/* True: it is under way, and answer() comes with its end. */
+static bool helper_upload_begin(struct helper_sandbox *s) {
+        struct upload_spec spec = {
+                .loop = s->uploads->loop, .program = s->uploads->program, .sandbox = s->inner, .key = s->key
+        };
+        int r = 0;
+
+        if (getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
+                r = -EIO;
+        if (r == 0)
+                r = upload_start(&s->upload, &spec, &upload_events, s);
+        if (r < 0)
+                upload_failed_here(s, r);
+        s->upload_us = clock_now();
+        return r == 0;
+}
+
+static void helper_upload_stop(struct helper_sandbox *s) {
+        upload_free(TAKE_PTR(s->upload));
+}
+
+static bool helper_upload_is_wanted(const struct helper_sandbox *s) {
+        return s->mode == HELPER_PLAIN && !s->refused && s->uploads->program;
+}
+
+/*
+ * There is a program, or a failure to read it: one that is not required is missed in every sandbox, and costs nothing
+ * more. 0 or -errno and *why.
+ */
+static int helper_uploads_init(struct helper_uploads *u, bool required, const struct helper_program *program,
+                               struct result *why) {
+        u->required = required;
+        if (program->upload.bytes)
+                u->program = &program->upload;
+        if (result_ok(&program->failure))
+                return 0;
+        u->counts.failure = program->failure;
+        if (u->required) {
+                result_set(why, RESULT_INVALID, "helper=yes: %s", program->failure.text);
+                return -ENOENT;
+        }
+        log_warning("new environments run their jobs without a helper: %s", program->failure.text);
+        return 0;
+}
+
 struct helper {
         struct backend backend;
         uv_loop_t *loop;
         const struct helper_options *options;
         char pool_id[HELPER_POOL_MAX + 1];
         uint64_t epoch;
-        const struct upload_program *program; /* NULL: none is uploaded */
-        struct backend_uploads uploads;
+        struct helper_uploads uploads;
         struct helper_notes notes;
 };
 
@@ -208,6 +308,10 @@ static int use_helper(struct helper_sandbox *s, enum helper_mode mode) {
         return r;
 }
 
+static int use_uploaded(struct helper_sandbox *s) {
+        return use_helper(s, HELPER_UPLOADED);
+}
+
 /* What waited for the helper: the sandbox's creation, or its clean-up. */
 static void answer(struct helper_sandbox *s) {
         struct result r = result_saved(&s->result);
@@ -226,78 +330,12 @@ static void on_note_released(struct helper_sandbox *s) {
                 sandbox_created(&s->sandbox, &ok);
 }
 
-/* It has none. With helper=auto it is used as it is. */
-static void upload_failed(struct helper_sandbox *s, const struct result *why) {
-        struct helper *h = helper_of(s->sandbox.backend);
-        struct result said;
-
-        s->refused = why->code == RESULT_INVALID;
-        h->uploads.failed++;
-        h->uploads.failure = *why;
-        if (h->options->use == HELPER_YES) {
-                result_set(&said, why->code, "environment %s: no helper: %s", s->inner->id, why->text);
-                result_save(&s->result, &said);
-                return;
-        }
-        result_set(&said, RESULT_OK, "environment %s runs its jobs without a helper: %s", s->inner->id, why->text);
-        backend_notice(s->sandbox.backend, said.text);
-}
-
-static void upload_failed_here(struct helper_sandbox *s, int r) {
-        struct result why;
-
-        result_set(&why, RESULT_FAILED, "%s", strerror(-r));
-        upload_failed(s, &why);
-}
-
-static void on_uploaded(void *owner, const struct result *r) {
-        struct helper_sandbox *s = owner;
-        struct helper *h = helper_of(s->sandbox.backend);
-
-        upload_free(TAKE_PTR(s->upload));
-        if (!result_ok(r)) {
-                upload_failed(s, r);
-        } else if (use_helper(s, HELPER_UPLOADED) < 0) {
-                upload_failed_here(s, -ENOMEM);
-        } else {
-                h->uploads.done++;
-                h->uploads.took_us += clock_now() - s->upload_us;
-        }
-        answer(s);
-}
-
-static const struct upload_events upload_events = {
-        .done = on_uploaded,
-};
-
-/* True: it is under way, and the rest comes with its end. */
-static bool upload(struct helper_sandbox *s) {
-        struct helper *h = helper_of(s->sandbox.backend);
-        struct upload_spec spec = { .loop = h->loop, .program = h->program, .sandbox = s->inner, .key = s->key };
-        int r = 0;
-
-        if (getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
-                r = -EIO;
-        if (r == 0)
-                r = upload_start(&s->upload, &spec, &upload_events, s);
-        if (r < 0)
-                upload_failed_here(s, r);
-        s->upload_us = clock_now();
-        return r == 0;
-}
-
-static bool wants_upload(const struct helper_sandbox *s) {
-        const struct helper *h = helper_of(s->sandbox.backend);
-
-        return s->mode == HELPER_PLAIN && !s->refused && h->program;
-}
-
 /* a sandbox's events */
 
 static int use_helper_that_is_there(struct helper_sandbox *s) {
         if (sandbox_has_helper(s->inner))
                 return use_helper(s, HELPER_BUILT_IN);
-        return s->mode == HELPER_UPLOADED ? use_helper(s, HELPER_UPLOADED) : 0;
+        return s->mode == HELPER_UPLOADED ? use_uploaded(s) : 0;
 }
 
 static void on_created(void *owner, const struct result *r) {
@@ -313,7 +351,7 @@ static void on_created(void *owner, const struct result *r) {
                 result_save(&s->result, &no_memory);
         }
         /* What an earlier run has started in one without a helper is gone on with before that changes. */
-        if (result_ok(r) && !s->used && wants_upload(s) && upload(s))
+        if (result_ok(r) && !s->used && helper_upload_is_wanted(s) && helper_upload_begin(s))
                 return;
         answer(s);
 }
@@ -321,7 +359,7 @@ static void on_created(void *owner, const struct result *r) {
 static void on_died(void *owner, const struct result *why) {
         struct helper_sandbox *s = owner;
 
-        upload_free(TAKE_PTR(s->upload));
+        helper_upload_stop(s);
         helper_note_stop(s);
         carrier_stop(&s->carrier);
         if (s->sandbox.state == SANDBOX_CREATING)
@@ -337,7 +375,7 @@ static void on_cleaned(void *owner, const struct result *r, const struct sandbox
         struct helper_sandbox *s = owner;
 
         keep_result(s, r, changes);
-        if (result_ok(r) && wants_upload(s) && upload(s))
+        if (result_ok(r) && helper_upload_is_wanted(s) && helper_upload_begin(s))
                 return;
         answer(s);
 }
@@ -349,7 +387,7 @@ static void on_hold_closed(uv_handle_t *handle) {
 static void give_destroyed(struct helper_sandbox *s, const struct result *r) {
         sandbox_destroyed(&s->sandbox, r);
         carrier_deinit(&s->carrier);
-        upload_free(TAKE_PTR(s->upload));
+        helper_upload_stop(s);
         uv_close((uv_handle_t *)&s->hold, on_hold_closed);
 }
 
@@ -376,6 +414,7 @@ static struct helper_sandbox *sandbox_new(struct helper *h, const char *nonce) {
         if (!s)
                 return NULL;
         s->sandbox.backend = &h->backend;
+        s->uploads = &h->uploads;
         s->notes = &h->notes;
         list_init(&s->execs);
         uuid_bytes(nonce, s->key);
@@ -433,7 +472,7 @@ static int helper_adopt(struct backend *b, const char *nonce, const char *resume
 
 /* Nothing uses the sandbox any more, and nothing will. */
 static void end_use(struct helper_sandbox *s) {
-        upload_free(TAKE_PTR(s->upload));
+        helper_upload_stop(s);
         helper_note_stop(s);
         carrier_stop(&s->carrier);
         end_files(s, ENODEV);
@@ -582,7 +621,7 @@ static const struct backend_events inner_backend_events = {
 static void say_what_clean_means(struct helper *h) {
         const struct backend_ops *inner = h->backend.inner->ops;
 
-        if (h->notes.compare && inner->is_single_use && !inner->attach && !h->program)
+        if (h->notes.compare && inner->is_single_use && !inner->attach && !h->uploads.program)
                 log_warning("reset=clean acts as reset=environment, because only a helper can compare (option helper): each lease "
                             "gets an environment of its own; reset=workdir lends environments again");
 }
@@ -598,7 +637,7 @@ static int helper_list(struct backend *b) {
 }
 
 static const struct backend_uploads *helper_uploads(const struct backend *b) {
-        return &container_of((struct backend *)b, struct helper, backend)->uploads;
+        return &container_of((struct backend *)b, struct helper, backend)->uploads.counts;
 }
 
 static void helper_free(struct backend *b) {
@@ -664,28 +703,14 @@ void helper_program_read(struct helper_program *p, const char *path) {
                 result_set(&p->failure, RESULT_INVALID, "%s: %s", path, strerror(-r));
 }
 
-/* With helper=auto one that cannot be read is missed in every sandbox, and costs nothing more. */
-static int take_program(struct helper *h, const struct helper_program *program, struct result *why) {
-        if (h->options->use == HELPER_NO)
-                return 0;
-        if (program->upload.bytes)
-                h->program = &program->upload;
-        if (result_ok(&program->failure))
-                return 0;
-        h->uploads.failure = program->failure;
-        if (h->options->use == HELPER_YES) {
-                result_set(why, RESULT_INVALID, "helper=yes: %s", program->failure.text);
-                return -ENOENT;
-        }
-        log_warning("new environments run their jobs without a helper: %s", program->failure.text);
-        return 0;
-}
-
 static int helper_init(struct helper *h, const struct backend_setup *setup, const struct helper_program *program,
                        struct result *why) {
         int r = helper_notes_init(&h->notes, setup, on_note_released);
 
-        return r < 0 ? r : take_program(h, program, why);
+        h->uploads = (struct helper_uploads){ .loop = h->loop, .use = use_uploaded, .answer = answer };
+        if (r == 0 && h->options->use != HELPER_NO)
+                r = helper_uploads_init(&h->uploads, h->options->use == HELPER_YES, program, why);
+        return r;
 }
 
 int helper_new(struct backend **backend, uv_loop_t *loop, const struct helper_options *options,

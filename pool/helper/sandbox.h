@@ -21,6 +21,8 @@
 #include "pool/helper/upload.h"
 #include "pool/util/uuid.h"
 
+struct helper_uploads;
+
 enum helper_mode {
         HELPER_PLAIN,
         HELPER_BUILT_IN,
@@ -36,9 +38,10 @@ struct helper_sandbox {
         char *resume_token; /* that of the sandbox below with the key in front; or NULL */
         struct carrier carrier;
         struct list execs; /* of struct helper_exec, that run by the helper */
-        struct upload *upload; /* while it is under way */
-        int64_t upload_us;     /* since when */
-        bool refused;          /* the helper cannot run there */
+        struct helper_uploads *uploads; /* the pool's */
+        struct upload *upload;          /* while it is under way */
+        int64_t upload_us;              /* since when */
+        bool refused;                   /* the helper cannot run there */
         bool uses_files;      /* calls about files are under way: the carrier is in use for them */
         bool cleaned;         /* the helper has answered, and that is told in the next turn */
         struct saved_result result;      /* of the creation or the clean-up that is under way, */
