@@ -2,126 +2,20 @@
 #include "pool/helper/helper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 
 #include "pool/helper/connection.h"
 #include "pool/helper/exec.h"
 #include "pool/helper/file-call.h"
 #include "pool/helper/sandbox.h"
 #include "pool/helper/token.h"
+#include "pool/helper/uploads.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
-#include "pool/util/io.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
-
-#define PROGRAM_MAX (4 << 20) /* bytes */
-
-/* uploads */
-
-/* Of a pool: which sandboxes get the helper by an upload, and how many got it. */
-struct helper_uploads {
-        uv_loop_t *loop;
-        bool required;                        /* a sandbox without is not used */
-        const struct upload_program *program; /* NULL: none is uploaded */
-        struct backend_uploads counts;
-        int (*use)(struct helper_sandbox *s);     /* it is there: 0 or -errno */
-        void (*answer)(struct helper_sandbox *s); /* an upload has ended; s->result says whether the sandbox may be used */
-};
-
-/* It has none. Where none is required it is used as it is. */
-static void upload_failed(struct helper_sandbox *s, const struct result *why) {
-        struct helper_uploads *u = s->uploads;
-        struct result said;
-
-        s->refused = why->code == RESULT_INVALID;
-        u->counts.failed++;
-        u->counts.failure = *why;
-        if (u->required) {
-                result_set(&said, why->code, "environment %s: no helper: %s", s->inner->id, why->text);
-                result_save(&s->result, &said);
-                return;
-        }
-        result_set(&said, RESULT_OK, "environment %s runs its jobs without a helper: %s", s->inner->id, why->text);
-        backend_notice(s->sandbox.backend, said.text);
-}
-
-static void upload_failed_here(struct helper_sandbox *s, int r) {
-        struct result why;
-
-        result_set(&why, RESULT_FAILED, "%s", strerror(-r));
-        upload_failed(s, &why);
-}
-
-static void on_uploaded(void *owner, const struct result *r) {
-        struct helper_sandbox *s = owner;
-        struct helper_uploads *u = s->uploads;
-
-        upload_free(TAKE_PTR(s->upload));
-        if (!result_ok(r)) {
-                upload_failed(s, r);
-        } else if (u->use(s) < 0) {
-                upload_failed_here(s, -ENOMEM);
-        } else {
-                u->counts.done++;
-                u->counts.took_us += clock_now() - s->upload_us;
-        }
-        u->answer(s);
-}
-
-static const struct upload_events upload_events = {
-        .done = on_uploaded,
-};
-
-/* True: it is under way, and answer() comes with its end. */
-static bool helper_upload_begin(struct helper_sandbox *s) {
-        struct upload_spec spec = {
-                .loop = s->uploads->loop, .program = s->uploads->program, .sandbox = s->inner, .key = s->key
-        };
-        int r = 0;
-
-        if (getrandom(s->key, sizeof(s->key), 0) != sizeof(s->key))
-                r = -EIO;
-        if (r == 0)
-                r = upload_start(&s->upload, &spec, &upload_events, s);
-        if (r < 0)
-                upload_failed_here(s, r);
-        s->upload_us = clock_now();
-        return r == 0;
-}
-
-static void helper_upload_stop(struct helper_sandbox *s) {
-        upload_free(TAKE_PTR(s->upload));
-}
-
-static bool helper_upload_is_wanted(const struct helper_sandbox *s) {
-        return s->mode == HELPER_PLAIN && !s->refused && s->uploads->program;
-}
-
-/*
- * There is a program, or a failure to read it: one that is not required is missed in every sandbox, and costs nothing
- * more. 0 or -errno and *why.
- */
-static int helper_uploads_init(struct helper_uploads *u, bool required, const struct helper_program *program,
-                               struct result *why) {
-        u->required = required;
-        if (program->upload.bytes)
-                u->program = &program->upload;
-        if (result_ok(&program->failure))
-                return 0;
-        u->counts.failure = program->failure;
-        if (u->required) {
-                result_set(why, RESULT_INVALID, "helper=yes: %s", program->failure.text);
-                return -ENOENT;
-        }
-        log_warning("new environments run their jobs without a helper: %s", program->failure.text);
-        return 0;
-}
 
 struct helper {
         struct backend backend;
@@ -675,33 +569,6 @@ static const struct backend_ops helper_ops = {
         .exec_kill = helper_exec_kill,
         .exec_cancel = helper_exec_cancel,
 };
-
-static int read_program(struct upload_program *out, const char *path) {
-        _cleanup_(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-        _cleanup_(cleanup_free) char *bytes = NULL;
-        struct stat st;
-        ssize_t n;
-
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > PROGRAM_MAX)
-                return -ENOEXEC;
-        bytes = malloc(st.st_size);
-        if (!bytes)
-                return -ENOMEM;
-        n = read_at(fd, bytes, st.st_size, 0);
-        if (n != st.st_size)
-                return n < 0 ? (int)n : -EIO;
-        *out = (struct upload_program){ .bytes = TAKE_PTR(bytes), .size = n };
-        return 0;
-}
-
-void helper_program_read(struct helper_program *p, const char *path) {
-        int r = read_program(&p->upload, path);
-
-        if (r < 0)
-                result_set(&p->failure, RESULT_INVALID, "%s: %s", path, strerror(-r));
-}
 
 static int helper_init(struct helper *h, const struct backend_setup *setup, const struct helper_program *program,
                        struct result *why) {

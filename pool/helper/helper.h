@@ -20,7 +20,7 @@
 
 #include "pool/backend/backend.h"
 #include "pool/base/option.h"
-#include "pool/helper/upload.h"
+#include "pool/helper/program.h"
 
 enum helper_use {
         HELPER_NO, /* nothing is uploaded, and a sandbox runs one job at a time, also over a helper that it has anyway */
@@ -34,15 +34,6 @@ struct helper_options {
 };
 
 extern const struct option_table helper_options;
-
-/* The helper as it is uploaded, which the backends of all pools share; or why there is none. */
-struct helper_program {
-        struct upload_program upload; /* without bytes: none is uploaded */
-        struct result failure;
-};
-
-/* Once, from a file. What cannot be read is a failure that helper_new() judges. */
-void helper_program_read(struct helper_program *p, const char *path);
 
 /*
  * Wrap *backend, which then belongs to the wrapper. @loop, @options and @program are borrowed and outlive it; @setup is
