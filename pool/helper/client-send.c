@@ -121,8 +121,31 @@ static bool helper_has_place(const struct client *c) {
         return n < HELPER_JOBS_MAX;
 }
 
+/* What a job has said, it says over every carrier anew; this is one that knows how far the helper is. */
+static bool is_attached(const struct client_job *j) {
+        return (j->asked || j->listed) && !j->ended;
+}
+
+/* One without grace, that the helper has not been told of. */
+static bool is_to_be_killed(const struct client_job *j) {
+        if (!is_attached(j))
+                return false;
+        for (unsigned i = 0; i < j->n_orders; i++)
+                if (j->orders[i].type == FRAME_KILL && j->orders[i].a == 0 && !j->orders[i].sent)
+                        return true;
+        return false;
+}
+
+/* The helper starts a job once those that it was told to kill are gone: so it is told first. */
 static bool is_to_be_started(const struct client_job *j) {
-        return !j->known && !j->asked && !j->ended && helper_has_place(j->client);
+        const struct client_job *other;
+
+        if (j->known || j->asked || j->ended || !helper_has_place(j->client))
+                return false;
+        list_for_each (other, &j->client->jobs, link)
+                if (is_to_be_killed(other))
+                        return false;
+        return true;
 }
 
 static bool next_start(struct client_job *j, struct frame *f, uint8_t *data) {
@@ -148,11 +171,6 @@ static bool next_start(struct client_job *j, struct frame *f, uint8_t *data) {
         j->end_sent = false;
         j->tell = false;
         return true;
-}
-
-/* What a job has said, it says over every carrier anew; this is one that knows how far the helper is. */
-static bool is_attached(const struct client_job *j) {
-        return (j->asked || j->listed) && !j->ended;
 }
 
 static bool next_spec(struct client_job *j, struct frame *f, uint8_t *data) {

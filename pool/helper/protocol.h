@@ -43,7 +43,8 @@
  *   state      on                          to         does
  *   --------   -------------------------   --------   ---------------------------------------------------------
  *   (none)     START                       RECEIVING  keeps the strings; → JOB where they are not complete
- *   RECEIVING  SPEC                        RECEIVING  until the strings are complete: STARTING
+ *   RECEIVING  SPEC                        RECEIVING  keeps more of them
+ *   RECEIVING  the strings are complete    STARTING   once no job is being killed: nothing of one is seen by the next
  *   any other  START, SPEC                 same       nothing: the daemon could not know; → JOB
  *   STARTING   the shell runs              RUNNING    → JOB
  *   STARTING   it cannot be started        ENDED      → ENDED

@@ -258,6 +258,19 @@ def test_rmdir(together):
         lease.read("jobs/r/nothing")
 
 
+def test_rmdir_and_the_next_job(together):
+    """What was killed is gone when the next job starts: it sees none of its processes, and can lock what they had locked."""
+    lease = together
+    for n in range(10):
+        make(lease, f"s{n}", "for i in $(seq 20); do (setsid sleep 86407 &); done; exec flock -n file sh -c 'echo up; exec sleep 86407'")
+        with open(lease / f"jobs/s{n}/output", "rb", buffering=0) as out:
+            assert out.read(100) == b"up\n"
+        os.rmdir(lease / f"jobs/s{n}")
+        make(lease, f"after{n}", "cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' ' | grep -c '8640[7]'; flock -n file true")
+        assert result(lease, f"after{n}")["exit_code"] == 0
+        assert lease.read(f"jobs/after{n}/output") == "0\n"
+
+
 def test_rmdir_of_a_draft_and_of_one_that_waits(together):
     lease = together
     make(lease, "draft")

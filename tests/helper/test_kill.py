@@ -229,3 +229,31 @@ def test_replies_come_beside_output(daemon):
         daemon.run(lambda: (n, 0) in daemon.replies)
     daemon.kill(printer)
     daemon.wait(printer)
+
+
+@pytest.mark.parametrize("way", ["plain", "double fork", "stopped, own session", "other user", "many", "kills its reaper"])
+def test_what_is_killed_is_gone_for_the_next_job(box, daemon, way):
+    """Also for one that was asked for in the same breath."""
+    for _ in range(5):
+        job = daemon.start("echo up; " + prepare(way, THIS))
+        daemon.run(lambda: job.out)
+        until_there(box, THIS)
+        daemon.kill(job)
+        after = daemon.start(f"cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' ' | grep -c '{THIS[:-1]}[{THIS[-1]}]'")
+        daemon.wait(job, after)
+        assert after.out == b"0\n"
+        assert job.code == (wire.SIGNAL, 9)
+        daemon.forget(job)
+        daemon.forget(after)
+
+
+def test_a_grace_holds_up_nobody(daemon):
+    job = daemon.start("trap '' TERM; echo up; while :; do sleep 0.01; done")
+    daemon.run(lambda: job.out)
+    daemon.kill(job, grace=1000)
+    assert daemon.do("echo on").out == b"on\n" and not job.end
+    waits = daemon.start("echo never; sleep 1000")
+    daemon.run(lambda: waits.out)
+    daemon.kill(job)
+    daemon.kill(waits)
+    daemon.wait(job, waits)

@@ -101,9 +101,17 @@ bool helper_job_spec(struct job *j, uint64_t offset, const uint8_t *data, size_t
         if (offset + len <= j->spec_have)
                 return true;
         j->spec_have = offset + len;
-        if (j->spec_have == j->spec_len)
-                start(j);
         return true;
+}
+
+void helper_job_start(struct job *j) {
+        if (j->state == HELPER_JOB_RECEIVING && j->spec_have == j->spec_len)
+                start(j);
+}
+
+/* For a moment, so that others wait. */
+bool helper_job_is_dying(const struct job *j) {
+        return j->state == HELPER_JOB_RUNNING && prng_chance(&dice, 100);
 }
 
 static void end(struct job *j, enum helper_end how, int value) {

@@ -330,9 +330,16 @@ bool helper_job_spec(struct job *j, uint64_t offset, const uint8_t *data, size_t
                 return true;
         }
         j->spec_have = offset + len;
-        if (j->spec_have == j->spec_len)
-                start(j);
         return true;
+}
+
+void helper_job_start(struct job *j) {
+        if (j->state == HELPER_JOB_RECEIVING && j->spec_have == j->spec_len)
+                start(j);
+}
+
+bool helper_job_is_dying(const struct job *j) {
+        return j->dying && !j->left && j->state < HELPER_JOB_ENDED;
 }
 
 /* orders */
@@ -346,6 +353,7 @@ void helper_job_kill(struct job *j, int64_t grace_us) {
                 return;
         }
         j->killed = true;
+        j->dying |= grace_us == 0;
         j->due_us = j->channel < 0 ? USEC_NEVER : clock_earlier(j->due_us, due);
         order(j, &(struct reaper_order){ .type = REAPER_KILL, .grace_us = grace_us });
 }

@@ -54,6 +54,7 @@ struct job {
         bool given_again;   /* to another reaper, before it started */
         bool guarded;       /* its reaper was killed, a guardian is in its place */
         bool killed, left;  /* it ends when all its processes have; or some of them do not end */
+        bool dying;         /* it was killed without grace */
         bool timed_out;
         int64_t started_us, ran_us;
         int64_t drained_us; /* DRAINING: until when output is waited for */
@@ -69,10 +70,15 @@ int helper_job_init(const struct job_context *context);
 /* A job that START is about. It may end at once. */
 void helper_job_new(struct job *j, const struct frame *start);
 
-/* More of its strings; with the last it starts. False for a gap, or more than there are to be. */
+/* More of its strings. False for a gap, or more than there are to be. */
 bool helper_job_spec(struct job *j, uint64_t offset, const uint8_t *data, size_t len);
 
+/* Unless it has started, or its strings are not complete. */
+void helper_job_start(struct job *j);
+
 void helper_job_kill(struct job *j, int64_t grace_us);
+/* It was killed at once, and some of its processes may still be there, which is not known to last. */
+bool helper_job_is_dying(const struct job *j);
 void helper_job_signal(struct job *j, int signo);
 void helper_job_resize(struct job *j, uint16_t rows, uint16_t columns);
 void helper_job_forget(struct job *j);

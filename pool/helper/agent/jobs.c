@@ -35,6 +35,19 @@ unsigned helper_jobs_count(void) {
 
 /* frames from the daemon */
 
+/*
+ * A job does not see what was killed before it: its files, ports and processes are free. What does not end by KILL is
+ * waited for no longer than its own job waits.
+ */
+static void start_jobs(void) {
+        for (unsigned i = 0; i < HELPER_JOBS_MAX; i++)
+                if (jobs[i].used && helper_job_is_dying(&jobs[i]))
+                        return;
+        for (unsigned i = 0; i < HELPER_JOBS_MAX; i++)
+                if (jobs[i].used)
+                        helper_job_start(&jobs[i]);
+}
+
 static const char *take_start(const struct frame *f) {
         struct job *j = find(f->job);
 
@@ -50,6 +63,8 @@ static const char *take_start(const struct frame *f) {
         if (!j)
                 return "START with too many jobs";
         helper_job_new(j, f);
+        start_jobs();
+        j->tell |= j->state == HELPER_JOB_RECEIVING; /* it may be killed before it starts */
         return NULL;
 }
 
@@ -92,6 +107,13 @@ static const char *take_forget(struct job *j) {
         return NULL;
 }
 
+static const char *take_spec(struct job *j, const struct frame *f) {
+        if (!helper_job_spec(j, f->offset, f->data, f->len))
+                return "SPEC behind a gap, or with too much";
+        start_jobs();
+        return NULL;
+}
+
 const char *helper_jobs_take(const struct frame *f) {
         struct job *j = find(f->job);
 
@@ -101,7 +123,7 @@ const char *helper_jobs_take(const struct frame *f) {
                 return NULL; /* it was forgotten, and the daemon could not know that yet */
         switch (f->type) {
         case FRAME_SPEC:
-                return helper_job_spec(j, f->offset, f->data, f->len) ? NULL : "SPEC behind a gap, or with too much";
+                return take_spec(j, f);
         case FRAME_INPUT:
                 return take_input(j, f);
         case FRAME_ACK:
@@ -223,6 +245,7 @@ int64_t helper_jobs_tick(void) {
         for (unsigned i = 0; i < HELPER_JOBS_MAX; i++)
                 if (jobs[i].used)
                         next = clock_earlier(next, helper_job_tick(&jobs[i], now));
+        start_jobs();
         return next;
 }
 
