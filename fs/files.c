@@ -31,7 +31,7 @@ static struct status_sources sources(const struct fs *fs, const struct mount_poo
                 .now_us = fs->clock(),
                 .name = p->serial ? p->name : NULL,
                 .owner = p->uid,
-                .template = template_state_name(p->template.state),
+                .template = mount_pool_progress(p),
         };
 }
 

@@ -49,9 +49,9 @@ static const char *const statements[N_STATEMENTS] = {
         [PUT_POOL] = "INSERT OR REPLACE INTO pool VALUES(?,?,?,?,?,?,?)",
         [DROP_POOL] = "DELETE FROM pool WHERE serial=?",
         [EACH_POOL] = "SELECT serial,name,uid,gid,created_wall_us,options,made FROM pool ORDER BY serial",
-        [PUT_SNAPSHOT] = "INSERT OR REPLACE INTO snapshot VALUES(?,?,?,?,?,?,?)",
+        [PUT_SNAPSHOT] = "INSERT OR REPLACE INTO snapshot VALUES(?,?,?,?,?,?,?,?)",
         [DROP_SNAPSHOT] = "DELETE FROM snapshot WHERE id=?",
-        [EACH_SNAPSHOT] = "SELECT id,pool,environment,image,state,code,error FROM snapshot ORDER BY pool",
+        [EACH_SNAPSHOT] = "SELECT id,pool,environment,image,state,code,error,workdir FROM snapshot ORDER BY pool",
         [PUT_ENVIRONMENT] = "INSERT OR REPLACE INTO environment VALUES(?,?,?,?,?,?,?,?,?)",
         [DROP_ENVIRONMENT] = "DELETE FROM environment WHERE nonce=?",
         [EACH_ENVIRONMENT] = "SELECT nonce,id,ticket,workdir,uses,ending,created_us,user,pool FROM environment"
@@ -118,7 +118,7 @@ static const char *const formats[] = {
 
         /* 8: snapshots. */
         "CREATE TABLE snapshot(id TEXT PRIMARY KEY, pool INTEGER, environment TEXT, image TEXT, state INTEGER,"
-        " code INTEGER, error TEXT) WITHOUT ROWID;",
+        " code INTEGER, error TEXT, workdir BLOB) WITHOUT ROWID;",
 };
 #define FORMAT ((int)(sizeof(formats) / sizeof(formats[0])))
 
@@ -261,8 +261,8 @@ int journal_put_snapshot(struct journal *j, const struct journal_snapshot *row) 
         if (!j)
                 return 0;
         crash_point("journal", "is written");
-        return note(j, run(j, PUT_SNAPSHOT, "tittiit", row->id, (int64_t)row->pool, row->environment, row->image,
-                           (int64_t)row->state, (int64_t)row->code, row->error));
+        return note(j, run(j, PUT_SNAPSHOT, "tittiitb", row->id, (int64_t)row->pool, row->environment, row->image,
+                           (int64_t)row->state, (int64_t)row->code, row->error, row->workdir));
 }
 
 int journal_drop_snapshot(struct journal *j, const char *id) {
@@ -426,6 +426,7 @@ int journal_each_snapshot(struct journal *j, int (*each)(void *data, const struc
                                        .state = sqlite3_column_int(s, 4),
                                        .code = sqlite3_column_int(s, 5),
                                        .error = text_of(s, 6),
+                                       .workdir = string_of(s, 7),
                                });
         sqlite3_reset(s);
         return r < 0 ? r : to_errno(code);

@@ -49,6 +49,7 @@ struct journal_snapshot {
         uint64_t pool;           /* the serial of the pool that it is for; there may be none */
         const char *environment; /* the nonce of the one that it is taken of */
         const char *image;       /* the provider's name of it; "" until it is known */
+        const char *workdir;     /* of leases in its pool */
         int state, code;         /* enum snapshot_state, enum result_code */
         const char *error;       /* or NULL */
 };

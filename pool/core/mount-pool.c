@@ -7,6 +7,7 @@
 
 #include "pool/base/limits.h"
 #include "pool/core/pools.h"
+#include "pool/core/snapshot.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -166,6 +167,43 @@ void mount_pool_unref(struct mount_pool *p) {
         free(p);
 }
 
+/* its snapshot */
+
+int mount_pool_set_snapshot(struct mount_pool *p, struct snapshot *s) {
+        int r = leases_set_workdir(p->leases, s->workdir);
+
+        if (r < 0)
+                return r;
+        p->snapshot = s;
+        if (s->state != SNAPSHOT_TAKING)
+                mount_pool_snapshot_settled(p);
+        return 0;
+}
+
+static void refuse(struct mount_pool *p) {
+        struct result cause = result_saved(&p->snapshot->why), why;
+
+        result_set(&why, RESULT_INVALID, "the snapshot failed: %s", cause.text);
+        pool_backend_failed(p->pool, &why);
+}
+
+void mount_pool_snapshot_settled(struct mount_pool *p) {
+        bool ready = p->snapshot->state == SNAPSHOT_READY;
+
+        event_emit(p->ring, "snapshot", p->name, snapshot_state_name(p->snapshot->state), NULL,
+                   ready ? NULL : result_saved(&p->snapshot->why).text);
+        if (ready)
+                p->template.snapshot = p->snapshot->image;
+        else
+                refuse(p);
+}
+
+const char *mount_pool_progress(const struct mount_pool *p) {
+        if (p->snapshot && p->snapshot->state != SNAPSHOT_READY)
+                return snapshot_state_name(p->snapshot->state);
+        return template_state_name(p->template.state);
+}
+
 /* its row */
 
 int mount_pool_write(struct mount_pool *p) {
@@ -196,6 +234,15 @@ static void note_made(struct mount_pool *p) {
         (void)mount_pool_write(p); /* else the next run lets options change once more, and no environment with them */
 }
 
+/* The pool has something to create. True: it cannot, and has to act on that. */
+static bool want_template(struct mount_pool *p) {
+        if (!p->snapshot || p->snapshot->state == SNAPSHOT_READY)
+                template_want(&p->template);
+        else if (p->snapshot->state == SNAPSHOT_FAILED)
+                refuse(p);
+        return p->snapshot && p->snapshot->state == SNAPSHOT_FAILED;
+}
+
 int64_t mount_pool_tick(struct mount_pool *p, int64_t now) {
         int64_t next;
 
@@ -206,7 +253,7 @@ int64_t mount_pool_tick(struct mount_pool *p, int64_t now) {
         next = pool_tick(p->pool, now);
         if (!p->made)
                 note_made(p);
-        if (p->template.state != TEMPLATE_READY && pool_wants_backend(p->pool))
-                template_want(&p->template);
+        if (p->template.state != TEMPLATE_READY && pool_wants_backend(p->pool) && want_template(p))
+                next = now;
         return clock_earlier(next, leases_due(p->leases));
 }

@@ -27,6 +27,7 @@
 #include "pool/util/list.h"
 
 struct pools;
+struct snapshot;
 struct journal_pool;
 
 struct mount_pool {
@@ -47,6 +48,7 @@ struct mount_pool {
         uint64_t hidden;        /* names of .pool that unlink took away, a bit for each, as the file system numbers them */
         unsigned generation;    /* of the directory .pool, which rmdir makes anew */
         struct template template; /* of the mount's own: ready, without a backend, since the daemon started that */
+        struct snapshot *snapshot; /* its environments begin as this one is; NULL: as its options say */
         struct event_ring *ring;
         struct pool *pool;     /* NULL once closed */
         struct leases *leases; /* NULL once closed, and with BACKEND_TO_END */
@@ -63,6 +65,16 @@ void mount_pool_unref(struct mount_pool *p);
 
 /* Without leases and environments: free all that an open file does not look at. */
 void mount_pool_close(struct mount_pool *p);
+
+/*
+ * Its environments begin as @s is, now or once that is ready. If it fails, leases of the pool fail with the reason. Once,
+ * before there are leases. 0 or -ENOMEM. The second is to be called when @s is ready or has failed.
+ */
+int mount_pool_set_snapshot(struct mount_pool *p, struct snapshot *s);
+void mount_pool_snapshot_settled(struct mount_pool *p);
+
+/* How far it is with what its environments are made of, for people: the state of its snapshot, or of its template. */
+const char *mount_pool_progress(const struct mount_pool *p);
 
 /* Write its row to the journal. 0 or -errno. */
 int mount_pool_write(struct mount_pool *p);

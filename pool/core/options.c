@@ -123,6 +123,8 @@ int mount_pool_set(struct mount_pool *p, const char *name, const char *value, bo
                 return -EINVAL;
         }
         r = p->serial ? check_scope(o, by_daemon, why) : 0;
+        if (r == 0 && p->snapshot && (!strcmp(name, "image") || !strcmp(name, "reset")))
+                r = refuse(why, -EPERM, name, "a pool of a snapshot begins as that is, and uses each environment once");
         if (r == 0 && !o->live && p->made)
                 r = refuse(why, -EBUSY, name, "it cannot change any more, because an environment was made with it");
         if (r == 0)

@@ -8,6 +8,8 @@
 #include "pool/base/limits.h"
 #include "pool/core/limits.h"
 #include "pool/core/options.h"
+#include "pool/core/pool-table.h"
+#include "pool/core/snapshot-pool.h"
 #include "pool/lease/restore.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -30,6 +32,8 @@ static int rewrite(void *owner) {
         list_for_each (p, &all->ending, link)
                 if (r == 0)
                         r = pool_write(p->pool);
+        if (r == 0)
+                r = snapshots_write(&all->snapshots);
         return journal_rewrite_end(j, r);
 }
 
@@ -45,12 +49,14 @@ int pools_init(struct pools *all, const struct core_parts *parts) {
                         .spool_dir = parts->spool_dir,
                         .clock = parts->clock,
                         .rewrite = rewrite,
+                        .snapshot = pools_take_snapshot,
                         .owner = all,
                 },
         };
         list_init(&all->list);
         list_init(&all->ending);
         templates_init(&all->templates, parts);
+        pools_init_snapshots(all);
         fleet_init(&all->fleet, parts->backend, parts->config);
         r = lease_registry_init(&all->registry);
         if (r == 0)
@@ -62,12 +68,6 @@ int pools_init(struct pools *all, const struct core_parts *parts) {
         return 0;
 }
 
-static void forget(struct mount_pool *p) {
-        p->open = false;
-        HASH_DELETE(hh_name, p->all->by_name, p);
-        HASH_DELETE(hh_serial, p->all->by_serial, p);
-}
-
 void pools_deinit(struct pools *all) {
         struct mount_pool *p, *tmp;
 
@@ -75,112 +75,12 @@ void pools_deinit(struct pools *all) {
                 mount_pool_unref(p);
         list_for_each_safe (p, tmp, &all->list, link) {
                 if (p != all->own)
-                        forget(p);
+                        pools_forget(p);
                 mount_pool_unref(p);
         }
+        snapshots_deinit(&all->snapshots);
         lease_registry_deinit(&all->registry);
         fleet_deinit(&all->fleet);
-}
-
-/* to find them */
-
-unsigned pools_count(const struct pools *all) {
-        return HASH_CNT(hh_name, all->by_name);
-}
-
-struct mount_pool *pools_find(const struct pools *all, const char *name) {
-        struct mount_pool *p;
-
-        HASH_FIND(hh_name, all->by_name, name, strlen(name), p);
-        return p;
-}
-
-struct mount_pool *pools_find_serial(const struct pools *all, uint64_t serial) {
-        struct mount_pool *p = all->own;
-
-        if (serial)
-                HASH_FIND(hh_serial, all->by_serial, &serial, sizeof(serial), p);
-        return p;
-}
-
-struct mount_pool *pools_after(const struct pools *all, uint64_t serial) {
-        struct mount_pool *p = pools_find_serial(all, serial);
-
-        if (p)
-                return p->link.next == &all->list ? NULL : list_entry(p->link.next, struct mount_pool, link);
-        list_for_each (p, &all->list, link)
-                if (p->serial > serial)
-                        return p;
-        return NULL;
-}
-
-/* to make and remove them */
-
-static void add(struct mount_pool *p) {
-        struct pools *all = p->all;
-
-        p->open = true;
-        list_add_tail(&all->list, &p->link);
-        HASH_ADD_KEYPTR(hh_name, all->by_name, p->name, strlen(p->name), p);
-        HASH_ADD(hh_serial, all->by_serial, serial, sizeof(p->serial), p);
-        lease_registry_note_serial(&all->registry, p->serial);
-        all->changed_wall_us = clock_read_us(CLOCK_REALTIME);
-}
-
-/* The log and the events of the mount, and its own. */
-static void announce(struct mount_pool *p, const char *what) {
-        log_info("pool=%s uid=%u: %s", p->name, (unsigned)p->uid, what);
-        event_emit(p->all->own->ring, "pool", p->name, what, NULL, NULL);
-        event_emit(p->ring, "pool", p->name, what, NULL, NULL);
-}
-
-int pools_make(struct pools *all, const char *name, uid_t uid, gid_t gid, struct mount_pool **out) {
-        struct journal_pool row = {
-                .serial = all->registry.last_serial + 1,
-                .name = name,
-                .uid = uid,
-                .gid = gid,
-                .created_wall_us = clock_read_us(CLOCK_REALTIME),
-                .options = "{}",
-        };
-        int r = lease_check_name(name);
-
-        if (r < 0)
-                return r;
-        if (pools_find(all, name))
-                return -EEXIST;
-        if (!all->parts->open)
-                return -EOPNOTSUPP;
-        if (all->stopping || leases_are_draining(all->own->leases) || pools_count(all) >= POOLS_MAX ||
-            row.serial > LEASE_SERIAL_MAX)
-                return -EAGAIN;
-        r = mount_pool_new(out, all, &row);
-        if (r < 0)
-                return r;
-        r = mount_pool_write(*out);
-        if (r < 0) {
-                mount_pool_unref(*out);
-                return r;
-        }
-        add(*out);
-        announce(*out, "made");
-        return 0;
-}
-
-int pools_remove(struct mount_pool *p) {
-        struct pools *all = p->all;
-
-        if (leases_count(p->leases) > 0)
-                return -ENOTEMPTY;
-        (void)journal_drop_pool(all->parts->journal, p->serial); /* else the next run has it again, without leases */
-        forget(p);
-        list_remove(&p->link);
-        list_add_tail(&all->ending, &p->link);
-        leases_drain(p->leases, true);
-        pool_stop(p->pool);
-        all->changed_wall_us = clock_read_us(CLOCK_REALTIME);
-        announce(p, "removed");
-        return 0;
 }
 
 /* after a restart */
@@ -190,7 +90,7 @@ static int restore_pool(void *data, const struct journal_pool *row) {
         int r = mount_pool_new(&p, data, row);
 
         if (r == 0)
-                add(p);
+                pools_add(p);
         return r;
 }
 
@@ -245,6 +145,8 @@ int pools_restore(struct pools *all) {
         /* Environments first: leases look up the ones that they hold. */
         if (r == 0)
                 r = pools_restore_environments(&all->fleet, all->parts->journal, find_pool, all);
+        if (r == 0)
+                r = pools_restore_snapshots(all);
         if (r == 0 && all->own->leases)
                 r = leases_restore(all->own->leases, find_leases, all);
         return r;
@@ -260,7 +162,8 @@ static int64_t tick_ending(struct pools *all, int64_t now) {
                 next = clock_earlier(next, pool_tick(p->pool, now));
                 if (!pool_is_empty(p->pool))
                         continue;
-                announce(p, "ended");
+                pools_announce(p, "ended");
+                mount_pool_drop_snapshot(p);
                 list_remove(&p->link);
                 mount_pool_close(p);
                 mount_pool_unref(p);
@@ -299,13 +202,15 @@ static void stop(struct mount_pool *p, bool keep) {
                 leases_stop(p->leases, keep);
         if (p->serial && !keep)
                 (void)journal_drop_pool(p->all->parts->journal, p->serial);
+        if (!keep)
+                mount_pool_drop_snapshot(p);
 }
 
 void pools_stop(struct pools *all, bool keep) {
         struct mount_pool *p;
 
         all->stopping = true;
-        all->keeps = keep;
+        all->keeps = all->snapshots.keeps = keep;
         fleet_stop(&all->fleet);
         list_for_each (p, &all->list, link)
                 stop(p, keep);
@@ -324,5 +229,6 @@ static unsigned count_sandboxes(const struct list *pools) {
 }
 
 bool pools_are_empty(const struct pools *all) {
-        return backend_count(all->parts->backend) + count_sandboxes(&all->list) + count_sandboxes(&all->ending) == 0;
+        return backend_count(all->parts->backend) + count_sandboxes(&all->list) + count_sandboxes(&all->ending) == 0 &&
+               snapshots_are_settled(&all->snapshots);
 }

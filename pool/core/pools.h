@@ -11,6 +11,7 @@
 
 #include "pool/core/mount-pool.h"
 #include "pool/core/parts.h"
+#include "pool/core/snapshot.h"
 #include "pool/core/template.h"
 #include "pool/environment/fleet.h"
 #include "pool/lease/registry.h"
@@ -20,6 +21,7 @@ struct pools {
         struct fleet fleet;
         struct lease_registry registry;
         struct templates templates;
+        struct snapshots snapshots;
         struct list list;       /* that are open, in order of making */
         struct list ending;
         struct mount_pool *own; /* the mount's own, the first */
@@ -44,7 +46,7 @@ int64_t pools_tick(struct pools *all);
 /* Release every lease and end every environment and pool; or, with @keep, leave them for the next run. */
 void pools_stop(struct pools *all, bool keep);
 
-/* Whether no environment is left. */
+/* Whether no environment is left, and no request about a snapshot. */
 bool pools_are_empty(const struct pools *all);
 
 /*

@@ -19,6 +19,7 @@ void templates_init(struct templates *all, const struct core_parts *parts) {
 
 void template_init(struct template *t, struct templates *all) {
         t->all = all;
+        t->snapshot = "";
         list_init(&t->link);
 }
 
@@ -75,7 +76,7 @@ static bool start(struct template *t) {
 
         list_remove(&t->link);
         result_set(&why, RESULT_FAILED, "out of memory");
-        r = parts->open(parts->owner, t->config, "", &t->backend, &why);
+        r = parts->open(parts->owner, t->config, t->snapshot, &t->backend, &why);
         if (r == 0)
                 r = backend_start(t->backend, BACKEND_TO_JOIN, &events, t);
         if (r == 0) {

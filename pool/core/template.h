@@ -35,6 +35,7 @@ struct template {
         enum template_state state;
         struct backend *backend; /* while starting, ready or failed */
         const struct config *config;
+        const char *snapshot; /* its sandboxes begin as this one is; "": as the options say */
         void (*started)(struct template *t, const struct result *r);
         void (*notice)(struct template *t, const char *line);
 };

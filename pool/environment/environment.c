@@ -9,6 +9,7 @@
 
 #include "pool/environment/fleet.h"
 #include "pool/environment/limits.h"
+#include "pool/environment/snapshot.h"
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/log.h"
@@ -130,14 +131,30 @@ void environment_terminate(struct environment *e) {
         sandbox_destroy(e->sandbox);
 }
 
+/* In the order of their deadlines: one that has waited begins anew. */
+static void begin_cleaning(struct environment *e) {
+        e->deadline_us = clock_after(e->all->clock(), CLEAN_TIMEOUT_US);
+        if (!e->waits) {
+                environment_set_state(e, ENVIRONMENT_CLEANING);
+                return;
+        }
+        e->waits = false;
+        list_remove(&e->link);
+        list_add_tail(&e->all->in[ENVIRONMENT_CLEANING], &e->link);
+}
+
 int environment_clean(struct environment *e) {
         int r = sandbox_clean(e->sandbox, e->workdir);
 
         if (r < 0)
                 return r;
-        e->deadline_us = clock_after(e->all->clock(), CLEAN_TIMEOUT_US);
-        environment_set_state(e, ENVIRONMENT_CLEANING);
+        begin_cleaning(e);
         return 0;
+}
+
+void environment_wait(struct environment *e) {
+        begin_cleaning(e);
+        e->waits = true;
 }
 
 void environment_set_idle(struct environment *e) {
@@ -209,6 +226,8 @@ static void on_adopted(struct environment *e, const struct result *r) {
 
         if (!result_ok(r)) {
                 result_set(&why, RESULT_LOST, "%s", r->text); /* whatever the cause, it is given up */
+                if (e->snapshot)
+                        environment_snapshot_fail(e->snapshot, &why);
                 all->events->died(all->owner, e, &why);
                 return;
         }
@@ -217,6 +236,8 @@ static void on_adopted(struct environment *e, const struct result *r) {
         (void)environment_write(e); /* what is used to find it again may have changed */
         log_info("environment=%s lease=%s: taken back", e->sandbox->id, lease_name(e) ?: "-");
         report(e, "adopted", NULL);
+        if (e->snapshot)
+                environment_snapshot_go_on(e->snapshot);
         all->events->adopted(all->owner, e);
 }
 
@@ -276,7 +297,11 @@ static void on_cleaned(void *owner, const struct result *r, const struct sandbox
 static void on_destroyed(void *owner, const struct result *r) {
         struct environment *e = owner;
         struct environments *all = e->all;
+        struct result lost;
 
+        result_set(&lost, RESULT_LOST, "environment %s was ended before the snapshot was taken", e->sandbox->id);
+        if (e->snapshot) /* it has not answered since the restart */
+                environment_snapshot_fail(e->snapshot, &lost);
         if (!result_ok(r))
                 log_error("environment=%s: not ended: %s", e->sandbox->id, r->text);
         report(e, e->left ? "left" : "gone", result_ok(r) ? NULL : r->text);

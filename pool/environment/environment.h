@@ -12,6 +12,8 @@
  * An environment of an earlier run begins as creating, too. From there it can
  * also become leased, if a restored lease holds it, or cleaning.
  *
+ * One that is given back while a snapshot of it is being taken is cleaning, too: its clean-up waits for that.
+ *
  * An environment that was lent to a user is never lent to another, who could
  * read what the first user left in it.
  *
@@ -42,6 +44,7 @@
 #include "pool/util/uuid.h"
 
 struct fleet;
+struct environment_snapshot;
 
 #define ENVIRONMENT_NO_USER ((uid_t)-1) /* no user has this uid: chown(2) takes it for "no change" */
 
@@ -75,6 +78,8 @@ struct environment {
         int64_t since_us;      /* when it entered this state */
         int64_t retire_us;     /* from when on it is not lent, or USEC_NEVER */
         int64_t deadline_us;   /* while cleaning: when to give up */
+        bool waits;            /* while cleaning: its clean-up has not begun, and waits for a snapshot */
+        struct environment_snapshot *snapshot; /* of it, that is under way; or NULL */
 
         /* While idle */
         unsigned idle_extra;   /* its share of the extra idle time, in thousandths, so that not all end together */
@@ -91,6 +96,8 @@ struct environment_events {
         /* The answer to its clean-up. Not ok, or with changes: it must not be lent again. */
         void (*cleaned)(void *owner, struct environment *e, const struct result *r,
                         const struct sandbox_changes *changes);
+        /* A snapshot of it is there, or failed. If it waited for that, its clean-up is due. */
+        void (*snapshot_over)(void *owner, struct environment *e);
         /* A probe ended, or was cancelled. */
         void (*probe_over)(void *owner, struct environment *e);
         /* It is in no list and is freed after this call. Not ok: the provider could not be told to terminate it. */
@@ -148,8 +155,11 @@ void environment_take_back(struct environment *e);
 /* A job is about to run in it, in @workdir, so it must be cleaned before it is idle again. 0 or -errno. */
 int environment_use(struct environment *e, const char *workdir);
 
-/* Remove what a lease left. Answered by cleaned(). 0 or -errno. */
+/* Remove what a lease left, now or when it has waited. Answered by cleaned(). 0 or -errno. */
 int environment_clean(struct environment *e);
+
+/* It was given back, and its clean-up waits for a snapshot; not longer than a clean-up may take. */
+void environment_wait(struct environment *e);
 
 /* From now on it can be lent. */
 void environment_set_idle(struct environment *e);

@@ -82,6 +82,16 @@ static void clean(struct pool *p, struct environment *e) {
         environment_terminate(e);
 }
 
+/* No lease has it any more. */
+static void free_again(struct pool *p, struct environment *e) {
+        if (e->snapshot && !p->stopping)
+                environment_wait(e);
+        else if (e->workdir)
+                clean(p, e);
+        else
+                settle(p, e);
+}
+
 static void lose(struct pool *p, struct environment *e, const struct result *why) {
         struct claim *c = e->claim;
 
@@ -120,10 +130,8 @@ static void on_adopted(void *owner, struct environment *e) {
         p->totals.adopted++;
         if (e->claim)
                 e->claim->events->granted(e->claim);
-        else if (e->workdir)
-                clean(p, e);
         else
-                settle(p, e);
+                free_again(p, e);
 }
 
 static void on_died(void *owner, struct environment *e, const struct result *why) {
@@ -149,6 +157,14 @@ static void on_cleaned(void *owner, struct environment *e, const struct result *
         }
 }
 
+static void on_snapshot_over(void *owner, struct environment *e) {
+        struct pool *p = owner;
+
+        pool_touch(p);
+        if (e->state == ENVIRONMENT_CLEANING && e->waits && e->sandbox->state == SANDBOX_LIVE)
+                free_again(p, e);
+}
+
 static void on_probe_over(void *owner, struct environment *e) {
         struct pool *p = owner;
 
@@ -171,6 +187,7 @@ static const struct environment_events environment_events = {
         .adopted = on_adopted,
         .died = on_died,
         .cleaned = on_cleaned,
+        .snapshot_over = on_snapshot_over,
         .probe_over = on_probe_over,
         .gone = on_gone,
 };
@@ -313,10 +330,8 @@ void pool_release(struct pool *p, struct claim *c) {
         give_back(c);
         if (e->sandbox->state == SANDBOX_CREATING) /* it never answered since the restart */
                 environment_terminate(e);
-        else if (e->workdir)
-                clean(p, e);
         else
-                settle(p, e);
+                free_again(p, e);
 }
 
 void pool_condemn(struct pool *p, struct claim *c, const struct result *why) {

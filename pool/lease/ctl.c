@@ -83,6 +83,49 @@ static int verb_renew(struct lease *l, struct job *j, const char *argument) {
         return 0;
 }
 
+static const char *why_no_snapshot(int r) {
+        switch (-r) {
+        case ENAMETOOLONG:
+                return "the name is too long for a pool";
+        case EEXIST:
+                return "there is a pool of this name";
+        case EAGAIN:
+                return "no pool can be made now: there are too many, or the mount drains";
+        case EBUSY:
+                return "a snapshot of this environment is being taken already";
+        case EOPNOTSUPP:
+                return "this environment cannot be copied";
+        case ENODEV:
+                return "the lease has no environment";
+        default:
+                return strerror(-r);
+        }
+}
+
+static int verb_snapshot(struct lease *l, struct job *j, const char *argument) {
+        const struct lease_registry *registry = l->table->registry;
+        int r = -ENODEV;
+
+        if (!*argument)
+                return -EINVAL;
+        if (l->claim.state == CLAIM_GRANTED)
+                r = registry->snapshot(registry->owner, &(struct lease_snapshot){
+                                                                .name = argument,
+                                                                .lease = l->name,
+                                                                .workdir = l->workdir,
+                                                                .pool = l->table->pool_serial,
+                                                                .uid = l->uid,
+                                                                .gid = l->gid,
+                                                                .environment = l->claim.environment,
+                                                        });
+        else if (l->state == LEASE_WAITING)
+                r = -EAGAIN;
+        if (r < 0)
+                lease_remark(l, "ctl: \"snapshot %s\": %s", argument,
+                             l->state == LEASE_WAITING ? "the lease has no environment yet" : why_no_snapshot(r));
+        return r;
+}
+
 static int verb_input(struct lease *l, struct job *j, const char *argument) {
         return strcmp(argument, "open") ? -EINVAL : lease_open_input(l, j);
 }
@@ -114,13 +157,14 @@ static const struct {
         { "signal", verb_signal, true, true, "a signal's name, such as INT" },
         { "cancel", verb_cancel, true, true, "no argument" },
         { "renew", verb_renew, true, false, "no argument, and a lease that is lost or failed" },
+        { "snapshot", verb_snapshot, true, false, "a name that a pool can have, without the @" },
         { "input", verb_input, false, true, "\"open\"" },
         { "eof", verb_eof, false, true, "no argument, and a job with live input" },
         { "resize", verb_resize, false, true, "rows and columns, and a job on a terminal" },
 };
 
 const char *lease_ctl_usage(bool of_job) {
-        return of_job ? "kill\nsignal NAME\ncancel\ninput open\neof\nresize ROWS COLUMNS\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\n";
+        return of_job ? "kill\nsignal NAME\ncancel\ninput open\neof\nresize ROWS COLUMNS\n" : "kill\nkill all\nsignal NAME\ncancel\nrenew\nsnapshot NAME\n";
 }
 
 int lease_command(struct lease *l, struct job *j, const char *line) {
@@ -141,6 +185,6 @@ int lease_command(struct lease *l, struct job *j, const char *line) {
                         lease_set_remark(l, NULL);
                 return r;
         }
-        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, %s", line, j ? "input open, eof, resize" : "renew");
+        lease_remark(l, "ctl: \"%s\": unknown; known are kill, signal NAME, cancel, %s", line, j ? "input open, eof, resize" : "renew, snapshot NAME");
         return -EINVAL;
 }

@@ -30,7 +30,7 @@ static int prepare(struct lease *l) {
 
         if (r < 0)
                 return r;
-        if (config_owns_workdir(l->workdir))
+        if (lease_empties_workdir(l))
                 args.flags = FILE_PREPARE_FRESH;
         l->prepare.done = on_prepared;
         return sandbox_file_call(environment_sandbox(l->claim.environment), &args, &l->prepare);

@@ -40,6 +40,7 @@ struct leases {
         uint64_t pool_serial;
         const char *pool_name; /* "": the mount's own */
         const struct config *config;
+        char *workdir; /* of its leases, who find it as it is; NULL: as the options say */
         struct event_ring *events;
         struct journal *journal; /* or NULL */
         int spool_dir;
@@ -78,7 +79,7 @@ struct lease {
         char *remark;          /* about the newest bad word in ctl or a setting */
         struct list watches, file_watches;
 
-        char *workdir; /* BASE/hermes_tasks/NAME, or what option workdir says */
+        char *workdir; /* BASE/hermes_tasks/NAME, or what option workdir says, or its table */
         struct settings settings;
 
         /* Its jobs, oldest first. A job is in one of these, by its link, with a reference … */
@@ -165,6 +166,9 @@ bool lease_has_helper(const struct lease *l);
 /* Why all jobs in its environment run as one user; NULL: they need not, or it has no environment yet. */
 const char *lease_one_user(const struct lease *l);
 #define NEEDS_HELPER "%s needs a helper, and environment %s has none"
+
+/* Whether its workdir is emptied before its first job. */
+bool lease_empties_workdir(const struct lease *l);
 
 /* Whether a call about files makes the workdir: no job starts then. */
 bool lease_is_preparing(const struct lease *l);

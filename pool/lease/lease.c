@@ -107,15 +107,22 @@ void lease_set_state(struct lease *l, enum lease_state state, const struct resul
         lease_publish_state(l);
 }
 
-static char *workdir_path(const struct config *c, const char *name) {
+static char *workdir_path(const struct leases *t, const char *name) {
+        const struct config *c = t->config;
         size_t len = strlen(c->base);
         char *path;
 
+        if (t->workdir)
+                return strdup(t->workdir);
         if (*c->workdir)
                 return strdup(c->workdir);
         while (len > 0 && c->base[len - 1] == '/')
                 len--;
         return asprintf(&path, "%.*s/" CONFIG_WORKDIRS "/%s", (int)len, c->base, name) < 0 ? NULL : path;
+}
+
+bool lease_empties_workdir(const struct lease *l) {
+        return !l->table->workdir && config_owns_workdir(l->workdir);
 }
 
 int lease_write(const struct lease *l) {
@@ -178,7 +185,7 @@ struct lease *lease_new(struct leases *t, const char *name, uint64_t serial, uid
         l->uid = uid;
         l->gid = gid;
         l->name = strdup(name);
-        l->workdir = workdir_path(t->config, name);
+        l->workdir = workdir_path(t, name);
         lease_touch(l);
         l->created_wall_us = l->state_wall_us = l->changed_wall_us;
         if (!l->name || !l->workdir || !l->quota ||

@@ -18,7 +18,18 @@
 #include "pool/util/quota.h"
 
 struct audit;
+struct environment;
 struct lease;
+
+/* What `snapshot` in a lease's ctl asks for. Borrowed for the call. */
+struct lease_snapshot {
+        const char *name; /* of the pool to be made, without the "@" */
+        const char *lease, *workdir;
+        uint64_t pool; /* the serial of the lease's */
+        uid_t uid;
+        gid_t gid;
+        struct environment *environment;
+};
 
 struct lease_registry {
         const struct config *config; /* the mount's; borrowed, as is what follows */
@@ -28,6 +39,11 @@ struct lease_registry {
         int64_t (*clock)(void);
         /* Everything is written to the journal again, after some writes failed. 0 or -errno. */
         int (*rewrite)(void *owner);
+        /*
+         * Take a snapshot, and make a pool of it. 0 or -errno: as for a new pool; -EBUSY if one of this environment is under
+         * way, -EOPNOTSUPP if it cannot be copied, -ENODEV if it does not live.
+         */
+        int (*snapshot)(void *owner, const struct lease_snapshot *what);
         void *owner;
 
         uint64_t instance;       /* random: of the exec ids of leases made in this run */

@@ -128,7 +128,7 @@ static int exec_job(struct lease *l, struct job *j, bool resume) {
         command.spec.columns = j->settings.columns;
         command.spec.kept_input = j->live_input;
         command.spec.input = j->live_input ? NULL : &j->settings.input;
-        command.spec.fresh = !l->prepared && config_owns_workdir(l->workdir);
+        command.spec.fresh = !l->prepared && lease_empties_workdir(l);
         r = sandbox_exec(environment_sandbox(l->claim.environment), &command.spec, &exec_events, j, &j->exec);
         command_deinit(&command);
         if (r == 0)

@@ -50,7 +50,13 @@ void leases_free(struct leases *t) {
         if (!t)
                 return;
         assert(list_empty(&t->list));
+        free(t->workdir);
         free(t);
+}
+
+int leases_set_workdir(struct leases *t, const char *workdir) {
+        t->workdir = strdup(workdir);
+        return t->workdir ? 0 : -ENOMEM;
 }
 
 unsigned leases_count(const struct leases *t) {

@@ -50,6 +50,9 @@ int leases_new(struct leases **out, const struct leases_parts *parts);
 
 void leases_free(struct leases *t);
 
+/* Its leases have this workdir, as it is. Once, before there are any. 0 or -ENOMEM. */
+int leases_set_workdir(struct leases *t, const char *workdir);
+
 unsigned leases_count(const struct leases *t);
 
 /* Wall time when a lease last came or went; 0: none did. */

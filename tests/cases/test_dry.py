@@ -14,7 +14,9 @@ import pytest
 
 import processes
 import test_live_input
+from test_lease import fails
 from test_live_input import live  # a fixture
+from test_pools import events, lease_in
 
 pytestmark = [pytest.mark.local, pytest.mark.exact]  # once is enough, and it makes its own faults
 
@@ -311,3 +313,27 @@ def test_delayed(settings, tmp_path):
     with test_live_input.sandbox(settings, tmp_path, DRIVE_FAULTS="delay:1") as live:
         for test in test_live_input_is_counted, test_held_back, test_cancelled:
             test(live)
+
+
+def test_snapshots(mp):
+    """There is nothing to copy; a fork has the workdir of the lease all the same, and its options, and is used once."""
+    lease = mp.lease()
+    lease.read("environment")
+    for name, error in (("", errno.EINVAL), ("@a", errno.EINVAL), (".a", errno.EINVAL), ("a/b", errno.EINVAL),
+                        ("a" * 201, errno.ENAMETOOLONG)):
+        fails(error, lease.write, "ctl", f"snapshot {name}\n")
+        assert f"snapshot {name}".strip() in lease.read("error")
+    lease.write("ctl", "snapshot s\n")
+    fails(errno.EEXIST, lease.write, "ctl", "snapshot s\n")
+    assert "there is a pool of this name" in lease.read("error")
+    fork = lease_in(mp, "s", "f")
+    assert fork.run("ls") == (PLAIN + "ls", 0)
+    assert {e["snapshot"]: e["state"] for e in events(mp / "@s") if "snapshot" in e} == {"s": "ready"}
+    for line, sentence in (("image debian", "begins as that is"), ("reset clean", "begins as that is")):
+        fails(errno.EPERM, (mp / "@s/.pool/ctl").write_text, line + "\n")
+        assert sentence in events(mp / "@s")[-1]["reason"]
+    used = fork.read("environment")
+    fork.release()
+    assert lease_in(mp, "s", "g").read("environment") != used
+    shutil.rmtree(mp / "@s")
+    mp.until(lambda: events(mp)[-1]["state"] == "ended")

@@ -27,7 +27,7 @@ BUGS = [
     ("an environment of which nobody can tell what was left there is lent again",
      "return sandbox_is_single_use(e->sandbox) || c->mode", "return c->mode"),
     ("an environment is lent again without a clean-up", "else if (e->workdir)\n                clean(p, e);\n        else\n"
-     "                settle(p, e);\n}\n\nvoid pool_condemn", "else\n                settle(p, e);\n}\n\nvoid pool_condemn"),
+     "                settle(p, e);", "else\n                settle(p, e);"),
     ("reset=environment is not obeyed", "c->reset == RESET_ENVIRONMENT ||\n", "\n"),
     ("max_uses is one too many", "e->uses >= c->max_uses", "e->uses > c->max_uses"),
     ("more environments than max", "if (wanted.for_claims > room)\n                wanted.for_claims = room;\n        overdue =", "overdue ="),

@@ -34,6 +34,7 @@ void sim_sandbox_die(struct sim_sandbox *s) {
         struct result why;
 
         timer_cancel(&s->died);
+        timer_cancel(&s->snapshotted);
         s->dead = true;
         b->totals.died++;
         sim_trace("%s dies", s->sandbox.id);
@@ -321,4 +322,5 @@ void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, cons
         list_init(&b->sandboxes);
         list_init(&b->strays);
         list_init(&b->snapshots);
+        list_init(&b->deletions);
 }

@@ -180,6 +180,7 @@ struct sim_backend {
         struct timer listed;
         int64_t list_us; /* when the core asked last what there is */
         struct list snapshots;  /* that the provider has */
+        struct list deletions;  /* of them, that are under way */
         unsigned last_number, last_snapshot;
         struct sim_totals totals;
 };

@@ -51,6 +51,9 @@ bool sim_has_snapshot(const struct sim_backend *b, const char *image);
 /* One that is under way may be taken, unheard. */
 void sim_snapshot_core_ends(struct sim_sandbox *s);
 
+/* Those that are under way arrive or not, unheard. */
+void sim_deletions_core_ends(struct sim_backend *b);
+
 /* What runs there ends, unheard; unless its core does. */
 void sim_exec_discard(struct sim_exec *x);
 void sim_exec_discard_all(struct sim_sandbox *s);

@@ -53,6 +53,7 @@ void sim_backend_let_go(struct sim_backend *b) {
         struct sim_exec *x, *tmp;
         struct sim_sandbox *s;
 
+        sim_deletions_core_ends(b);
         while ((s = list_first(&b->sandboxes, struct sim_sandbox, link))) {
                 SIM_CHECK(s->sandbox.state == SANDBOX_ENDING, "%s is not let go of", s->sandbox.id);
                 SIM_CHECK(s->sandbox.n_execs == 0, "%s has execs", s->sandbox.id);

@@ -17,7 +17,8 @@ struct sim_snapshot {
         char id[UUID_SIZE], image[SNAPSHOT_IMAGE_MAX];
 };
 
-struct deletion {
+struct sim_deletion {
+        struct list link;
         struct timer timer;
         struct sim_backend *provider;
         struct snapshot_deletion *call;
@@ -94,7 +95,7 @@ void sim_snapshot_core_ends(struct sim_sandbox *s) {
 }
 
 static void on_deleted(struct timer *t) {
-        struct deletion *d = container_of(t, struct deletion, timer);
+        struct sim_deletion *d = container_of(t, struct sim_deletion, timer);
         struct sim_snapshot *s = find(d->provider, d->image);
         struct result r = {};
 
@@ -105,12 +106,13 @@ static void on_deleted(struct timer *t) {
                 free(s);
         }
         sim_trace("snapshot %s deleted: %s", d->image, result_code_name(r.code));
+        list_remove(&d->link);
         d->call->done(d->call, &r);
         free(d);
 }
 
 int sim_delete_snapshot(struct backend *backend, const char *id, const char *image, struct snapshot_deletion *call) {
-        struct deletion *d;
+        struct sim_deletion *d;
 
         if (!*image)
                 return -ENOENT;
@@ -120,8 +122,26 @@ int sim_delete_snapshot(struct backend *backend, const char *id, const char *ima
         d->provider = container_of(backend, struct sim_backend, backend); /* the mount's own asks for it */
         d->call = call;
         snprintf(d->image, sizeof(d->image), "%s", image);
+        list_init(&d->link);
+        list_add_tail(&d->provider->deletions, &d->link);
         timer_arm(&d->timer, sim_any_delay(d->provider), on_deleted);
         return 0;
+}
+
+void sim_deletions_core_ends(struct sim_backend *b) {
+        struct sim_deletion *d;
+
+        while ((d = list_first(&b->deletions, struct sim_deletion, link))) {
+                struct sim_snapshot *s = find(b, d->image);
+
+                if (s && sim_chance(500)) {
+                        list_remove(&s->link);
+                        free(s);
+                }
+                timer_cancel(&d->timer);
+                list_remove(&d->link);
+                free(d);
+        }
 }
 
 void sim_snapshots_forget(struct sim_backend *b) {

@@ -46,10 +46,14 @@ static void op_free(struct backend *b) {
 
 static int op_create(struct backend *b, const char *nonce, struct sandbox **out) {
         struct sim_template *t = template_of(b);
+        int r;
 
         SIM_CHECK(!*t->snapshot || sim_has_snapshot(t->all->provider, t->snapshot), "a sandbox is made from snapshot %s, which is not there",
                   t->snapshot);
-        return sim_backend_ops.create(&t->all->provider->backend, nonce, out);
+        r = sim_backend_ops.create(&t->all->provider->backend, nonce, out);
+        if (r == 0 && *t->snapshot)
+                container_of(*out, struct sim_sandbox, sandbox)->workdir_made = true; /* it is in there */
+        return r;
 }
 
 void sim_templates_init(struct sim_templates *all, struct sim_backend *provider) {

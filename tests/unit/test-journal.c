@@ -56,7 +56,8 @@ static int put_all(struct journal *j) {
                                                                         .image = "im-1",
                                                                         .state = 2,
                                                                         .code = 4,
-                                                                        .error = "no room" });
+                                                                        .error = "no room",
+                                                                        .workdir = "/w\xff" });
         if (r == 0)
                 r = journal_put_environment(j, &(struct journal_environment){
                                                    .nonce = "n1", .id = "", .resume_token = "", .user = -1, .created_us = 1000 });
@@ -141,6 +142,7 @@ static int check_snapshot(void *data, const struct journal_snapshot *row) {
         CHECK_INT(row->state, 2);
         CHECK_INT(row->code, 4);
         CHECK_STR(row->error, "no room");
+        CHECK_STR(row->workdir, "/w\xff");
         return 0;
 }
 

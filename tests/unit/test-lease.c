@@ -416,7 +416,7 @@ static void settings(void) {
         CHECK_INT(lease_set(l, NULL, SETTING_ENV, "A=1\n2"), -EINVAL);
         CHECK_STR(lease_error(l), "env: \"2\" is not KEY=VALUE");
         CHECK_INT(lease_command(l, NULL, "explode now"), -EINVAL);
-        CHECK_STR(lease_error(l), "ctl: \"explode now\": unknown; known are kill, signal NAME, cancel, renew");
+        CHECK_STR(lease_error(l), "ctl: \"explode now\": unknown; known are kill, signal NAME, cancel, renew, snapshot NAME");
         CHECK_INT(lease_command(l, NULL, "signal FOO"), -EINVAL);
         CHECK_STR(lease_error(l), "ctl: \"signal FOO\": signal takes a signal's name, such as INT");
         CHECK_INT(lease_command(l, NULL, "signal   INT"), 0);

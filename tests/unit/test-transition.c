@@ -213,11 +213,23 @@ static void environment_setter(void) {
         rig_stop();
 }
 
+static const struct pair snapshot_legal[] = {
+        { SNAPSHOT_TAKING, SNAPSHOT_READY },
+        { SNAPSHOT_TAKING, SNAPSHOT_FAILED },
+        { SNAPSHOT_READY, SNAPSHOT_DELETING },
+        { SNAPSHOT_FAILED, SNAPSHOT_DELETING },
+};
+
+static void snapshot_table(void) {
+        CHECK_TABLE(snapshot_transitions, snapshot_legal);
+}
+
 int main(void) {
         log_open(-1, false);
         RUN(sandbox_table);
         RUN(sandbox_setter);
         RUN(environment_table);
         RUN(environment_setter);
+        RUN(snapshot_table);
         return check_done();
 }
