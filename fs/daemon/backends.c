@@ -139,6 +139,7 @@ int provider_open(struct backend **out, struct backend_client *client, uv_loop_t
                 .base = config->base,
                 .ready = config->ready,
                 .dir = state->environments,
+                .snapshots = state->snapshots,
                 .pool_id = pool_id,
                 .mountpoint = mountpoint,
                 .snapshot = snapshot,

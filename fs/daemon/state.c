@@ -119,7 +119,7 @@ static int open_in(struct state *s, bool renew, struct result *why) {
         s->path = real;
         /* SQLite takes a path, not a descriptor. That is safe, because only we and root can put another file there. */
         if (asprintf(&s->environments, "%s/environments", s->path) < 0 ||
-            asprintf(&s->journal, "%s/journal", s->path) < 0)
+            asprintf(&s->snapshots, "%s/snapshots", s->path) < 0 || asprintf(&s->journal, "%s/journal", s->path) < 0)
                 return -ENOMEM;
         r = take_lock(s, dir);
         if (r == 0)
@@ -186,6 +186,7 @@ void state_close(struct state *s, bool keep) {
         close_fd(s->lock);
         free(s->path);
         free(s->environments);
+        free(s->snapshots);
         free(s->journal);
         *s = (struct state){ .lock = -1, .spool = -1 };
 }

@@ -10,6 +10,7 @@
  *                    journal         see pool/base/journal.h
  *                    spool/          output of jobs, long commands and inputs
  *                    environments/   of isolate=none
+ *                    snapshots/      of the local backend
  */
 
 #include "pool/base/config.h"
@@ -20,6 +21,7 @@
 struct state {
         char *path;         /* STATE/MOUNTPOINT, without links */
         char *environments; /* STATE/MOUNTPOINT/environments */
+        char *snapshots;    /* STATE/MOUNTPOINT/snapshots */
         char pool_id[UUID_SIZE];
         uint64_t epoch;     /* of this run, once the journal is open */
         char *journal;      /* STATE/MOUNTPOINT/journal */

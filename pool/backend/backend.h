@@ -68,7 +68,8 @@ struct backend_setup {
         const char *shell;      /* has to be in each sandbox */
         const char *base;       /* where workdirs are */
         const char *ready;      /* a sandbox is live once this has succeeded: "tcp:PORT", or a shell command; "": at once */
-        const char *dir;        /* a directory of this machine, for itself alone */
+        const char *dir;        /* a directory of this machine, for itself alone; */
+        const char *snapshots;  /* likewise, which its sandboxes do not see; made by the backend that needs it */
         const char *pool_id;    /* a UUID: marks sandboxes that outlive us as this pool's */
         const char *mountpoint; /* for people */
         const char *snapshot;   /* its sandboxes begin as this snapshot is; "": as the provider makes them */

@@ -72,6 +72,8 @@ static void add_bwrap(struct local_command *c, const struct local *l) {
         if (local_survives(l))
                 ADD(c, "--ro-bind", l->dir, INNER_STATE);
         ADD(c, "--chdir", "/", INNER_HELPER, "serve", "-c", "-s", l->shell);
+        if (*l->snapshot)
+                ADD(c, "-a");
         if (local_survives(l))
                 ADD(c, "-o", INNER_STATE "/daemon");
         ADD(c, INNER_RUN);

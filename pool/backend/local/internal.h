@@ -11,6 +11,7 @@
  *   attach.c     a stream to a sandbox's helper
  *   outlive.c    what lets a sandbox outlive its daemon
  *   adopt.c      sandboxes of an earlier daemon
+ *   snapshot.c   copies of what sandboxes have written
  */
 
 #include "pool/backend/local/control.h"
@@ -48,6 +49,7 @@ struct local {
         struct local_options options;
         bool isolate; /* by bwrap */
         char *base, *shell, *dir;
+        char *snapshots, *snapshot; /* their directory; the one that its sandboxes begin as, or "" */
         bool started;
         bool leaves_for_ever; /* what is left on purpose */
         struct sandbox *trial; /* of start */
@@ -73,6 +75,7 @@ struct local_sandbox {
         uint64_t helper_start; /* see adopt.c, also for the token */
         char token[64];
         unsigned n_handles; /* libuv still holds */
+        struct local_saving *saving; /* a snapshot that is being taken, or NULL */
         char error_text[384];
         size_t error_len;
         char dir[]; /* of isolate=none, or "" */
@@ -109,8 +112,11 @@ int local_adopt(struct backend *b, const char *nonce, const char *token, bool un
 int local_listen(struct local *l);
 void local_listen_end(struct local_client *c);
 
-/* outlive.c: the helper serves, in this process. From now on the sandbox can outlive us. */
+/* outlive.c: the helper serves, in this process. */
 void local_note_helper(struct local_sandbox *s, pid_t pid);
+
+/* From now on the sandbox can outlive us. */
+void local_make_token(struct local_sandbox *s);
 
 /* 0 or -EINVAL. */
 int local_read_token(struct local_sandbox *s, const char *token);
@@ -121,6 +127,16 @@ void local_kill_helper(struct local_sandbox *s);
 /* What the helper is told: how long it waits for the next daemon; to end. */
 void local_send_wait(struct local_sandbox *s, uint64_t us);
 void local_send_end(struct local_sandbox *s);
+
+/* snapshot.c */
+int local_snapshot(struct sandbox *sandbox, const char *id);
+int local_delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d);
+
+/* Nobody waits for the one of this sandbox any more. */
+void local_stop_saving(struct local_sandbox *s);
+
+/* The one that sandboxes begin as: a descriptor or -errno. */
+int local_open_snapshot(const struct local *l);
 
 /* attach.c: the exec part of the vtable, for streams to the helper. */
 int local_attach(struct sandbox *sandbox, struct exec **out);

@@ -107,6 +107,8 @@ static void local_free(struct backend *b) {
         free(l->base);
         free(l->shell);
         free(l->dir);
+        free(l->snapshots);
+        free(l->snapshot);
         free(l);
 }
 
@@ -119,6 +121,8 @@ static const struct backend_ops local_ops = {
         .leave = local_leave,
         .destroy = local_destroy,
         .attach = local_attach,
+        .snapshot = local_snapshot,
+        .delete_snapshot = local_delete_snapshot,
         .exec_write = local_attach_write,
         .exec_end_input = local_attach_end_input,
         .exec_hold_output = local_attach_hold_output,
@@ -189,7 +193,9 @@ int local_new(struct backend **out, struct backend_client *client, const struct 
         l->base = strdup(setup->base);
         l->shell = strdup(setup->shell);
         l->dir = strdup(setup->dir);
-        if (!l->base || !l->shell || !l->dir) {
+        l->snapshots = strdup(setup->snapshots ?: "");
+        l->snapshot = strdup(setup->snapshot ?: "");
+        if (!l->base || !l->shell || !l->dir || !l->snapshots || !l->snapshot) {
                 local_free(&l->backend);
                 return -ENOMEM;
         }

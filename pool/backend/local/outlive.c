@@ -48,12 +48,15 @@ void local_kill_helper(struct local_sandbox *s) {
 }
 
 void local_note_helper(struct local_sandbox *s, pid_t pid) {
-        unsigned number = 0;
-
         s->helper_pid = pid;
         s->helper_start = start_of(pid);
+}
+
+void local_make_token(struct local_sandbox *s) {
+        unsigned number = 0;
+
         sscanf(s->sandbox.id, "local-%u", &number);
-        snprintf(s->token, sizeof(s->token), "1 %u %d %" PRIu64, number, (int)pid, s->helper_start);
+        snprintf(s->token, sizeof(s->token), "1 %u %d %" PRIu64, number, (int)s->helper_pid, s->helper_start);
         s->sandbox.resume_token = s->token;
 }
 

@@ -80,6 +80,7 @@ static void sandbox_broke(struct local_sandbox *s, const char *what) {
                 sandbox_created(&s->sandbox, &why);
                 break;
         case SANDBOX_LIVE:
+                local_stop_saving(s);
                 result_set(&why, RESULT_LOST, "environment %s is gone: %s", s->sandbox.id, what);
                 sandbox_died(&s->sandbox, &why);
                 break;
@@ -139,6 +140,7 @@ void local_destroy(struct sandbox *sandbox) {
         struct local_sandbox *s = local_sandbox(sandbox);
         bool is_there = s->adopted ? s->controlled && !s->hung_up : s->running;
 
+        local_stop_saving(s);
         local_send_end(s); /* the helper kills everything and ends */
         if (s->controlled && !s->adopted) {
                 uv_poll_stop(&s->control);
@@ -157,6 +159,7 @@ void local_leave(struct sandbox *sandbox) {
                 local_destroy(sandbox);
                 return;
         }
+        local_stop_saving(s);
         if (sandbox_local(s)->leaves_for_ever)
                 local_send_wait(s, UINT64_MAX);
         if (s->controlled)
@@ -170,8 +173,9 @@ static void on_hello(struct local_sandbox *s, pid_t pid) {
 
         uv_timer_stop(&s->timer);
         close_errors(s);
+        local_note_helper(s, pid);
         if (local_survives(sandbox_local(s))) {
-                local_note_helper(s, pid);
+                local_make_token(s);
                 local_send_wait(s, (uint64_t)sandbox_local(s)->options.orphan_us);
         }
         if (s->sandbox.state == SANDBOX_CREATING)
@@ -292,11 +296,12 @@ static void remove_dir(struct local_sandbox *s) {
                 remove_tree(AT_FDCWD, s->dir);
 }
 
-static int spawn_helper(struct local *l, struct local_sandbox *s, int control, int errors) {
+static int spawn_helper(struct local *l, struct local_sandbox *s, int control, int errors, int snapshot) {
         uv_stdio_container_t stdio[] = {
                 { .flags = UV_INHERIT_FD, .data.fd = control },
                 { .flags = UV_IGNORE },
                 { .flags = UV_INHERIT_FD, .data.fd = errors },
+                { .flags = UV_INHERIT_FD, .data.fd = snapshot },
         };
         struct local_command command;
 
@@ -309,16 +314,19 @@ static int spawn_helper(struct local *l, struct local_sandbox *s, int control, i
                                 .env = (char **)command.env,
                                 .cwd = "/",
                                 .flags = UV_PROCESS_DETACHED, /* a terminal's ^C is for the daemon only */
-                                .stdio_count = 3,
+                                .stdio_count = snapshot < 0 ? 3 : 4,
                                 .stdio = stdio,
                         });
 }
 
 int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         struct local *l = container_of(b, struct local, backend);
-        _cleanup_(cleanup_close) int inner = -1, inner_errors = -1;
+        _cleanup_(cleanup_close) int inner = -1, inner_errors = -1, snapshot = *l->snapshot ? local_open_snapshot(l) : -1;
         struct local_sandbox *s;
         int fds[2], r;
+
+        if (*l->snapshot && snapshot < 0)
+                return snapshot;
 
         s = calloc(1, sizeof(*s) + (l->isolate ? 1 : strlen(l->dir) + 24));
         if (!s)
@@ -355,7 +363,7 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         s->errors_fd = fds[0];
         inner_errors = fds[1];
 
-        s->spawned = spawn_helper(l, s, inner, inner_errors);
+        s->spawned = spawn_helper(l, s, inner, inner_errors, snapshot);
         s->process.data = s;
         s->running = s->spawned == 0;
         uv_poll_init(l->client->loop, &s->control, s->control_fd);

@@ -2,8 +2,9 @@
 
 /*
  * modalpool-helper serve [-f] SOCKET
- * modalpool-helper serve -c [-o PATH] [-r ROOT] [-s SHELL] DIRECTORY
+ * modalpool-helper serve -c [-a] [-o PATH] [-r ROOT] [-s SHELL] DIRECTORY
  * modalpool-helper attach SOCKET
+ * modalpool-helper save PID LIMIT
  *
  * The program inside a sandbox (protocol.h says what for). It needs nothing of the sandbox but a shell to run jobs, and
  * /proc, without which a kill finds no process that has left its group.
@@ -14,9 +15,12 @@
  *
  * `serve -c` stays in the foreground as the first process of a sandbox of this machine. Its stdin is the daemon's socket
  * (control.h). DIRECTORY is made if need be, and holds long commands. -s refuses to start where there is no such shell.
+ * -a: descriptor 3 is an archive (archive.h), which is unpacked before anything else.
  * -o is where the next daemon listens, when this one is gone.
  * -r serves a sandbox without a file system of its own: ROOT holds the workdirs and what is below them, and is removed
  * at the end.
+ *
+ * `save` is not for inside: it writes such an archive of a sandbox of this machine.
  */
 
 #include <errno.h>
@@ -36,6 +40,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pool/helper/agent/archive.h"
 #include "pool/helper/agent/attach.h"
 #include "pool/helper/agent/carrier.h"
 #include "pool/helper/agent/channels.h"
@@ -48,6 +53,8 @@
 #include "pool/util/cleanup.h"
 #include "pool/util/clock.h"
 #include "pool/util/io.h"
+
+#define ARCHIVE_FD 3 /* of -a */
 
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -194,6 +201,7 @@ struct options {
         const char *root, *shell; /* or "" */
         const char *next_daemon;  /* or NULL */
         bool foreground, controlled;
+        bool archive;
 };
 
 static struct options options = { .root = "", .shell = "" };
@@ -274,6 +282,9 @@ static int serve(void) {
         int fd = -1, oom_score = read_oom_score(), r;
         const char *what;
 
+        r = options.archive ? archive_unpack(ARCHIVE_FD) : 0;
+        if (r < 0)
+                return say("the snapshot cannot be unpacked", r);
         close_inherited();
         r = read_key(key);
         if (r < 0)
@@ -320,8 +331,11 @@ static bool use_socket(const char *path) {
 static bool read_options(int argc, char **argv) {
         int option;
 
-        while ((option = getopt(argc, argv, "cfo:r:s:")) >= 0)
+        while ((option = getopt(argc, argv, "acfo:r:s:")) >= 0)
                 switch (option) {
+                case 'a':
+                        options.archive = true;
+                        break;
                 case 'c':
                         options.controlled = options.foreground = true;
                         break;
@@ -351,6 +365,9 @@ int main(int argc, char **argv) {
                 return serve();
         if (argc == 3 && strcmp(argv[1], "attach") == 0)
                 return attach(argv[2]);
-        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | serve -c [-o PATH] [-r ROOT] [-s SHELL] DIRECTORY | attach SOCKET\n");
+        if (argc == 4 && strcmp(argv[1], "save") == 0)
+                return archive_save(argv[2], argv[3]);
+        fprintf(stderr, "usage: modalpool-helper serve [-f] SOCKET | serve -c [-a] [-o PATH] [-r ROOT] [-s SHELL] DIRECTORY | "
+                        "attach SOCKET | save PID LIMIT\n");
         return 2;
 }
