@@ -239,19 +239,67 @@ static const char *on_frame(struct client *c, const struct frame *f) {
         }
 }
 
-static void take_frames(struct client *c) {
-        uint64_t carrier = c->carrier;
-        const char *wrong = NULL;
+/*
+ * OUTPUT frames that continue each other are given as one: each that is given is written to a file, and wakes its readers.
+ * Type 0: there is none.
+ */
+struct run {
+        struct frame frame;
+        uint64_t carrier;
+};
+
+static bool run_add(struct run *run, const struct frame *f) {
+        static uint8_t bytes[CLIENT_RUN_MAX]; /* of the one that there is */
+        struct frame *have = &run->frame;
+
+        if (f->type != FRAME_OUTPUT)
+                return false;
+        if (!have->type) {
+                *have = *f;
+                have->data = bytes;
+                have->len = 0;
+        } else if (memcmp(have->job, f->job, sizeof(f->job)) != 0 || have->stream != f->stream ||
+                   f->offset != have->offset + have->len || f->len > sizeof(bytes) - have->len) {
+                return false;
+        }
+        memcpy(bytes + have->len, f->data, f->len);
+        have->len += f->len;
+        return true;
+}
+
+/* An event may have ended the carrier, or opened another. */
+static bool goes_on(const struct client *c, const struct run *run) {
+        return has_carrier(c) && c->carrier == run->carrier;
+}
+
+static void give(struct client *c, struct run *run, const struct frame *f) {
+        const char *wrong = goes_on(c, run) ? on_frame(c, f) : NULL;
+
+        if (wrong && goes_on(c, run))
+                break_carrier(c, wrong, strlen(wrong));
+}
+
+static void give_run(struct client *c, struct run *run) {
+        if (run->frame.type)
+                give(c, run, &run->frame);
+        run->frame.type = 0;
+}
+
+static void take_frames(struct client *c, struct run *run) {
         struct frame f;
         int r = 0;
 
-        /* An event may have ended this carrier, or opened another. */
-        while (!wrong && has_carrier(c) && c->carrier == carrier && (r = decoder_next(c->decoder, &f)) == 1)
-                wrong = on_frame(c, &f);
+        while (goes_on(c, run) && (r = decoder_next(c->decoder, &f)) == 1) {
+                if (run_add(run, &f))
+                        continue;
+                give_run(c, run);
+                if (goes_on(c, run) && !run_add(run, &f))
+                        give(c, run, &f);
+        }
         if (r < 0)
-                wrong = "a frame that is none";
-        if (wrong && has_carrier(c) && c->carrier == carrier)
-                break_carrier(c, wrong, strlen(wrong));
+                give_run(c, run);
+        if (r < 0 && goes_on(c, run))
+                break_carrier(c, "a frame that is none", 20);
 }
 
 static bool have_decoder(struct client *c) {
@@ -266,12 +314,12 @@ static bool have_decoder(struct client *c) {
 }
 
 void client_receive(struct client *c, const void *data, size_t len, int64_t now) {
-        uint64_t carrier = c->carrier;
+        struct run run = { .carrier = c->carrier };
         const char *p = data;
 
         c->bytes += len;
         c->silent_us = USEC_NEVER;
-        while (len > 0 && has_carrier(c) && c->carrier == carrier && have_decoder(c)) {
+        while (len > 0 && goes_on(c, &run) && have_decoder(c)) {
                 size_t room;
                 uint8_t *to = decoder_room(c->decoder, &room);
 
@@ -280,9 +328,10 @@ void client_receive(struct client *c, const void *data, size_t len, int64_t now)
                 decoder_add(c->decoder, room);
                 p += room;
                 len -= room;
-                take_frames(c);
+                take_frames(c, &run);
         }
-        if (c->decoder && c->carrier == carrier && decoder_is_empty(c->decoder))
+        give_run(c, &run);
+        if (c->decoder && c->carrier == run.carrier && decoder_is_empty(c->decoder))
                 free(TAKE_PTR(c->decoder));
 }
 
