@@ -29,6 +29,7 @@ const (
 const (
 	frameHead    = 4
 	frameDataMax = 16 << 10 // HELPER_DATA_MAX
+	outputMax    = 8 << 10  // bytes in one frame of output: a chunk of the helper's store
 	frameMax     = frameHead + 104 + frameDataMax
 	keySize      = 16
 	jobIDSize    = 16

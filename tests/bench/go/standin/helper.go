@@ -204,7 +204,7 @@ func (c *carrier) give() []byte {
 
 func (j *job) give(message []byte) []byte {
 	for j.sent < j.size && j.sent-j.acked < j.window && len(message) < messageSize {
-		n := min(j.size-j.sent, j.window-(j.sent-j.acked), frameDataMax)
+		n := min(j.size-j.sent, j.window-(j.sent-j.acked), outputMax)
 		message = appendFrame(message, frameOutput, j.id[:], uint8(0), j.sent, zeros[:n])
 		j.sent += n
 	}
