@@ -152,11 +152,16 @@ static void wire_break(struct wire *w) {
         wire_close(w);
 }
 
+/* libuv gives a status, and stops, when the helper has closed its end with bytes that it did not read. */
 static void on_wire(uv_poll_t *poll, int status, int events) {
         struct wire *w = poll->data;
         static uint8_t data[65536];
         ssize_t n;
 
+        if (status < 0) {
+                uv_poll_start(poll, UV_READABLE, on_wire);
+                events = UV_READABLE;
+        }
         if (w->fd < 0) { /* nobody listens */
                 exec_output(&w->exec, STREAM_STDERR, "nobody listens", 14);
                 wire_end(w, 1);
