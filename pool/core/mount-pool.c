@@ -184,7 +184,7 @@ static void refuse(struct mount_pool *p) {
         struct result cause = result_saved(&p->snapshot->why), why;
 
         result_set(&why, RESULT_INVALID, "the snapshot failed: %s", cause.text);
-        pool_backend_failed(p->pool, &why);
+        pool_backend_ended(p->pool, &why);
 }
 
 void mount_pool_snapshot_settled(struct mount_pool *p) {

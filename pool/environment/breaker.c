@@ -74,6 +74,12 @@ void breaker_refuse(struct breaker *b, const struct result *why) {
         breaker_failed(b, b->clock(), why);
 }
 
+void breaker_end(struct breaker *b, const struct result *why) {
+        b->trouble = *why;
+        b->trial_us = USEC_NEVER;
+        b->open = true;
+}
+
 void breaker_reset(struct breaker *b) {
         b->trouble.code = RESULT_OK;
         b->failed_us = b->backoff_us = b->create_after_us = 0;

@@ -54,6 +54,9 @@ void breaker_put_off(struct breaker *b, int64_t sent_us, const struct result *wh
  */
 void breaker_refuse(struct breaker *b, const struct result *why);
 
+/* What creates need will never be there: it opens, and no trial is sent. */
+void breaker_end(struct breaker *b, const struct result *why);
+
 /* The provider answered a create that was sent at @sent_us with a failure. */
 void breaker_failed(struct breaker *b, int64_t sent_us, const struct result *why);
 

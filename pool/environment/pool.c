@@ -391,6 +391,11 @@ void pool_backend_failed(struct pool *p, const struct result *why) {
         breaker_refuse(&p->breaker, why);
 }
 
+void pool_backend_ended(struct pool *p, const struct result *why) {
+        pool_touch(p);
+        breaker_end(&p->breaker, why);
+}
+
 void pool_config_changed(struct pool *p) {
         static const enum environment_state live[] = { ENVIRONMENT_IDLE, ENVIRONMENT_LEASED, ENVIRONMENT_CLEANING };
         struct environment *e, *tmp;

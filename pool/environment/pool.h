@@ -100,6 +100,9 @@ bool pool_wants_backend(const struct pool *p);
 void pool_set_backend(struct pool *p, struct backend *backend);
 void pool_backend_failed(struct pool *p, const struct result *why);
 
+/* It will never have one: claims fail with the reason. */
+void pool_backend_ended(struct pool *p, const struct result *why);
+
 /* The configuration was changed: apply it to the existing environments, too. */
 void pool_config_changed(struct pool *p);
 

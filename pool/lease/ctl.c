@@ -92,7 +92,7 @@ static const char *why_no_snapshot(int r) {
         case EAGAIN:
                 return "no pool can be made now: there are too many, or the mount drains";
         case EBUSY:
-                return "a snapshot of this environment is being taken already";
+                return "one of this environment is being taken";
         case EOPNOTSUPP:
                 return "this environment cannot be copied";
         case ENODEV:
@@ -123,7 +123,7 @@ static int verb_snapshot(struct lease *l, struct job *j, const char *argument) {
         if (r < 0)
                 lease_remark(l, "ctl: \"snapshot %s\": %s", argument,
                              l->state == LEASE_WAITING ? "the lease has no environment yet" : why_no_snapshot(r));
-        return r;
+        return r == -EAGAIN ? -EBUSY : r; /* of a write, some take EAGAIN for success */
 }
 
 static int verb_input(struct lease *l, struct job *j, const char *argument) {

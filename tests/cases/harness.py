@@ -211,9 +211,9 @@ class Mount:
     def environments(self):
         return self.stats()["environments"]
 
-    def until(self, true):
-        """Wait for a state of the pool: check it after each event, without sleeping."""
-        fd = os.open(self.path / ".pool/events", os.O_RDONLY)
+    def until(self, true, pool=None):
+        """Wait for a state of the pool, the mount's or that in a directory: check it after each event, without sleeping."""
+        fd = os.open((pool or self.path) / ".pool/events", os.O_RDONLY)
         try:
             while not true():
                 os.read(fd, 1 << 17)

@@ -3,10 +3,16 @@
 
 import concurrent.futures
 import errno
+import itertools
 import os
+import re
 import shutil
+import signal
+import subprocess
 
 import pytest
+
+import harness
 
 from test_lease import fails
 from test_pools import events, lease_in
@@ -30,14 +36,24 @@ def snapshot(lease, name):
     lease.write("ctl", f"snapshot {name}\n")
 
 
-def template(mp, name):
+def progress(mp, name):
     """How far the pool is, by its .pool/status."""
     lines = (mp / f"@{name}/.pool/status").read_text().splitlines()
     return next(line.split()[1] for line in lines if line.startswith("template "))
 
 
 def until_taken(mp, name):
-    mp.until(lambda: template(mp, name) not in ("taking",))
+    """Its state, once it is ready or has failed."""
+    def over():
+        return [e["state"] for e in events(mp / f"@{name}") if e.get("snapshot") == name]
+
+    mp.until(over, mp / f"@{name}")
+    return over()[-1]
+
+
+def images(settings):
+    """What the provider has of snapshots; None: it has no books."""
+    return len(settings.simulator.snapshots()) if settings.simulator else None
 
 
 @pytest.mark.small
@@ -57,3 +73,161 @@ def test_forks(mount):
     assert ends == [(f"statef{i}\n{count - 1}\n", 0) for i in range(8)]
     assert origin.run(CHECK) == before
     assert len({fork.read("environment") for fork in forks} | {origin.read("environment")}) == 9
+    shutil.rmtree(mp / "@s")
+    assert origin.run(CHECK) == before
+
+
+def test_what_was_accepted_is_in_it(mp, settings):
+    """What close has returned for below root/, whatever jobs do meanwhile; and nothing that came later need be."""
+    if not settings.helper:
+        pytest.skip("files need the helper")
+    lease = mp.lease()
+    assert lease.run("(while :; do echo line; sleep 0.01; done > /tmp/busy) & echo $! > busy") == ("", 0)
+    lease.write("cmd", "sleep 1000")
+    for i in range(30):
+        (lease / f"files/written{i}").write_text(f"{i}\n")
+    (lease / "root/tmp/large").write_bytes(bytes(5_000_000))
+    snapshot(lease, "s")
+    fork = lease_in(mp, "s", "f")
+    assert fork.run("cat written* | sort -n | tr -d '\\n'; stat -c %s /tmp/large; test -s /tmp/busy; echo $?") == \
+        ("".join(map(str, range(30))) + "5000000\n0\n", 0)
+    assert lease.status("jobs/2/status")["state"] == "running"
+    # Processes are not in it.
+    assert fork.run("a=$(stat -c %s /tmp/busy); sleep 0.3; test $a = $(stat -c %s /tmp/busy); echo $?") == ("0\n", 0)
+    lease.write("ctl", "kill\n")
+    assert lease.read("exit_code") == "137\n"
+
+
+def test_the_lease_may_go(mp):
+    """Its environment is copied to the end, then cleaned for the next."""
+    lease = mp.lease()
+    assert lease.run("echo mine > /tmp/mine; echo kept > kept") == ("", 0)
+    snapshot(lease, "s")
+    lease.release()
+    assert until_taken(mp, "s") == "ready"
+    assert lease_in(mp, "s", "f").run("cat /tmp/mine kept; pwd") == ("mine\nkept\n/root/hermes_tasks/t1\n", 0)
+    assert mp.lease("t1").run("ls /tmp/mine; ls")[0].count("kept") == 0
+
+
+def test_words(mp):
+    lease = mp.lease()
+    lease.read("environment")
+    for name, error in (("", errno.EINVAL), ("@a", errno.EINVAL), (".a", errno.EINVAL), ("a/b", errno.EINVAL),
+                        ("a" * 201, errno.ENAMETOOLONG)):
+        fails(error, snapshot, lease, name)
+        assert f"snapshot {name}".strip() in lease.read("error")
+    (mp / "@taken").mkdir()
+    fails(errno.EEXIST, snapshot, lease, "taken")
+    assert "there is a pool of this name" in lease.read("error")
+    mp.ctl("drain")
+    fails(errno.EBUSY, snapshot, lease, "s")
+    mp.ctl("resume")
+    assert sorted(n for n in os.listdir(mp.path) if n.startswith("@")) == ["@taken"]
+    snapshot(lease, "s")
+    assert lease.read("error") == "ok\n"
+    assert until_taken(mp, "s") == "ready"
+    assert [e["state"] for e in events(mp) if e.get("snapshot") == "s"] == ["taking"]
+    made = (mp / "@s").stat()
+    assert (made.st_uid, made.st_mode & 0o7777) == (os.geteuid(), 0o700)
+    for line in ("image debian", "reset clean"):
+        fails(errno.EPERM, (mp / "@s/.pool/ctl").write_text, line + "\n")
+        assert "begins as that is" in events(mp / "@s")[-1]["reason"]
+    # Options go along, and a fork can be copied, too.
+    (mp / "@s/.pool/ctl").write_text("env A=1\n")
+    fork = lease_in(mp, "s", "f")
+    assert fork.run("echo $A > second; cat second") == ("1\n", 0)
+    snapshot(fork, "s2")
+    assert lease_in(mp, "s2", "g").run("cat second; echo $A") == ("1\n1\n", 0)
+
+
+@pytest.mark.local
+def test_nothing_to_copy(mount):
+    """Without a file system of its own."""
+    lease = mount(isolate="none").lease()
+    lease.read("environment")
+    fails(errno.EOPNOTSUPP, snapshot, lease, "s")
+    assert "cannot be copied" in lease.read("error") and os.listdir(lease.mount.path).count("@s") == 0
+
+
+@pytest.mark.local
+def test_a_failure_is_told(mount):
+    mp = mount(fault="snapshot:1")
+    lease = mp.lease()
+    assert lease.run("echo it goes on") == ("it goes on\n", 0)
+    snapshot(lease, "s")
+    fork = lease_in(mp, "s", "f")
+    assert until_taken(mp, "s") == "failed" and progress(mp, "s") == "failed"
+    fails(errno.EINVAL, fork.read, "environment")
+    assert fork.read("error") == "the snapshot failed: injected fault: snapshot failed\n"
+    assert "the snapshot failed: injected fault" in (mp / "@s/.pool/status").read_text()
+    assert lease.run("echo it goes on") == ("it goes on\n", 0)
+
+
+@pytest.mark.modal
+def test_modal_refuses(mp, calm):
+    """The reason is Modal's."""
+    lease = mp.lease()
+    lease.read("environment")
+    calm.faults({"kind": "status", "method": "TaskSnapshotFilesystem", "code": "FAILED_PRECONDITION", "message": "no room left"})
+    snapshot(lease, "s")
+    fork = lease_in(mp, "s", "f")
+    assert until_taken(mp, "s") == "failed"
+    fails(errno.EINVAL, fork.read, "environment")
+    assert "no room left" in fork.read("error")
+    calm.faults()
+
+
+@pytest.mark.modal
+def test_answers_are_lost(mp, calm, settings):
+    """Modal is asked again by the same id, and has one image; it is deleted with its pool."""
+    before = images(settings)
+    lease = mp.lease()
+    lease.read("environment")
+    calm.faults({"kind": "status", "when": "after", "count": 2, "method": "TaskSnapshotFilesystem"},
+                {"kind": "status", "when": "after", "count": 1, "method": "ImageDelete"})
+    snapshot(lease, "s")
+    assert until_taken(mp, "s") == "ready"
+    assert images(settings) == before + 1
+    assert calm.snapshots()[-1]["ttl"] == 30 * 86400
+    (mp / "@s").rmdir()
+    calm.until(lambda stats: images(settings) == before)
+
+
+@pytest.mark.local
+def test_no_file_is_left(mp):
+    lease = mp.lease()
+    lease.read("environment")
+    snapshot(lease, "s")
+    assert until_taken(mp, "s") == "ready"
+    file, = mp.state.glob("*/snapshots/*")
+    assert file.stat().st_mode & 0o777 == 0o600
+    (mp / "@s").rmdir()
+    mp.until(lambda: [e["state"] for e in events(mp) if e.get("pool") == "s"][-1] == "ended")
+    mp.sh("true")
+    assert not file.exists()
+
+
+def test_kill_of_the_daemon(mp, settings):
+    """A pool of a snapshot is there again, and its forks; one that was being taken is, where its environment lives on."""
+    before = images(settings)
+    lease = mp.lease()
+    assert lease.run("echo state > state") == ("", 0)
+    snapshot(lease, "s")
+    assert lease_in(mp, "s", "f").run("cat state") == ("state\n", 0)
+    snapshot(lease, "s2")
+    mp.crash()
+    mp.start()
+    assert sorted(n for n in os.listdir(mp.path) if n.startswith("@")) == ["@s", "@s2"]
+    (mp / "@s/f").rmdir()
+    assert lease_in(mp, "s", "g").run("cat state") == ("state\n", 0)
+    state = until_taken(mp, "s2")
+    assert state == "ready" or settings.provider == "local"  # whose environments end with the daemon here
+    fork = lease_in(mp, "s2", "h")
+    if state == "ready":
+        assert fork.run("cat state") == ("state\n", 0)
+    else:
+        fails(errno.EINVAL, fork.read, "environment")
+        assert "its environment ended before" in fork.read("error")
+    mp.crash()
+    mp.end_what_crashed()
+    assert images(settings) == before

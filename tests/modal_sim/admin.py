@@ -12,6 +12,7 @@ from . import settings
 from .dispatch import die
 from .launcher import LaunchError
 from .sandbox import Result
+from .snapshots import Snapshot
 from .tokens import KINDS
 
 
@@ -26,6 +27,7 @@ class Admin:
             web.get("/trace", self.trace),
             web.get("/sandboxes", self.sandboxes),
             web.get("/processes", self.processes),
+            web.get("/snapshots", self.snapshots),
             web.get("/faults", self.get_faults),
             web.post("/faults", self.set_faults),
             web.get("/config", self.get_config),
@@ -78,6 +80,15 @@ class Admin:
                 "outbound": s.outbound and MessageToDict(s.outbound, preserving_proto_field_name=True)}
         wanted = request.query.items()
         return web.json_response([describe(s) for s in self.sim.world.sandboxes.values() if wanted <= s.tags.items()])
+
+    async def snapshots(self, request):
+        """Every image that is a snapshot: its sandbox, the id that it was asked for by, and when it ends."""
+        ids = {task.result(): key for key, task in self.sim.router.snapshots.items()
+               if task.done() and not task.cancelled() and not task.exception()}
+        of_task = {s.task_id: s.id for s in self.sim.world.sandboxes.values()}
+        found = [image for image in self.sim.objects.images.values() if isinstance(image, Snapshot)]
+        return web.json_response([{"id": image.id, "sandbox": of_task.get(ids.get(image.id, (None, None))[0]),
+                                   "snapshot_id": ids.get(image.id, (None, None))[1], "ttl": image.ttl} for image in found])
 
     async def processes(self, request):
         """What runs in the sandboxes, as [sandbox, state, command line]."""

@@ -144,6 +144,9 @@ class Simulator:
         """What runs in the sandboxes, as [sandbox, state, command line]."""
         return self.ask("/processes")
 
+    def snapshots(self):
+        return self.ask("/snapshots")
+
     def kill_sandbox(self, sandbox_id, **end):
         """`end`: status (a GenericStatus by name or number), exitcode, exception."""
         return self.ask(f"/sandbox/{sandbox_id}/kill", end)

@@ -28,7 +28,7 @@
 #define LISTED_MAX 1000000                          /* sandboxes in one listing */
 #define FOUND_SIZE_MAX (16 << 10)                   /* bytes of the ids of those that one create made */
 #define LIVENESS_POLLS_MAX 32                       /* at one time */
-#define CALL_COUNTS_MAX 442                         /* kinds of ended calls: 26 methods, each with 17 statuses */
+#define CALL_COUNTS_MAX 476                         /* kinds of ended calls: 28 methods, each with 17 statuses */
 #define END_COUNTS_MAX 64                           /* kinds of ends of sandboxes: causes with their exit codes */
 #define WARNINGS_MAX 16                             /* warnings of Modal that are kept */
 #define WARNINGS_NEW_MAX 32                         /* that are taken in an hour */
@@ -51,6 +51,7 @@
 #define ADOPT_RETRY_US (300 * USEC_PER_SEC)         /* for an answer of a sandbox of an earlier run */
 #define DESTROY_RETRY_US (12 * USEC_PER_SEC)        /* to end one with Modal; less than stop_timeout */
 #define BUILD_RETRY_US (120 * USEC_PER_SEC)         /* for the next sign of an image build */
+#define SNAPSHOT_TIMEOUT_US (55 * USEC_PER_SEC)     /* for a snapshot; shorter than its environment would wait */
 #define LIVENESS_RETRY_MS 45000                     /* when one failed */
 #define CAUSE_WAIT_US (3 * USEC_PER_SEC)            /* for Modal to say why a sandbox has ended */
 #define JWT_MARGIN_US (30 * USEC_PER_SEC)           /* a router's token is renewed so long before its end */

@@ -6,6 +6,7 @@
 
 #include "pool/backend/modal/client.h"
 #include "pool/backend/modal/exec/exec.h"
+#include "pool/backend/modal/image.h"
 #include "pool/backend/modal/rpc/control.h"
 #include "pool/backend/modal/sandbox/sandbox.h"
 #include "pool/backend/modal/template.h"
@@ -78,6 +79,10 @@ static void template_free(struct backend *b) {
         free(t);
 }
 
+static int delete_snapshot(struct backend *b, const char *id, const char *image, struct snapshot_deletion *d) {
+        return modal_image_delete(modal_template_of(b)->control, image, d);
+}
+
 static const struct backend_ops modal_ops = {
         .name = "modal",
         .start = modal_template_start,
@@ -89,6 +94,8 @@ static const struct backend_ops modal_ops = {
         .destroy = modal_sandbox_destroy,
         .is_single_use = modal_sandbox_is_single_use,
         .clean = modal_sandbox_clean,
+        .snapshot = modal_sandbox_snapshot,
+        .delete_snapshot = delete_snapshot,
         .exec = modal_exec,
         .exec_signal = modal_exec_signal,
         .exec_poll = modal_exec_poll,

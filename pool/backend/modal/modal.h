@@ -14,10 +14,12 @@
  *   sandbox/request.c              by a request for a sandbox of the kind V2, or V1,
  *   sandbox/liveness.c           polled whether it lives,
  *   sandbox/cleanup.c            cleaned,
+ *   sandbox/snapshot.c           copied to an image,
  *   sandbox/terminate.c          terminated, also when its create was not answered
  *   sandbox/resume-token.c       what a later run needs to take it back
  *   template.c                 app, image, secrets, volumes are looked up; the list of the pool's sandboxes
  *   sandbox/list.c             all sandboxes with one tag
+ *   image.c                    images of snapshots are deleted
  *   exec/process.c             the processes of a sandbox: start or resume, output by offset, end
  *   exec/input.c               their input, also as it comes
  *   exec/run-script.c          a script of ours as one of them

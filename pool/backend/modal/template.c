@@ -246,6 +246,15 @@ static void on_image(void *owner, const struct grpc_status *status, const void *
                 begin_build(t);
 }
 
+/* There is nothing to build. */
+static int begin_with_snapshot(struct modal_template *t) {
+        struct result ok = {};
+
+        t->settings.definition.image_id = t->snapshot;
+        backend_ready(&t->backend, &ok);
+        return 0;
+}
+
 static int next_step(struct modal_template *t) {
         if (!t->builder_version)
                 return ask(t, "EnvironmentGetOrCreate", pack_environment, on_environment);
@@ -254,6 +263,8 @@ static int next_step(struct modal_template *t) {
         if (t->next < t->settings.secrets.n + t->settings.n_volumes)
                 return ask(t, is_secret(t) ? "SecretGetOrCreate" : "VolumeGetOrCreate", pack_named, on_named);
         t->settings.definition.app_id = t->app_id;
+        if (*t->snapshot)
+                return begin_with_snapshot(t);
         return ask(t, "ImageGetOrCreate", pack_image, on_image);
 }
 
@@ -355,6 +366,7 @@ int modal_template_init(struct modal_template *t, struct modal_control *control,
         t->liveness_queue = liveness_queue;
         t->build_line = (struct buf)BUF_INIT(EVENT_LEN_MAX);
         t->compare = setup->compare;
+        snprintf(t->snapshot, sizeof(t->snapshot), "%s", setup->snapshot ?: "");
         r = name_pool(t, setup, why);
         if (r == 0)
                 r = modal_settings_init(&t->settings, o, setup, why);

@@ -32,6 +32,7 @@ struct modal_template {
         struct modal_liveness_queue *liveness_queue;
         struct modal_settings settings;
         bool compare; /* clean-ups would have to */
+        char snapshot[SNAPSHOT_IMAGE_MAX]; /* the image of its sandboxes; "": that of the settings */
         char pool_id[UUID_SIZE], host[64], mount[64]; /* for the tags */
 
         /* start */

@@ -24,7 +24,7 @@ struct modal_options {
         char *secrets, *volumes;
         bool block_network;
         char *cidr_allowlist, *outbound_domain_allowlist, *inbound_cidr_allowlist;
-        int64_t lifetime_us, idle_timeout_us, create_timeout_us;
+        int64_t lifetime_us, idle_timeout_us, create_timeout_us, snapshot_ttl_us;
 };
 
 #define AT(field) offsetof(struct modal_options, field)
@@ -67,6 +67,8 @@ static const struct option_row rows[] = {
           .help = "a sandbox that has not come up by then is terminated" },
         { "modal_idle_timeout", OPTION_SECONDS, AT(idle_timeout_us), "0",
           .help = "a sandbox ends when nothing ran in it for this long, leased or not; 0: never" },
+        { "snapshot_ttl", OPTION_SECONDS, AT(snapshot_ttl_us), "2592000",
+          .help = "a snapshot ends after this in any case; 0: never" },
 };
 
 const struct option_table modal_options = OPTION_TABLE(struct modal_options, "modal", rows);
@@ -361,7 +363,12 @@ static int read_times(struct modal_settings *s, const struct modal_options *o, s
         }
         s->definition.lifetime_secs = life;
         s->definition.idle_secs = idle;
+        if (o->snapshot_ttl_us > 0 && o->snapshot_ttl_us < USEC_PER_SEC) {
+                result_set(why, RESULT_INVALID, "option snapshot_ttl: expected seconds from 1, or 0 for none");
+                return -EINVAL;
+        }
         s->create_timeout_us = o->create_timeout_us;
+        s->snapshot_ttl_secs = o->snapshot_ttl_us > 0 ? o->snapshot_ttl_us / USEC_PER_SEC : -1;
         return 0;
 }
 

@@ -26,6 +26,7 @@ struct modal_settings {
         size_t n_volumes;
         char *cloud, *gpu_type, *ready;
         int64_t create_timeout_us;
+        int64_t snapshot_ttl_secs; /* -1: they do not end by themselves */
         struct modal_definition definition; /* borrows all of these, and has the lists; ids come later */
 };
 

@@ -47,6 +47,7 @@ static void close_handles(struct modal_sandbox *s) {
 static void stop(struct modal_sandbox *s) {
         modal_liveness_stop(&s->liveness);
         modal_cleanup_cancel(&s->cleanup);
+        modal_snapshot_cancel(&s->snapshot);
         if (s->existence)
                 modal_process_cancel(TAKE_PTR(s->existence));
         modal_processes_forget(&s->processes);
@@ -269,6 +270,20 @@ int modal_sandbox_clean(struct sandbox *sandbox, const char *workdir) {
         if (s->existence)
                 modal_process_cancel(TAKE_PTR(s->existence));
         return modal_cleanup_start(&s->cleanup, workdir);
+}
+
+/* snapshots */
+
+static void on_snapshotted(struct modal_snapshot *snapshot, const struct result *r, const char *image) {
+        sandbox_snapshotted(&container_of(snapshot, struct modal_sandbox, snapshot)->sandbox, r, image);
+}
+
+int modal_sandbox_snapshot(struct sandbox *sandbox, const char *id) {
+        struct modal_sandbox *s = modal_sandbox_of(sandbox);
+
+        s->snapshot.identity = &s->identity;
+        s->snapshot.done = on_snapshotted;
+        return modal_snapshot_start(&s->snapshot, &s->router.endpoint, id, template_of(s)->settings.snapshot_ttl_secs);
 }
 
 /* new ones */

@@ -9,6 +9,7 @@
  *   liveness     liveness.h        from then on, to its end
  *   processes    exec/process.h    its end, as its router
  *   cleanup      cleanup.h         each return to the pool
+ *   snapshot     snapshot.h        each time that one is taken
  *   terminate    terminate.h       it is gone
  *
  * The state is that of struct sandbox in backend.h. The parts do not know the sandbox and not each other, but for the
@@ -22,6 +23,7 @@
 #include "pool/backend/modal/sandbox/create.h"
 #include "pool/backend/modal/identity.h"
 #include "pool/backend/modal/sandbox/liveness.h"
+#include "pool/backend/modal/sandbox/snapshot.h"
 #include "pool/backend/modal/sandbox/terminate.h"
 
 struct modal_sandbox {
@@ -33,6 +35,7 @@ struct modal_sandbox {
         struct modal_create create;
         struct modal_liveness liveness;
         struct modal_cleanup cleanup;
+        struct modal_snapshot snapshot;
         struct modal_terminate terminate;
         struct modal_process *existence; /* whether anything can still be started there */
         uv_timer_t soon;                 /* to say from a clean stack that it failed or died … */
@@ -51,5 +54,6 @@ int modal_sandbox_adopt(struct backend *b, const char *nonce, const char *resume
                            struct sandbox **out);
 bool modal_sandbox_is_single_use(const struct sandbox *s);
 int modal_sandbox_clean(struct sandbox *s, const char *workdir);
+int modal_sandbox_snapshot(struct sandbox *s, const char *id);
 void modal_sandbox_leave(struct sandbox *s);
 void modal_sandbox_destroy(struct sandbox *s);

@@ -113,6 +113,16 @@ int modal_read_ready(const void *data, size_t len) {
         return m_base ? 0 : -EBADMSG;
 }
 
+int modal_pack_snapshot(struct buf *out, const char *task_id, const char *snapshot_id, int64_t ttl_secs) {
+        ModalWire__SnapshotRequest m = MODAL_WIRE__SNAPSHOT_REQUEST__INIT;
+
+        m.task_id = TEXT(task_id);
+        m.snapshot_id = TEXT(snapshot_id);
+        m.has_ttl_seconds = true;
+        m.ttl_seconds = ttl_secs;
+        return modal_pack(out, &m.base);
+}
+
 int modal_pack_exec(struct buf *out, const char *task_id, const char *exec_id) {
         ModalWire__ExecRequest m = MODAL_WIRE__EXEC_REQUEST__INIT;
 

@@ -149,6 +149,13 @@ int modal_pack_image_join(struct buf *out, const char *image_id, const char *las
         return modal_pack(out, &m.base);
 }
 
+int modal_pack_image_delete(struct buf *out, const char *image_id) {
+        ModalWire__ImageDeleteRequest m = MODAL_WIRE__IMAGE_DELETE_REQUEST__INIT;
+
+        m.image_id = TEXT(image_id);
+        return modal_pack(out, &m.base);
+}
+
 int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
                           char **entry_id, struct modal_result *result) {
         UNPACK(m, image_join_reply, data, len);

@@ -103,6 +103,8 @@ int modal_pack_image_join(struct buf *out, const char *image_id, const char *las
 int modal_read_image_join(const void *data, size_t len, void (*line)(void *owner, const char *text), void *owner,
                           char **entry_id, struct modal_result *result);
 
+int modal_pack_image_delete(struct buf *out, const char *image_id);
+
 /* @v2: of a V2 sandbox, which takes its secrets as sources, while a V1 sandbox has their ids in its definition. */
 int modal_pack_create(struct buf *out, const struct modal_definition *d, bool v2);
 
@@ -141,6 +143,9 @@ int modal_read_list(const void *data, size_t len, const char *tag,
 /* @timeout: how long the answer may be held back until the readiness probe has succeeded. */
 int modal_pack_ready(struct buf *out, const char *task_id, float timeout);
 int modal_read_ready(const void *data, size_t len);
+
+/* The answer is the id of an image in the first field. With @ttl_secs -1 it never ends. */
+int modal_pack_snapshot(struct buf *out, const char *task_id, const char *snapshot_id, int64_t ttl_secs);
 
 enum modal_stdio {
         MODAL_DEVNULL = 0,
