@@ -116,6 +116,19 @@ def kill(pids, signo=signal.SIGKILL):
             pass
 
 
+def in_sandboxes(state, seconds=2):
+    """
+    Processes in local sandboxes of a state directory, of which a part is mounted there: those that there are after so long.
+    mountinfo has the path from the root of the file system on, wherever that is mounted.
+    """
+    deadline, end = time.monotonic() + seconds, "/".join(state.parts[-3:])
+    while True:
+        found = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and f"/{end}/" in read(f"/proc/{pid}/mountinfo")]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
 READS = {"0", "17", "19", "40", "275", "326"}  # x86-64: read, pread64, readv, sendfile, splice, copy_file_range
 
 

@@ -6,6 +6,7 @@
  *
  *   creating → live     its helper has come
  *   creating → failed   its process is gone, or it does not come in time
+ *   ending → gone       it has come, and ended; or it did not come in time
  *
  * A helper that nobody waits for hears nothing, and comes again, until its time is over: the pool that has its sandbox may
  * be taken back later than others. All pools of a mount share the directory, so the client listens.
@@ -22,6 +23,7 @@
 
 #include "pool/backend/local/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/crash.h"
 #include "pool/util/uuid.h"
 
 #define CALLERS_MAX 64      /* that have not said their key */
@@ -62,12 +64,14 @@ static void end_call(struct caller *c) {
 static void come_back(struct local_sandbox *s, int fd) {
         struct result ok = {};
 
+        crash_point("helper", "has come back");
         list_remove(&s->awaited);
         uv_timer_stop(&s->timer);
         local_take_control(s, fd);
+        if (s->sandbox.state != SANDBOX_CREATING)
+                return;
         local_send_wait(s, (uint64_t)sandbox_local(s)->options.orphan_us);
-        if (s->sandbox.state == SANDBOX_CREATING)
-                sandbox_created(&s->sandbox, &ok);
+        sandbox_created(&s->sandbox, &ok);
 }
 
 static void on_caller(uv_poll_t *poll, int status, int events) {
@@ -176,20 +180,23 @@ static void on_adopt_timeout(uv_timer_t *timer) {
                 sandbox_created(&s->sandbox, &why);
 }
 
-/* One without a token never became live: its helper ends when its time is over. */
+/*
+ * One without a token never became live for who journals, and is destroyed next. Its helper is not known; but if it was
+ * told to wait before that daemon ended, it comes.
+ */
 int local_adopt(struct backend *b, const char *nonce, const char *token, bool unused, struct sandbox **out) {
         struct local *l = container_of(b, struct local, backend);
         struct local_sandbox *s;
         int r;
 
-        if (!*token)
+        if (!*token && !local_survives(l))
                 return -ENOTSUP;
         s = calloc(1, sizeof(*s) + 1);
         if (!s)
                 return -ENOMEM;
         s->sandbox.backend = b;
         s->control_fd = s->errors_fd = -1;
-        r = local_read_token(s, token);
+        r = *token ? local_read_token(s, token) : 0;
         if (r == 0)
                 r = local_listen(l);
         if (r < 0) {

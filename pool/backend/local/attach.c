@@ -16,6 +16,7 @@
 
 #include "pool/backend/local/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/crash.h"
 
 #define READ_SIZE (64 << 10)
 #define READS_AT_ONCE 16 /* then other handles have their turn */
@@ -75,6 +76,7 @@ static ssize_t write_now(struct local_attach *a, const char *data, size_t len) {
         do
                 n = send(a->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         while (n < 0 && errno == EINTR);
+        crash_point("carrier", "was written to");
         if (n >= 0)
                 return n;
         if (errno == EAGAIN)
@@ -144,6 +146,7 @@ static void read_some(struct local_attach *a) {
                 ssize_t n = recv(a->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
 
                 if (n > 0) {
+                        crash_point("carrier", "gives bytes");
                         exec_output(&a->exec, STREAM_STDOUT, chunk, n);
                         if (n < READ_SIZE)
                                 return;
@@ -195,6 +198,7 @@ int local_attach(struct sandbox *sandbox, struct exec **out) {
         a->fd = fds[0];
         inner = fds[1];
         r = local_send_descriptor(s, inner);
+        crash_point("carrier", "was opened");
         if (r == 0)
                 r = uv_poll_init(sandbox_local(s)->client->loop, &a->poll, a->fd);
         if (r < 0) {

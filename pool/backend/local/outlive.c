@@ -19,6 +19,7 @@
 
 #include "pool/backend/local/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/crash.h"
 
 /* proc(5), stat: the time of its start is the 20th field behind the name. */
 static uint64_t start_of(pid_t pid) {
@@ -83,6 +84,7 @@ void local_send_wait(struct local_sandbox *s, uint64_t us) {
         if (s->control_fd < 0)
                 return;
         (void)send(s->control_fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+        crash_point("helper", "was told to wait");
 }
 
 void local_send_end(struct local_sandbox *s) {

@@ -15,6 +15,7 @@
 
 #include "pool/backend/local/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/crash.h"
 #include "pool/util/io.h"
 #include "pool/util/log.h"
 #include "pool/util/uuid.h"
@@ -48,6 +49,7 @@ static void close_errors(struct local_sandbox *s) {
 static void sandbox_finish(struct local_sandbox *s) {
         struct result ok = {};
 
+        crash_point("helper", "has ended");
         sandbox_destroyed(&s->sandbox, &ok);
         list_remove(&s->awaited);
         uv_close((uv_handle_t *)&s->timer, on_handle_closed);
@@ -131,7 +133,9 @@ static void on_destroy_timeout(uv_timer_t *timer) {
                 uv_process_kill(&s->process, SIGKILL);
 }
 
-/* There is no process to wait for. The answer comes from the loop, never from inside the call. */
+/*
+ * There is no process to wait for, or none has come back. The answer comes from the loop, never from inside the call.
+ */
 static void on_absent(uv_timer_t *timer) {
         sandbox_finish(timer->data);
 }
@@ -140,7 +144,12 @@ void local_destroy(struct sandbox *sandbox) {
         struct local_sandbox *s = local_sandbox(sandbox);
         bool is_there = s->adopted ? s->controlled && !s->hung_up : s->running;
 
+        if (s->adopted && !s->controlled && !s->sandbox.resume_token) {
+                uv_timer_start(&s->timer, on_absent, DESTROY_TIMEOUT_MS, 0); /* it may come back, see local_take_control() */
+                return;
+        }
         local_stop_saving(s);
+        crash_point("helper", "is told to end");
         local_send_end(s); /* the helper kills everything and ends */
         if (s->controlled && !s->adopted) {
                 uv_poll_stop(&s->control);
@@ -171,6 +180,7 @@ void local_leave(struct sandbox *sandbox) {
 static void on_hello(struct local_sandbox *s, pid_t pid) {
         struct result ok = {};
 
+        crash_point("helper", "serves");
         uv_timer_stop(&s->timer);
         close_errors(s);
         local_note_helper(s, pid);
@@ -236,6 +246,8 @@ void local_take_control(struct local_sandbox *s, int fd) {
         s->control.data = s;
         s->n_handles++;
         uv_poll_start(&s->control, UV_READABLE, on_adopted_control);
+        if (s->sandbox.state == SANDBOX_ENDING)
+                local_destroy(&s->sandbox);
 }
 
 int local_send_descriptor(struct local_sandbox *s, int fd) {
@@ -363,7 +375,9 @@ int local_create(struct backend *b, const char *nonce, struct sandbox **out) {
         s->errors_fd = fds[0];
         inner_errors = fds[1];
 
+        crash_point("helper", "is started");
         s->spawned = spawn_helper(l, s, inner, inner_errors, snapshot);
+        crash_point("helper", "was started");
         s->process.data = s;
         s->running = s->spawned == 0;
         uv_poll_init(l->client->loop, &s->control, s->control_fd);
