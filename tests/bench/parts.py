@@ -363,17 +363,28 @@ def next_grant_ns(path, command):
     return took
 
 
-def reset(shop, quick):
-    """From a release to the next grant in a local pool of one environment, by what reset= has to do for it."""
+def next_grants(shop, count, backend, env=None):
+    """By what reset= has to do for it."""
     add, change = "echo x > file; echo x > /var/added", "chmod 711 /root"
     ways = {"workdir": ("workdir", add), "environment": ("environment", add), "clean": ("clean", add), "ended": ("clean", change)}
     daemons = {name: shop.keep(Daemon(lambda directory, how=how: [
-        str(shop.release / "fs/modalpool"), "-f", "-o", f"state={directory / 'state'},log=error,max=1,reset={how}", "local"]))
+        str(shop.release / "fs/modalpool"), "-f", "-o", f"state={directory / 'state'},log=error,max=1,reset={how}", backend], env))
         for name, (how, _) in ways.items()}
-    results = rounds(20 if quick else 100, daemons, lambda daemon, name: next_grant_ns(daemon.path, ways[name][1]))
+    results = rounds(count, daemons, lambda daemon, name: next_grant_ns(daemon.path, ways[name][1]))
     shop.drop(*daemons.values())
     return {name: {"ms": spread([ns / 1e6 for ns in took]), "to_workdir": ratio(took, results["workdir"]),
                    "to_environment": ratio(took, results["environment"])} for name, took in results.items()}
+
+
+def reset(shop, quick):
+    """From a release to the next grant in a pool of one environment: a local one, and one over the simulator of tests/modal_sim."""
+    sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+    from modal_sim.simulator import Simulator
+
+    local_ones = next_grants(shop, 20 if quick else 100, "local")
+    with Simulator() as sim:
+        over_modal = next_grants(shop, 10 if quick else 30, "modal", sim.env())
+    return {**local_ones, **{"modal, " + name: one for name, one in over_modal.items()}}
 
 
 def simulator(shop, quick):
