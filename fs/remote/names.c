@@ -258,6 +258,12 @@ static int args_rename(struct remote_request *r, struct file_call_args *a) {
 #define RENAME_EXCHANGE 2
 #endif
 
+/* Where both names are of one file, a rename does nothing, and the old one stays. */
+static bool may_be_both(const struct remote_request *r, const struct remote_node *one) {
+        return !(r->flags & RENAME_EXCHANGE) &&
+               (!one || !one->known || (one->attributes.nlink > 1 && !S_ISDIR(one->attributes.mode)));
+}
+
 static int64_t take_renamed(struct remote_request *r, const uint8_t *data, size_t len) {
         struct remote_node *one, *other;
 
@@ -270,6 +276,8 @@ static int64_t take_renamed(struct remote_request *r, const uint8_t *data, size_
                 remote_node_ref(one);
         if (other)
                 remote_node_ref(other);
+        if (may_be_both(r, one))
+                r->node->complete_us = 0; /* that the old name is not known does not mean that it is gone */
         if (one)
                 (void)remote_node_move(one, r->node2, r->name2);
         else if (other)

@@ -184,6 +184,8 @@ struct remote_node *remote_node_take(struct remote_node *dir, const char *name, 
 
 int remote_node_update(struct remote_node *n, const struct file_attributes *a, int64_t asked_us) {
         if (n->known && !is_same_file(&n->attributes, a)) {
+                if (n->parent)
+                        n->parent->complete_us = 0; /* the name is there, and has no node */
                 remote_node_detach(n);
                 return -ESTALE;
         }

@@ -217,6 +217,20 @@ def test_other_names_of_a_file(files):
         assert stat.S_IMODE(os.lstat(d / "sub/y").st_mode) == 0o600 + i % 8
 
 
+def test_rename_onto_another_name_of_the_file(files):
+    """That does nothing, so the old name stays; and nobody is told that it is gone."""
+    d = files.files / "d"
+    d.mkdir()
+    (d / "a").write_text("x")
+    os.link(d / "a", d / "b")
+    assert sorted(os.listdir(d)) == ["a", "b"]
+    os.rename(d / "a", d / "b")
+    assert os.stat(d / "a").st_ino == os.stat(d / "b").st_ino and sorted(os.listdir(d)) == ["a", "b"]
+    os.rename(d / "b", d / "c")
+    fails(errno.ENOENT, os.stat, d / "b")
+    assert sorted(os.listdir(d)) == ["a", "c"]
+
+
 def test_mmap_and_locks(files):
     path = files.files / "m"
     path.write_bytes(b"a" * 10_000)
