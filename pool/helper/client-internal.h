@@ -16,8 +16,6 @@
 #include "pool/util/clock.h"
 #include "pool/util/list.h"
 
-#define CLIENT_RUN_MAX (256 << 10) /* bytes of output that are given at once */
-
 enum client_state {
         CLIENT_NO_CARRIER,
         CLIENT_OPENING, /* until WELCOME and all its JOB have come */

@@ -31,6 +31,7 @@
 #define CLIENT_SILENCE_US (15 * USEC_PER_SEC) /* of a carrier whose helper has to answer something at once */
 #define CLIENT_LAZY_US (1 * USEC_PER_SEC)     /* what is not urgent waits for company so long */
 #define CLIENT_ACK_BYTES (128 << 10)          /* of output make their acknowledgement urgent */
+#define CLIENT_RUN_MAX (256 << 10)            /* bytes of output that are given at once */
 #define CLIENT_CALLS_QUEUE_MAX 16384           /* calls about files that have not been sent */
 #define CLIENT_CLOSE_US (60 * USEC_PER_SEC)   /* for what was written to a channel before it was closed */
 #define CLIENT_CARRIER_BYTES (256 << 20)      /* after which a carrier is worn … */
@@ -69,7 +70,7 @@ struct client_end {
 struct client_job_events {
         /* It runs, or has run. Not with resume. One that was killed, or did not start, may end without. */
         void (*started)(void *owner);
-        /* Bytes of a stream, in order, each once. They count as acknowledged with client_job_acknowledge(). */
+        /* Bytes of a stream, in order, each once, at most CLIENT_RUN_MAX at a time. They count as acknowledged with client_job_acknowledge(). */
         void (*output)(void *owner, unsigned stream, const void *data, size_t len);
         /*
          * The bytes of a stream before @offset will never come: an earlier run of the daemon has acknowledged them, and

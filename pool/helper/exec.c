@@ -95,11 +95,17 @@ static void give(struct helper_exec *e, unsigned stream, const void *data, size_
                 exec_output(&e->exec, stream, data, len);
 }
 
+/* In records of at most HELPER_DATA_MAX bytes. */
 static void keep(struct helper_exec *e, unsigned stream, const void *data, size_t len) {
-        uint8_t head[RECORD_HEAD] = { (uint8_t)stream, (uint8_t)len, (uint8_t)(len >> 8) };
+        const char *from = data, *end = from + len;
 
-        if (buf_append(&e->kept, head, sizeof(head)) < 0 || buf_append(&e->kept, data, len) < 0)
-                fail(e, "more output came than was asked for, or there is no memory for it");
+        for (size_t n; from < end && !e->over; from += n) {
+                n = (size_t)(end - from) < HELPER_DATA_MAX ? (size_t)(end - from) : HELPER_DATA_MAX;
+                if (buf_append(&e->kept, (uint8_t[RECORD_HEAD]){ (uint8_t)stream, (uint8_t)n, (uint8_t)(n >> 8) },
+                               RECORD_HEAD) < 0 ||
+                    buf_append(&e->kept, from, n) < 0)
+                        fail(e, "more output came than was asked for, or there is no memory for it");
+        }
 }
 
 static void on_output(void *owner, unsigned stream, const void *data, size_t len) {
