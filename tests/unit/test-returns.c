@@ -15,6 +15,7 @@ static bool come_back(enum environment_return how) {
 }
 
 static void begin(void) {
+        returns_deinit(&returns);
         returns = (struct returns){};
         advice = (struct result){};
 }
@@ -119,5 +120,6 @@ int main(void) {
         RUN(retired);
         RUN(other_causes);
         RUN(many_others);
+        returns_deinit(&returns);
         return check_done();
 }
