@@ -121,14 +121,9 @@ static bool helper_has_place(const struct client *c) {
         return n < HELPER_JOBS_MAX;
 }
 
-/* What a job has said, it says over every carrier anew; this is one that knows how far the helper is. */
-static bool is_attached(const struct client_job *j) {
-        return (j->asked || j->listed) && !j->ended;
-}
-
-/* One without grace, that the helper has not been told of. */
+/* Without grace; and the helper, which has it, has not been told yet. */
 static bool is_to_be_killed(const struct client_job *j) {
-        if (!is_attached(j))
+        if (!j->known || j->ended)
                 return false;
         for (unsigned i = 0; i < j->n_orders; i++)
                 if (j->orders[i].type == FRAME_KILL && j->orders[i].a == 0 && !j->orders[i].sent)
@@ -171,6 +166,11 @@ static bool next_start(struct client_job *j, struct frame *f, uint8_t *data) {
         j->end_sent = false;
         j->tell = false;
         return true;
+}
+
+/* What a job has said, it says over every carrier anew; this is one that knows how far the helper is. */
+static bool is_attached(const struct client_job *j) {
+        return (j->asked || j->listed) && !j->ended;
 }
 
 static bool next_spec(struct client_job *j, struct frame *f, uint8_t *data) {

@@ -257,3 +257,16 @@ def test_a_grace_holds_up_nobody(daemon):
     daemon.kill(job)
     daemon.kill(waits)
     daemon.wait(job, waits)
+
+
+def test_output_that_is_not_taken_holds_up_nobody(daemon):
+    """What was killed is gone, though its end waits until the daemon takes what it has printed."""
+    job = daemon.start("yes")
+    job.hold = True
+    daemon.run(lambda: len(job.out) > wire.WINDOW - wire.DATA_MAX)
+    daemon.kill(job)
+    daemon.run(lambda: not job.orders)
+    assert daemon.do("pgrep -x yes; echo on").out == b"on\n" and not job.end
+    job.hold = False
+    daemon.attach()
+    daemon.wait(job)

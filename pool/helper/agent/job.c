@@ -339,7 +339,7 @@ void helper_job_start(struct job *j) {
 }
 
 bool helper_job_is_dying(const struct job *j) {
-        return j->dying && !j->left && j->state < HELPER_JOB_ENDED;
+        return j->dying && !j->left && j->channel >= 0 && j->state < HELPER_JOB_ENDED;
 }
 
 /* orders */
