@@ -84,7 +84,7 @@ def pytest_configure(config):
                  "plain: is about jobs without a helper, each an exec of Modal: its mounts have helper=no",
                  "quick: needs a daemon at full speed, not one under valgrind or a sanitizer",
                  "root: needs to be root",
-                 "languages: needs compilers that are big; scripts/test languages runs these",
+                 "languages: needs compilers or programs that are big; scripts/test languages runs these",
                  "many: needs minutes and a thousand sandboxes; scripts/test many runs these",
                  "small: belongs to the small set that runs under valgrind"):
         config.addinivalue_line("markers", line)
