@@ -4,7 +4,11 @@
  * One loop over poll(2): the socket that listens, and for each connection two streams between its socket and an open file of
  * ports/N. The end of what a client sends is told by fsync; the end of what the server sends by shutdown.
  *
- * While the daemon is not there, new connections are closed at once. The lease's end is looked for once a second.
+ * Once a second it looks for the lease:
+ *
+ *   there   connections are opened
+ *   away    no daemon serves the mount: connections are reset, until the lease is there again
+ *   gone    the mount is there without the lease, or was not there for UNMOUNTED_MAX_US: the command ends
  */
 
 #include "fs/client/forward.h"
@@ -12,6 +16,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -23,14 +28,17 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fs/client/limits.h"
 #include "fs/client/stream.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/clock.h"
 #include "pool/util/text.h"
 
-#define LOOK_MS 1000 /* between looks whether the lease is there */
+#define LOOK_MS 1000                           /* between looks whether the lease is there */
+#define UNMOUNTED_MAX_US (60 * USEC_PER_SEC) /* longer than a restart of the daemon takes */
 
 struct connection {
         int socket, file; /* -1: there is none */
@@ -40,10 +48,13 @@ struct connection {
 };
 
 struct forward {
-        const char *lease, *path; /* of the socket, or NULL */
+        char *lease, *mount; /* without links; the directory that the lease is in, of the same mount */
+        const char *name;    /* of the lease, as it was given */
+        const char *path;    /* of the socket, or NULL */
         uint64_t port, local;
         bool verbose;
         int listener;
+        int64_t next_look, away_since; /* 0: not away */
         unsigned last;
         struct connection connections[FORWARDED_MAX];
 };
@@ -119,10 +130,14 @@ static void accept_one(struct forward *f) {
         struct connection *c = find_free(f);
         int socket = accept4(f->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (socket >= 0 && c)
+        if (socket < 0)
+                return;
+        if (c) {
                 open_connection(f, c, socket);
-        else
-                close_fd(socket);
+                return;
+        }
+        reset_on_close(socket);
+        close(socket);
 }
 
 /* Tells each side what has ended. */
@@ -145,10 +160,37 @@ static void settle(struct forward *f, struct connection *c) {
 
 /* the loop */
 
-static bool lease_is_there(const struct forward *f) {
-        struct stat st;
+/* A stat would be answered from what the kernel remembers, long after the daemon died. */
+static bool is_mounted(const struct forward *f) {
+        struct statfs fs;
 
-        return stat(f->lease, &st) == 0 || errno != ENOENT;
+        return statfs(f->mount, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+static bool is_unmounted_for_good(const struct forward *f, int64_t now) {
+        return f->away_since && now - f->away_since > UNMOUNTED_MAX_US;
+}
+
+/* Returns false once the lease is gone. */
+static bool look_for_lease(struct forward *f) {
+        int64_t now = clock_now();
+        struct statfs fs;
+        int error;
+
+        if (now < f->next_look)
+                return true;
+        f->next_look = now + LOOK_MS * USEC_PER_MSEC;
+        error = statfs(f->lease, &fs) < 0 ? errno : 0;
+        if (error == ENOENT && (is_mounted(f) || is_unmounted_for_good(f, now)))
+                return false;
+        if ((error == ENOENT || error == ENOTCONN) && !f->away_since) {
+                f->away_since = now;
+                fprintf(stderr, "modalpool: forward: the mount is away; connections are reset until it is back\n");
+        } else if (error == 0 && f->away_since) {
+                f->away_since = 0;
+                fprintf(stderr, "modalpool: forward: the mount is back\n");
+        }
+        return true;
 }
 
 static void serve(struct forward *f, struct pollfd *p) {
@@ -168,7 +210,7 @@ static void serve(struct forward *f, struct pollfd *p) {
 static int run(struct forward *f) {
         static struct pollfd p[2 * FORWARDED_MAX + 1];
 
-        while (!stopped && lease_is_there(f)) {
+        while (!stopped && look_for_lease(f)) {
                 for (unsigned i = 0; i < FORWARDED_MAX; i++) {
                         const struct connection *c = &f->connections[i];
 
@@ -243,8 +285,26 @@ static bool read_arguments(struct forward *f, int argc, char **argv) {
         }
         if (n < 2 || (n == 3 && f->path) || !read_port(words[1], &f->port) || (n == 3 && !read_port(words[2], &f->local)))
                 return false;
-        f->lease = words[0];
-        return strlen(f->lease) < PATH_SIZE_MAX - sizeof("/ports/65535");
+        f->name = words[0];
+        return true;
+}
+
+/* The working directory may be in the mount, and then would not outlive it. */
+static int find_lease(struct forward *f) {
+        char ports[PATH_SIZE_MAX];
+        char *slash;
+
+        f->lease = realpath(f->name, NULL);
+        if (!f->lease)
+                return complain(f->name, errno);
+        if (strlen(f->lease) >= sizeof(ports) - sizeof("/ports/65535"))
+                return complain(f->name, ENAMETOOLONG);
+        snprintf(ports, sizeof(ports), "%s/ports", f->lease);
+        if (access(ports, X_OK) < 0)
+                return complain(ports, errno);
+        slash = strrchr(f->lease, '/');
+        f->mount = strndup(f->lease, slash > f->lease ? slash - f->lease : 1);
+        return f->mount ? 0 : complain(f->name, errno);
 }
 
 bool forward_is_meant(int argc, char **argv) {
@@ -254,7 +314,6 @@ bool forward_is_meant(int argc, char **argv) {
 int forward_command(int argc, char **argv) {
         static struct forward f;
         const struct sigaction on_stop = { .sa_handler = on_signal };
-        char ports[PATH_SIZE_MAX];
         int r;
 
         if (!read_arguments(&f, argc, argv)) {
@@ -263,9 +322,9 @@ int forward_command(int argc, char **argv) {
         }
         for (unsigned i = 0; i < FORWARDED_MAX; i++)
                 f.connections[i].socket = f.connections[i].file = -1;
-        snprintf(ports, sizeof(ports), "%s/ports", f.lease);
-        if (access(ports, X_OK) < 0)
-                return complain(ports, errno);
+        r = find_lease(&f);
+        if (r != 0)
+                return r;
         r = f.path ? listen_at_path(&f) : listen_at_port(&f);
         if (r != 0)
                 return r;
@@ -276,5 +335,7 @@ int forward_command(int argc, char **argv) {
         r = run(&f);
         if (f.path)
                 unlink(f.path);
+        free(f.mount);
+        free(f.lease);
         return r;
 }
