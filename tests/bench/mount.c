@@ -7,6 +7,9 @@
  *   bench-mount MOUNTPOINT
  *
  *   jobs N AT SIZE COMMAND    N jobs in each of AT leases: write cmd, read output, read exit_code
+ *   submit N AT 0 COMMAND     N named jobs in each of AT leases, all at once
+ *   collect N AT SIZE -       read output and exit_code of each of these, and forget it
+ *   forget N AT 0 -           forget each of these, which kills it
  *   stream 1 1 SIZE COMMAND   one job, its output thrown away as it comes
  *   mkdir N 0 0 -             mkdir alone
  *   acquire N 0 0 -           mkdir, and until the lease has its environment
@@ -175,6 +178,49 @@ static void jobs(int n, int at, uint64_t size, const char *command) {
         free(w);
 }
 
+/* named jobs */
+
+static void submit(int n, int at, const char *command) {
+        size_t len = strlen(command);
+        char path[64], file[32];
+
+        for (int i = 0; i < at * n; i++) {
+                int fd;
+
+                snprintf(file, sizeof(file), "jobs/j%d", i / at);
+                lease_path(path, sizeof(path), i % at, file);
+                if (mkdirat(root, path, 0700) < 0)
+                        die(path);
+                snprintf(file, sizeof(file), "jobs/j%d/cmd", i / at);
+                fd = open_file(i % at, file, O_WRONLY);
+                if (write(fd, command, len) != (ssize_t)len || close(fd) < 0)
+                        die("cmd");
+        }
+}
+
+static void forget(int lease, int job) {
+        char path[64], file[32];
+
+        snprintf(file, sizeof(file), "jobs/j%d", job);
+        lease_path(path, sizeof(path), lease, file);
+        if (unlinkat(root, path, AT_REMOVEDIR) < 0)
+                die(path);
+}
+
+static void collect(int n, int at, uint64_t size) {
+        char buffer[4096], file[32], code[16];
+
+        for (int i = 0; i < at * n; i++) {
+                snprintf(file, sizeof(file), "jobs/j%d/output", i / at);
+                if (drain(i % at, file, buffer, sizeof(buffer)) != size)
+                        die("the output has the wrong size");
+                snprintf(file, sizeof(file), "jobs/j%d/exit_code", i / at);
+                if (drain(i % at, file, code, sizeof(code)) != 2 || code[0] != '0')
+                        die("the exit code of a named job");
+                forget(i % at, i / at);
+        }
+}
+
 static void stream(uint64_t size, const char *command) {
         static char buffer[BUFFER_SIZE];
 
@@ -228,12 +274,19 @@ static void answer(char *line) {
                 die(line);
         }
         n_times = 0;
-        if (!strcmp(verb, "jobs") || !strcmp(verb, "stream"))
+        if (!strcmp(verb, "jobs") || !strcmp(verb, "submit") || !strcmp(verb, "stream"))
                 have_leases(at);
         began = now_ns(CLOCK_MONOTONIC);
         used = now_ns(CLOCK_PROCESS_CPUTIME_ID);
         if (!strcmp(verb, "jobs"))
                 jobs(n, at, size, command);
+        else if (!strcmp(verb, "submit"))
+                submit(n, at, command);
+        else if (!strcmp(verb, "collect"))
+                collect(n, at, size);
+        else if (!strcmp(verb, "forget"))
+                for (int i = 0; i < at * n; i++)
+                        forget(i % at, i / at);
         else if (!strcmp(verb, "stream"))
                 stream(size, command);
         else if (!strcmp(verb, "mkdir") || !strcmp(verb, "acquire"))

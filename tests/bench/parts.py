@@ -207,6 +207,51 @@ def scale(shop, quick):
     return found
 
 
+SIDE_BY_SIDE = 16  # jobs_max
+
+
+def together(shop, quick):
+    """Named jobs that run side by side: what they cost in memory while they run, and how many a second come and go."""
+    at = 10 if quick else 100
+    mount = shop.peer("modalpool", max=at, keepalive=3600)
+    each = SIDE_BY_SIDE
+
+    def all_at_once():
+        submitted = mount.ask("submit", each, at, 0, "true")
+        collected = mount.ask("collect", each, at)
+        return [submitted[key] + collected[key] for key in ("wall_ns", "cpu_ns", "daemon_ns")]
+
+    def one_after_another():
+        said = mount.ask("jobs", each, at, 0, "true")
+        return [said[key] for key in ("wall_ns", "cpu_ns", "daemon_ns")]
+
+    mount.ask("jobs", 1, at, 0, "true")  # every lease has its sandbox, and a stream to it
+    before = resident(mount.pid)
+    mount.ask("submit", each, at, 0, "sleep 1000")
+    wait_until("all jobs run", lambda: jobs_in(mount, "running") == each * at)
+    running = resident(mount.pid)
+    mount.ask("forget", each, at)
+    wait_until("no job runs", lambda: jobs_in(mount, "running") == 0)
+    say(f"  {each * at} jobs at once in {at} leases")
+
+    ways = {"side by side": all_at_once, "one after another": one_after_another}
+    results = rounds(2 if quick else 6, ways, lambda work, name: work())
+    turn = longest_turn(mount)
+    shop.drop(mount)
+    n = each * at
+    return {"leases": at, "jobs": n, "before_mib": before / MIB, "running_mib": running / MIB,
+            "kib_per_job": (running - before) / 1024 / n, "longest_turn_us": turn,
+            **{name: {"jobs_per_s": spread([n / (wall / 1e9) for wall, _, _ in took]),
+                      "cpu_us": spread([cpu / n / 1e3 for _, cpu, _ in took]),
+                      "daemon_us": spread([daemon / n / 1e3 for _, _, daemon in took])} for name, took in results.items()},
+            "rate_to_one_after_another": ratio([took[0] for took in results["one after another"]],
+                                               [took[0] for took in results["side by side"]])}
+
+
+def jobs_in(mount, state):
+    return json.loads((mount.path / ".pool/stats").read_text())["jobs"][state]
+
+
 def longest_turn(mount):
     """The longest turn of its loop that .pool/metrics tells of, in microseconds."""
     text = (mount.path / ".pool/metrics").read_text()
@@ -404,5 +449,5 @@ def simulator(shop, quick):
 
 
 QUICK = ("acquire", "jobs", "delay", "throughput", "idle")
-PARTS = {"acquire": acquire, "jobs": jobs, "delay": delay, "exec-delay": exec_delay, "throughput": throughput, "scale": scale, "idle": idle,
+PARTS = {"acquire": acquire, "jobs": jobs, "delay": delay, "exec-delay": exec_delay, "throughput": throughput, "scale": scale, "together": together, "idle": idle,
          "environments": environments, "start": start, "local": local, "reset": reset, "simulator": simulator}

@@ -35,6 +35,9 @@ const (
 	jobIDSize    = 16
 	requestClean = 1 // HELPER_CLEAN
 	jobRunning   = 2 // HELPER_JOB_RUNNING
+	endExit      = 0 // HELPER_END_EXIT
+	endSignal    = 1 // HELPER_END_SIGNAL
+	sigkill      = 9
 )
 
 var errFrame = errors.New("not a frame that is understood here")

@@ -9,7 +9,7 @@ import (
 )
 
 // modalpool's helper in one sandbox, as far as jobs need it. It speaks the frames of pool/helper/protocol.h and runs
-// nothing: a job is answered with what it would print, like every other exec here.
+// nothing: a job is answered with what it would print, like every other exec here. One that sleeps runs until it is killed.
 type helper struct {
 	mu      sync.Mutex
 	key     [keySize]byte
@@ -22,6 +22,8 @@ type job struct {
 	size        uint64 // bytes that it prints
 	sent, acked uint64 // of these
 	window      uint64 // that may be on the way
+	sleeps      bool   // it runs on
+	signal      uint32 // that ended it, or 0
 	ended       bool   // the daemon was told
 }
 
@@ -161,11 +163,13 @@ func (c *carrier) handleJob(kind uint8, id [jobIDSize]byte, f *fields) error {
 		c.sayJob(j)
 	case kind == frameForget:
 		delete(jobs, id)
+	case kind == frameKill && j != nil && j.sleeps:
+		j.sleeps, j.signal = false, sigkill
 	case kind == frameAck && j != nil:
 		j.acked, _, j.window = f.u64(), f.u64(), uint64(f.u32())
 		j.sent = max(j.sent, j.acked) // over a new carrier it begins with what an old ACK had said
 	}
-	return nil // nothing here has input, and all has ended before a signal comes
+	return nil // nothing here has input, and what does not sleep has ended before a signal comes
 }
 
 func (c *carrier) start(id [jobIDSize]byte, f *fields) error {
@@ -176,9 +180,11 @@ func (c *carrier) start(id [jobIDSize]byte, f *fields) error {
 		return errFrame // a longer one comes in parts, which no job of a benchmark needs
 	}
 	strings := f.rest[:length-1] // without the last NUL
-	if m := printing.FindSubmatch(strings[bytes.LastIndexByte(strings, 0)+1:]); m != nil {
+	command := strings[bytes.LastIndexByte(strings, 0)+1:]
+	if m := printing.FindSubmatch(command); m != nil {
 		j.size, _ = strconv.ParseUint(string(m[1]), 10, 64)
 	}
+	j.sleeps = sleeping.Match(command)
 	c.helper.jobs[id] = j
 	c.sayJob(j)
 	return nil
@@ -208,8 +214,12 @@ func (j *job) give(message []byte) []byte {
 		message = appendFrame(message, frameOutput, j.id[:], uint8(0), j.sent, zeros[:n])
 		j.sent += n
 	}
-	if j.sent == j.size && !j.ended {
-		message = appendFrame(message, frameEnded, j.id[:], uint8(0), uint32(0), uint64(0), j.size, uint64(0))
+	if j.sent == j.size && !j.sleeps && !j.ended {
+		how := uint8(endExit)
+		if j.signal != 0 {
+			how = endSignal
+		}
+		message = appendFrame(message, frameEnded, j.id[:], how, j.signal, uint64(0), j.size, uint64(0))
 		j.ended = true
 	}
 	return message

@@ -35,6 +35,9 @@ type router struct {
 // Also behind another shell's arguments: modalpool's wrapper gets the command as its last one.
 var printing = regexp.MustCompile(`^=?head -c (\d+) /dev/zero$`)
 
+// What runs until it is killed, as a job of the helper.
+var sleeping = regexp.MustCompile(`^=?sleep `)
+
 // modalpool's first command in a sandbox, which names itself as a process; see script_make_probe().
 var probing = regexp.MustCompile(`</proc/\$\$/stat`)
 
