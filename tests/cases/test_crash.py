@@ -57,6 +57,10 @@ class Job:
     killed: bool = False  # that was said
     cut: bool = False  # it may have ended before it did anything
     gone: bool = False  # its sandbox is dead, and /tmp/ran with it
+    id: str = ""  # of a job that was made by mkdir
+    settings: dict = dataclasses.field(default_factory=dict)  # of such a job: name: text
+    made: bool = False  # its mkdir has returned
+    forgetting: bool = False  # its rmdir was called
     arrived: bool = False
     seen: dict = dataclasses.field(default_factory=dict)  # file: bytes
     whole: set = dataclasses.field(default_factory=set)  # files that were read to their end
@@ -88,6 +92,9 @@ class Lease:
     murdered: str = ""  # its sandbox, which died by accident
     jobs: list = dataclasses.field(default_factory=list)
     settings: dict = dataclasses.field(default_factory=dict)  # name: what it may be
+
+    def numbered(self):
+        return [job for job in self.jobs if not job.id]
 
 
 class User:
@@ -186,8 +193,38 @@ class User:
         self.closed = lambda: setattr(job, "arrived", True)
         return job
 
+    def plan(self, lease, id, script, stdout=b"", stderr=b"", code=0, **more):
+        """A job with a name, which runs beside the others once it was asked for: after an accident too."""
+        name = f"{lease.name}.{id}"
+        job = Job(name, f"echo {name} >> /tmp/ran; {script}", stdout, stderr, code, id=id, **more)
+        lease.jobs.append(job)
+        return job
+
+    def ask(self, lease, job):
+        """For a job with a name, as a client does that cannot know whether it had asked before."""
+        path = self.path(lease, job)
+        try:
+            self.call(os.mkdir, path)
+        except FileExistsError:
+            pass
+        job.made = True
+        try:
+            for name, text in job.settings.items():
+                self.write(path / name, text)
+            self.write(path / "cmd", job.command)
+        except OSError as e:
+            if e.errno != errno.EBUSY:  # it was submitted then
+                raise
+        self.closed = lambda: setattr(job, "arrived", True)
+
+    def forget(self, lease, job):
+        job.forgetting = True
+        self.call(os.rmdir, self.path(lease, job))
+        lease.jobs.remove(job)
+
     def path(self, lease, job):
-        return self.mount / lease.name / "jobs" / str(lease.jobs.index(job) + 1)
+        name = job.id or str(lease.numbered().index(job) + 1)
+        return self.mount / lease.name / "jobs" / name
 
     def read(self, lease, job, name, enough=None):
         """To its end, or until there is enough."""
@@ -212,8 +249,11 @@ class User:
 
     def kill(self, lease, job):
         self.read(lease, job, "stdout", job.stdout)
-        self.write(self.mount / lease.name / "ctl", "kill")
+        self.write(self.ctl(lease, job), "kill")
         job.killed = True
+
+    def ctl(self, lease, job):
+        return self.path(lease, job) / "ctl" if job.id else self.mount / lease.name / "ctl"
 
     def status(self, lease):
         text = self.call((self.mount / lease.name / "status").read_text)
@@ -243,23 +283,43 @@ class User:
                 del self.leases[lease.name]
 
     def check_lease(self, lease):
-        numbers = sorted(int(n) for n in self.call(os.listdir, self.mount / lease.name / "jobs") if n != "latest")
+        there = set(self.call(os.listdir, self.mount / lease.name / "jobs")) - {"latest"}
+        numbers = sorted(int(name) for name in there if name.isdigit())
         assert numbers == list(range(1, len(numbers) + 1)), numbers
-        for job in lease.jobs[len(numbers):]:
+        numbered = lease.numbered()
+        assert len(numbers) <= len(numbered), f"a job of {lease.name} that nobody submitted"
+        for job in numbered[len(numbers):]:
             assert not job.arrived, f"{job.name} is lost"
-        assert len(numbers) <= len(lease.jobs), f"a job of {lease.name} that nobody submitted"
-        del lease.jobs[len(numbers):]
-        for job in lease.jobs:
+            lease.jobs.remove(job)
+        for job in numbered[:len(numbers)]:
             job.arrived = True
+        self.check_named(lease, {name for name in there if not name.isdigit()})
         for name, wanted in lease.settings.items():
             text = self.call((self.mount / lease.name / name).read_text).removesuffix("\n")
             assert text in wanted, (lease.name, name, text)
+
+    def check_named(self, lease, there):
+        named = {job.id: job for job in lease.jobs if job.id}
+        assert there <= set(named), f"a job of {lease.name} that nobody made"
+        for job in named.values():
+            if job.id in there:
+                state = dict(line.split(" ", 1) for line in self.call((self.path(lease, job) / "status").read_text).splitlines())["state"]
+                assert state != "draft" or not job.arrived, f"{job.name} is a draft again"
+                job.made = True
+                job.forgetting = False
+            else:
+                assert job.forgetting or not job.made, f"{job.name} is lost"
+                if job.forgetting:
+                    lease.jobs.remove(job)
 
     def go_on(self):
         """Every job comes to its end, with the right bytes and the right code, and ran once."""
         for lease in self.leases.values():
             if lease.murdered:
                 self.renew(lease)
+            for job in lease.jobs:
+                if job.id:
+                    self.ask(lease, job)
             for job in lease.jobs:
                 if job.kill and not job.killed and "exit_code" not in job.whole:
                     self.kill_again(lease, job)
@@ -275,7 +335,7 @@ class User:
         """It was not said that it was done."""
         self.read(lease, job, "stdout", job.stdout)
         try:
-            self.write(self.mount / lease.name / "ctl", "kill")
+            self.write(self.ctl(lease, job), "kill")
         except OSError as e:
             if e.errno != errno.EINVAL:  # it is dead already
                 raise
@@ -360,6 +420,31 @@ def renewal(user):
         assert processes.gone(killed, 5) == []
     user.renew(a)
     user.result(a, user.submit(a, "echo two", b"two\n"))
+    user.leave()
+
+
+def side_by_side(user):
+    """Four jobs that wait for each other, so they run at the same time, and one that is out of time meanwhile."""
+    def together(name, script):
+        return f"touch /tmp/at.{name}; until [ $(ls /tmp/at.* | wc -l) = 4 ]; do sleep 0.02; done; {script}"
+
+    a = user.make("a")
+    numbers = b"".join(b"%d\n" % n for n in range(1, 20001))
+    prints = user.plan(a, "prints", together("prints", "seq 20000; echo err >&2; exit 7"), numbers, b"err\n", 7)
+    reads = user.plan(a, "reads", together("reads", "cat; echo $WHO; pwd; exit 3"), b"some input\nyou\n/usr\n", b"", 3,
+                      settings={"stdin": "some input\n", "env": "WHO=you", "cwd": "/usr"})
+    ends = user.plan(a, "ends", together("ends", "echo begun; exec sleep 1000"), b"begun\n", b"", 137, kill=True)
+    late = user.plan(a, "late", "sleep 1000", code=124, cut=True, settings={"timeout": "0.3"})
+    runs = user.plan(a, "runs", together("runs", "echo begun; exec sleep 1000"), b"begun\n", b"", 137, kill=True)
+    for job in (prints, reads, ends, late, runs):
+        user.ask(a, job)
+    user.result(a, prints)
+    user.kill(a, ends)
+    for job in (late, reads, ends):
+        user.result(a, job)
+    user.forget(a, reads)
+    user.read(a, runs, "stdout", runs.stdout)
+    user.forget(a, runs)
     user.leave()
 
 
@@ -456,7 +541,7 @@ LOCAL = ["carrier", "helper"]
 
 # What comes before the accident in `renewal` comes in `work` too.
 @pytest.mark.limit(400)
-@pytest.mark.parametrize("script, first", [(work, 1), (renewal, 60)])
+@pytest.mark.parametrize("script, first", [(work, 1), (renewal, 60), (side_by_side, 1)])
 def test_every_crash_point(points, settings, script, first):
     found = points(script)
     found.enumerate(itertools.count(first if settings.simulator else 1))
