@@ -39,6 +39,7 @@ struct remote_dir {
         bool whole;               /* each has a node since */
         bool ahead;               /* the kernel has not asked for it; then it is in the tree's aheads, too */
         struct list ahead_link;
+        bool contents_asked; /* of the small files in it: see ready.h */
 };
 
 /* One that the kernel has not opened: see ahead.h. NULL: no memory. */

@@ -141,8 +141,7 @@ static int args_create(struct remote_request *r, struct file_call_args *a) {
         return remote_name_in(a, r->node, r->name);
 }
 
-/* What the kernel believes of the file may not be so any more: then it is to ask before it reads. */
-static void check_belief(struct remote_node *n, const struct file_attributes *now) {
+void remote_file_check_belief(struct remote_node *n, const struct file_attributes *now) {
         if (n->known && (n->attributes.size != now->size || n->attributes.mtime.s != now->mtime.s ||
                          n->attributes.mtime.ns != now->mtime.ns))
                 remote_node_take_back(n);
@@ -167,7 +166,7 @@ static int64_t take_open(struct remote_request *r, const uint8_t *data, size_t l
 
         if (error < 0)
                 return error;
-        check_belief(r->node, &head.attributes);
+        remote_file_check_belief(r->node, &head.attributes);
         error = S_ISREG(head.attributes.mode) ? remote_node_update(r->node, &head.attributes, r->asked_us) : -EPROTO;
         if (error == 0)
                 error = open_node(r, r->node, &head, data, len);
@@ -239,15 +238,20 @@ static int64_t fail_open(struct remote_request *r, int error) {
 static const struct remote_op open_op = { REMOTE_KIND(succeed_open), args_open, take_open, fail_open };
 static const struct remote_op create_op = { REMOTE_KIND(succeed_create), args_create, take_created, .changes = true };
 
-void remote_open(fuse_req_t req, struct remote_node *n, const struct fuse_file_info *fi) {
+void remote_file_open(fuse_req_t req, struct remote_node *n, const struct fuse_file_info *fi, struct remote_file *ready) {
         struct remote_request r = REMOTE_REQUEST_INIT(&open_op, req, n);
 
         list_init(&r.waiting);
         r.flags = flags_of(fi) & ~(uint32_t)O_EXCL;
-        if (S_ISREG(n->attributes.mode))
+        if (ready) {
+                r.file = ready;
+                r.which = remote_node_keeps_pages(n, &n->attributes);
+                remote_answer(&r, 0);
+        } else if (S_ISREG(n->attributes.mode)) {
                 remote_start(&r);
-        else
+        } else {
                 remote_answer(&r, -ENXIO);
+        }
 }
 
 void remote_create(fuse_req_t req, struct remote_node *n, const char *name, mode_t mode, const struct fuse_file_info *fi) {

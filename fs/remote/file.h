@@ -59,6 +59,12 @@ uint64_t remote_open_handle_for(const struct remote_node *n, bool write);
 /* The contents of a node's file are changed: what was read ahead is old. */
 void remote_files_changed(struct remote_node *n);
 
+/* Answers an OPEN: with @ready, a new one for that, or NULL: it is asked for. */
+void remote_file_open(fuse_req_t req, struct remote_node *n, const struct fuse_file_info *fi, struct remote_file *ready);
+
+/* What the kernel believes of the file may not be so any more: then it is to ask before it reads. */
+void remote_file_check_belief(struct remote_node *n, const struct file_attributes *now);
+
 /* All files of a tree are DEAD, with this error. */
 void remote_files_end(struct remote_tree *t, int error);
 

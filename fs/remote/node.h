@@ -45,6 +45,8 @@ struct remote_node {
         int64_t read_us;         /* a directory: when the kernel read it, and */
         struct remote_dir *ahead; /* what was read of it ahead, or NULL */
         struct list walk_link;   /* in the tree's walk, with a reference */
+        struct remote_ready *ready; /* a file: what was opened of it ahead, or NULL */
+        int64_t opened_us;       /* when the kernel opened it to read it */
         int64_t missed_us;       /* when a name in it was asked for that was not known */
         bool has_pages;          /* the kernel may keep pages of this version: */
         struct remote_version pages;

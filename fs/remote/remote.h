@@ -30,7 +30,8 @@
  * for as long. What a job has changed is seen at once when it has ended: the tree is told before anybody who waits for
  * the job, and takes back the attributes that the kernel still believes. It could not take back names: to do that, the
  * kernel would wait for a directory that is locked by who waits for us.
- * Data are checked at each open: pages of a file stay only if its size and both of its times are as they were.
+ * Data are checked at each open: pages of a file stay only if its size and both of its times are as they were. Small
+ * files that are opened ahead (ready.h) are as true as attributes are.
  *
  * All that comes from inside is taken for hostile. Its form is checked by pool/helper/file-call.c, names by
  * remote_is_name(), links by link.h. Nothing from inside is opened, followed or run here.

@@ -34,6 +34,10 @@ struct remote_tree {
         void (*listed)(struct remote_tree *t, struct remote_dir *d); /* a part of a listing has come */
         int64_t walked_us;          /* when the last one was opened whose parent had just been read, */
         unsigned n_walked;          /* and how many were, one soon after another */
+        struct list readies;        /* files that are opened ahead, the oldest first */
+        unsigned n_readies, n_ready_asks; /* those that are there; that were asked for */
+        int64_t opened_us;          /* when the last file was opened for reading whose directory had just been read, */
+        unsigned n_opened;          /* and how many were, one soon after another */
         struct watch watch;         /* of the lease */
         int64_t changed_us;         /* when a job has ended: what was asked for before is old */
         int64_t links_us;           /* when a file with several names was changed: likewise, of such files */

@@ -11,6 +11,7 @@
 #include "fs/remote/ahead.h"
 #include "fs/remote/dir.h"
 #include "fs/remote/file.h"
+#include "fs/remote/ready.h"
 #include "fs/remote/remote.h"
 #include "fs/remote/request.h"
 
@@ -39,6 +40,7 @@ static void end_use(struct remote_tree *t, int error) {
         requests_answer_owned(&t->requests, error);
         remote_files_end(t, error);
         remote_ahead_end(t);
+        remote_ready_end(t);
         remote_dirs_end(t, error);
 }
 
@@ -64,6 +66,7 @@ static void take_environment(struct remote_tree *t) {
         if (strcmp(t->environment, now) == 0)
                 return;
         remote_ahead_end(t);
+        remote_ready_end(t);
         if (*t->environment) {
                 take_back_all(t);
                 detach_all(t);
@@ -77,6 +80,7 @@ static void on_changed(struct watch *w) {
         if (t->ended != lease_jobs_ended(t->lease)) {
                 t->ended = lease_jobs_ended(t->lease);
                 take_back_all(t);
+                remote_ready_end(t);
         }
         switch (lease_state(t->lease)) {
         case LEASE_WAITING:
@@ -111,6 +115,7 @@ static struct remote_tree *tree_new(struct fs *fs, struct lease *l) {
         list_init(&t->dirs);
         list_init(&t->aheads);
         list_init(&t->walk);
+        list_init(&t->readies);
         watch_init(&t->watch, on_changed);
         t->listed = remote_ahead_go_on;
         t->root = remote_node_new_root(t);

@@ -73,3 +73,35 @@ def test_files_that_come_and_go(files):  # noqa: F811
         (files.files / ".save").write_text("x")
         os.replace(files.files / ".save", files.files / "saved")
     assert count.calls <= 8 + 12 * count.seconds, count.calls
+
+
+@pytest.mark.quick
+def test_contents_ahead(files):  # noqa: F811
+    """Who reads one small file after another has them opened ahead, each once; and nothing of that is old."""
+    n = 60
+    assert files.run(f"mkdir -p d/sub; cd d; for i in $(seq {n}); do echo old $i > $i; done; echo old > sub/x")[1] == 0
+    path = files.files / "d"
+    names = [name for name in os.listdir(path) if name != "sub"]
+    assert len(names) == n
+    with Count(files) as count:
+        for name in names[:4]:
+            assert (path / name).read_text() == f"old {name}\n"
+    if count.seconds < 0.8:
+        assert count.calls >= n, count.calls  # that many were opened, four of them closed
+    with Count(files) as count:
+        for name in names[4:20]:
+            assert (path / name).read_text() == f"old {name}\n"
+    assert count.calls <= 16 + 2 * n * count.seconds + 12, count.calls  # closed; opened anew only when they are old
+
+    (path / names[20]).write_text("new\n")
+    assert (path / names[20]).read_text() == "new\n"
+    os.unlink(path / names[21])
+    assert not os.path.exists(path / names[21])
+    os.replace(path / names[22], path / names[23])
+    assert (path / names[23]).read_text() == f"old {names[22]}\n"
+    assert files.run(f"cd d; echo NEW {names[24]} > {names[24]}; rm {names[25]}; mv {names[26]} {names[27]}")[1] == 0
+    assert (path / names[24]).read_text() == f"NEW {names[24]}\n"
+    assert not os.path.exists(path / names[25])
+    assert (path / names[27]).read_text() == f"old {names[26]}\n"
+    os.chmod(path / names[28], 0o600)
+    assert (path / names[28]).read_text() == f"old {names[28]}\n"
