@@ -496,6 +496,8 @@ def test_a_thousand_jobs_under_faults(mount, calm, settings, pytestconfig):
     def user(k):
         wrong = []
         for i in range(k, jobs, leases):
+            if settings.helper and i % 20 == 0:
+                calm.reset_connections()  # else its streams would stay open: now they are asked for again, and may be cut
             text = f"{i}-" * (1 + i * 37 % 3000)
             # In /tmp, for the workdir is its own. 2 out of 3 jobs write to both streams, each in one piece.
             script = f"echo {i} >> /tmp/ran; printf '%s' '{text}'; [ {i % 3} = 0 ] || printf 'e%s' {i} >&2; exit {i % 200}"
