@@ -32,7 +32,7 @@ struct reap {
         bool answered;   /* the backend has started, or has not */
         bool listing;
         bool list_again; /* a create may still be on its way to the provider */
-        unsigned n_leases, n_known, n_found;
+        unsigned n_leases, n_known, n_found, n_snapshots;
         int exit_status;
 };
 
@@ -60,6 +60,15 @@ static int show_environment(void *data, const struct journal_environment *row) {
         printf("%s %s, %lld s old, leased %llu times\n", r->options->dry_run ? "would end" : "ending",
                *row->id ? row->id : "one whose create was never answered", (long long)(age / USEC_PER_SEC),
                (unsigned long long)row->uses);
+        return 0;
+}
+
+static int show_snapshot(void *data, const struct journal_snapshot *row) {
+        struct reap *r = data;
+
+        r->n_snapshots++;
+        printf("%s snapshot %s\n", r->options->dry_run ? "would delete" : "deleting",
+               *row->image ? row->image : "one whose taking was never answered");
         return 0;
 }
 
@@ -199,6 +208,8 @@ static int set_up(struct reap *r, struct result *why) {
                 n = journal_each_lease(r->journal, count_lease, r);
         if (n == 0)
                 n = journal_each_environment(r->journal, show_environment, r);
+        if (n == 0)
+                n = journal_each_snapshot(r->journal, show_snapshot, r);
         return n < 0 ? n : core_start(r->core, &core_events, r);
 }
 
@@ -239,20 +250,31 @@ static int count_left(void *data, const struct journal_environment *row) {
         return 0;
 }
 
+static int count_snapshot(void *data, const struct journal_snapshot *row) {
+        unsigned *left = data;
+
+        log_error("not deleted: snapshot %s; reap again, or it ends by its own time limit", row->image);
+        ++*left;
+        return 0;
+}
+
 static void sum_up(struct reap *r) {
         const struct pool_totals *totals = pool_totals(core_pool(r->core));
-        unsigned left = 0;
+        unsigned left = 0, snapshots_left = 0;
 
         if (r->options->dry_run) {
                 printf("%u environments would be ended, %u leases forgotten\n", r->n_known + r->n_found, r->n_leases);
                 return;
         }
-        if (journal_each_environment(r->journal, count_left, &left) < 0 || left > 0)
+        if (journal_each_environment(r->journal, count_left, &left) < 0 || left > 0 ||
+            journal_each_snapshot(r->journal, count_snapshot, &snapshots_left) < 0 || snapshots_left > 0)
                 r->exit_status = EXIT_FAILURE;
         else if (r->exit_status == EXIT_SUCCESS)
                 forget_leases_and_pools(r);
         printf("%u environments ended, %u of them not in the journal; %u left\n",
                r->n_known + (unsigned)totals->orphans - left, (unsigned)totals->orphans, left);
+        if (r->n_snapshots > 0)
+                printf("%u snapshots deleted; %u left\n", r->n_snapshots - snapshots_left, snapshots_left);
 }
 
 int reap(struct config *config, const struct options *options) {

@@ -79,6 +79,7 @@ void mount_pool_drop_snapshot(struct mount_pool *p) {
         struct snapshot *s = p->snapshot;
 
         p->snapshot = NULL;
+        p->template.snapshot = "";
         if (s)
                 snapshot_drop(s);
 }
@@ -93,7 +94,7 @@ int pools_restore_snapshots(struct pools *all) {
         list_for_each_safe (s, tmp, &all->snapshots.list, link) {
                 struct mount_pool *p = s->pool ? pools_find_serial(all, s->pool) : NULL;
 
-                if (p)
+                if (p && !p->snapshot)
                         r = mount_pool_set_snapshot(p, s);
                 else
                         snapshot_drop(s);

@@ -229,5 +229,8 @@ def test_kill_of_the_daemon(mp, settings):
         fails(errno.EINVAL, fork.read, "environment")
         assert "its environment ended before" in fork.read("error")
     mp.crash()
+    looked, done = mp.reap("--dry-run"), mp.reap()
+    assert looked.stdout.count("would delete snapshot ") == 2 and looked.returncode == 0, looked
+    assert "\n2 snapshots deleted; 0 left\n" in done.stdout and done.returncode == 0, done
     mp.end_what_crashed()
     assert images(settings) == before
