@@ -39,7 +39,7 @@ def points(mount, settings):
     if "with crash points" not in said:
         pytest.skip("built without -Dcrash_points=true")
     options = {"max": 2} if settings.simulator else {"max": 2, "orphan_timeout": 60}
-    return lambda script: Points(lambda: mount(start=False, **options), settings.simulator, script)
+    return lambda script, user=User: Points(lambda: mount(start=False, **options), settings.simulator, script, user)
 
 
 class Died(Exception):
@@ -265,7 +265,7 @@ class User:
     # and what they then find
 
     def names(self):
-        return {name for name in self.call(os.listdir, self.mount.path) if not name.startswith(".")}
+        return {name for name in self.call(os.listdir, self.mount.path) if name[0] not in ".@"}
 
     def check_leases(self):
         """The leases that there are, compared with those that there should be."""
@@ -368,10 +368,52 @@ class User:
                 self.release(lease)
         self.end()
         if self.sim:
-            left = [one["id"] for one in self.sim.sandboxes(**{"modalpool-pool": self.pool}) if not one["result"]]
+            own = self.sim.sandboxes(**{"modalpool-pool": self.pool})
+            left = [one["id"] for one in own if not one["result"]]
+            left += [one["id"] for one in self.sim.snapshots() if one["sandbox"] in {one["id"] for one in own}]
         else:
             left = processes.in_sandboxes(self.mount.state)
         assert left == [], "not ended"
+
+
+class Forker(User):
+    """One who also takes a snapshot and forks it. Its lease lives on, so a snapshot that was asked for is there in the end."""
+
+    def __init__(self, mount, sim):
+        super().__init__(mount, sim)
+        self.has = {False}  # whether there may be the pool
+
+    def snapshot(self, lease):
+        self.has = {False, True}
+        self.write(self.mount / lease.name / "ctl", "snapshot s\n")
+        self.has = {True}
+
+    def fork(self, name):
+        """Its job finds what there was; and changes it, which no other fork sees."""
+        fork = self.mount / "@s" / name
+        self.call(os.mkdir, fork)
+        self.write(fork / "cmd", "cat state; echo changed >> state")
+        assert self.call((fork / "output").read_text) == "state\n", self.call((fork / "error").read_text)
+
+    def release_forks(self):
+        for name in self.call(os.listdir, self.mount / "@s"):
+            if name != ".pool":
+                self.call(os.rmdir, self.mount / "@s" / name)
+
+    def remove(self):
+        self.release_forks()
+        self.has = {False, True}
+        self.call(os.rmdir, self.mount / "@s")
+        self.has = {False}
+
+    def go_on(self):
+        super().go_on()
+        there = "@s" in self.call(os.listdir, self.mount.path)
+        assert there in self.has, self.has
+        if there:
+            self.release_forks()
+            self.fork("later")
+            self.remove()
 
 
 # The scripts: what a user does, from an empty mount to an empty mount.
@@ -448,6 +490,17 @@ def side_by_side(user):
     user.leave()
 
 
+def forks(user):
+    """A snapshot, two forks of it, and the end of both."""
+    a = user.make("a")
+    user.result(a, user.submit(a, "echo state > state"))
+    user.snapshot(a)
+    user.fork("one")
+    user.fork("two")
+    user.remove()
+    user.leave()
+
+
 class Points:
     """
     Runs of a script for some N, some at once, until as many did not die. Remembers where the others did.
@@ -455,8 +508,8 @@ class Points:
     @again: the N at which the next starts die in turn, while they take back what there is, until one does not.
     """
 
-    def __init__(self, mount, sim, script):
-        self.mount, self.sim, self.script = mount, sim, script
+    def __init__(self, mount, sim, script, user):
+        self.mount, self.sim, self.script, self.user = mount, sim, script, user
         self.lasted = 0  # runs in which the daemon did not die: no two pass the same number of places
         self.problem = None
         self.died_at = collections.Counter()
@@ -480,7 +533,7 @@ class Points:
 
     def run(self, number, again):
         with self.lock:
-            user = User(self.mount(), self.sim)
+            user = self.user(self.mount(), self.sim)
         try:
             lasted = self.live(user, self.script, number)
             if not lasted:
@@ -535,8 +588,12 @@ def report(points, name, methods):
     assert set(methods) <= set(kinds), kinds
 
 
-MODAL = ["SandboxCreate", "SandboxTerminate", "TaskExecStart", "TaskExecStdioRead", "TaskExecWait"]
-LOCAL = ["carrier", "helper"]
+def places(settings):
+    """Of places that each of these scripts passes."""
+    if not settings.simulator:
+        return ["journal", "carrier", "helper"]
+    return ["journal", settings.rpc("SandboxCreate"), settings.rpc("SandboxTerminate"), "TaskExecStart", "TaskExecStdioRead",
+            "TaskExecWait"]
 
 
 # What comes before the accident in `renewal` comes in `work` too.
@@ -545,7 +602,7 @@ LOCAL = ["carrier", "helper"]
 def test_every_crash_point(points, settings, script, first):
     found = points(script)
     found.enumerate(itertools.count(first if settings.simulator else 1))
-    report(found, script.__name__, ["journal", *(map(settings.rpc, MODAL) if settings.simulator else LOCAL)])
+    report(found, script.__name__, places(settings))
 
 
 @pytest.mark.limit(400)
@@ -553,5 +610,21 @@ def test_every_crash_point_of_the_recovery(points, settings):
     """The first daemon dies in its work, the second at its first place, the third at its second, and so on."""
     found = points(work)
     found.enumerate(itertools.count(40, 37), again=range(1, 1000))
-    report(found, "recovery", ["journal", *(["EnvironmentGetOrCreate", "AuthTokenGet", "SandboxListV2", "TaskExecStart",
-                                             "TaskExecStdioRead", "TaskExecWait"] if settings.simulator else LOCAL)])
+    report(found, "recovery", ["EnvironmentGetOrCreate", "AuthTokenGet", "SandboxListV2", "TaskExecStart", "TaskExecStdioRead",
+                               "TaskExecWait", "journal"] if settings.simulator else places(settings))
+
+
+@pytest.mark.limit(400)
+def test_every_crash_point_of_a_snapshot(points, settings):
+    """No snapshot and no sandbox is left without an owner."""
+    found = points(forks, Forker)
+    found.enumerate(itertools.count(60 if settings.simulator else 1))
+    report(found, "forks", ["journal", *([settings.rpc("SandboxCreate"), "TaskSnapshotFilesystem", "ImageDelete"]
+                                         if settings.simulator else ["snapshot"])])
+
+
+@pytest.mark.limit(400)
+def test_every_crash_point_of_its_recovery(points, settings):
+    found = points(forks, Forker)
+    found.enumerate(itertools.count(60 if settings.simulator else 20, 23 if settings.simulator else 7), again=range(1, 1000))
+    report(found, "recovery of forks", ["journal", *(["TaskSnapshotFilesystem"] if settings.simulator else [])])

@@ -7,6 +7,7 @@ so far as the simulator is: run the simulator where you would run the tests.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
@@ -149,7 +150,8 @@ class Sandbox:
             await process.stdin.write(0, b"", True)
             await process.ended.wait()
             if keep and process.stdout.size:
-                os.rename(process.stdout.path, keep)
+                with contextlib.suppress(FileNotFoundError):  # it has ended, and its directory is gone
+                    os.rename(process.stdout.path, keep)
             process.said = process.stderr.head()
         finally:
             process.close()
