@@ -189,8 +189,9 @@ extern const struct backend_ops sim_backend_ops;
 
 void sim_backend_init(struct sim_backend *b, const struct sim_rates *rates, const struct sim_hooks *hooks);
 
-/* How many snapshots the provider has; and that their time limits have come. */
+/* How many snapshots the provider has; of these, whose name a core was told; and that their time limits have come. */
 unsigned sim_snapshots_count(const struct sim_backend *b);
+unsigned sim_snapshots_heard(const struct sim_backend *b);
 void sim_snapshots_forget(struct sim_backend *b);
 
 /* The sandbox with this id, or NULL. */

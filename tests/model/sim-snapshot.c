@@ -15,6 +15,7 @@
 struct sim_snapshot {
         struct list link;
         char id[UUID_SIZE], image[SNAPSHOT_IMAGE_MAX];
+        bool heard; /* a core was told its name */
 };
 
 struct sim_deletion {
@@ -49,6 +50,15 @@ static struct sim_snapshot *get_or_make(struct sim_backend *b, const char *id) {
         return s;
 }
 
+unsigned sim_snapshots_heard(const struct sim_backend *b) {
+        const struct sim_snapshot *s;
+        unsigned n = 0;
+
+        list_for_each (s, &b->snapshots, link)
+                n += s->heard;
+        return n;
+}
+
 unsigned sim_snapshots_count(const struct sim_backend *b) {
         const struct sim_snapshot *s;
         unsigned n = 0;
@@ -61,13 +71,15 @@ unsigned sim_snapshots_count(const struct sim_backend *b) {
 static void on_snapshotted(struct timer *t) {
         struct sim_sandbox *s = container_of(t, struct sim_sandbox, snapshotted);
         struct sim_backend *b = sim_backend_of(s);
-        const struct sim_snapshot *snapshot = NULL;
+        struct sim_snapshot *snapshot = NULL;
         struct result r = {};
 
         if (sim_chance(b->rates.snapshot_fails))
                 result_set(&r, RESULT_FAILED, "snapshot: the disk is full");
         else
                 snapshot = get_or_make(b, s->snapshot_id);
+        if (snapshot && s->sandbox.snapshot)
+                snapshot->heard = true;
         sim_trace("%s snapshotted: %s", s->sandbox.id, snapshot ? snapshot->image : r.text);
         sandbox_snapshotted(&s->sandbox, &r, snapshot ? snapshot->image : NULL);
 }
