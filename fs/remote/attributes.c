@@ -21,7 +21,7 @@ static void succeed_attributes(struct request *request, fuse_req_t req, int64_t 
 }
 
 static int args_getattr(struct remote_request *r, struct file_call_args *a) {
-        a->handle = remote_open_handle(r->node);
+        a->handle = r->handle2 = remote_open_handle(r->node);
         if (a->handle) {
                 a->op = FILE_OP_STAT;
                 return 0;
@@ -34,7 +34,9 @@ static int64_t take_attributes(struct remote_request *r, const uint8_t *data, si
         struct file_attributes a;
         int error = file_get_attributes(&a, data, len);
 
-        return error < 0 ? error : remote_node_update(r->node, &a, r->asked_us);
+        if (error < 0)
+                return error;
+        return r->handle2 ? remote_node_update_open(r->node, &a, r->asked_us) : remote_node_update(r->node, &a, r->asked_us);
 }
 
 /* What has no name any more is gone: with ESTALE the kernel looks again, and may make a new one. */
@@ -64,7 +66,7 @@ static int args_setattr(struct remote_request *r, struct file_call_args *a) {
         a->gid = r->gid;
         a->atime = r->atime;
         a->mtime = r->mtime;
-        a->handle = remote_open_handle_for(r->node, r->which & FILE_SET_SIZE);
+        a->handle = r->handle2 = remote_open_handle_for(r->node, r->which & FILE_SET_SIZE);
         return a->handle ? 0 : remote_name_node(a, r->node);
 }
 

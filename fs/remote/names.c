@@ -121,9 +121,9 @@ void remote_lookup(fuse_req_t req, struct remote_node *n, const char *name) {
         struct remote_node *known = remote_node_find(n, name, strlen(name));
         bool absent = false;
 
-        if (known ? !remote_node_is_fresh(known) : !is_absent(n))
+        if (known ? !remote_node_is_fresh(known) || !remote_node_is_named(known) : !is_absent(n))
                 known = remote_ahead_lookup(n, name, &absent) ?: known;
-        if (known && (remote_node_is_fresh(known) || (S_ISDIR(known->attributes.mode) && remote_node_is_named(known)))) {
+        if (known && remote_node_is_named(known) && (remote_node_is_fresh(known) || S_ISDIR(known->attributes.mode))) {
                 r.made = remote_node_ref(known);
                 remote_answer(&r, 0);
         } else if (absent || (!known && is_absent(n))) {

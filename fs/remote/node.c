@@ -127,7 +127,7 @@ void remote_node_detach(struct remote_node *n) {
         HASH_DELETE(hh, n->tree->by_key, n);
         list_remove(&n->children_link);
         free(TAKE_PTR(n->key));
-        n->asked_us = 0;
+        n->asked_us = n->named_us = 0;
         remote_node_unref(parent);
 }
 
@@ -178,11 +178,12 @@ struct remote_node *remote_node_take(struct remote_node *dir, const char *name, 
                 }
                 list_add_tail(&dir->tree->nodes, &n->link);
         }
-        set_attributes(n, a, remote_node_is_true(dir, asked_us) ? asked_us : 0);
+        n->named_us = remote_node_is_true(dir, asked_us) ? asked_us : 0;
+        set_attributes(n, a, n->named_us);
         return n;
 }
 
-int remote_node_update(struct remote_node *n, const struct file_attributes *a, int64_t asked_us) {
+int remote_node_update_open(struct remote_node *n, const struct file_attributes *a, int64_t asked_us) {
         if (n->known && !is_same_file(&n->attributes, a)) {
                 if (n->parent)
                         n->parent->complete_us = 0; /* the name is there, and has no node */
@@ -191,6 +192,14 @@ int remote_node_update(struct remote_node *n, const struct file_attributes *a, i
         }
         set_attributes(n, a, asked_us);
         return 0;
+}
+
+int remote_node_update(struct remote_node *n, const struct file_attributes *a, int64_t asked_us) {
+        int r = remote_node_update_open(n, a, asked_us);
+
+        if (r == 0)
+                n->named_us = asked_us;
+        return r;
 }
 
 static bool has_links(const struct remote_node *n) {
@@ -232,8 +241,8 @@ bool remote_node_is_true(const struct remote_node *n, int64_t asked_us) {
 }
 
 bool remote_node_is_named(const struct remote_node *n) {
-        return n->known && n->parent && n->asked_us > n->tree->changed_us &&
-               clock_after(n->asked_us, FRESH_US) > remote_now(n->tree);
+        return n->known && n->parent && n->named_us > n->tree->changed_us &&
+               clock_after(n->named_us, FRESH_US) > remote_now(n->tree);
 }
 
 bool remote_node_is_fresh(const struct remote_node *n) {

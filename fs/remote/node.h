@@ -37,7 +37,8 @@ struct remote_node {
 
         struct file_attributes attributes; /* the last that are known; of no meaning before the first */
         bool known;
-        int64_t asked_us;        /* when the attributes were asked for */
+        int64_t asked_us;        /* when the attributes were asked for, */
+        int64_t named_us;        /* and when what its name stands for was: an open file may have lost it since */
         int64_t changed_us;      /* when it was changed here: what was asked for before is old */
         int64_t told_us;         /* the kernel believes the attributes until then, while it is in the tree's list */
         struct list told_link;
@@ -79,8 +80,11 @@ struct remote_node *remote_node_find(struct remote_node *dir, const char *name, 
 struct remote_node *remote_node_take(struct remote_node *dir, const char *name, size_t len, const struct file_attributes *a,
                                      int64_t asked_us);
 
-/* What is known of it now. -ESTALE: its name stands for another file, so it is DETACHED. */
+/* What is known of it now, asked for by its name. -ESTALE: that stands for another file, so it is DETACHED. */
 int remote_node_update(struct remote_node *n, const struct file_attributes *a, int64_t asked_us);
+
+/* The same of an open file: that says nothing of its name. */
+int remote_node_update_open(struct remote_node *n, const struct file_attributes *a, int64_t asked_us);
 
 /* Something was changed here: what was known, or is being asked, is old. */
 void remote_node_changed(struct remote_node *n);

@@ -11,6 +11,7 @@ struct part {
         struct file_call call;
         struct remote_file *file;
         size_t len;
+        int64_t asked_us;
 };
 
 /* A WRITE or FLUSH that waits until no more than so many bytes have no answer. */
@@ -39,6 +40,24 @@ static void answer_drains(struct remote_file *f) {
         }
 }
 
+static bool has_writes(const struct remote_node *n) {
+        const struct remote_file *f;
+
+        list_for_each (f, &n->files, link)
+                if (f->n_writes > 0)
+                        return true;
+        return false;
+}
+
+/* Behind the last of them: calls are done in their order, so the attributes are those of all. */
+static void take_attributes(struct remote_node *n, const struct part *p, const void *data, size_t len) {
+        struct file_attributes a;
+
+        if (!has_writes(n) && p->asked_us > n->changed_us && file_get_attributes(&a, data, len) == 0 &&
+            remote_node_update_open(n, &a, p->asked_us) == 0)
+                remote_node_links_changed(n, p->asked_us - 1);
+}
+
 static void on_written(struct file_call *call, int error, const void *data, size_t len) {
         struct part *p = container_of(call, struct part, call);
         struct remote_file *f = p->file;
@@ -46,10 +65,13 @@ static void on_written(struct file_call *call, int error, const void *data, size
         f->n_behind -= p->len;
         if (error && !f->error)
                 f->error = remote_tree_error(f->node->tree, error == EBADF ? -ESTALE : -error);
-        free(p);
         if (--f->n_writes == 0)
                 lease_let_jobs(f->node->tree->lease);
-        remote_node_changed(f->node);
+        if (error)
+                remote_node_changed(f->node);
+        else
+                take_attributes(f->node, p, data, len);
+        free(p);
         answer_drains(f);
         if (f->released && f->n_writes == 0)
                 remote_file_release(f);
@@ -63,7 +85,12 @@ static int write_part(struct remote_file *f, const char *data, size_t len, uint6
 
         if (!p)
                 return -ENOMEM;
-        *p = (struct part){ .call.done = on_written, .file = f, .len = len };
+        *p = (struct part){
+                .call.done = on_written,
+                .file = f,
+                .len = len,
+                .asked_us = remote_now(t) + 1, /* behind the change */
+        };
         r = lease_file_call(t->lease, &args, &p->call);
         if (r < 0) {
                 free(p);
@@ -104,10 +131,10 @@ void remote_write(fuse_req_t req, const char *data, size_t size, off_t offset, c
         struct drain d = { .request = REQUEST_INIT(&write_kind, req), .file = f, .most = BEHIND_MAX, .result = (int64_t)size };
         int error = f->dead ? f->dead : remote_file_take_error(f);
 
+        remote_files_changed(f->node);
         for (size_t at = 0; error == 0 && at < size; at += HELPER_WRITE_MAX)
                 error = write_part(f, data + at, size - at < HELPER_WRITE_MAX ? size - at : HELPER_WRITE_MAX,
                                    (uint64_t)offset + at);
-        remote_files_changed(f->node);
         drain(&d, error);
 }
 

@@ -105,3 +105,37 @@ def test_contents_ahead(files):  # noqa: F811
     assert (path / names[27]).read_text() == f"old {names[26]}\n"
     os.chmod(path / names[28], 0o600)
     assert (path / names[28]).read_text() == f"old {names[28]}\n"
+
+
+@pytest.mark.quick
+def test_appending(files):  # noqa: F811
+    """A line more costs an open, a write and a close: the answer to the write has the new attributes."""
+    path = files.files / "log"
+    path.write_text("")
+    os.stat(path)
+    with Count(files) as count:
+        for i in range(20):
+            with open(path, "a") as file:
+                file.write(f"{i}\n")
+    assert count.calls <= 60 + 12 * (1 + count.seconds), count.calls
+    assert path.stat().st_size == len("".join(f"{i}\n" for i in range(20)))
+    assert files.run("tail -n 1 log") == ("19\n", 0)
+
+
+def test_replaced_while_open(files):  # noqa: F811
+    """What is known of an open file says nothing of its name, which a job that still runs has given to another file."""
+    path = files.files / "log"
+    path.write_text("old\n")
+    files.submit("echo new file > next; sleep 0.3; mv next log; echo moved; sleep 60")
+    with open(path) as file:
+        old = os.fstat(file.fileno()).st_ino
+        with open(files / "output") as output:
+            assert output.read(6) == "moved\n"
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            os.fstat(file.fileno())
+            os.stat(path)
+            time.sleep(0.05)
+        assert os.stat(path).st_ino != old
+    assert path.read_text() == "new file\n"
+    files.write("ctl", "kill")
