@@ -102,19 +102,39 @@ def test_jobs_max(mount):
     assert lease.read("jobs/b/output") == "b\n" and lease.read("output") == "cmd\n"
 
 
-def test_settings_of_its_own(together):
+def runs_as_others(lease):
+    """Whether jobs can be run as other users there."""
+    try:
+        lease.write("user", "nobody")
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP
+        return False
+    ran = lease.run("true")[1] == 0
+    lease.write("user", "")
+    return ran
+
+
+@pytest.mark.parametrize("times", [100, pytest.param(1000, marks=[pytest.mark.many, pytest.mark.limit(600)])])
+def test_settings_of_its_own(together, times):
     """Two clients set different things in drafts of one lease at once: each job gets its own."""
     lease = together
+    ids = {"daemon": 1, "nobody": 65534} if runs_as_others(lease) else {"": 0}
+    shown = set(os.listdir(lease / "jobs"))
     failures = []
 
     def client(me):
         try:
-            for i in range(100):
+            for i in range(times):
                 name = f"{me}{i}"
-                make(lease, name, 'pwd; echo "$WHO"; cat; exit 3', cwd=f"/{me}", env=f"WHO={name}\n", stdin=f"input {name}")
-                want = (f"/{me}\n{name}\ninput {name}", "3\n")
-                got = lease.read(f"jobs/{name}/output"), lease.read(f"jobs/{name}/exit_code")
-                assert got == want, (got, want)
+                late = i % 25 == 24
+                user = sorted(ids)[(i + (me == "tmp")) % len(ids)]
+                make(lease, name, 'pwd; echo "$WHO"; id -u; cat; ' + ("exec sleep 1000" if late else "exit 3"),
+                     cwd=f"/{me}", env=f"WHO={name}\n", stdin=f"input {name}", timeout="0.5" if late else f"{1000 + i}",
+                     **({"user": user} if user else {}))
+                want = (f"/{me}\n{name}\n{ids[user]}\ninput {name}", "124\n" if late else "3\n", user)
+                got = [lease.read(f"jobs/{name}/{file}") for file in ("output", "exit_code", "user")]
+                assert (*got[:2], got[2].strip()) == want, (got, want)
+                assert late or lease.read(f"jobs/{name}/timeout") == f"{1000 + i}\n"
                 os.rmdir(lease / f"jobs/{name}")
         except Exception as error:  # pylint: disable=broad-except
             failures.append(error)
@@ -125,7 +145,7 @@ def test_settings_of_its_own(together):
     for one in clients:
         one.join()
     assert not failures
-    assert os.listdir(lease / "jobs") == []
+    assert set(os.listdir(lease / "jobs")) == shown
 
 
 def test_a_draft(together):
