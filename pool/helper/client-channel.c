@@ -262,13 +262,18 @@ static struct client_channel *first_in_use(struct client *c) {
         return NULL;
 }
 
-void client_channels_end(struct client *c, int error, void (*ended)(void *owner, int error)) {
+void client_channels_close(struct client *c, int error, void (*ended)(void *owner, int error)) {
+        struct client_channel *ch;
+
+        while ((ch = first_in_use(c)))
+                ended(ch->owner, error);
+        list_for_each (ch, &c->channels, link)
+                ch->late = true;
+}
+
+void client_channels_drop(struct client *c) {
         struct client_channel *ch, *tmp;
 
-        while ((ch = first_in_use(c))) {
-                ch->asked = false; /* the helper is not told */
-                ended(ch->owner, error);
-        }
         list_for_each_safe (ch, tmp, &c->channels, link)
                 channel_free(ch);
 }

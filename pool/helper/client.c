@@ -44,7 +44,7 @@ void client_free(struct client *c) {
         for (int i = 0; i < HELPER_N_REQUESTS; i++)
                 buf_deinit(&c->requests[i].data);
         client_calls_end(c, ENODEV);
-        client_channels_end(c, ENODEV, NULL); /* only those that are being closed */
+        client_channels_drop(c);
         explicit_bzero(c->key, sizeof(c->key));
         free(c->decoder);
         free(c->pings);

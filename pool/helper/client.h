@@ -209,8 +209,14 @@ int client_channel_open(struct client *c, const struct client_channel_spec *spec
 /* What was written is sent before it is closed. No event follows. */
 void client_channel_close(struct client_channel *ch, int64_t now);
 
-/* All end, and the helper is told nothing. Each owner closes its own in @ended, which is called with @error for each. */
-void client_channels_end(struct client *c, int error, void (*ended)(void *owner, int error));
+/*
+ * All are closed at once: what was written and not sent is dropped, and the helper is told. Each owner closes its own in
+ * @ended, which is called with @error for each.
+ */
+void client_channels_close(struct client *c, int error, void (*ended)(void *owner, int error));
+
+/* The helper is told nothing. No channel has an owner any more. */
+void client_channels_drop(struct client *c);
 
 struct client *client_channel_client(const struct client_channel *ch);
 void *client_owner(const struct client *c);

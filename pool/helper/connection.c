@@ -106,5 +106,5 @@ static void break_off(void *owner, int error) {
 
 void helper_connections_end(struct helper_sandbox *s, int error) {
         if (s->carrier.client)
-                client_channels_end(s->carrier.client, error, break_off);
+                client_channels_close(s->carrier.client, error, break_off);
 }

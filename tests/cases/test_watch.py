@@ -158,3 +158,20 @@ def test_the_lease_is_released(lease):
     with pytest.raises(OSError):
         watch.until(lambda line: False)
     watch.close()
+
+
+def test_watches_that_are_open_at_a_release(mount, settings):
+    """The helper keeps nothing of them: more than it has room for, one lease after the other in one environment."""
+    if settings.provider != "local" and not settings.helper:
+        pytest.skip("watches need the helper")
+    mp = mount(max=1)
+    environments = set()
+    for _ in range(6):
+        lease = mp.lease()
+        watches = [Watch(lease, "/tmp") for _ in range(64)]
+        environments.add(lease.read("environment"))
+        lease.release()
+        for watch in watches:
+            watch.close()
+    assert len(environments) == 1
+    assert "carrier ended" not in mp.log()
