@@ -22,6 +22,7 @@
 
 #include "pool/backend/local/internal.h"
 #include "pool/util/cleanup.h"
+#include "pool/util/crash.h"
 #include "pool/util/uuid.h"
 
 #define SNAPSHOT_TIMEOUT_MS 50000 /* shorter than its environment would wait */
@@ -73,6 +74,7 @@ static void on_saved(uv_process_t *process, int64_t status, int signo) {
         struct local_saving *v = process->data;
         struct result r = {};
 
+        crash_point("snapshot", "was written");
         if (status != 0 || signo)
                 say_why(v, signo ? "its copying was stopped" : "it cannot be copied", &r);
         else if (rename(v->part, v->path) < 0)
@@ -144,12 +146,14 @@ static int start(struct local_saving *v) {
 
         if (mkdir(v->local->snapshots, 0700) < 0 && errno != EEXIST)
                 return -errno;
-        out = open(v->part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        unlink(v->part); /* the process of a daemon that was killed may still write to that one */
+        out = open(v->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (out < 0 || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 return -errno;
         v->errors = fds[0];
         errors = fds[1];
         r = spawn(v, out, errors);
+        crash_point("snapshot", "is written");
         uv_timer_init(v->local->client->loop, &v->timer);
         v->process.data = v->timer.data = v;
         v->n_handles = 2;
