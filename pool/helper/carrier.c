@@ -292,6 +292,8 @@ static int64_t send_out(struct carrier *c, int64_t now, bool all) {
 
         if (c->deaf_us != USEC_NEVER || !write_rest(c))
                 return c->deaf_us;
+        if (c->state == CARRIER_OPEN && client_carrier_is_worn(c->client, now))
+                return USEC_NEVER; /* the one that takes its place brings the rest */
         while (all || client_send_at(c->client, now) <= now) {
                 n = client_send(c->client, batch, sizeof(batch), now);
                 if (n == 0 && !sent && !all)
@@ -307,9 +309,9 @@ static int64_t send_out(struct carrier *c, int64_t now, bool all) {
 
 /* in each turn */
 
-/* When it is to be closed by itself: it is worn, or out of use. */
+/* When it is to be closed by itself: it is worn, or out of use; but not before its stream has taken what was begun. */
 static int64_t close_at(const struct carrier *c, int64_t now) {
-        if (c->state != CARRIER_OPEN || !c->stream)
+        if (c->state != CARRIER_OPEN || !c->stream || c->rest.len > 0)
                 return USEC_NEVER;
         if (client_carrier_is_worn(c->client, now))
                 return now;
