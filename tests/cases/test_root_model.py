@@ -99,7 +99,7 @@ def by_job(lease, ops):
 
 
 @pytest.mark.limit(120)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.many) for seed in range(3, 40))])
 def test_one_after_another(files, tmp_path, seed):  # noqa: F811
     chance = random.Random(seed)
     model, tree = tmp_path / "model", files.files / "t"
