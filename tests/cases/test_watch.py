@@ -95,11 +95,46 @@ def test_10000_changes(lease):
     """None is missing, or that is said."""
     lease.run("mkdir w")
     watch = Watch(lease, "recursive\nw")
+    began = time.monotonic()
     lease.submit("cd w; python3 -c 'for i in range(10000): open(str(i), \"w\").close()'; : > end")
     watch.until(lambda line: line["event"] == "overflow" or line == {"event": "close", "path": "w/end"})
     created = {path for event, path in watch.seen() if event == "create"}
+    took = time.monotonic() - began
+    print(f"10,000 files made, {len(created) - 1} told in {took:.2f} s, {[e for e, _ in watch.seen()].count('overflow')} overflows")
     assert len(created) == 10001 or ("overflow", None) in watch.seen()
     assert lease.read("exit_code") == "0\n"
+    watch.close()
+
+
+MAKEFILE = """
+objects = $(addsuffix .o,$(basename $(wildcard src/*/*.c)))
+program: $(objects) ; cc -o new $^ && mv new $@
+%.o: %.c ; cc -O0 -c -o $@ $<
+"""
+
+
+@pytest.mark.limit(90)
+def test_a_build(lease, need):
+    """In the workdir, with directories made while it is watched: each object and the program are told, in their order."""
+    need("make", "cc")
+    lease.read("environment")
+    watch = Watch(lease, "recursive\n.")
+    for directory in range(4):
+        (lease / f"files/src/{directory}").mkdir(parents=True)
+        for number in range(5):
+            (lease / f"files/src/{directory}/f{number}.c").write_text(f"int f_{directory}_{number}(void) {{ return {number}; }}\n")
+    (lease / "files/src/0/main.c").write_text("int main(void) { return 0; }\n")
+    (lease / "files/Makefile").write_text(MAKEFILE)
+    assert lease.run("make -s -j4 && ./program") == ("", 0)
+    watch.until_path("program", "rename")
+    seen = watch.seen()
+    assert ("overflow", None) not in seen
+    for directory in range(4):
+        assert ("create", f"src/{directory}") in seen
+        for number in range(5):
+            file = f"src/{directory}/f{number}"
+            assert seen.index(("create", f"{file}.c")) < seen.index(("close", f"{file}.o")) < seen.index(("close", "new"))
+    assert {"event": "rename", "from": "new", "path": "program"} in watch.lines
     watch.close()
 
 
