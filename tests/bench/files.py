@@ -94,16 +94,23 @@ class Ssh:
         self.unmount()
         argv = ["nsenter", f"--net={self.line.near}", "sshfs", "-f", "-F", str(self.directory / "ssh_config"), f"far:{self.srv}",
                 str(self.root)]
-        outside = os.stat(self.directory).st_dev
         until = time.monotonic() + 30
         while True:
             self.mount = subprocess.Popen(argv, stderr=subprocess.DEVNULL, preexec_fn=processes.die_with_parent)
-            while self.mount.poll() is None and os.stat(self.root).st_dev == outside:
+            while self.mount.poll() is None and not self.is_mounted():
                 time.sleep(0.01)
             if self.mount.poll() is None:
                 return
+            subprocess.run(["fusermount3", "-uz", str(self.root)], stderr=subprocess.DEVNULL, check=False)
             if time.monotonic() > until:  # sshd may have been starting
                 raise RuntimeError("sshfs did not mount")
+            time.sleep(0.1)
+
+    def is_mounted(self):
+        try:
+            return os.stat(self.root).st_dev != os.stat(self.directory).st_dev
+        except OSError:  # it was, and sshfs has ended
+            return False
 
     def cat(self, name):
         """Seconds that ssh itself takes for a file."""
