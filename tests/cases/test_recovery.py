@@ -4,6 +4,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 import pytest
 
 import harness
+import processes
 from test_lease import fails
 
 
@@ -330,6 +332,43 @@ def test_a_job_that_prints_100_mb(mount, modal, settings):
     assert lease.read("stderr") == "done\n" and lease.read("exit_code") == "5\n"
     assert lease.run("echo and on") == ("and on\n", 0)
     assert mp.stats()["environments_adopted_total"] == 1
+
+
+AWAY_S = 300
+AWAY_MIB = 2048
+
+
+@pytest.mark.modal
+@pytest.mark.many
+@pytest.mark.limit(1800)
+def test_a_job_that_prints_while_no_daemon_runs(mount, modal, settings):
+    """It stops where its helper can keep no more, goes on with the next daemon, and no byte is lost. That one stays small."""
+    mp = mount(max=1, output_max="4G", spool_max="8G", timeout=0)
+    lease = mp.lease()
+    lease.run("true")
+    environment = lease.read("environment").strip()
+    lease.submit("head -c 1048560 /dev/urandom > /tmp/block; mkfifo /tmp/sum; sha256sum < /tmp/sum > /tmp/was & "
+                 f"for i in $(seq {AWAY_MIB}); do echo $i > /tmp/n; printf '%016d' $i; cat /tmp/block; done | tee /tmp/sum; "
+                 "wait; exit 5")
+    with open(lease / "output", "rb", buffering=0) as output:
+        assert output.read(1)
+    mp.crash()
+    mp.lines.clear()
+    time.sleep(AWAY_S / 2)
+    assert modal.run(environment, "sh", "-c", "cp /tmp/n /tmp/then; ! [ -s /tmp/was ]") == 0
+    time.sleep(AWAY_S / 2)
+    assert modal.run(environment, "cmp", "-s", "/tmp/n", "/tmp/then") == 0
+    mp.start()
+    digest, seen = hashlib.sha256(), 0
+    with open(lease / "output", "rb", buffering=0) as output:
+        while piece := output.read(1 << 17):
+            digest.update(piece)
+            seen += len(piece)
+    assert lease.read("exit_code") == "5\n" and seen == AWAY_MIB << 20
+    most = int(re.search(r"VmHWM:\s*(\d+) kB", processes.read(f"/proc/{mp.pid}/status"))[1]) / 1024
+    print(f"{AWAY_MIB} MiB; the daemon's VmHWM is {most:.1f} MiB")
+    assert most < 64 or settings.slow > 1  # a sanitizer keeps what is freed
+    assert lease.run("cat /tmp/was")[0].split()[0] == digest.hexdigest()
 
 
 @pytest.mark.modal
