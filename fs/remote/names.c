@@ -121,6 +121,10 @@ void remote_lookup(fuse_req_t req, struct remote_node *n, const char *name) {
         struct remote_node *known = remote_node_find(n, name, strlen(name));
         bool absent = false;
 
+        if (!r.name || check_name(name) != 0) {
+                start_named(&r); /* which says what is wrong with it, not that it is absent */
+                return;
+        }
         if (known ? !remote_node_is_fresh(known) || !remote_node_is_named(known) : !is_absent(n))
                 known = remote_ahead_lookup(n, name, &absent) ?: known;
         if (known && remote_node_is_named(known) && (remote_node_is_fresh(known) || S_ISDIR(known->attributes.mode))) {
@@ -190,7 +194,16 @@ static int args_link(struct remote_request *r, struct file_call_args *a) {
         return error < 0 ? error : remote_name_second(a, r->node2, r->name2);
 }
 
-static const struct remote_op link_op = { REMOTE_KIND(succeed_entry), args_link, take_made, .changes = true };
+/* The kernel takes no other type for it than that of the file. */
+static int64_t take_link(struct remote_request *r, const uint8_t *data, size_t len) {
+        int64_t result = take_made(r, data, len);
+
+        if (result == 0)
+                r->made->made = r->node->made;
+        return result;
+}
+
+static const struct remote_op link_op = { REMOTE_KIND(succeed_entry), args_link, take_link, .changes = true };
 
 void remote_link(fuse_req_t req, struct remote_node *file, struct remote_node *n, const char *name) {
         struct remote_request r = REMOTE_REQUEST_INIT(&link_op, req, file);

@@ -217,6 +217,21 @@ def test_other_names_of_a_file(files):
         assert stat.S_IMODE(os.lstat(d / "sub/y").st_mode) == 0o600 + i % 8
 
 
+def test_other_names_of_a_fifo(files):
+    os.mkfifo(files.files / "f")
+    os.link(files.files / "f", files.files / "g")
+    assert stat.S_ISFIFO(os.lstat(files.files / "f").st_mode) and stat.S_ISFIFO(os.lstat(files.files / "g").st_mode)
+    assert files.run("stat -c %F:%h f g") == ("fifo:2\nfifo:2\n", 0)
+
+
+def test_names_that_are_too_long(files):
+    """In a directory of which everything is known, too."""
+    os.mkdir(files.files / "d")
+    for call in (os.stat, os.unlink, os.rmdir, os.mkdir, lambda path: os.truncate(path, 0), lambda path: os.rename(path, files.files / "d/a")):
+        fails(errno.ENAMETOOLONG, call, files.files / "d" / ("a" * 256))
+    fails(errno.ENOENT, os.stat, files.files / "d" / ("a" * 255))
+
+
 def test_rename_onto_another_name_of_the_file(files):
     """That does nothing, so the old name stays; and nobody is told that it is gone."""
     d = files.files / "d"
