@@ -109,7 +109,8 @@ def runs_as_others(lease):
     except OSError as error:
         assert error.errno == errno.EOPNOTSUPP
         return False
-    ran = lease.run("true")[1] == 0
+    lease.submit("true")
+    ran = json.loads(lease.read("result"))["end"] == "ok"  # the simulator's sandboxes may have one user
     lease.write("user", "")
     return ran
 
