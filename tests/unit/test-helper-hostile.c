@@ -2,6 +2,7 @@
 
 /* The daemon's end of the helper, when the helper's end is somebody else's: it says what it likes, as often as it likes. */
 
+#include <errno.h>
 #include <string.h>
 #include <uv.h>
 
@@ -50,7 +51,7 @@ static struct client *opened(unsigned jobs) {
         n_opened = n_broken = 0;
         CHECK_INT(client_new(&c, key, "pool", 1, &client_events, NULL), 0);
         CHECK_INT(client_carrier_new(c, 0), 0);
-        say(c, &(struct frame){ .type = FRAME_WELCOME, .epoch = 1, .carrier = 1, .count = jobs });
+        say(c, &(struct frame){ .type = FRAME_WELCOME, .version = PROTOCOL_VERSION, .epoch = 1, .carrier = 1, .count = jobs });
         return c;
 }
 
@@ -134,6 +135,119 @@ static void a_job_without_a_place(void) {
         CHECK_INT(sends(c, FRAME_START), 1);
         CHECK_INT(n_broken, 0);
         client_job_free(j);
+        client_free(c);
+}
+
+/* channels */
+
+static unsigned n_changes;
+
+static void on_change(void *owner) {
+        n_changes++;
+}
+
+/* A connection for which OPEN was sent, in the client of a helper that says these frames. @open: it has said OPENED. */
+static struct client_channel *a_channel(struct client **c, bool open) {
+        const struct client_channel_spec spec = { .kind = CHANNEL_PORT, .port = 80 };
+        struct client_channel *ch;
+
+        *c = opened(0);
+        n_changes = 0;
+        CHECK_INT(client_channel_open(*c, &spec, on_change, NULL, &ch), 0);
+        CHECK_INT(sends(*c, FRAME_OPEN), 1);
+        if (open)
+                say(*c, &(struct frame){ .type = FRAME_OPENED, .channel = 1 });
+        return ch;
+}
+
+/* What no honest helper says breaks its own carrier, whatever the state of the channel. */
+static void lies_about_channels(void) {
+        static const uint8_t data[2] = "xy";
+        static const struct {
+                bool open;
+                struct frame f;
+        } lies[] = {
+                { true, { .type = FRAME_OPENED, .channel = 2 } }, /* that was never asked for */
+                { true, { .type = FRAME_DATA, .channel = 2, .data = data, .len = 2 } },
+                { true, { .type = FRAME_WINDOW, .channel = 12345 } },
+                { true, { .type = FRAME_RESET, .channel = 3 } },
+                { false, { .type = FRAME_DATA, .channel = 1, .data = data, .len = 2 } }, /* it is not open */
+                { false, { .type = FRAME_WINDOW, .channel = 1 } },
+                { false, { .type = FRAME_CLOSED, .channel = 1 } }, /* it is in use */
+                { true, { .type = FRAME_CLOSED, .channel = 1 } },
+                { true, { .type = FRAME_DATA, .channel = 1, .offset = 1, .data = data, .len = 2 } }, /* a gap */
+                { true, { .type = FRAME_DATA, .channel = 1, .offset = UINT64_C(1) << 40, .data = data, .len = 2 } },
+                { true, { .type = FRAME_WINDOW, .channel = 1, .offset = 1, .limit = 1 } }, /* that was never sent */
+        };
+
+        for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+                struct client *c;
+                struct client_channel *ch = a_channel(&c, lies[i].open);
+
+                say(c, &lies[i].f);
+                CHECK_INT(n_broken, 1);
+                client_channel_close(ch, 0);
+                client_free(c);
+        }
+}
+
+/* Each end comes once. */
+static void channels_that_end_twice(void) {
+        static const struct frame again[] = {
+                { .type = FRAME_RESET, .channel = 1, .value = ECONNRESET },
+                { .type = FRAME_OPENED, .channel = 1 },
+                { .type = FRAME_DATA, .channel = 1 },
+        };
+
+        for (size_t i = 0; i < sizeof(again) / sizeof(again[0]); i++) {
+                struct client *c;
+                struct client_channel *ch = a_channel(&c, true);
+
+                say(c, &(struct frame){ .type = FRAME_RESET, .channel = 1, .value = ECONNRESET });
+                CHECK_INT(client_channel_status(ch), -ECONNRESET);
+                CHECK_INT(n_broken, 0);
+                say(c, &again[i]);
+                CHECK_INT(n_broken, 1);
+                CHECK_INT(client_channel_status(ch), -ECONNRESET);
+                client_channel_close(ch, 0);
+                client_free(c);
+        }
+}
+
+/* Its window is the most that is kept of it, and it may not pass that. */
+static void a_window_that_is_overrun(void) {
+        static uint8_t data[HELPER_DATA_MAX];
+        struct client *c;
+        struct client_channel *ch = a_channel(&c, true);
+        uint64_t offset = 0;
+
+        while (n_broken == 0 && offset < 4 * HELPER_CHANNEL_WINDOW) {
+                say(c, &(struct frame){ .type = FRAME_DATA, .channel = 1, .offset = offset, .data = data, .len = sizeof(data) });
+                offset += sizeof(data);
+        }
+        CHECK_INT(n_broken, 1);
+        CHECK_INT(offset, HELPER_CHANNEL_WINDOW + sizeof(data));
+        client_channel_close(ch, 0);
+        client_free(c);
+}
+
+/* To one that is closed here bytes may be on their way; they are dropped, and a second CLOSED is a lie. */
+static void bytes_for_a_closed_channel(void) {
+        static const uint8_t data[2] = "xy";
+        struct client *c;
+        struct client_channel *ch = a_channel(&c, true);
+        unsigned before = n_changes;
+
+        client_channel_close(ch, 0);
+        CHECK_INT(sends(c, FRAME_CLOSE), 1);
+        say(c, &(struct frame){ .type = FRAME_DATA, .channel = 1, .data = data, .len = 2 });
+        say(c, &(struct frame){ .type = FRAME_RESET, .channel = 1, .value = EPIPE });
+        CHECK(n_broken == 0 && n_changes == before);
+        say(c, &(struct frame){ .type = FRAME_CLOSED, .channel = 1 });
+        CHECK_INT(n_broken, 0);
+        CHECK_INT(c->n_channels, 0);
+        say(c, &(struct frame){ .type = FRAME_CLOSED, .channel = 1 });
+        CHECK_INT(n_broken, 1);
         client_free(c);
 }
 
@@ -278,6 +392,10 @@ int main(void) {
         RUN(jobs_without_end);
         RUN(ended_jobs_without_end);
         RUN(a_job_without_a_place);
+        RUN(lies_about_channels);
+        RUN(channels_that_end_twice);
+        RUN(a_window_that_is_overrun);
+        RUN(bytes_for_a_closed_channel);
         RUN(breaks_all_streams);
         RUN(refusals_without_end);
         return check_done();
