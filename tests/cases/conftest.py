@@ -85,6 +85,7 @@ def pytest_configure(config):
                  "quick: needs a daemon at full speed, not one under valgrind or a sanitizer",
                  "root: needs to be root",
                  "languages: needs compilers or programs that are big; scripts/test languages runs these",
+                 "suites: runs a test suite of others; scripts/test suites builds and runs these",
                  "many: needs minutes and a thousand sandboxes; scripts/test many runs these",
                  "small: belongs to the small set that runs under valgrind"):
         config.addinivalue_line("markers", line)
