@@ -132,7 +132,8 @@ static int put_helper_over(struct backend **b, uv_loop_t *loop, const struct con
 }
 
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
-                  const char *snapshot, const struct state *state, const char *pool_id, const char *mountpoint, struct result *why) {
+                  const char *snapshot, const struct state *state, const char *pool_id, const char *mountpoint,
+                  struct result *why) {
         const struct provider_options *o = chosen(config);
         const struct backend_setup setup = {
                 .shell = config->shell,

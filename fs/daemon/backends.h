@@ -24,8 +24,10 @@ bool provider_has_credentials(const struct config *config);
 int provider_connect(struct backend_client **out, uv_loop_t *loop, const struct config *config, struct result *why);
 
 /*
- * The backend of a pool, whose sandboxes begin as @snapshot is; "": as the options say. @client, @loop, @config and @state are borrowed and outlive it. @pool_id marks sandboxes as this
- * pool's at the provider, if they can outlive the daemon. -errno with @why filled in.
+ * The backend of a pool, whose sandboxes begin as @snapshot is; "": as the options say. @client, @loop, @config and
+ * @state are borrowed and outlive it. @pool_id marks sandboxes as this pool's at the provider, if they can outlive the
+ * daemon. -errno with @why filled in.
  */
 int provider_open(struct backend **out, struct backend_client *client, uv_loop_t *loop, const struct config *config,
-                  const char *snapshot, const struct state *state, const char *pool_id, const char *mountpoint, struct result *why);
+                  const char *snapshot, const struct state *state, const char *pool_id, const char *mountpoint,
+                  struct result *why);

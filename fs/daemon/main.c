@@ -120,8 +120,9 @@ static void stop(struct daemon *d, const char *reason) {
 }
 
 /*
- * SIGUSR1: the audit file was renamed. The others stop the daemon, and a second one ends the wait for environments. But SIGHUP is never the second one: the shell and the kernel each
- * send one when a terminal closes, and systemd sends one after SIGTERM when a session ends.
+ * SIGUSR1: the audit file was renamed. The others stop the daemon, and a second one ends the wait for environments. But
+ * SIGHUP is never the second one: the shell and the kernel each send one when a terminal closes, and systemd sends one
+ * after SIGTERM when a session ends.
  */
 static void on_signal(uv_signal_t *handle, int signo) {
         struct daemon *d = handle->data;

@@ -274,7 +274,7 @@ static int args_rename(struct remote_request *r, struct file_call_args *a) {
 /* Where both names are of one file, a rename does nothing, and the old one stays. */
 static bool may_be_both(const struct remote_request *r, const struct remote_node *one) {
         return !(r->flags & RENAME_EXCHANGE) &&
-               (!one || !one->known || (one->attributes.nlink > 1 && !S_ISDIR(one->attributes.mode)));
+               (!one || !one->known || remote_node_has_links(one));
 }
 
 static int64_t take_renamed(struct remote_request *r, const uint8_t *data, size_t len) {

@@ -202,7 +202,7 @@ int remote_node_update(struct remote_node *n, const struct file_attributes *a, i
         return r;
 }
 
-static bool has_links(const struct remote_node *n) {
+bool remote_node_has_links(const struct remote_node *n) {
         return n->known && n->attributes.nlink > 1 && !S_ISDIR(n->attributes.mode);
 }
 
@@ -223,7 +223,7 @@ static void take_back_links(const struct remote_node *changed) {
 
 /* Which these names are is not known: an answer that is under way may bring one. */
 void remote_node_links_changed(struct remote_node *n, int64_t at_us) {
-        if (!has_links(n))
+        if (!remote_node_has_links(n))
                 return;
         if (n->tree->links_us < at_us)
                 n->tree->links_us = at_us;
@@ -246,7 +246,7 @@ bool remote_node_is_named(const struct remote_node *n) {
 }
 
 bool remote_node_is_fresh(const struct remote_node *n) {
-        return n->known && remote_node_is_true(n, n->asked_us) && (!has_links(n) || n->asked_us > n->tree->links_us);
+        return n->known && remote_node_is_true(n, n->asked_us) && (!remote_node_has_links(n) || n->asked_us > n->tree->links_us);
 }
 
 int remote_node_path(const struct remote_node *n, char *out, size_t size) {

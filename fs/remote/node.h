@@ -89,6 +89,9 @@ int remote_node_update_open(struct remote_node *n, const struct file_attributes 
 /* Something was changed here: what was known, or is being asked, is old. */
 void remote_node_changed(struct remote_node *n);
 
+/* Whether it is known to be a file with several names. */
+bool remote_node_has_links(const struct remote_node *n);
+
 /* What is known now of this file tells that it was changed at @at_us by several names: what was known of the others is old. */
 void remote_node_links_changed(struct remote_node *n, int64_t at_us);
 

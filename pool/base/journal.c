@@ -365,14 +365,23 @@ static const char *string_of(sqlite3_stmt *s, int column) {
         return text_of(s, column) ?: "";
 }
 
-int journal_each_pool(struct journal *j, int (*each)(void *data, const struct journal_pool *row), void *data) {
-        sqlite3_stmt *s;
-        int code, r = 0;
+/* Whether there is another row, unless @r is a -errno: of who got the one before. At the end @r is that, or of the read. */
+static bool next_row(sqlite3_stmt *s, int *r) {
+        int code = s && *r == 0 ? sqlite3_step(s) : SQLITE_DONE;
 
-        if (!j)
-                return 0;
-        s = j->statements[EACH_POOL];
-        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+        if (code == SQLITE_ROW)
+                return true;
+        sqlite3_reset(s); /* NULL does nothing */
+        if (*r >= 0)
+                *r = to_errno(code);
+        return false;
+}
+
+int journal_each_pool(struct journal *j, int (*each)(void *data, const struct journal_pool *row), void *data) {
+        sqlite3_stmt *s = j ? j->statements[EACH_POOL] : NULL;
+        int r = 0;
+
+        while (next_row(s, &r))
                 r = each(data, &(struct journal_pool){
                                        .serial = sqlite3_column_int64(s, 0),
                                        .name = string_of(s, 1),
@@ -382,19 +391,15 @@ int journal_each_pool(struct journal *j, int (*each)(void *data, const struct jo
                                        .options = string_of(s, 5),
                                        .made = sqlite3_column_int(s, 6),
                                });
-        sqlite3_reset(s);
-        return r < 0 ? r : to_errno(code);
+        return r;
 }
 
 int journal_each_environment(struct journal *j, int (*each)(void *data, const struct journal_environment *row),
                              void *data) {
-        sqlite3_stmt *s;
-        int code, r = 0;
+        sqlite3_stmt *s = j ? j->statements[EACH_ENVIRONMENT] : NULL;
+        int r = 0;
 
-        if (!j)
-                return 0;
-        s = j->statements[EACH_ENVIRONMENT];
-        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+        while (next_row(s, &r))
                 r = each(data, &(struct journal_environment){
                                        .nonce = string_of(s, 0),
                                        .id = string_of(s, 1),
@@ -406,18 +411,14 @@ int journal_each_environment(struct journal *j, int (*each)(void *data, const st
                                        .user = sqlite3_column_int64(s, 7),
                                        .pool = sqlite3_column_int64(s, 8),
                                });
-        sqlite3_reset(s);
-        return r < 0 ? r : to_errno(code);
+        return r;
 }
 
 int journal_each_snapshot(struct journal *j, int (*each)(void *data, const struct journal_snapshot *row), void *data) {
-        sqlite3_stmt *s;
-        int code, r = 0;
+        sqlite3_stmt *s = j ? j->statements[EACH_SNAPSHOT] : NULL;
+        int r = 0;
 
-        if (!j)
-                return 0;
-        s = j->statements[EACH_SNAPSHOT];
-        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+        while (next_row(s, &r))
                 r = each(data, &(struct journal_snapshot){
                                        .id = string_of(s, 0),
                                        .pool = sqlite3_column_int64(s, 1),
@@ -428,18 +429,14 @@ int journal_each_snapshot(struct journal *j, int (*each)(void *data, const struc
                                        .error = text_of(s, 6),
                                        .workdir = string_of(s, 7),
                                });
-        sqlite3_reset(s);
-        return r < 0 ? r : to_errno(code);
+        return r;
 }
 
 int journal_each_lease(struct journal *j, int (*each)(void *data, const struct journal_lease *row), void *data) {
-        sqlite3_stmt *s;
-        int code, r = 0;
+        sqlite3_stmt *s = j ? j->statements[EACH_LEASE] : NULL;
+        int r = 0;
 
-        if (!j)
-                return 0;
-        s = j->statements[EACH_LEASE];
-        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+        while (next_row(s, &r))
                 r = each(data, &(struct journal_lease){
                                        .serial = sqlite3_column_int64(s, 0),
                                        .instance = sqlite3_column_int64(s, 1),
@@ -459,20 +456,17 @@ int journal_each_lease(struct journal *j, int (*each)(void *data, const struct j
                                        .pool = sqlite3_column_int64(s, 15),
                                        .user = text_of(s, 16),
                                });
-        sqlite3_reset(s);
-        return r < 0 ? r : to_errno(code);
+        return r;
 }
 
 int journal_each_job(struct journal *j, uint64_t lease, int (*each)(void *data, const struct journal_job *row),
                      void *data) {
-        sqlite3_stmt *s;
-        int code, r = 0;
+        sqlite3_stmt *s = j ? j->statements[EACH_JOB] : NULL;
+        int r = 0;
 
-        if (!j)
-                return 0;
-        s = j->statements[EACH_JOB];
-        sqlite3_bind_int64(s, 1, lease);
-        while ((code = sqlite3_step(s)) == SQLITE_ROW && r == 0)
+        if (s)
+                sqlite3_bind_int64(s, 1, lease);
+        while (next_row(s, &r))
                 r = each(data, &(struct journal_job){
                                        .lease = sqlite3_column_int64(s, 0),
                                        .number = sqlite3_column_int64(s, 1),
@@ -498,8 +492,7 @@ int journal_each_job(struct journal *j, uint64_t lease, int (*each)(void *data, 
                                        .terminal = (uint32_t)sqlite3_column_int64(s, 19),
                                        .user = text_of(s, 20),
                                });
-        sqlite3_reset(s);
-        return r < 0 ? r : to_errno(code);
+        return r;
 }
 
 bool journal_is_empty(struct journal *j) {

@@ -46,18 +46,18 @@ def find_python(oldest):
     return None
 
 
-def stamp(pins):
+def stamp(pins, package):
     """What the virtual environment has to be made of: the pins, and the text of the package."""
     digest = hashlib.sha256(" ".join(pins).encode())
-    for path in sorted(PACKAGE.rglob("*")):
+    for path in sorted(package.rglob("*")) if package else ():
         if path.is_file() and "__pycache__" not in path.parts and "node" not in path.parts:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def make(directory, oldest, pins):
-    """The virtual environment: its Python, or None and the reason why the tests are skipped."""
-    mark, wanted, python = directory / "stamp", stamp(pins), directory / "bin/python"
+def make(directory, oldest, pins, package=None):
+    """The virtual environment, with a package of this tree: its Python, or None and the reason why the tests are skipped."""
+    mark, wanted, python = directory / "stamp", stamp(pins, package), directory / "bin/python"
     if mark.exists() and mark.read_text() == wanted:
         return python, None
     base = find_python(oldest)
@@ -66,7 +66,7 @@ def make(directory, oldest, pins):
     if not python.exists():
         subprocess.run([base, "-m", "venv", directory], check=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for words in ([PYTEST, *pins], ["--no-deps", "--force-reinstall", PACKAGE]):
+    for words in (pins, *([["--no-deps", "--force-reinstall", package]] if package else [])):
         done = subprocess.run([*pip, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
             if any(words in done.stdout for words in NO_NETWORK):
@@ -79,7 +79,7 @@ def make(directory, oldest, pins):
 def test(name, directory, junit, options):
     """Run the tests of one framework: whether none failed."""
     oldest, pins, backends = FRAMEWORKS[name]
-    python, skipped = make(directory / name, oldest, pins)
+    python, skipped = make(directory / name, oldest, [PYTEST, *pins], PACKAGE)
     if skipped:
         print(f"adapters: {name} is skipped: {skipped}", flush=True)
         if junit:

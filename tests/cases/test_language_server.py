@@ -11,12 +11,14 @@ import sys
 
 import pytest
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/adapters"))
+import frameworks  # noqa: E402
+
 pytestmark = pytest.mark.languages
 
-VENV = pathlib.Path(__file__).resolve().parents[2] / "build/language-server"
+VENV = ROOT / "build/language-server"
 PINS = ["python-lsp-server==1.15.0", "python-lsp-jsonrpc==1.1.2", "pyflakes==3.4.0"]
-NO_NETWORK = ("Failed to establish a new connection", "NewConnectionError", "NameResolutionError", "Network is unreachable",
-              "ProxyError", "ConnectTimeoutError", "No matching distribution found")
 
 CLIENT = r"""
 import queue, subprocess, sys, threading
@@ -63,14 +65,10 @@ print("done")
 
 @pytest.fixture
 def python():
-    if not (VENV / "pins").is_file() or (VENV / "pins").read_text() != repr(PINS):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-        made = subprocess.run([VENV / "bin/pip", "install", "--quiet", *PINS], capture_output=True, text=True)
-        if made.returncode and any(words in made.stderr for words in NO_NETWORK):
-            pytest.skip("PyPI is not reachable")
-        assert made.returncode == 0, made.stderr
-        (VENV / "pins").write_text(repr(PINS))
-    return VENV / "bin/python"
+    made, why_not = frameworks.make(VENV, (3, 9), PINS)
+    if why_not:
+        pytest.skip(why_not)
+    return made
 
 
 @pytest.mark.limit(300)

@@ -29,6 +29,16 @@ def names(mp):
     return sorted(name for name in os.listdir(mp.path) if not name.startswith("."))
 
 
+def digest_of(path):
+    """Of a job's output, to its end: (digest, bytes)."""
+    digest, seen = hashlib.sha256(), 0
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(1 << 17):
+            digest.update(piece)
+            seen += len(piece)
+    return digest, seen
+
+
 @pytest.fixture
 def local(settings):
     if settings.provider != "local":
@@ -322,11 +332,7 @@ def test_a_job_that_prints_100_mb(mount, modal, settings):
             mp.crash()
         mp.lines.clear()
         mp.start()
-    digest, seen = hashlib.sha256(), 0
-    with open(lease / "stdout", "rb", buffering=0) as stdout:
-        while piece := stdout.read(1 << 17):
-            digest.update(piece)
-            seen += len(piece)
+    digest, seen = digest_of(lease / "stdout")
     wanted = hashlib.sha256("".join("%015d\n" % i for i in range(size // 16)).encode())
     assert seen == size and digest.hexdigest() == wanted.hexdigest()
     assert lease.read("stderr") == "done\n" and lease.read("exit_code") == "5\n"
@@ -359,11 +365,7 @@ def test_a_job_that_prints_while_no_daemon_runs(mount, modal, settings):
     time.sleep(AWAY_S / 2)
     assert modal.run(environment, "cmp", "-s", "/tmp/n", "/tmp/then") == 0
     mp.start()
-    digest, seen = hashlib.sha256(), 0
-    with open(lease / "output", "rb", buffering=0) as output:
-        while piece := output.read(1 << 17):
-            digest.update(piece)
-            seen += len(piece)
+    digest, seen = digest_of(lease / "output")
     assert lease.read("exit_code") == "5\n" and seen == AWAY_MIB << 20
     most = int(re.search(r"VmHWM:\s*(\d+) kB", processes.read(f"/proc/{mp.pid}/status"))[1]) / 1024
     print(f"{AWAY_MIB} MiB; the daemon's VmHWM is {most:.1f} MiB")
